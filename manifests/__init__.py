@@ -1,0 +1,1 @@
+"""What is known about an image: conditions, dataset tables, patients and splits."""

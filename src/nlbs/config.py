@@ -1,0 +1,86 @@
+"""Configurations: frozen dataclasses filled from YAML or JSON, where an unknown key is an error."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from nlbs.errors import ConfigError
+
+#: Put as ``__pydantic_config__`` on a configuration dataclass: unknown keys are errors, NaN too.
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+C = TypeVar("C")
+
+
+def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
+    """Gives the configuration of dataclass ``kind`` that nested plain values describe.
+
+    ``source`` names in messages where the values stand ("config.yaml").
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a missing one, or a value of another type.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        problems = [_explain(kind, dict(problem)) for problem in error.errors()]
+        raise ConfigError(f"{source}: {'; '.join(problems)}.") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Gives the mapping in a YAML file. Tags that build objects are refused: a file is data only.
+
+    Raises:
+        ConfigError: the file is missing, no YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no mapping; expected sections such as 'model:' and 'training:'.")
+    return values
+
+
+def write_yaml(config: Any) -> str:
+    """Gives a configuration dataclass as YAML, keys in the order of the fields."""
+    return str(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives ``base`` with the values of ``over`` on top, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _explain(kind: type, problem: dict[str, Any]) -> str:
+    place = [part for part in problem["loc"] if isinstance(part, str)]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys(kind, place[:-1])
+        nearest = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+        advice = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
+        return f"unknown key {key!r}, {advice}"
+    return f"{key!r} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _keys(kind: Any, place: list[str]) -> list[str]:
+    for part in place:
+        kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(part)
+    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

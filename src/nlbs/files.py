@@ -1,0 +1,90 @@
+"""Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+#: Marks names that are being written. A file so named is never data; a re-run may remove it.
+TEMPORARY_SUFFIX = ".partial"
+
+
+def temporary_path(path: Path) -> Path:
+    """Gives the name, beside ``path``, that this process writes before the rename."""
+    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "wb", permissions: int = 0o644, **options: Any) -> Iterator[IO[Any]]:
+    """Opens a file that takes its name only once it is complete and on disk.
+
+    An exception inside leaves no file behind, and an existing file of that name as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, permissions)
+    try:
+        with open(descriptor, mode, **options) as file:
+            os.fchmod(file.fileno(), permissions)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder that takes the name ``path`` once all its files are on disk.
+
+    A folder of that name must not exist: unlike a file, it cannot be replaced in one step.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                sync_file(Path(folder) / name)
+            sync_folder(Path(folder))
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON with sorted keys, atomically: the same value gives the same bytes."""
+    with atomic_file(path, "w", encoding="utf-8", newline="\n") as file:
+        json.dump(value, file, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+
+
+def write_with(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Calls ``write`` with a binary file that becomes ``path`` when complete."""
+    with atomic_file(path) as file:
+        write(file)
+
+
+def sync_file(path: Path) -> None:
+    """Returns once the contents of a file are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Returns once the names in a folder are on disk."""
+    sync_file(path)

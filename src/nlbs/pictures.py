@@ -1,0 +1,63 @@
+"""Contact sheets: many small grey images with captions on one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from nlbs.files import atomic_file
+
+_MARGIN_PX = 6
+_LINE_PX = 13
+
+
+def contact_sheet(
+    images: Sequence[npt.NDArray[np.uint8]],
+    captions: Sequence[str],
+    columns: int = 8,
+    tile_px: int = 160,
+    title: str = "",
+) -> npt.NDArray[np.uint8]:
+    """Gives one page with every image, its caption below it.
+
+    Args:
+        images: uint8, each (H, W) grey or (H, W, 3) RGB; scaled to fit a square tile.
+        captions: one per image, lines separated by newlines.
+        columns: tiles in a row.
+        tile_px: edge of a tile in pixels.
+        title: a line at the top, left out when empty.
+
+    Returns:
+        uint8, (H, W, 3) RGB.
+    """
+    font = ImageFont.load_default(size=11)
+    columns = max(1, min(columns, len(images)))
+    rows = -(-len(images) // columns)
+    text_px = _LINE_PX * max((caption.count("\n") + 1 for caption in captions if caption), default=0)
+    head_px = 22 if title else 0
+    cell_w, cell_h = tile_px + _MARGIN_PX, tile_px + text_px + _MARGIN_PX
+    page = Image.new("RGB", (columns * cell_w + _MARGIN_PX, rows * cell_h + _MARGIN_PX + head_px), "#202020")
+    draw = ImageDraw.Draw(page)
+    draw.text((_MARGIN_PX, 4), title, font=ImageFont.load_default(size=13), fill="white")
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x = _MARGIN_PX + index % columns * cell_w
+        y = _MARGIN_PX + head_px + index // columns * cell_h
+        tile = Image.fromarray(image)
+        scale = tile_px / max(tile.size)
+        size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
+        resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
+        page.paste(tile.resize(size, resample), (x, y))
+        draw.multiline_text((x, y + tile_px + 1), caption, font=font, fill="#d0d0d0", spacing=1)
+    return np.asarray(page)
+
+
+def write_png(path: Path, image: npt.NDArray[np.uint8], text: dict[str, str] | None = None) -> None:
+    """Writes a uint8 image, (H, W) or (H, W, 3), as PNG, with ``text`` as its tEXt/iTXt metadata."""
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_itxt(key, value)
+    with atomic_file(path) as file:
+        Image.fromarray(image).save(file, format="PNG", pnginfo=info)
