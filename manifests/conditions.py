@@ -23,7 +23,7 @@ CONDITIONS = {
 OLDEST_AGE_YEARS = 89
 
 #: Views beside CC and MLO that are kept as they are: a model sees them as unknown, never as MLO.
-OTHER_VIEWS = ("ML", "LM", "LMO", "XCCL", "XCCM", "CV", "AT", "FB", "SIO", "ISO", "TAN", "RL", "RM", "SPECIMEN")
+OTHER_VIEWS = ("ML", "LM", "LMO", "XCCL", "XCCM", "CV", "AT", "FB", "SIO", "ISO", "TAN", "RL", "RM")
 
 _SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
 _TRUE = frozenset({"1", "1.0", "true", "yes", "y", "x", "t", "positive"})

@@ -1,0 +1,105 @@
+"""What a model is made of: widths, latent, conditioning. No torch, so that commands start at once."""
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from nlbs.config import STRICT
+from nlbs.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The encoder: one 3x3 stride-2 block per entry of ``channels``."""
+
+    __pydantic_config__ = STRICT
+    channels: tuple[Count, ...] = (64, 128, 256, 512)  # features after each block; each halves the size
+    use_group_norm: bool = True  # False: BatchNorm2d everywhere, in the decoder as well
+    groups: Count = 8  # of GroupNorm; blocks with fewer channels than this take BatchNorm2d
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The decoder: the encoder's widths backwards, then the one grey channel."""
+
+    __pydantic_config__ = STRICT
+    channels: tuple[Count, ...] = (512, 256, 128, 64, 1)  # the first is the width that the latent unfolds to
+    use_skip_connections: bool = True  # add the encoder's features; when sampling there are none
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The guide's network. The defaults are the guide's own."""
+
+    __pydantic_config__ = STRICT
+    latent_dim: Count = 256
+    condition_embed_dim: Count = 128
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    use_posterior_bias: bool = True  # the conditions shift mu and logvar
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where the parts do not fit together."""
+        widths, groups = self.encoder.channels, self.encoder.groups
+        if not widths:
+            raise ConfigError("model.encoder.channels is empty; expected one width per block, e.g. [64, 128]")
+        expected = (*reversed(widths), 1)
+        if self.decoder.channels != expected:
+            raise ConfigError(
+                f"model.decoder.channels is {list(self.decoder.channels)}, but the decoder mirrors the "
+                f"encoder: with model.encoder.channels {list(widths)} it is {list(expected)}"
+            )
+        uneven = [width for width in widths if width >= groups and width % groups]
+        if self.encoder.use_group_norm and uneven:
+            raise ConfigError(
+                f"model.encoder.channels has {uneven[0]}, which model.encoder.groups = {groups} does not "
+                f"divide; take a multiple of {groups}, or other groups"
+            )
+
+    @property
+    def shrink(self) -> int:
+        """How many times smaller the encoder's last feature map is than the image, along an edge."""
+        return 1 << len(self.encoder.channels)
+
+    def check_resolution(self, resolution: int) -> None:
+        """Raises ConfigError where images of that edge cannot be halved by every block."""
+        if resolution < self.shrink or resolution % self.shrink:
+            raise ConfigError(
+                f"a resolution of {resolution} cannot be halved by each of the "
+                f"{len(self.encoder.channels)} encoder blocks; take a multiple of {self.shrink}"
+            )
+
+
+#: name -> (model, edge of its images in pixels)
+MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
+    "guide": (ModelConfig(), 256),
+    "guide-small": (
+        ModelConfig(
+            latent_dim=64,
+            encoder=EncoderConfig(channels=(32, 64, 128, 256)),
+            decoder=DecoderConfig(channels=(256, 128, 64, 32, 1), use_skip_connections=False),
+        ),
+        64,
+    ),
+}
+
+
+def model_preset(name: str) -> tuple[ModelConfig, int]:
+    """Gives the model of a preset and the edge of its images in pixels.
+
+    Raises:
+        ConfigError: there is no preset of that name.
+    """
+    if name not in MODEL_PRESETS:
+        raise ConfigError(f"there is no preset {name!r}; {nearest(name, list(MODEL_PRESETS))}")
+    return MODEL_PRESETS[name]
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Gives the advice that an error about an unknown word ends with."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {found[0]!r}?" if found else f"known: {', '.join(known)}"

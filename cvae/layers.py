@@ -1,0 +1,59 @@
+"""The guide's building blocks: ConvBlock, FiLM, DeconvBlock."""
+
+import torch
+from torch import Tensor, nn
+
+
+def norm_layer(channels: int, use_group_norm: bool, groups: int) -> nn.Module:
+    """Gives GroupNorm where there are enough channels for the groups, else BatchNorm2d."""
+    if use_group_norm and channels >= groups:
+        return nn.GroupNorm(groups, channels)
+    return nn.BatchNorm2d(channels)
+
+
+class ConvBlock(nn.Module):
+    """SiLU(Norm(Conv 3x3, stride 2)): (B, in, H, W) -> (B, out, H/2, W/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, use_group_norm: bool, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1)
+        self.norm = norm_layer(out_channels, use_group_norm, groups)
+        self.activation = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gives the block's features."""
+        features: Tensor = self.activation(self.norm(self.conv(x)))
+        return features
+
+
+class FiLM(nn.Module):
+    """gamma * F + beta, with (gamma, beta) = Linear(c): Perez et al., arXiv 1709.07871."""
+
+    def __init__(self, condition_dim: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(condition_dim, 2 * channels)
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the features (B, C, H, W), each channel scaled and shifted by embedding (B, D)."""
+        gamma, beta = self.linear(embedding)[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(beta, gamma, features)
+
+
+class DeconvBlock(nn.Module):
+    """FiLM(SiLU(Norm(Deconv 3x3, stride 2)), c): (B, in, H, W) -> (B, out, 2H, 2W)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, condition_dim: int, use_group_norm: bool, groups: int
+    ) -> None:
+        super().__init__()
+        self.deconv = nn.ConvTranspose2d(
+            in_channels, out_channels, kernel_size=3, stride=2, padding=1, output_padding=1
+        )
+        self.norm = norm_layer(out_channels, use_group_norm, groups)
+        self.activation = nn.SiLU()
+        self.film = FiLM(condition_dim, out_channels)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the block's features, modulated by the condition embedding (B, D)."""
+        features: Tensor = self.film(self.activation(self.norm(self.deconv(x))), embedding)
+        return features

@@ -1,0 +1,66 @@
+"""The guide's loss: L1, KL divergence to N(0, I), and L1 between Laplacian edges."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_LAPLACIAN = ((0.0, -1.0, 0.0), (-1.0, 4.0, -1.0), (0.0, -1.0, 0.0))
+
+
+class LossTerms(NamedTuple):
+    """The loss and what it is the sum of; scalars, the terms before their weights."""
+
+    total: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    edge: Tensor
+
+
+def reconstruction_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
+    """Gives (1/N) sum |x - y| over all pixels of the batch."""
+    return functional.l1_loss(reconstruction, pixels)
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Gives KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats.
+
+    KL = 1/2 sum_d (mu^2 + exp(logvar) - logvar - 1); arguments (B, D).
+    """
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
+
+
+def edge_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
+    """Gives the L1 loss between the Laplacians of two batches, (B, 1, H, W).
+
+    Only where the 3x3 filter lies within the image: padding would invent edges.
+    """
+    return functional.l1_loss(_laplacian(reconstruction), _laplacian(pixels))
+
+
+def guide_loss(
+    reconstruction: Tensor,
+    pixels: Tensor,
+    kl: Tensor,
+    reconstruction_weight: float = 1.0,
+    kl_weight: float = 1.0,
+    edge_weight: float = 0.1,
+) -> LossTerms:
+    """Gives w_r L_reconstruction + beta L_KL + lambda L_edge (guide, section 8).
+
+    Args:
+        reconstruction, pixels: (B, 1, R, R) in [-1, 1].
+        kl: (B,) nats, summed over the latent, averaged over the batch here.
+        reconstruction_weight, kl_weight, edge_weight: w_r, beta (annealed by the caller), lambda.
+    """
+    reconstruction_term = reconstruction_loss(reconstruction, pixels)
+    kl_term = kl.mean()
+    edge_term = edge_loss(reconstruction, pixels)
+    total = reconstruction_weight * reconstruction_term + kl_weight * kl_term + edge_weight * edge_term
+    return LossTerms(total, reconstruction_term, kl_term, edge_term)
+
+
+def _laplacian(x: Tensor) -> Tensor:
+    kernel = torch.tensor(_LAPLACIAN, dtype=x.dtype, device=x.device)
+    return functional.conv2d(x, kernel[None, None])

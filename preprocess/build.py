@@ -1,0 +1,127 @@
+"""build-shards: a dataset's CSV in, a dataset root out."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nlbs.errors import DatasetError
+from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
+from nlbs.manifests.table import read_table
+from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.ingest import Outcome, ingest
+from nlbs.preprocess.shard_plan import LabelledImage
+from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
+from nlbs.preprocess.sources import locate_sources
+from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.tables import read_stamps, write_images_csv, write_sources_csv
+from nlbs.shards.layout import STORE
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What build-shards is asked to do."""
+
+    csv: Path
+    out: Path  #: the dataset root; only names of ours are written there
+    images: Path | None = None  #: what the paths are relative to; None is the CSV's folder
+    patient_column: str | None = None
+    patient_part: int | None = None  #: folder of the path, from 1; None is the dialect's rule
+    patient_per_image: bool = False
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)  #: of train, val, test
+    split_seed: int = 0
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    cut: CutOptions = field(default_factory=CutOptions)
+    jobs: int = -1  #: worker processes; -1 is one per core
+    key_file: Path | None = None  #: None is the user's own
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What build-shards did."""
+
+    dialect: str
+    rows: int
+    decoded: int  #: in this run
+    skipped: dict[str, int]  #: status -> rows
+    unknown: dict[str, int]  #: condition -> usable images that lack it
+    examples: list[str]  #: a few skipped rows in words, for the console
+    shard_set: CutSummary
+    seconds: float
+
+
+def build_shards(options: BuildOptions) -> BuildSummary:
+    """Decodes the images of a CSV into a dataset root and cuts a shard set from them.
+
+    What an earlier run has done is not done again.
+
+    Raises:
+        NlbsError: the CSV, the options or the folder cannot be used, or no image is left.
+    """
+    begun = time.monotonic()
+    table = read_table(options.csv, options.patient_column, options.patient_part)
+    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
+    root = options.images or options.csv.parent
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}: check --images")
+    sources = locate_sources(
+        table.rows, root, pseudonyms, options.shares, options.split_seed, options.patient_per_image
+    )
+    store = ImageStore.open(
+        options.out / STORE, {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
+    )
+    outcomes = ingest(sources, store, options.decode, options.cut, read_stamps(options.out), options.jobs)
+    write_images_csv(options.out, outcomes)
+    write_sources_csv(options.out, outcomes)
+    usable = [outcome for outcome in outcomes if outcome.status == "ok"]
+    if not usable:
+        raise DatasetError(_nothing_usable(outcomes, root, options.out))
+    shard_set = cut_shard_set(
+        options.out,
+        store,
+        [_labelled(outcome) for outcome in usable],
+        options.cut,
+        options.jobs,
+        options.overwrite,
+    )
+    return BuildSummary(
+        dialect=table.dialect.name,
+        rows=len(table.rows),
+        decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
+        skipped=dict(Counter(outcome.status for outcome in outcomes if outcome.status != "ok")),
+        unknown=_unknown_conditions(usable),
+        examples=[_in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
+        shard_set=shard_set,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _labelled(outcome: Outcome) -> LabelledImage:
+    source = outcome.source
+    return LabelledImage(source.image, source.row.conditions, source.patient, source.split)
+
+
+def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:
+    names = ("view", "laterality", "age_bin", "cancer", "false_positive")
+    counts = {
+        name: sum(getattr(outcome.source.row.conditions, name) is None for outcome in usable)
+        for name in names
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _in_words(outcome: Outcome) -> str:
+    row = outcome.source.row
+    return f"row {row.row} ({row.path or 'no path'}): {outcome.reason}"
+
+
+def _nothing_usable(outcomes: Sequence[Outcome], root: Path, out: Path) -> str:
+    counts = Counter(outcome.status for outcome in outcomes)
+    kinds = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    return (
+        f"none of the {len(outcomes)} images can be used ({kinds}), for example {_in_words(outcomes[0])}. "
+        f"Paths are taken relative to {root}; name another folder with --images. {out / 'images.csv'} says more"
+    )

@@ -1,0 +1,120 @@
+"""The command ``nlbs-preprocess``: options in, one function call, a summary out."""
+
+from pathlib import Path
+
+import click
+
+from nlbs import __version__
+from nlbs.command import entry_point
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Decodes mammograms once and cuts them into shards for nlbs-train."""
+
+
+@cli.command("build-shards")
+@click.option("--csv", "csv_path", type=_PATH, required=True, help="The dataset's table: one row per image.")
+@click.option("--out", type=_PATH, required=True, help="The dataset root to make or to continue.")
+@click.option(
+    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+)
+@click.option("--resolution", default=256, show_default=True, help="Edge of a patch in pixels.")
+@click.option("--stride", default=512, show_default=True, help="Distance between patches in pixels.")
+@click.option(
+    "--min-foreground", default=0.1, show_default=True, help="Least share of a patch that is breast, 0 to 1."
+)
+@click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
+@click.option(
+    "--voi",
+    type=click.Choice(["auto", "lut", "window", "range"]),
+    default="auto",
+    show_default=True,
+    help="Which VOI makes pixels visible: auto is the LUT sequence, else the window, else the breast's own range.",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
+    default="auto",
+    show_default=True,
+    help="pylibjpeg is the reference; imagecodecs is faster and gives the same pixels.",
+)
+@click.option(
+    "--keep-background", is_flag=True, help="Leave labels and noise outside the breast; default is air."
+)
+@click.option("--split", default="80/10/10", show_default=True, help="Shares of train/val/test, by patient.")
+@click.option("--split-seed", default=0, show_default=True, help="Chooses another division of the patients.")
+@click.option("--patient-column", help="Column of the CSV that names the patient.")
+@click.option(
+    "--patient-part", type=click.IntRange(1), help="Folder of the path that names the patient, from 1."
+)
+@click.option(
+    "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
+)
+@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@click.option(
+    "--key-file", type=_PATH, help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]"
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
+)
+def build_shards_command(
+    csv_path: Path,
+    out: Path,
+    images: Path | None,
+    resolution: int,
+    stride: int,
+    min_foreground: float,
+    dtype: str,
+    voi: str,
+    decoder: str,
+    keep_background: bool,
+    split: str,
+    split_seed: int,
+    patient_column: str | None,
+    patient_part: int | None,
+    patient_per_image: bool,
+    jobs: int,
+    key_file: Path | None,
+    overwrite: bool,
+) -> None:
+    """Decode every DICOM of a CSV once and cut patches into shards.
+
+    The CSV has a header such as
+
+    \b
+      File Path,Image Laterality,View Position,Age,Cancer,False Positive
+      abnormal\\109430185503\\left\\CC\\IM-0019-0002-0001.dcm,L,CC,66,0,0
+
+    Empty cells are unknown, and stay unknown. Files that cannot be used are named in images.csv
+    with the reason. Run the same command again to continue a build that was stopped.
+    """
+    from nlbs.manifests.splits import parse_shares
+    from nlbs.preprocess.build import BuildOptions, build_shards
+    from nlbs.preprocess.decode import DecodeOptions
+    from nlbs.preprocess.grid import CutOptions
+    from nlbs.preprocess.report import build_report
+
+    options = BuildOptions(
+        csv=csv_path,
+        out=out,
+        images=images,
+        patient_column=patient_column,
+        patient_part=patient_part,
+        patient_per_image=patient_per_image,
+        shares=parse_shares(split),
+        split_seed=split_seed,
+        decode=DecodeOptions(dtype=dtype, voi=voi, decoder=decoder, keep_background=keep_background),
+        cut=CutOptions(resolution=resolution, stride=stride, min_foreground=min_foreground),
+        jobs=jobs,
+        key_file=key_file,
+        overwrite=overwrite,
+    )
+    for line in build_report(build_shards(options)):
+        click.echo(line)
+
+
+main = entry_point(cli)

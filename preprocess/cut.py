@@ -1,0 +1,149 @@
+"""One shard is cut from the decoded images and written, its rows of the manifest beside it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbs.files import atomic_file
+from nlbs.preprocess.grid import CutOptions, Patch, patches_of
+from nlbs.preprocess.shard_plan import LabelledImage, record_of
+from nlbs.preprocess.store import ImageStore
+from nlbs.shards.manifest import SCHEMA
+from nlbs.shards.tar import Placement, write_tar
+
+#: Folder of the commit records of single shards, while a set is being cut.
+PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class CutShard:
+    """What came of one shard."""
+
+    images: int
+    patches: int
+    reused: bool
+
+
+def cut_shard(
+    folder: Path,
+    number: int,
+    group: Sequence[LabelledImage],
+    store: ImageStore,
+    options: CutOptions,
+    dataset_id: str,
+) -> CutShard:
+    """Writes one shard and then, as its commit record, its rows of the manifest."""
+    name, part = shard_name(number), _part_path(folder, number)
+    rows = _committed_rows(folder, number, dataset_id)
+    if rows is not None:
+        return CutShard(len(group), len(rows["offset"]), reused=True)
+    patches = [item for labelled in group for item in _cut_image(labelled, store, options)]
+    order = np.random.Generator(np.random.Philox(key=int(dataset_id[:16], 16) + number)).permutation(
+        len(patches)
+    )
+    with atomic_file(folder / name) as file:
+        placements = write_tar(file, (patches[index].member() for index in order))
+        size = file.tell()
+    columns = _manifest_columns([patches[index] for index in order], placements, name)
+    with atomic_file(part, "w", encoding="utf-8") as record:
+        json.dump({"dataset_id": dataset_id, "bytes": size, "images": len(group), "columns": columns}, record)
+    return CutShard(len(group), len(patches), reused=False)
+
+
+@dataclass(frozen=True)
+class _CutPatch:
+    labelled: LabelledImage
+    patch: Patch
+    y: int  # in pixels of the source image
+    x: int
+    pixels: npt.NDArray[Any]
+
+    def row(self) -> dict[str, Any]:
+        """Gives what the manifest says of the patch beside its place."""
+        known = self.labelled.conditions
+        return {
+            "image": self.labelled.image,
+            "y": self.y,
+            "x": self.x,
+            "foreground": round(self.patch.foreground, 4),
+            "view": known.view,
+            "laterality": known.laterality,
+            "age_years": known.age_years,
+            "age_bin": known.age_bin,
+            "cancer": None if known.cancer is None else int(known.cancer),
+            "false_positive": None if known.false_positive is None else int(known.false_positive),
+            "patient": self.labelled.patient,
+            "split": self.labelled.split,
+        }
+
+    def member(self) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
+        """Gives key, pixels and record of the patch in a tar shard."""
+        return f"{self.labelled.image}_{self.y:05d}_{self.x:05d}", self.pixels, self.row()
+
+
+def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) -> list[_CutPatch]:
+    record, pixels = record_of(store, labelled.image), store.pixels(labelled.image)
+    return [
+        _CutPatch(
+            labelled,
+            patch,
+            y=record["crop_y"] + patch.y,
+            x=record["crop_x"] + patch.x,
+            pixels=patch_pixels(pixels, patch, options.resolution),
+        )
+        for patch in patches_of(record, options)
+    ]
+
+
+def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.NDArray[Any]:
+    """Gives a patch (resolution, resolution) of a crop; what lies outside the crop is air, 0."""
+    part = crop[patch.y : patch.y + resolution, patch.x : patch.x + resolution]
+    if part.shape == (resolution, resolution):
+        return part
+    padded = np.zeros((resolution, resolution), crop.dtype)
+    padded[: part.shape[0], : part.shape[1]] = part
+    return padded
+
+
+def _manifest_columns(
+    patches: Sequence[_CutPatch], placements: Sequence[Placement], name: str
+) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
+    for patch, placement in zip(patches, placements, strict=True):
+        for field, value in {"shard": name, **placement._asdict(), **patch.row()}.items():
+            columns[field].append(value)
+    return columns
+
+
+def _committed_rows(folder: Path, number: int, dataset_id: str) -> dict[str, list[Any]] | None:
+    """Gives the manifest rows of a shard that this plan has already written; None where it has to be cut."""
+    part = read_part(folder, number)
+    shard = folder / shard_name(number)
+    if part is None or part["dataset_id"] != dataset_id:
+        return None
+    if not shard.is_file() or shard.stat().st_size != part["bytes"]:
+        return None
+    columns: dict[str, list[Any]] = part["columns"]
+    return columns
+
+
+def read_part(folder: Path, number: int) -> dict[str, Any] | None:
+    try:
+        part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return part
+
+
+def _part_path(folder: Path, number: int) -> Path:
+    return folder / PARTS / f"{number:05d}.json"
+
+
+def shard_name(number: int) -> str:
+    """Gives the file name of a shard."""
+    return f"{number:05d}.tar"

@@ -1,0 +1,125 @@
+"""The way from a DICOM file to a decoded image: read, mask, display values, crop. Straight down this page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbs.preprocess.codecs import versions
+from nlbs.preprocess.dicom import DicomImage, read_dicom
+from nlbs.preprocess.display import display_pixels, display_table
+from nlbs.preprocess.mask import (
+    LARGEST_FRACTION,
+    SMALLEST_FRACTION,
+    BreastMask,
+    breast_mask,
+    breast_values,
+)
+from nlbs.preprocess.store import run_lengths
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """All that the decoded pixels depend on beside the files."""
+
+    dtype: str = "uint8"  #: "uint8" or "uint16"
+    voi: str = "auto"  #: one of nlbs.preprocess.display.VOI_CHOICES
+    decoder: str = "auto"  #: one of nlbs.preprocess.codecs.DECODERS
+    keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
+
+    def recipe(self) -> dict[str, Any]:
+        """Gives the options and the versions of the decoders, as they are recorded with the store."""
+        return {
+            "dtype": self.dtype,
+            "voi": self.voi,
+            "decoder": self.decoder,
+            "keep_background": self.keep_background,
+        }
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One mammogram, ready to be cut."""
+
+    pixels: npt.NDArray[Any]  #: (rows, columns) of the crop, uint8 or uint16, air 0
+    record: dict[str, Any]  #: geometry, mask and provenance; plain JSON values, nothing that identifies
+    notes: tuple[str, ...]  #: what looked wrong and was not grave
+
+
+def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
+    """Gives a mammogram as display values, cropped to the breast.
+
+    Raises:
+        ImageError: the file is no usable mammogram; its ``status`` says of which kind.
+    """
+    image = read_dicom(path, options.decoder)
+    mask = breast_mask(image.stored, image.header)
+    display = display_table(
+        image.header,
+        first=int(image.stored.min()),
+        last=int(image.stored.max()),
+        breast=breast_values(image.stored, mask),
+        dtype=options.dtype,
+        choice=options.voi,
+    )
+    pixels = display_pixels(image.stored, display)
+    crop, corner = cropped(pixels, mask, options.keep_background)
+    notes = (*image.notes, *([display.note] if display.note else []), *_doubts(mask))
+    return DecodedImage(crop, _record(image, mask, display.voi, crop.shape, corner), notes)
+
+
+def cropped(
+    pixels: npt.NDArray[Any], mask: BreastMask, keep_background: bool
+) -> tuple[npt.NDArray[Any], tuple[int, int]]:
+    """Gives an image cropped to the breast and its margin, and the top-left corner of the crop.
+
+    What lies outside the margin (labels, film rims, noise) becomes air, 0.
+
+    Args:
+        pixels: (H, W) display values.
+        mask: of the same image.
+        keep_background: leave what lies outside as it is.
+    """
+    lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
+    top, left, step = int(lines[0]), int(positions[0]), mask.step
+    small = mask.keep[top : lines[-1] + 1, left : positions[-1] + 1]
+    part = pixels[top * step : (int(lines[-1]) + 1) * step, left * step : (int(positions[-1]) + 1) * step]
+    if keep_background:
+        return np.ascontiguousarray(part), (top * step, left * step)
+    full = np.repeat(np.repeat(small, step, axis=0), step, axis=1)[: part.shape[0], : part.shape[1]]
+    return np.where(full, part, np.zeros((), part.dtype)), (top * step, left * step)
+
+
+def _record(
+    image: DicomImage, mask: BreastMask, voi: str, crop: tuple[int, ...], corner: tuple[int, int]
+) -> dict[str, Any]:
+    header, step = image.header, mask.step
+    # The mask of the crop alone: its corner lies on the mask's grid.
+    bits = mask.bits[corner[0] // step :, corner[1] // step :][: -(-crop[0] // step), : -(-crop[1] // step)]
+    return {
+        "source_rows": header.rows,
+        "source_columns": header.columns,
+        "crop_y": corner[0],
+        "crop_x": corner[1],
+        "crop_rows": crop[0],
+        "crop_columns": crop[1],
+        "spacing_mm": list(header.spacing_mm) if header.spacing_mm else None,
+        "mask": {"step": step, "rows": bits.shape[0], "columns": bits.shape[1], "runs": run_lengths(bits)},
+        "mask_fraction": round(mask.fraction, 4),
+        "mask_threshold": round(mask.threshold, 1),
+        "voi": voi,
+        "inverted": header.inverted,
+        "bits_stored": header.bits_stored,
+        "transfer_syntax": header.transfer_syntax,
+        "decoder": f"{image.decoder} {versions().get(image.decoder, np.__version__)}",
+    }
+
+
+def _doubts(mask: BreastMask) -> tuple[str, ...]:
+    if mask.fraction < SMALLEST_FRACTION:
+        return (f"the breast takes only {100 * mask.fraction:.0f} % of the image: look at its mask",)
+    if mask.fraction > LARGEST_FRACTION:
+        return (f"the breast takes {100 * mask.fraction:.0f} % of the image: look at its mask",)
+    return ()

@@ -1,0 +1,25 @@
+"""What a command says at its end, in lines of text."""
+
+from nlbs.preprocess.build import BuildSummary
+
+
+def build_report(summary: BuildSummary) -> list[str]:
+    """Gives the summary of a build: what was read, what was skipped and why, what was made."""
+    cut = summary.shard_set
+    skipped = sum(summary.skipped.values())
+    lines = [
+        f"Table       {summary.rows} rows, {summary.dialect} form",
+        f"Images      {cut.images} usable, {summary.decoded} decoded now, {skipped} skipped",
+    ]
+    lines += [f"  skipped   {count} {status}" for status, count in sorted(summary.skipped.items())]
+    lines += [f"            {example}" for example in summary.examples]
+    lines += [f"  unknown   {name} of {count} images" for name, count in summary.unknown.items()]
+    reused = f", {cut.reused} of them there already" if cut.reused else ""
+    lines += [
+        f"Patches     {cut.patches:,} in {cut.shards} shards, {cut.nbytes / 1e6:,.1f} MB{reused}",
+        f"Time        {summary.seconds:.1f} s",
+        f"Shard set   {cut.folder}",
+    ]
+    if skipped:
+        lines.append(f"Reasons     {cut.folder.parent / 'images.csv'}")
+    return lines

@@ -1,0 +1,137 @@
+"""The decoded image store ``images.zarr``: each image once, cropped to the breast, lossless, with its mask."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from nlbs.errors import DatasetError
+from nlbs.files import atomic_folder, write_json
+from nlbs.preprocess.mask import Bits
+
+STORE_VERSION = 1
+
+#: Bit planes of neighbouring pixels are alike: half the size of the bytes as they are, at 300 MB/s.
+_COMPRESSORS = (BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec())
+
+
+class ImageStore:
+    """A zarr group with one array (rows, columns) per image, named by its id.
+
+    The array's attributes are the image's record: its geometry, its mask, how it was decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, recipe: Mapping[str, Any]) -> "ImageStore":
+        """Opens the store at ``path``, or makes an empty one.
+
+        Args:
+            path: ``images.zarr`` of a dataset root.
+            recipe: all that the pixels depend on beside the files.
+
+        Raises:
+            DatasetError: the store there was decoded by another recipe.
+        """
+        attributes = {"store_version": STORE_VERSION, **recipe}
+        found = cls(path).attributes
+        if found is None:
+            path.mkdir(parents=True, exist_ok=True)
+            group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+            write_json(path / "zarr.json", group)
+        elif found != attributes:
+            differing = [
+                key for key in sorted({*found, *attributes}) if found.get(key) != attributes.get(key)
+            ]
+            changes = ", ".join(
+                f"{key} was {found.get(key)!r}, now {attributes.get(key)!r}" for key in differing
+            )
+            raise DatasetError(
+                f"{path} holds images that were decoded otherwise ({changes}): use the same options, "
+                "or another folder for --out"
+            )
+        return cls(path)
+
+    @property
+    def attributes(self) -> dict[str, Any] | None:
+        """What the store as a whole was made with; None where there is no store."""
+        return _attributes(self.path)
+
+    def record(self, image: str) -> dict[str, Any] | None:
+        """Gives the record of an image; None where the store does not hold it."""
+        return _attributes(self.path / image)
+
+    def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
+        """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0."""
+        if (self.path / image).exists():  # of an earlier version of the file
+            shutil.rmtree(self.path / image)
+        attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
+        with atomic_folder(self.path / image) as folder:
+            array = zarr.create_array(
+                store=folder,
+                shape=pixels.shape,
+                dtype=pixels.dtype,
+                chunks=pixels.shape,
+                compressors=_COMPRESSORS,
+                fill_value=0,
+                attributes=attributes,
+                dimension_names=("y", "x"),
+                # Without this a chunk of air alone is left out, and a lost chunk reads as air.
+                config={"write_empty_chunks": True},
+            )
+            array[...] = pixels
+
+    def pixels(self, image: str) -> npt.NDArray[Any]:
+        """Gives the pixels of an image, (rows, columns) uint8 or uint16.
+
+        Raises:
+            DatasetError: the image is missing or damaged.
+        """
+        folder = self.path / image
+        try:
+            if not (folder / "c" / "0" / "0").is_file():  # zarr gives zeros for a chunk that is not there
+                raise FileNotFoundError("its pixels are missing")
+            return np.asarray(zarr.open_array(folder, mode="r")[...])
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise DatasetError(
+                f"the decoded image {folder} is damaged ({error}): delete that folder and run build-shards again"
+            ) from None
+
+
+def run_lengths(bits: Bits) -> list[int]:
+    """Gives a mask as lengths of runs in row-major order, the first run False (perhaps of length 0)."""
+    flat = bits.ravel()
+    bounds = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]))
+    runs = [int(run) for run in np.diff(bounds)]
+    return [0, *runs] if flat.size and flat[0] else runs
+
+
+def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
+    """Gives the breast mask of a stored image: True inside, and its pixels per mask pixel."""
+    mask = record["mask"]
+    runs = np.asarray(mask["runs"], dtype=np.int64)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(mask["rows"], mask["columns"]), int(mask["step"])
+
+
+def _attributes(folder: Path) -> dict[str, Any] | None:
+    try:
+        text = (folder / "zarr.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        attributes: dict[str, Any] = json.loads(text)["attributes"]
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(
+            f"{folder / 'zarr.json'} is damaged: delete {folder} and run build-shards again"
+        ) from None
+    return attributes

@@ -1,0 +1,70 @@
+"""The names in a dataset root, and how a shard set is found there: by its shard_set.json alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nlbs.errors import ShardError
+
+FORMAT = "nlbs-shards"
+FORMAT_VERSION = 1
+
+IMAGES_CSV = "images.csv"  #: one row per row of the input CSV
+SOURCES_CSV = "sources.csv"  #: image id -> source path; identifies patients
+STORE = "images.zarr"  #: the decoded images
+SHARD_SET_JSON = "shard_set.json"  #: written last: a folder with it is a complete shard set
+MANIFEST = "manifest.arrow"  #: one row per patch
+
+_HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
+
+
+def shard_sets_in(root: Path) -> list[Path]:
+    """Gives the complete shard sets of a dataset root, sorted by name."""
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if (path / SHARD_SET_JSON).is_file())
+
+
+def find_shard_set(path: Path) -> Path:
+    """Gives the folder of the shard set that ``path`` means: itself, or the only one of a dataset root.
+
+    Raises:
+        ShardError: nothing is there, the set is not complete, or there are several to choose from.
+    """
+    if (path / SHARD_SET_JSON).is_file():
+        return path
+    if not path.is_dir():
+        raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {path}")
+    found = shard_sets_in(path)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(str(choice) for choice in found)
+        raise ShardError(f"{path} holds {len(found)} shard sets; name one of them: {choices}")
+    unfinished = (path / STORE).exists() or (path / "parts").exists()
+    if unfinished:
+        raise ShardError(f"{path} holds an unfinished build: run the same nlbs-preprocess command again")
+    raise ShardError(
+        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {_HOW_TO_BUILD} {path}"
+    )
+
+
+def read_shard_set_json(folder: Path) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` of a shard set says.
+
+    Raises:
+        ShardError: it is no JSON, not ours, or of a format version that this release does not read.
+    """
+    path = folder / SHARD_SET_JSON
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ShardError(f"cannot read {path}: {error}; cut the shard set again") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise ShardError(f"{path} does not describe a shard set (its 'format' should be {FORMAT!r})")
+    if info.get("format_version") != FORMAT_VERSION:
+        raise ShardError(
+            f"{path} has format version {info.get('format_version')!r}, this nlbs-cvae reads version "
+            f"{FORMAT_VERSION}: install the release that wrote it, or build the shard set again"
+        )
+    return info

@@ -1,0 +1,111 @@
+"""The condition manifest: an Arrow IPC file with one row per patch, opened by memory map."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nlbs.errors import ShardError
+from nlbs.files import atomic_file
+from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, UNKNOWN, VIEWS
+from nlbs.manifests.splits import SPLITS
+
+#: Columns of the manifest. Null is *unknown*. The order of the values of view, laterality and
+#: split is fixed: the index of a value is its code (views beside CC and MLO follow after them).
+SCHEMA = pa.schema(
+    [
+        ("shard", pa.dictionary(pa.int32(), pa.string())),  # file name in the shard set
+        ("offset", pa.int64()),  # of the first pixel, in bytes from the start of the file
+        ("nbytes", pa.int32()),  # of the pixels
+        ("crc32c", pa.uint32()),  # of the pixels
+        ("image", pa.dictionary(pa.int32(), pa.string())),  # pseudonymous image id
+        ("y", pa.int32()),  # top-left corner in pixels of the source image
+        ("x", pa.int32()),
+        ("foreground", pa.float32()),  # fraction of the patch inside the breast
+        ("view", pa.dictionary(pa.int8(), pa.string())),
+        ("laterality", pa.dictionary(pa.int8(), pa.string())),
+        ("age_years", pa.int16()),
+        ("age_bin", pa.int8()),
+        ("cancer", pa.int8()),
+        ("false_positive", pa.int8()),
+        ("patient", pa.dictionary(pa.int32(), pa.string())),  # pseudonymous patient id
+        ("split", pa.dictionary(pa.int8(), pa.string())),
+    ]
+)
+
+_FIXED_VALUES: dict[str, tuple[str, ...]] = {"view": VIEWS, "laterality": LATERALITIES, "split": SPLITS}
+
+
+def manifest_table(columns: Mapping[str, Sequence[Any]], shard_names: Sequence[str]) -> pa.Table:
+    """Gives the manifest of plain columns, one value per patch.
+
+    Args:
+        columns: the names of :data:`SCHEMA`; strings for view, laterality, image, patient, split
+            and shard; None where a value is unknown.
+        shard_names: every shard of the set in order, those without a patch too: the index of a
+            name in the manifest is the number of the shard.
+    """
+    arrays = []
+    for field in SCHEMA:
+        values = columns[field.name]
+        if pa.types.is_dictionary(field.type):
+            known = list(shard_names) if field.name == "shard" else list(_FIXED_VALUES.get(field.name, ()))
+            others = sorted({value for value in values if value is not None} - set(known))
+            arrays.append(_encode(values, known + others, field.type))
+        else:
+            arrays.append(pa.array(values, type=field.type, from_pandas=False))
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def write_manifest(path: Path, table: pa.Table, dataset_id: str) -> None:
+    """Writes a manifest as one Arrow IPC file that knows which shard set it belongs to."""
+    table = table.combine_chunks().replace_schema_metadata({"dataset_id": dataset_id})
+    with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_manifest(path: Path, dataset_id: str, rows: int) -> pa.Table:
+    """Gives a manifest by memory map: no row is read before it is used.
+
+    Raises:
+        ShardError: missing, damaged, or the manifest of another shard set.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ShardError(f"cannot read the manifest {path}: {error}; cut the shard set again") from None
+    if table.schema.remove_metadata() != SCHEMA:
+        raise ShardError(f"{path} does not have the columns of a manifest; cut the shard set again")
+    found = (table.schema.metadata or {}).get(b"dataset_id", b"").decode()
+    if found != dataset_id or table.num_rows != rows:
+        raise ShardError(
+            f"{path} belongs to another shard set (it says {found!r}, {table.num_rows} rows; "
+            f"expected {dataset_id!r}, {rows} rows); put the right one back or cut the shard set again"
+        )
+    return table
+
+
+def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:
+    """Gives the codes of each condition, (rows,) int8 each, -1 where unknown or no condition of a model."""
+    codes = {}
+    for name, count in CONDITIONS.items():
+        column = indices(table[name]) if pa.types.is_dictionary(table[name].type) else table[name]
+        filled = pc.fill_null(column, pa.scalar(UNKNOWN, column.type)).to_numpy()
+        codes[name] = np.where(filled < count, filled, UNKNOWN).astype(np.int8)
+    return codes
+
+
+def indices(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Gives the integers behind a dictionary column, null where it is null."""
+    return pa.chunked_array([chunk.indices for chunk in column.chunks], type=column.type.index_type)
+
+
+def _encode(values: Sequence[Any], dictionary: list[str], kind: pa.DictionaryType) -> pa.Array:
+    number = {value: index for index, value in enumerate(dictionary)}
+    codes = pa.array([None if value is None else number[value] for value in values], type=kind.index_type)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(dictionary, type=pa.string()))

@@ -1,0 +1,217 @@
+"""An opened shard set: the manifest, the conditions, and batches of patches by row."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nlbs.errors import ShardError
+from nlbs.manifests.splits import SPLITS
+from nlbs.shards.layout import MANIFEST, find_shard_set, read_shard_set_json
+from nlbs.shards.manifest import condition_codes, indices, read_manifest
+from nlbs.shards.tar import Pixels
+
+Rows = npt.NDArray[np.int64]
+
+_THREADS = min(4, os.cpu_count() or 1)
+_ROWS_PER_TASK = 16
+
+
+def open_shards(path: str | Path) -> "ShardSet":
+    """Opens a shard set: its folder, or a dataset root that holds just one.
+
+    Raises:
+        ShardError: nothing there, several to choose from, another format version, a missing or
+            shortened shard, or a manifest of another set.
+    """
+    return ShardSet(find_shard_set(Path(path)))
+
+
+class ShardSet:
+    """A complete shard set on disk. Rows are rows of its manifest, counted from 0."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the set in ``folder``. Raises ShardError as :func:`open_shards` does."""
+        self.folder = folder
+        self.info: Mapping[str, Any] = read_shard_set_json(folder)
+        self.manifest: pa.Table = read_manifest(
+            folder / MANIFEST, self.dataset_id, int(self.info["manifest"]["rows"])
+        )
+        self._check_sizes()
+        self._files: dict[int, int] = {}
+        self._verified = np.zeros(len(self), dtype=np.bool_)
+
+    def __len__(self) -> int:
+        """Gives the number of patches."""
+        return int(self.manifest.num_rows)
+
+    def __repr__(self) -> str:
+        return f"ShardSet({str(self.folder)!r}, {len(self)} patches of {self.resolution}x{self.resolution})"
+
+    @property
+    def dataset_id(self) -> str:
+        """A digest of all that went into the set: equal ids mean equal bytes."""
+        return str(self.info["dataset_id"])
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the set was cut with: resolution, stride, min_foreground, dtype, ..."""
+        parameters: Mapping[str, Any] = self.info["parameters"]
+        return parameters
+
+    @property
+    def resolution(self) -> int:
+        """The edge of a patch in pixels."""
+        return int(self.parameters["resolution"])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 or uint16."""
+        return np.dtype(str(self.parameters["dtype"]))
+
+    def rows(self, split: str | None = None) -> Rows:
+        """Gives the rows of a split in the order of the manifest; all rows for None.
+
+        Raises:
+            ShardError: there is no split of that name.
+        """
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        if split not in SPLITS:
+            raise ShardError(f"there is no split {split!r}; a shard set has {', '.join(SPLITS)}")
+        codes = indices(self.manifest["split"]).to_numpy()
+        return np.flatnonzero(codes == SPLITS.index(split)).astype(np.int64)
+
+    def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
+        """Gives the condition codes of some rows, or of all.
+
+        Returns:
+            view, laterality, age_bin, cancer, false_positive -> (n,) int64, -1 where unknown.
+        """
+        chosen = slice(None) if rows is None else self._checked(rows)
+        return {name: codes[chosen].astype(np.int64) for name, codes in self._codes.items()}
+
+    def read(self, rows: npt.ArrayLike, out: Pixels | None = None) -> Pixels:
+        """Gives the pixels of some rows, in the order asked.
+
+        Args:
+            rows: (n,) rows of the manifest, repeats allowed.
+            out: (n, R, R) C-contiguous array of the set's dtype to fill; made when None.
+
+        Returns:
+            (n, R, R) uint8 or uint16.
+
+        Raises:
+            ShardError: a shard is missing or too short, or a patch does not match its checksum.
+            IndexError: a row that the manifest does not have.
+        """
+        wanted = self._checked(rows)
+        shape = (len(wanted), self.resolution, self.resolution)
+        if out is None:
+            out = np.empty(shape, dtype=self.dtype)
+        elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            raise ValueError(f"out must be a C-contiguous {self.dtype} array of shape {shape}")
+        shard, offset, _, _ = self._places
+        by_place = np.lexsort((offset[wanted], shard[wanted]))  # disks like to be read forwards
+        tasks = [by_place[i : i + _ROWS_PER_TASK] for i in range(0, len(by_place), _ROWS_PER_TASK)]
+        if len(tasks) == 1:
+            self._fill(out, wanted, tasks[0])
+        else:
+            # Waits for all and raises what the first failed one raised.
+            for _ in self._pool.map(lambda task: self._fill(out, wanted, task), tasks):
+                pass
+        return out
+
+    def close(self) -> None:
+        """Closes the files; the set opens them again when it is next read."""
+        files, self._files = self._files, {}
+        for descriptor in files.values():
+            os.close(descriptor)
+
+    def __enter__(self) -> "ShardSet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_files"):
+            self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]  # files and maps are opened anew per process
+
+    @cached_property
+    def _codes(self) -> dict[str, npt.NDArray[np.int8]]:
+        return condition_codes(self.manifest)
+
+    @cached_property
+    def _places(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        columns = (
+            indices(self.manifest["shard"]),
+            *(self.manifest[c] for c in ("offset", "nbytes", "crc32c")),
+        )
+        shard, offset, nbytes, crc = (column.to_numpy() for column in columns)
+        return shard, offset, nbytes, crc
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="nlbs-read")
+
+    def _checked(self, rows: npt.ArrayLike) -> Rows:
+        wanted = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        if wanted.ndim != 1:
+            raise ValueError(f"rows must be one list of row numbers, not an array of shape {wanted.shape}")
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(
+                f"rows {wanted.min()}..{wanted.max()} do not lie in 0..{len(self) - 1} of {self}"
+            )
+        return wanted
+
+    def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
+        shard, offset, nbytes, crc = self._places
+        for place in places:
+            row = wanted[place]
+            target = memoryview(out[place]).cast("B")
+            if nbytes[row] != len(target):
+                raise ShardError(self._damage(row, f"it has {nbytes[row]} bytes instead of {len(target)}"))
+            got = os.preadv(self._file(int(shard[row])), [target], int(offset[row]))
+            if got != len(target):
+                raise ShardError(self._damage(row, f"the file ends after {got} of {len(target)} bytes"))
+            if not self._verified[row]:
+                if google_crc32c.value(bytes(target)) != crc[row]:
+                    raise ShardError(self._damage(row, "its checksum does not match"))
+                self._verified[row] = True
+
+    def _damage(self, row: int, what: str) -> str:
+        name = self.manifest["shard"][int(row)].as_py()
+        return (
+            f"patch {row} in {self.folder / name} is damaged: {what}; delete {self.folder} and run the "
+            "nlbs-preprocess command again, which cuts it anew from the decoded images"
+        )
+
+    def _file(self, shard: int) -> int:
+        if shard not in self._files:
+            self._files[shard] = os.open(self.folder / self.info["shards"][shard]["name"], os.O_RDONLY)
+        return self._files[shard]
+
+    def _check_sizes(self) -> None:
+        for shard in self.info["shards"]:
+            path = self.folder / shard["name"]
+            found = path.stat().st_size if path.is_file() else None
+            if found != shard["bytes"]:
+                state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
+                raise ShardError(
+                    f"shard {path} {state}; delete {self.folder} and run the nlbs-preprocess command again, "
+                    "which cuts it anew from the decoded images"
+                )

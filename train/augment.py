@@ -1,0 +1,121 @@
+"""Random changes of training patches, a whole batch at once on the device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nlbs.train.config import AugmentConfig
+
+_STREAM = 0x617567  #: keeps these random numbers apart from others of the same seed
+_COLUMNS = 6  #: flip, angle, brightness, contrast, corner y, corner x
+_AIR = -1 + 1e-4  #: at or below it is air: interpolation may round -1
+
+
+@dataclass(frozen=True)
+class AugmentParameters:
+    """What happens to each patch of a batch, (B,) float64 arrays unless said otherwise."""
+
+    flip: npt.NDArray[np.bool_]
+    angle_deg: npt.NDArray[np.float64]
+    brightness: npt.NDArray[np.float64]  #: factor
+    contrast: npt.NDArray[np.float64]  #: factor
+    corners: npt.NDArray[np.float64]  #: (B, 2) in [0, 1), where a crop lies
+
+
+def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, step: int) -> AugmentParameters:
+    """Gives the parameters of a batch: a pure function, so that a resumed run repeats them.
+
+    Counter-based random numbers (Philox 4x64-10; Salmon et al., *Parallel random numbers: as
+    easy as 1, 2, 3*, 2011): the counter holds epoch, step and place in the batch.
+    """
+    philox = np.random.Philox(counter=[0, 0, step, epoch], key=[seed, _STREAM])
+    uniform = np.random.Generator(philox).random((count, _COLUMNS))
+    signed = 2 * uniform - 1
+    return AugmentParameters(
+        flip=uniform[:, 0] < config.horizontal_flip,
+        angle_deg=config.rotation_deg * signed[:, 1],
+        brightness=1 + config.brightness * signed[:, 2],
+        contrast=1 + config.contrast * signed[:, 3],
+        corners=uniform[:, 4:6],
+    )
+
+
+def augment(
+    pixels: Tensor, conditions: Mapping[str, Tensor], parameters: AugmentParameters, config: AugmentConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gives changed patches and their conditions.
+
+    Args:
+        pixels: (B, 1, R, R) floats in [-1, 1], air = -1.
+        conditions: codes, (B,) int64 each, on the same device.
+        parameters: of this batch.
+        config: what to leave out, and how much noise; the noise comes from torch's global generator.
+
+    Returns:
+        Pixels as given, air still -1, and conditions in which a flip has swapped the sides.
+    """
+    if config.horizontal_flip:
+        pixels, conditions = flipped(pixels, conditions, parameters.flip)
+    if config.rotation_deg:
+        pixels = rotated(pixels, parameters.angle_deg)
+    if config.brightness or config.contrast:
+        pixels = adjusted(pixels, parameters.brightness, parameters.contrast)
+    if config.noise:
+        pixels = noisy(pixels, config.noise)
+    return pixels, dict(conditions)
+
+
+def flipped(
+    pixels: Tensor, conditions: Mapping[str, Tensor], flip: npt.NDArray[np.bool_]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mirrors some patches left to right: a left breast becomes a right one, unknown stays unknown."""
+    chosen = torch.from_numpy(flip).to(pixels.device)
+    side = conditions["laterality"]
+    other_side = torch.where(side >= 0, 1 - side, side)
+    return (
+        torch.where(chosen[:, None, None, None], pixels.flip(-1), pixels),
+        {**conditions, "laterality": torch.where(chosen, other_side, side)},
+    )
+
+
+def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
+    """Turns each patch about its centre; what comes in at the corners is mirrored tissue."""
+    radians = np.deg2rad(angle_deg)
+    cos, sin, zero = np.cos(radians), np.sin(radians), np.zeros_like(radians)
+    # Output -> input coordinates, y downwards.
+    theta = np.stack([np.stack([cos, -sin, zero], 1), np.stack([sin, cos, zero], 1)], 1)
+    grid = functional.affine_grid(
+        torch.from_numpy(theta).to(pixels.device, pixels.dtype), list(pixels.shape), align_corners=False
+    )
+    return functional.grid_sample(
+        pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def adjusted(
+    pixels: Tensor, brightness: npt.NDArray[np.float64], contrast: npt.NDArray[np.float64]
+) -> Tensor:
+    """Multiplies by brightness, and the distance to the patch's mean tissue by contrast; air stays air."""
+    gain = _column(brightness, pixels)
+    spread = _column(contrast, pixels)
+    tissue = pixels > _AIR
+    value = (pixels + 1) / 2 * gain
+    count = tissue.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+    mean = (value * tissue).sum(dim=(1, 2, 3), keepdim=True) / count
+    value = (mean + (value - mean) * spread).clamp(0, 1)
+    return torch.where(tissue, 2 * value - 1, pixels)
+
+
+def noisy(pixels: Tensor, deviation: float) -> Tensor:
+    """Adds normal noise to the tissue, from torch's global generator; air stays air."""
+    noise = deviation * torch.randn_like(pixels)
+    return torch.where(pixels > _AIR, (pixels + noise).clamp(-1, 1), pixels)
+
+
+def _column(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like.device, like.dtype)[:, None, None, None]

@@ -1,0 +1,76 @@
+"""The command ``nlbs-train``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nlbs.command import entry_point
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--shards", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+              help="A shard set, or a dataset root that holds one.")  # fmt: skip
+@click.option("--preset", default="guide", metavar="NAME",
+              help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
+@click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
+              help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
+@click.option("--run", "run_path", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
+@click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
+              help="auto: a CUDA device if there is one.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), help="Times through the training split.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Patches per step.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At the start.")
+@click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL term, after annealing.")
+@click.option("--fit", type=click.Choice(["downsample", "crop"]),
+              help="How larger patches come to the model's size.")  # fmt: skip
+@click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
+@click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
+def cli(
+    shards: Path, preset: str, config_path: Path | None, run_path: Path | None, device: str, dry_run: bool,
+    **flags: Any,
+) -> None:  # fmt: skip
+    """Train the conditional VAE from shards.
+
+    A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
+    command is given again.
+    """
+    from nlbs.config import write_yaml
+    from nlbs.shards import open_shards
+    from nlbs.train.config import check_against_shards, resolved_config
+
+    config = resolved_config(preset, config_path, _as_config(flags))
+    shard_set = open_shards(shards)
+    check_against_shards(config, shard_set.parameters, str(shard_set.folder))
+
+    from nlbs.train import start
+    from nlbs.train.run import RunFolder
+
+    if dry_run:
+        click.echo(write_yaml(config), nl=False)
+        click.echo(start.dry_run(config, shard_set))
+        return
+    run_folder = RunFolder(run_path or Path("runs") / preset)
+    start.train(config, shard_set, run_folder, start.chosen_device(device))
+
+
+def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
+    """Gives the flags that were used as sections and keys of the configuration."""
+    from dataclasses import asdict
+
+    from nlbs.train.config import NO_AUGMENT
+
+    training = {name: flags[name] for name in ("epochs", "max_steps", "learning_rate", "seed")}
+    training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
+    training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
+    data = {name: flags[name] for name in ("batch_size", "fit")}
+    return {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in (("training", training), ("data", data))
+    }
+
+
+main = entry_point(cli)

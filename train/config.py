@@ -1,0 +1,162 @@
+"""The configuration of a training run: preset, then YAML on top, then flags on top of that."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from nlbs.config import STRICT, from_mapping, merged, read_yaml
+from nlbs.cvae.config import MODEL_PRESETS, ModelConfig, nearest
+from nlbs.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the guide's three terms."""
+
+    __pydantic_config__ = STRICT
+    reconstruction_weight: Weight = 1.0  # of the mean L1
+    kl_weight: Weight = 1.0  # beta after annealing, of the KL summed over the latent
+    edge_weight: Weight = 0.1  # of the mean L1 between Laplacians
+    kl_anneal_epochs: Annotated[int, Field(ge=0)] = 20  # beta rises from 0 over these; 0: no annealing
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of training patches. Zero leaves a change out."""
+
+    __pydantic_config__ = STRICT
+    horizontal_flip: Annotated[float, Field(ge=0, le=1)] = 0.5  # probability; swaps laterality as well
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 10.0  # up to this, either way
+    brightness: Share = 0.1  # factor within 1 +- this
+    contrast: Share = 0.1  # factor within 1 +- this, about the mean of the tissue
+    noise: Weight = 0.01  # standard deviation, on the scale [-1, 1]
+
+
+NO_AUGMENT = AugmentConfig(horizontal_flip=0, rotation_deg=0, brightness=0, contrast=0, noise=0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the weights are found. The defaults are the guide's own."""
+
+    __pydantic_config__ = STRICT
+    optimizer: Literal["adam"] = "adam"
+    learning_rate: Positive = 1e-4  # at the start of the cosine
+    min_learning_rate: Weight = 1e-6  # at its end
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: Weight = 1e-5
+    max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
+    loss: LossConfig = field(default_factory=LossConfig)
+    epochs: Count = 100
+    max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order, augmentation and latents
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    log_every_steps: Count = 50  # a row of metrics.jsonl and of TensorBoard
+    save_every_steps: Count | None = None  # beside the end of each epoch; None: only there
+    samples_every_steps: Count | None = None  # a picture in samples/; None: at the end of each epoch
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which patches, and how they come to the model's size."""
+
+    __pydantic_config__ = STRICT
+    resolution: Count = 256  # edge of the model's images in pixels
+    patch_stride: Count | None = None  # checked against the shard set; None: whatever it has
+    min_foreground_frac: Annotated[float, Field(ge=0, le=1)] | None = None  # the same
+    batch_size: Count = 4
+    fit: Literal["downsample", "crop"] = "downsample"  # larger patches: area average, or a window of them
+    train_split: str = "train"
+    val_split: str = "val"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. The sections and keys are those of the guide's YAML."""
+
+    __pydantic_config__ = STRICT
+    model: ModelConfig
+    training: TrainingConfig
+    data: DataConfig
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where the sections do not fit together."""
+        self.model.check_resolution(self.data.resolution)
+        if self.training.min_learning_rate > self.training.learning_rate:
+            raise ConfigError(
+                f"training.min_learning_rate ({self.training.min_learning_rate:g}) is above "
+                f"training.learning_rate ({self.training.learning_rate:g}); lower one or raise the other"
+            )
+
+
+#: name -> training and data sections; the model section is that of the same name in MODEL_PRESETS
+_TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
+    "guide": (TrainingConfig(), DataConfig()),
+    "guide-small": (
+        TrainingConfig(
+            learning_rate=1e-3,
+            min_learning_rate=1e-5,
+            epochs=60,
+            # The guide's weight of 1 holds a KL summed over the latent against an L1 averaged over the
+            # pixels and empties the latent (docs/decisions). b/N, with a Laplace scale b of 0.1 and
+            # N = 64 x 64 pixels, is the weight that makes the two one likelihood.
+            loss=LossConfig(kl_weight=2.5e-5, kl_anneal_epochs=10),
+        ),
+        DataConfig(resolution=64, batch_size=32),
+    ),
+}
+
+PRESETS: dict[str, TrainConfig] = {
+    name: TrainConfig(MODEL_PRESETS[name][0], training, data) for name, (training, data) in _TRAINING.items()
+}
+
+
+def resolved_config(preset: str, yaml_path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
+    """Gives the configuration of a run.
+
+    Args:
+        preset: a name of :data:`PRESETS`.
+        yaml_path: a file with some of the sections and keys; None for none.
+        flags: the same, nested, of what the command line says.
+
+    Raises:
+        ConfigError: no such preset, an unknown key, a value that does not make sense.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset {preset!r}; {nearest(preset, list(PRESETS))}")
+    values = dataclasses.asdict(PRESETS[preset])
+    if yaml_path is not None:
+        values = merged(values, read_yaml(yaml_path))
+        from_mapping(TrainConfig, values, str(yaml_path))  # so that messages name the file
+    return from_mapping(TrainConfig, merged(values, flags), "the options")
+
+
+def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:
+    """Checks what the configuration says about patches against what a shard set was cut with.
+
+    Raises:
+        ConfigError: they disagree, or the patches are smaller than the model's images.
+    """
+    for key, parameter in (("patch_stride", "stride"), ("min_foreground_frac", "min_foreground")):
+        asked, found = getattr(config.data, key), parameters.get(parameter)
+        if asked is not None and found is not None and asked != found:
+            raise ConfigError(
+                f"data.{key} is {asked:g}, but the shard set {where} was cut with {parameter} {found:g}; "
+                f"leave the key out, or cut a set with --{parameter.replace('_', '-')} {asked:g}"
+            )
+    patch_px = int(parameters["resolution"])
+    if patch_px < config.data.resolution:
+        raise ConfigError(
+            f"the shard set {where} has patches of {patch_px} x {patch_px}, smaller than the model's "
+            f"{config.data.resolution} x {config.data.resolution}; cut a set with --resolution "
+            f"{config.data.resolution}, or train a smaller model (--preset guide-small)"
+        )

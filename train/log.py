@@ -1,0 +1,126 @@
+"""What a run says: console, TensorBoard and metrics.jsonl."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from nlbs.files import atomic_file
+from nlbs.train.run import RunFolder
+
+_LINE_EVERY_S = 30.0  #: between progress lines where there is no terminal
+
+
+class Log:
+    """The three places a run reports to. Steps are counted from the start of the run."""
+
+    def __init__(self, run: RunFolder, first_step: int) -> None:
+        """Opens the logs; what they hold of ``first_step`` and later, from a run cut off there, goes."""
+        _cut(run.metrics, first_step)
+        self._metrics = run.metrics.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run.tensorboard), purge_step=first_step + 1 if first_step else None)
+        self._bar: Any = None
+        self._last_line = time.monotonic()
+        self._started = (time.monotonic(), 0)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self.end_epoch()
+        self._metrics.close()
+        self._board.close()
+
+    def line(self, text: str) -> None:
+        """Says something on the console, above the progress bar if there is one."""
+        if self._bar is None:
+            click.echo(text)
+        else:
+            self._bar.write(text)
+
+    def start_epoch(self, name: str, done: int, total: int, batch_size: int) -> None:
+        """Begins to show an epoch of ``total`` patches, of which ``done`` were seen before."""
+        self._name, self._total, self._batch_size = name, total, batch_size
+        self._started = (time.monotonic(), done)
+        self._seen = done
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=name, unit="patch", leave=False, file=sys.stderr)
+
+    def progress(self, terms: Mapping[str, float]) -> None:
+        """Shows one more batch and its loss terms."""
+        self._seen += self._batch_size
+        shown = " ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(self._batch_size)
+        elif time.monotonic() - self._last_line > _LINE_EVERY_S:
+            left = (self._total - self._seen) / max(self.rate, 1e-9)
+            self.line(
+                f"{self._name}: {self._seen:,} of {self._total:,} patches, {self.rate:.0f} patches/s, "
+                f"{duration(left)} left in the epoch; {shown}"
+            )
+            self._last_line = time.monotonic()
+
+    @property
+    def rate(self) -> float:
+        """Patches per second in this epoch."""
+        start, done = self._started
+        return (self._seen - done) / max(time.monotonic() - start, 1e-9)
+
+    def end_epoch(self) -> None:
+        """Takes the progress bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def values(self, kind: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Writes one row of metrics.jsonl, and the same to TensorBoard as kind/name."""
+        row: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch}
+        row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
+        self._metrics.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def picture(self, page: npt.NDArray[np.uint8], step: int) -> None:
+        """Shows a page, uint8 (H, W, 3), in TensorBoard."""
+        self._board.add_image("samples", page, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Sees to it that what was said is on disk before a checkpoint that counts on it."""
+        os.fsync(self._metrics.fileno())
+        self._board.flush()
+
+
+def duration(seconds: float) -> str:
+    """Gives a time in words: "42 s", "3 min 5 s", "2 h 7 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _cut(path: Path, last_step: int) -> None:
+    """Keeps of metrics.jsonl the whole rows up to a step."""
+    if not path.exists():
+        return
+    kept = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(text)
+        except ValueError:
+            continue  # the last row of a run that was killed while it wrote
+        if isinstance(row, dict) and row.get("step", last_step + 1) <= last_step:
+            kept.append(text + "\n")
+    with atomic_file(path, "w", encoding="utf-8") as file:
+        file.writelines(kept)

@@ -1,0 +1,288 @@
+"""The training loop: one epoch after another, straight down the page."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlbs.cvae.losses import LossTerms, guide_loss
+from nlbs.cvae.model import ConditionalVAE, ModelOutput
+from nlbs.errors import NlbsError
+from nlbs.pictures import write_png
+from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.config import TrainConfig
+from nlbs.train.fit import FITS, to_float
+from nlbs.train.log import Log
+from nlbs.train.run import Progress, RunFolder
+from nlbs.train.samples import sample_page
+from nlbs.train.schedule import kl_weight, learning_rate
+from nlbs.train.stream import Batch, PatchStream
+
+MAX_SKIPPED_IN_ROW = 10
+SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam}
+
+
+class Trainer:
+    """A run under way: a model, an optimiser, the streams, and where it is."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: ConditionalVAE,
+        optimizer: torch.optim.Optimizer,
+        streams: tuple[PatchStream, PatchStream | None, PatchStream],
+        run: RunFolder,
+        progress: Progress,
+        metadata: Mapping[str, Any],
+        log: Log,
+        interrupted: Event,
+    ) -> None:
+        """Takes what a run consists of.
+
+        Args:
+            config: resolved.
+            model: on its device.
+            optimizer: of the model's parameters.
+            streams: training, validation (None: there is none), and that of the pictures.
+            run: where the files go.
+            progress: where to start.
+            metadata: what each checkpoint says beside the weights.
+            log: where to report.
+            interrupted: set when the run is to save and leave.
+        """
+        self.config = config
+        self.model = model
+        self.optimizer = optimizer
+        self.stream, self.validation, self.pictures = streams
+        self.run_folder = run
+        self.progress = progress
+        self.metadata = metadata
+        self.log = log
+        self.interrupted = interrupted
+        self.device = next(model.parameters()).device
+        self._clock = time.monotonic()
+        self._saved = time.monotonic()
+
+    def run(self) -> None:
+        """Trains until epochs or steps are used up.
+
+        Raises:
+            KeyboardInterrupt: interrupted; everything is saved.
+            NlbsError: the loss is not finite any more, or a checkpoint cannot be written.
+        """
+        while not self.progress.is_finished(self.config):
+            self._train_epoch()
+            whole = self.progress.step == self.progress.steps_per_epoch
+            saved = "" if self.interrupted.is_set() else self._evaluate()
+            if self.interrupted.is_set():
+                self._save_last()
+                self.log.line(f"stopped by hand; saved {self.run_folder.last_state}")
+                raise KeyboardInterrupt
+            if whole:
+                self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
+            if self.progress.is_finished(self.config) or time.monotonic() - self._saved > SAVE_EVERY_S:
+                self._save_last()
+                saved = ", ".join(filter(None, [saved, self.run_folder.last_state.name]))
+            if saved:
+                self.log.line(f"  saved {saved}")
+
+    def _train_epoch(self) -> None:
+        """Trains on the rest of the epoch; returns early where a limit is reached or on an interrupt."""
+        progress, training = self.progress, self.config.training
+        if progress.step == progress.steps_per_epoch:
+            return
+        batch_size = self.stream.batch_size
+        name = f"epoch {progress.epoch + 1}/{training.epochs}"
+        self.log.start_epoch(name, progress.step * batch_size, len(self.stream) * batch_size, batch_size)
+        self.model.train()
+        self.stream.seek(progress.epoch, progress.step)
+        for batch in self.stream:
+            terms = self._step(batch)
+            progress.step += 1
+            self.log.progress({name: terms[name] for name in LossTerms._fields})
+            if progress.total_steps % training.log_every_steps == 0:
+                self.log.values("train", progress.total_steps, progress.epoch, terms)
+            if training.save_every_steps and progress.total_steps % training.save_every_steps == 0:
+                self._save_last()
+            if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
+                self._picture()
+            if progress.is_finished(self.config) or self.interrupted.is_set():
+                break
+        self.log.end_epoch()
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """Trains on one batch. Gives the loss terms and what else the log shows."""
+        progress, training = self.progress, self.config.training
+        # 1. Randomness: a function of seed and step alone, so that a resumed run repeats it.
+        torch.manual_seed(_step_seed(training.seed, progress.total_steps))
+        beta = kl_weight(training.loss, progress.epoch)
+        rate = learning_rate(training, progress.total_steps, progress.steps_per_epoch)
+        # 2. Pixels: to the device, to floats, to the model's size, changed at random.
+        parameters = draw_parameters(
+            training.augment, len(batch.rows), training.seed, batch.epoch, batch.step
+        )
+        pixels, conditions = self._on_device(batch, parameters.corners)
+        pixels, conditions = augment(pixels, conditions, parameters, training.augment)
+        # 3. Forward and backward.
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        terms = self._loss(self.model(pixels, conditions), pixels, beta)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
+        # 4. The step, unless something is not finite.
+        *values, grad_norm = torch.stack([*terms, norm]).detach().tolist()
+        if math.isfinite(values[0]) and math.isfinite(grad_norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self._count(values)
+        else:
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)  # BatchNorm's running statistics have seen the batch
+            self._skip(values, grad_norm)
+        named = dict(zip(LossTerms._fields, values, strict=True))
+        return named | {
+            "beta": beta,
+            "learning_rate": rate,
+            "grad_norm": grad_norm,
+            "skipped": progress.skipped,
+        }
+
+    def _evaluate(self) -> str:
+        """Judges the weights, keeps them if they are the best yet, and reports.
+
+        Always with the final KL weight: while beta rises, the same weights would look worse
+        each epoch, and the first epoch best. Where there is no validation split, the
+        training loss of the epoch judges.
+
+        Returns:
+            The name of the file that was saved, or nothing.
+        """
+        progress = self.progress
+        batches = max(progress.sums.get("batches", 0), 1)
+        train = self._judged({name: progress.sums.get(name, math.nan) / batches for name in _TERMS})
+        judged = train if self.validation is None else self._validate(self.validation)
+        if self.interrupted.is_set():
+            return ""
+        loss = judged["total"]
+        is_best = math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss)
+        if is_best:
+            progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
+            self.run_folder.save_best(self.model, self._metadata())
+        self._report(train, None if self.validation is None else judged)
+        if self.config.training.samples_every_steps is None:
+            self._picture()
+        return self.run_folder.best_model.name if is_best else ""
+
+    def _report(self, train: dict[str, float], validation: dict[str, float] | None) -> None:
+        progress, training = self.progress, self.config.training
+        beta = kl_weight(training.loss, progress.epoch)
+        values = {f"train_{name}": value for name, value in train.items()}
+        values |= {f"val_{name}": value for name, value in (validation or {}).items()}
+        self.log.values("epoch", progress.total_steps, progress.epoch, values)
+        parts = [f"train {_shown(train)}"] + ([f"val {_shown(validation)}"] if validation else [])
+        skipped = f", {progress.skipped} steps skipped" if progress.skipped else ""
+        self.log.line(
+            f"epoch {progress.epoch + 1}/{training.epochs}, step {progress.total_steps:,}: "
+            f"{'; '.join(parts)}; beta {beta:.3g}, {self.log.rate:.0f} patches/s{skipped}"
+        )
+
+    def _validate(self, stream: PatchStream) -> dict[str, float]:
+        """Gives the mean of each loss term over the whole split, each patch once, z at its mean."""
+        sums = torch.zeros(len(_TERMS), dtype=torch.float64, device=self.device)
+        self.model.eval()
+        with torch.no_grad():
+            for batch in stream:
+                pixels, conditions = self._on_device(batch, corners=None)
+                terms = self._loss(self.model(pixels, conditions), pixels, beta=0.0)
+                sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(batch.rows)
+                if self.interrupted.is_set():
+                    break
+        self.model.train()
+        return self._judged(dict(zip(_TERMS, (sums / stream.num_patches).tolist(), strict=True)))
+
+    def _judged(self, terms: dict[str, float]) -> dict[str, float]:
+        """Gives the terms and their sum at the final KL weight."""
+        loss = self.config.training.loss
+        weights = (loss.reconstruction_weight, loss.kl_weight, loss.edge_weight)
+        total = sum(weight * terms[name] for name, weight in zip(_TERMS, weights, strict=True))
+        return {"total": total, **terms}
+
+    def _loss(self, output: ModelOutput, pixels: Tensor, beta: float) -> LossTerms:
+        loss = self.config.training.loss
+        return guide_loss(
+            output.reconstruction, pixels, output.kl, loss.reconstruction_weight, beta, loss.edge_weight
+        )
+
+    def _on_device(self, batch: Batch, corners: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        pixels = to_float(batch.pixels.to(self.device, non_blocking=True))
+        conditions = {
+            name: code.to(self.device, non_blocking=True) for name, code in batch.conditions.items()
+        }
+        data = self.config.data
+        return FITS[data.fit](pixels, data.resolution, corners), conditions
+
+    def _count(self, values: list[float]) -> None:
+        progress = self.progress
+        progress.skipped_in_row = 0
+        named = dict(zip(LossTerms._fields, values, strict=True)) | {"batches": 1}
+        for name in (*_TERMS, "batches"):
+            progress.sums[name] = progress.sums.get(name, 0) + named[name]
+
+    def _skip(self, values: list[float], grad_norm: float) -> None:
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_row += 1
+        if progress.skipped_in_row < MAX_SKIPPED_IN_ROW:
+            return
+        found = ", ".join(f"{n} {value:g}" for n, value in zip(LossTerms._fields, values, strict=True))
+        raise NlbsError(
+            f"{MAX_SKIPPED_IN_ROW} steps in a row gave a loss or gradient that is not finite (epoch "
+            f"{progress.epoch + 1}, step {progress.total_steps + 1}: {found}, gradient norm {grad_norm:g}); "
+            f"none was applied and the checkpoints in {self.run_folder.path} are as before; start another "
+            "--run with a lower --learning-rate"
+        )
+
+    def _picture(self) -> None:
+        """Puts a page of real, reconstructed and drawn patches into samples/."""
+        progress = self.progress
+        batch = self.pictures.read(0, 0)
+        pixels, conditions = self._on_device(batch, corners=None)
+        title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
+        page = sample_page(self.model, pixels, conditions, title, seed=self.config.training.seed)
+        write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
+        self.log.picture(page, progress.total_steps)
+
+    def _save_last(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self._clock = self._saved = now
+        self.log.flush()
+        self.run_folder.save_last(self.model, self.optimizer, self.progress, self.config, self._metadata())
+
+    def _metadata(self) -> dict[str, Any]:
+        progress = self.progress
+        return dict(self.metadata) | {
+            "epoch": progress.epoch,
+            "step": progress.total_steps,
+            "best_loss": progress.best_loss,
+        }
+
+
+_TERMS = ("reconstruction", "kl", "edge")  #: the order of their weights in _judged
+
+
+def _shown(terms: Mapping[str, float]) -> str:
+    return "loss " + " ".join(f"{'' if n == 'total' else n + ' '}{v:.4g}" for n, v in terms.items())
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Gives a seed for each step, unrelated to those of its neighbours."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])

@@ -1,0 +1,227 @@
+"""The run folder: what a training run leaves, and what it needs to continue exactly."""
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from nlbs.config import from_mapping, write_yaml
+from nlbs.cvae.checkpoint import check_weights, save_checkpoint
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import CheckpointError, ConfigError
+from nlbs.files import atomic_file
+from nlbs.train.config import TrainConfig
+
+STATE_VERSION = 1
+
+#: What may change between the parts of a run, because no weight depends on it.
+_FREE = {
+    "training.max_steps",
+    "training.log_every_steps",
+    "training.save_every_steps",
+    "training.samples_every_steps",
+}
+_MAY_RISE = {"training.epochs"}
+
+
+@dataclass
+class Progress:
+    """Where a run is, and what it has seen."""
+
+    steps_per_epoch: int
+    epoch: int = 0  #: the one under way, from 0
+    step: int = 0  #: batches of it that are done; steps_per_epoch: all, validation is next
+    skipped: int = 0  #: steps that were not applied, because something was not finite
+    skipped_in_row: int = 0
+    best_loss: float | None = None
+    best_epoch: int = 0  #: from 1; the epoch whose weights best_model.safetensors holds
+    sums: dict[str, float] = field(default_factory=dict)  #: of each loss term over the epoch's batches
+    seconds: float = 0.0  #: spent so far, in all parts of the run
+
+    @property
+    def total_steps(self) -> int:
+        """How many batches have been seen since the start."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    def is_finished(self, config: TrainConfig) -> bool:
+        """Whether nothing is left to do."""
+        limit = config.training.max_steps
+        return self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run continues from."""
+
+    progress: Progress
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+
+
+class RunFolder:
+    """The files of one run. Weights are safetensors; the state of training is read as data only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.best_model = path / "best_model.safetensors"
+        self.last_model = path / "last_model.safetensors"
+        self.last_state = path / "last_state.pt"
+        self.previous_state = path / "previous_state.pt"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples"
+        self.tensorboard = path / "tensorboard"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training into the same folder; the lock ends with the process.
+
+        Raises:
+            ConfigError: the folder cannot be made, or another process has it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise ConfigError(f"cannot use the run folder {self.path}: {error.strerror}") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(
+                    f"another nlbs-train is at work in {self.path}; wait for it, or take another --run"
+                ) from None
+            yield
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Writes the resolved configuration."""
+        with atomic_file(self.config, "w", encoding="utf-8") as file:
+            file.write(write_yaml(config))
+
+    def save_best(self, model: ConditionalVAE, metadata: Mapping[str, Any]) -> None:
+        """Writes ``best_model.safetensors``. Raises CheckpointError where that fails."""
+        with self._saving(self.best_model):
+            save_checkpoint(self.best_model, model, metadata)
+
+    def save_last(
+        self,
+        model: ConditionalVAE,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+        config: TrainConfig,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Writes ``last_state.pt``, keeping the one before, and ``last_model.safetensors``.
+
+        The state holds the weights too: one file, replaced in one step, can never disagree
+        with itself.
+
+        Raises:
+            CheckpointError: the disk is full, or another fault of it; the files before are whole.
+        """
+        state = {
+            "state_version": STATE_VERSION,
+            "dataset_id": metadata["dataset_id"],
+            "config": json.dumps(dataclasses.asdict(config)),
+            "progress": dataclasses.asdict(progress),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
+        with self._saving(self.last_state), atomic_file(self.last_state) as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if self.last_state.exists():
+                os.replace(self.last_state, self.previous_state)
+        with self._saving(self.last_model):
+            save_checkpoint(self.last_model, model, metadata)
+
+    def load_state(self, config: TrainConfig, dataset_id: str) -> "State | None":
+        """Gives the state to continue from; None where there is none.
+
+        Where the last state is damaged, the one before is taken, and a line says so.
+
+        Raises:
+            CheckpointError: none can be read.
+            ConfigError: the run was made with other options or another shard set.
+        """
+        problems = []
+        for path in (self.last_state, self.previous_state):
+            if not path.exists():
+                continue
+            try:
+                values = _read_state(path)
+                state = State(Progress(**values["progress"]), values["model"], values["optimizer"])
+                with torch.device("meta"):
+                    model = ConditionalVAE(config.model, config.data.resolution)
+                self._check_same(values, config, dataset_id)
+                check_weights(path, model, state.model)
+            except CheckpointError as error:
+                problems.append(str(error))
+                continue
+            for problem in problems:
+                click.echo(f"{problem}; taking {path.name} instead")
+            return state
+        if problems:
+            raise CheckpointError(
+                f"{self.path} cannot be continued: {'; '.join(problems)}; take another --run, or delete these "
+                "files to start it anew"
+            )
+        return None
+
+    def _check_same(self, state: Mapping[str, Any], config: TrainConfig, dataset_id: str) -> None:
+        if state["dataset_id"] != dataset_id:
+            raise ConfigError(
+                f"{self.path} was trained on the shard set with id {state['dataset_id']}, this one is "
+                f"{dataset_id}; give the same --shards to continue it, or another --run"
+            )
+        before = _flat(
+            dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state"))
+        )
+        for key, now in _flat(dataclasses.asdict(config)).items():
+            was = before[key]
+            if was == now or key in _FREE or (key in _MAY_RISE and now > was):
+                continue
+            raise ConfigError(
+                f"{self.path} was trained with {key} = {was}, now it is {now}; give the same options to "
+                "continue it, or another --run to start anew"
+            )
+
+    @contextmanager
+    def _saving(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+            raise CheckpointError(
+                f"cannot save {path} ({error}); make room and run the same command again, which continues "
+                "from the checkpoint before"
+            ) from None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is damaged or no state of a run ({reason})") from None
+    if not isinstance(state, dict) or state.get("state_version") != STATE_VERSION:
+        raise CheckpointError(f"{path} is no state of a run in version {STATE_VERSION}")
+    return state
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,65 @@
+"""A page that shows what a model does: real patches, their reconstructions, and drawn ones."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
+from nlbs.pictures import contact_sheet
+
+
+def sample_page(
+    model: ConditionalVAE, pixels: Tensor, conditions: Mapping[str, Tensor], title: str, seed: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Gives a page with three rows of the same conditions; it leaves model and random state as they were.
+
+    Args:
+        model: on the device of the pixels.
+        pixels: (B, 1, R, R) in [-1, 1], the real patches of the first row.
+        conditions: their codes, (B,) each.
+        title: a line at the top.
+        seed: of the latents of the drawn row: the same each time, so that pages can be compared.
+
+    Returns:
+        uint8, (H, W, 3) RGB.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            reconstructed = model(pixels, conditions).reconstruction
+    finally:
+        model.train(was_training)
+    drawn = model.sample(conditions, len(pixels), torch.Generator().manual_seed(seed))
+    labels = describe(conditions)
+    captions = [f"real\n{label}" for label in labels]
+    captions += ["reconstructed"] * len(labels) + [f"drawn\n{label}" for label in labels]
+    images = [image for row in (pixels, reconstructed, drawn) for image in to_uint8(row)]
+    return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)
+
+
+def to_uint8(pixels: Tensor) -> list[npt.NDArray[np.uint8]]:
+    """Gives pixels (B, 1, R, R) in [-1, 1] as grey images, uint8 (R, R) each."""
+    grey = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+    return list(grey[:, 0])
+
+
+def describe(conditions: Mapping[str, Tensor]) -> list[str]:
+    """Gives each sample's known conditions in words, in two lines: "CC L 56-65", "cancer"."""
+    codes = {name: code.tolist() for name, code in conditions.items()}
+    labels = []
+    for view, side, age, cancer, false_positive in zip(
+        *(codes[name] for name in ("view", "laterality", "age_bin", "cancer", "false_positive")), strict=True
+    ):
+        place = [
+            names[code] if code >= 0 else "?"
+            for names, code in ((VIEWS, view), (LATERALITIES, side), (AGE_BINS, age))
+        ]
+        finding = "cancer" if cancer == 1 else "false pos." if false_positive == 1 else ""
+        finding = finding or ("normal" if cancer == 0 else "?")
+        labels.append(f"{' '.join(place)}\n{finding}")
+    return labels

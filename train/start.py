@@ -1,0 +1,191 @@
+"""Starting a run, or continuing it: everything the loop needs, put together once."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
+
+import click
+import torch
+
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import ConfigError
+from nlbs.shards import ShardSet
+from nlbs.train.config import TrainConfig, check_against_shards
+from nlbs.train.log import Log, duration
+from nlbs.train.loop import OPTIMIZERS, Trainer
+from nlbs.train.run import Progress, RunFolder
+from nlbs.train.stream import PatchStream
+
+_PICTURE_COLUMNS = 8
+
+#: Training, validation (None: the split is empty), and the few patches of the pictures.
+Streams = tuple[PatchStream, PatchStream | None, PatchStream]
+
+
+def train(config: TrainConfig, shards: ShardSet, run_folder: RunFolder, device: torch.device) -> Progress:
+    """Trains a run to its end, from where it stands.
+
+    Returns:
+        Where it stands then.
+
+    Raises:
+        NlbsError: the folder belongs to another run, the shard set does not fit, training fails.
+        KeyboardInterrupt: interrupted; everything is saved.
+    """
+    check_against_shards(config, shards.parameters, str(shards.folder))
+    streams = open_streams(config, shards, pin_memory=device.type == "cuda")
+    with run_folder.locked():
+        model, optimizer = build(config, device)
+        click.echo(
+            f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"
+        )
+        progress = Progress(steps_per_epoch=len(streams[0]))
+        state = run_folder.load_state(config, shards.dataset_id)
+        if state is not None:
+            model.load_state_dict(state.model)
+            optimizer.load_state_dict(state.optimizer)
+            progress = state.progress
+        if progress.is_finished(config):
+            click.echo(f"{run_folder.path} is finished; raise --epochs or --max-steps to train it further")
+        else:
+            _announce(config, shards, run_folder, streams, device, progress)
+            run_folder.write_config(config)
+            metadata = {
+                "dataset_id": shards.dataset_id,
+                "patch_px": shards.resolution,
+                "fit": config.data.fit,
+            }
+            with closing(Log(run_folder, progress.total_steps)) as log, interrupts() as interrupted:
+                Trainer(
+                    config, model, optimizer, streams, run_folder, progress, metadata, log, interrupted
+                ).run()
+        _summarise(run_folder, progress, streams[0].batch_size)
+    return progress
+
+
+def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:
+    """Gives a fresh model, whose weights depend on the seed alone, and its optimiser."""
+    training = config.training
+    torch.manual_seed(training.seed)
+    model = ConditionalVAE(config.model, config.data.resolution).to(device)
+    optimizer = OPTIMIZERS[training.optimizer](
+        model.parameters(),
+        lr=training.learning_rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
+    return model, optimizer
+
+
+def open_streams(config: TrainConfig, shards: ShardSet, pin_memory: bool = False) -> Streams:
+    """Gives the streams of a run.
+
+    Raises:
+        NlbsError: the training split is empty or smaller than a batch.
+    """
+    data, seed = config.data, config.training.seed
+    training = PatchStream(shards, data.batch_size, seed, data.train_split, pin_memory=pin_memory)
+    validation = None
+    if len(shards.rows(data.val_split)):
+        validation = PatchStream(
+            shards,
+            data.batch_size,
+            seed,
+            data.val_split,
+            shuffle=False,
+            drop_last=False,
+            pin_memory=pin_memory,
+        )
+    shown = data.train_split if validation is None else data.val_split
+    pictures = PatchStream(shards, _PICTURE_COLUMNS, seed, shown, drop_last=False)
+    return training, validation, pictures
+
+
+def chosen_device(name: str) -> torch.device:
+    """Gives the device of "cpu", "cuda" or "auto".
+
+    Raises:
+        ConfigError: "cuda" where there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ConfigError(
+            f"torch {torch.__version__} sees no CUDA device; pass --device cpu, or install a driver and a CUDA "
+            "build of torch"
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Gives an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
+    event = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _announce(
+    config: TrainConfig,
+    shards: ShardSet,
+    run_folder: RunFolder,
+    streams: Streams,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    training, validation, _ = streams
+    data = config.data
+    how = {"downsample": "area-averaged", "crop": "cropped"}[data.fit]
+    fit = "" if shards.resolution == data.resolution else f", {how} to {data.resolution} x {data.resolution}"
+    click.echo(
+        f"data: {shards.folder}: {training.num_patches:,} {data.train_split} and "
+        f"{validation.num_patches if validation else 0:,} {data.val_split} patches of {shards.resolution} x "
+        f"{shards.resolution}{fit}"
+    )
+    if validation is None:
+        click.echo(
+            f"no patches in the split {data.val_split!r}: the training loss chooses the best checkpoint"
+        )
+    verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
+    click.echo(
+        f"run: {run_folder.path} {verb} on {device.type}; {config.training.epochs} epochs of "
+        f"{progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
+    )
+
+
+def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int) -> None:
+    patches = progress.total_steps * batch_size
+    click.echo(
+        f"done: {progress.epoch} epochs, {progress.total_steps:,} steps, {patches:,} patches in "
+        f"{duration(progress.seconds)}; {progress.skipped} steps skipped"
+    )
+    if progress.best_loss is None:
+        click.echo("no checkpoint was chosen as the best: no loss was finite")
+        return
+    click.echo(f"best: {run_folder.best_model} (epoch {progress.best_epoch}, loss {progress.best_loss:.4g})")
+    click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")
+
+
+def dry_run(config: TrainConfig, shards: ShardSet) -> str:
+    """Gives what a run would be, in comments below its YAML."""
+    with torch.device("meta"):
+        model = ConditionalVAE(config.model, config.data.resolution)
+    training, validation, _ = open_streams(config, shards)
+    patches = (
+        f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"
+    )
+    return f"# {model.num_parameters:,} parameters; {patches} patches; {len(training):,} steps per epoch"
