@@ -29,6 +29,7 @@ class DecoderConfig:
     __pydantic_config__ = STRICT
     channels: tuple[Count, ...] = (512, 256, 128, 64, 1)  # the first is the width that the latent unfolds to
     use_skip_connections: bool = True  # add the encoder's features; when sampling there are none
+    film_starts_neutral: bool = False  # first weights with gamma = 1, beta = 0; False: torch's, near 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
         ModelConfig(
             latent_dim=64,
             encoder=EncoderConfig(channels=(32, 64, 128, 256)),
-            decoder=DecoderConfig(channels=(256, 128, 64, 32, 1), use_skip_connections=False),
+            # Without skips the image passes four FiLMs: gammas near 0 let no gradient through.
+            decoder=DecoderConfig(
+                channels=(256, 128, 64, 32, 1), use_skip_connections=False, film_starts_neutral=True
+            ),
         ),
         64,
     ),

@@ -33,6 +33,13 @@ class FiLM(nn.Module):
         super().__init__()
         self.linear = nn.Linear(condition_dim, 2 * channels)
 
+    def start_neutral(self) -> None:
+        """Sets first weights with gamma = 1 and beta = 0, whatever the condition."""
+        gamma, beta = self.linear.bias.detach().chunk(2)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.ones_(gamma)
+        nn.init.zeros_(beta)
+
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
         """Gives the features (B, C, H, W), each channel scaled and shifted by embedding (B, D)."""
         gamma, beta = self.linear(embedding)[:, :, None, None].chunk(2, dim=1)

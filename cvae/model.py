@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nlbs.cvae.conditioning import ConditionEncoder, checked_conditions, repeated
 from nlbs.cvae.config import ModelConfig, model_preset
-from nlbs.cvae.layers import ConvBlock, DeconvBlock
+from nlbs.cvae.layers import ConvBlock, DeconvBlock, FiLM
 from nlbs.cvae.losses import kl_divergence
 from nlbs.errors import ConfigError
 
@@ -61,6 +61,9 @@ class ConditionalVAE(nn.Module):
         self.from_latent = nn.Linear(config.latent_dim, flat)
         widths = config.decoder.channels
         self.decoder = nn.ModuleList(DeconvBlock(a, b, embed_dim, *norm) for a, b in pairwise(widths))
+        if config.decoder.film_starts_neutral:
+            for film in (layer for layer in self.decoder.modules() if isinstance(layer, FiLM)):
+                film.start_neutral()
 
     @classmethod
     def from_preset(cls, name: str) -> "ConditionalVAE":

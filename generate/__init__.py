@@ -1,0 +1,1 @@
+"""Samples by condition from a trained model: images, contact sheets and a table of what each file is."""

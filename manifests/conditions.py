@@ -93,7 +93,7 @@ def parse_laterality(text: str) -> str | None:
 
 
 def parse_age(text: str) -> int | None:
-    """Reads an age in years: "66", "61.0", or a DICOM age string (PS3.5 6.2, AS) such as "066Y" or "018M".
+    """Reads an age in completed years: "66", "61.7", or a DICOM age string (PS3.5 6.2, AS) as "066Y" or "018M".
 
     Age 0 is how anonymised files spell *unknown* ("000Y"): None, as is an empty cell.
     Ages above 89 become 90.
@@ -103,7 +103,7 @@ def parse_age(text: str) -> int | None:
     """
     if is_empty(text):
         return None
-    match = re.fullmatch(r"(\d+)(?:\.0*)?\s*([YMWD]?)", text.strip().upper())
+    match = re.fullmatch(r"(\d+)(?:\.\d*)?\s*([YMWD]?)", text.strip().upper())
     if match is None:
         raise ValueError(f"{text!r} is not an age in years (66, 61.0 or 066Y)")
     per_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[match[2]]

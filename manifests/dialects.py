@@ -77,8 +77,8 @@ DIALECTS = (
 
 
 def simplified(column: str) -> str:
-    """Gives a column name without case, spaces, underscores and the like."""
-    return re.sub(r"[^0-9a-z]", "", column.lower())
+    """Gives a column name without case, spaces, underscores and the like; letters of any script stay."""
+    return re.sub(r"[\W_]", "", column.casefold())
 
 
 def recognise(header: Sequence[str], source: str) -> tuple[Dialect, dict[str, int]]:

@@ -1,6 +1,7 @@
 """Train, validation and test, divided by patient: a patient never stands in two of them."""
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable
 
@@ -19,7 +20,7 @@ def parse_shares(text: str) -> tuple[float, float, float]:
     if len(parts) != 3 or not all(re.fullmatch(r"\d+(\.\d+)?", part.strip()) for part in parts):
         raise ConfigError(f"--split {text!r} is not three shares such as 80/10/10 (train/val/test)")
     shares = [float(part) for part in parts]
-    if sum(shares) <= 0:
+    if not 0 < sum(shares) < math.inf:
         raise ConfigError(f"--split {text!r} gives nobody to any split; use for example 80/10/10")
     train, val, test = (share / sum(shares) for share in shares)
     return train, val, test

@@ -12,11 +12,10 @@ from nlbs.manifests.table import read_table
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.ingest import Outcome, ingest
-from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import locate_sources
 from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import read_stamps, write_images_csv, write_sources_csv
+from nlbs.preprocess.tables import read_labelled_images, read_stamps, write_images_csv, write_sources_csv
 from nlbs.shards.layout import STORE
 
 
@@ -79,14 +78,8 @@ def build_shards(options: BuildOptions) -> BuildSummary:
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
     if not usable:
         raise DatasetError(_nothing_usable(outcomes, root, options.out))
-    shard_set = cut_shard_set(
-        options.out,
-        store,
-        [_labelled(outcome) for outcome in usable],
-        options.cut,
-        options.jobs,
-        options.overwrite,
-    )
+    images = read_labelled_images(options.out)
+    shard_set = cut_shard_set(options.out, store, images, options.cut, options.jobs, options.overwrite)
     return BuildSummary(
         dialect=table.dialect.name,
         rows=len(table.rows),
@@ -99,9 +92,14 @@ def build_shards(options: BuildOptions) -> BuildSummary:
     )
 
 
-def _labelled(outcome: Outcome) -> LabelledImage:
-    source = outcome.source
-    return LabelledImage(source.image, source.row.conditions, source.patient, source.split)
+def reshard(root: Path, cut: CutOptions, jobs: int, overwrite: bool) -> CutSummary:
+    """Cuts another shard set from the decoded images of a dataset root; no DICOM is opened.
+
+    Raises:
+        NlbsError: the folder is no dataset root, or such a set of other images stands there.
+    """
+    images = read_labelled_images(root)
+    return cut_shard_set(root, ImageStore.existing(root / STORE), images, cut, jobs, overwrite)
 
 
 def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:

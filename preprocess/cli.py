@@ -117,4 +117,90 @@ def build_shards_command(
         click.echo(line)
 
 
+@cli.command("reshard")
+@click.option("--shards", type=_PATH, required=True, help="The dataset root, with images.zarr in it.")
+@click.option(
+    "--preset",
+    type=click.Choice(["high", "balanced", "fast"]),
+    help="high: 512 pixels, stride 256. balanced: 256, 512. fast: 128, 1024.",
+)
+@click.option("--resolution", type=int, help="Edge of a patch in pixels; over the preset.  [default: 256]")
+@click.option(
+    "--stride", type=int, help="Distance between patches in pixels; over the preset.  [default: 512]"
+)
+@click.option(
+    "--min-foreground", default=0.1, show_default=True, help="Least share of a patch that is breast, 0 to 1."
+)
+@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@click.option(
+    "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
+)
+def reshard_command(
+    shards: Path,
+    preset: str | None,
+    resolution: int | None,
+    stride: int | None,
+    min_foreground: float,
+    jobs: int,
+    overwrite: bool,
+) -> None:
+    """Cut another shard set from the decoded images; no DICOM is opened."""
+    from nlbs.preprocess.build import reshard
+    from nlbs.preprocess.grid import CUT_PRESETS, CutOptions
+    from nlbs.preprocess.report import cut_report
+
+    preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
+    options = CutOptions(
+        resolution=preset_resolution if resolution is None else resolution,
+        stride=preset_stride if stride is None else stride,
+        min_foreground=min_foreground,
+    )
+    for line in cut_report(reshard(shards, options, jobs, overwrite)):
+        click.echo(line)
+
+
+@cli.command("preview")
+@click.option(
+    "--shards", type=_PATH, required=True, help="A dataset root with one shard set, or a shard set."
+)
+@click.option("--out", type=_PATH, required=True, help="Folder for patches.png and images.png.")
+@click.option(
+    "--images", type=click.IntRange(1), default=24, show_default=True, help="Images to show at most."
+)
+@click.option(
+    "--patches", type=click.IntRange(1), default=96, show_default=True, help="Patches to show at most."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
+def preview_command(shards: Path, out: Path, images: int, patches: int, seed: int) -> None:
+    """Draw contact sheets: patches at random, and images with mask and patch grid."""
+    from nlbs.preprocess.preview import write_preview
+
+    patch_page, image_page = write_preview(shards, out, images, patches, seed)
+    click.echo(f"Patches   {patch_page}")
+    click.echo(f"Images    {image_page}")
+
+
+@cli.command("phantom")
+@click.option("--out", type=_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv.")
+@click.option("--patients", type=click.IntRange(1), default=20, show_default=True, help="Four images each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
+@click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")
+@click.option("--columns", default=2394, show_default=True, help="Columns of an image.")
+@click.option("--transfer-syntax", help="One for all: jpeg-lossless, jpeg2000, jpeg-ls, rle or explicit.")
+@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+def phantom_command(
+    out: Path, patients: int, seed: int, rows: int, columns: int, transfer_syntax: str | None, jobs: int
+) -> None:
+    """Draw a synthetic screening set in the NLBS layout, for tests and for people without data."""
+    from nlbs.preprocess.phantom.screening_set import write_phantom
+
+    made = write_phantom(out, patients, seed, rows, columns, jobs, transfer_syntax)
+    click.echo(
+        f"{made.images} images of {made.patients} patients: {made.cancer_patients} with cancer, "
+        f"{made.false_positive_patients} false positive, {made.unknown_age_patients} of unknown age"
+    )
+    click.echo(f"Table   {made.meta}")
+    click.echo(f"Truth   {made.meta.with_name('truth.csv')}")
+
+
 main = entry_point(cli)

@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import importlib.util
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -20,21 +22,23 @@ RLE = "1.2.840.10008.1.2.5"
 JPEG_BASELINE, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 
 
-def _rle(frame: bytes, bits_allocated: int) -> Cells:
+def _rle(frame: bytes, bits_allocated: int, pixels: int) -> Cells:
     kind = f"<u{bits_allocated // 8}"
-    return np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype=kind), kind)
+    # The size bounds what a frame may unpack to, which its own header does not state.
+    size = pixels * bits_allocated // 8
+    return np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype=kind, out=size), kind)
 
 
-#: Transfer syntax -> function of (frame, bits allocated). One thread each: workers are processes.
-CODECS: dict[str, Callable[[bytes, int], Cells]] = {
-    JPEG_BASELINE: lambda frame, _: imagecodecs.jpeg8_decode(frame),
-    JPEG_EXTENDED: lambda frame, _: imagecodecs.jpeg8_decode(frame),
-    "1.2.840.10008.1.2.4.57": lambda frame, _: imagecodecs.ljpeg_decode(frame),
-    "1.2.840.10008.1.2.4.70": lambda frame, _: imagecodecs.ljpeg_decode(frame),
-    "1.2.840.10008.1.2.4.80": lambda frame, _: imagecodecs.jpegls_decode(frame),
-    "1.2.840.10008.1.2.4.81": lambda frame, _: imagecodecs.jpegls_decode(frame),
-    "1.2.840.10008.1.2.4.90": lambda frame, _: imagecodecs.jpeg2k_decode(frame, numthreads=1),
-    "1.2.840.10008.1.2.4.91": lambda frame, _: imagecodecs.jpeg2k_decode(frame, numthreads=1),
+#: Transfer syntax -> function of (frame, bits allocated, pixels). One thread each: workers are processes.
+CODECS: dict[str, Callable[[bytes, int, int], Cells]] = {
+    JPEG_BASELINE: lambda frame, *_: imagecodecs.jpeg8_decode(frame),
+    JPEG_EXTENDED: lambda frame, *_: imagecodecs.jpeg8_decode(frame),
+    "1.2.840.10008.1.2.4.57": lambda frame, *_: imagecodecs.ljpeg_decode(frame),
+    "1.2.840.10008.1.2.4.70": lambda frame, *_: imagecodecs.ljpeg_decode(frame),
+    "1.2.840.10008.1.2.4.80": lambda frame, *_: imagecodecs.jpegls_decode(frame),
+    "1.2.840.10008.1.2.4.81": lambda frame, *_: imagecodecs.jpegls_decode(frame),
+    "1.2.840.10008.1.2.4.90": lambda frame, *_: imagecodecs.jpeg2k_decode(frame, numthreads=1),
+    "1.2.840.10008.1.2.4.91": lambda frame, *_: imagecodecs.jpeg2k_decode(frame, numthreads=1),
     RLE: _rle,
 }
 
@@ -70,13 +74,54 @@ def names_of_decoders(transfer_syntax: str, wanted: str) -> list[str]:
     return [name for name in usable if wanted in ("auto", name)][:1]
 
 
-def decode_with_pydicom(dataset: pydicom.Dataset, data: bytes) -> tuple[Cells, str]:
-    """Gives the pixels of a compressed frame by pydicom with pylibjpeg, and the decoder's name."""
-    dataset.PixelData = data
+def decode_with_pydicom(dataset: pydicom.Dataset) -> tuple[Cells, str]:
+    """Gives the pixels of a dataset's compressed frame by pydicom with pylibjpeg, and the decoder's name."""
+    return pixel_array(dataset, raw=True, decoding_plugin="pylibjpeg"), "pylibjpeg"
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """What a compressed image says of itself."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int  #: bits per value
+
+
+def codestream(frame: bytes) -> Codestream | None:
+    """Gives what the first frame header of JPEG or JPEG-LS, or the SIZ of JPEG 2000, says; None without one.
+
+    T.81 B.2.2, T.87 C.2.2, T.800 A.5.1. It stands before any decoder allocates memory by it.
+    """
+    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # SOC and SIZ, perhaps within a JP2 box
     try:
-        return pixel_array(dataset, raw=True, decoding_plugin="pylibjpeg"), "pylibjpeg"
-    finally:
-        dataset.PixelData = None
+        if start >= 0:
+            right, bottom, left, top, *_, count, depth = struct.unpack_from(">8IHB", frame, start + 8)
+            return Codestream(bottom - top, right - left, count, (depth & 0x7F) + 1)
+        position = 2
+        while frame[position] == 0xFF:
+            marker = frame[position + 1]
+            if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+                precision, rows, columns, count = struct.unpack_from(">BHHB", frame, position + 4)
+                return Codestream(rows, columns, count, precision)
+            # A marker may be preceded by fill bytes FF (T.81 B.1.1.2).
+            position += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, position + 2)[0]
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def with_full_spectrum(frame: bytes) -> bytes:
+    """Gives a DCT JPEG whose scan ends at coefficient 63, where some vendors write 0 (T.81 B.2.3).
+
+    Sequential DCT knows no other end; libjpeg refuses 0.
+    """
+    start = frame.find(b"\xff\xda")
+    end = start + 5 + 2 * frame[start + 4] + 1 if 0 <= start < len(frame) - 16 else -1
+    if end < 0 or end >= len(frame) or frame[end - 1 : end + 1] != b"\0\0":
+        return frame
+    return frame[:end] + b"\x3f" + frame[end + 1 :]
 
 
 @cache

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
+from pydicom.uid import UID
 
-from nlbs.preprocess.dicom import Header, Stored
+from nlbs.preprocess.dicom import Header, Stored, element
 
 Values = npt.NDArray[np.float64]
 Table = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -20,6 +20,9 @@ VOI_CHOICES = ("auto", "lut", "window", "range")
 #: A VOI that leaves less of the output range than this to the middle 98 % of the breast has not been made
 #: for the pixels it stands with.
 LEAST_CONTRAST = 0.05
+
+#: Of the breast's stored values: what becomes black and white where no VOI is to be had.
+RANGE_PERCENTILES = (0.5, 99.8)
 
 
 @dataclass(frozen=True)
@@ -49,27 +52,26 @@ def display_table(
         choice: one of :data:`VOI_CHOICES`.
     """
     levels = np.arange(first, last + 1)
-    values = modality_values(header.dataset, levels)
+    values, note = _modality_values_or_levels(header, levels)
+    notes = [note] if note else []
     middle = np.percentile(breast, (1, 99)).astype(np.int64) - first
-    note = None
     for kind in {"auto": ("lut", "window"), "lut": ("lut",), "window": ("window",)}.get(choice, ()):
-        fractions = _voi_fractions(header.dataset, values, kind)
+        fractions = _voi_fractions(header, values, kind)
         if fractions is None:
             continue
         if abs(fractions[middle[1]] - fractions[middle[0]]) >= LEAST_CONTRAST:
             break
-        note = f"the header's {kind} leaves the breast without contrast; its own range is used"
+        notes.append(f"the header's {kind} leaves the breast without contrast")
     else:
-        kind, fractions = (
-            "range",
-            _range_fractions(values, values[np.percentile(breast, (0.5, 99.8)).astype(np.int64) - first]),
-        )
+        kind = "range"
+        bounds = np.percentile(breast, RANGE_PERCENTILES).astype(np.int64) - first
+        fractions = _range_fractions(values, values[bounds])
     if header.inverted:
         fractions = 1 - fractions
     if header.padding is not None:
         fractions = np.where((levels >= header.padding[0]) & (levels <= header.padding[1]), 0.0, fractions)
     top = np.iinfo(dtype).max
-    return Display(np.rint(fractions * top).astype(dtype), first, kind, note)
+    return Display(np.rint(fractions * top).astype(dtype), first, kind, "; ".join(notes) or None)
 
 
 def display_pixels(stored: Stored, display: Display) -> npt.NDArray[Any]:
@@ -78,10 +80,39 @@ def display_pixels(stored: Stored, display: Display) -> npt.NDArray[Any]:
     return np.take(display.table, index)
 
 
-def modality_values(dataset: pydicom.Dataset, levels: npt.NDArray[np.int64]) -> Values:
-    """Gives modality values of stored values (PS3.3 C.11.1): a LUT sequence, or slope and intercept."""
-    values: Values = np.asarray(apply_modality_lut(levels, dataset), dtype=np.float64)
-    return values
+def modality_values(header: Header, levels: npt.NDArray[np.int64]) -> Values:
+    """Gives modality values of stored values (PS3.3 C.11.1): a LUT sequence, or slope and intercept.
+
+    Raises:
+        ValueError: the elements are there and cannot be used.
+    """
+    items = element(header.dataset, "ModalityLUTSequence")
+    if items:
+        return _looked_up(items[0], levels.astype(np.float64), header)[0]
+    if "RescaleSlope" not in header.dataset or "RescaleIntercept" not in header.dataset:
+        return levels.astype(np.float64)
+    slope = _number(element(header.dataset, "RescaleSlope"))
+    intercept = _number(element(header.dataset, "RescaleIntercept"))
+    if not slope or intercept is None:
+        raise ValueError("RescaleSlope and RescaleIntercept are no two numbers, or the slope is 0")
+    scaled: Values = levels.astype(np.float64) * slope + intercept
+    return scaled
+
+
+def modality_falls(header: Header) -> bool:
+    """Says whether the modality LUT gives higher stored values lower modality values."""
+    lowest = -(1 << header.bits_stored - 1) if header.signed else 0
+    ends, _ = _modality_values_or_levels(header, np.array([lowest, lowest + (1 << header.bits_stored) - 1]))
+    return bool(ends[1] < ends[0])
+
+
+def _modality_values_or_levels(header: Header, levels: npt.NDArray[np.int64]) -> tuple[Values, str | None]:
+    try:
+        return modality_values(header, levels), None
+    except (ValueError, TypeError, IndexError):
+        return levels.astype(
+            np.float64
+        ), "the header's modality LUT cannot be read; stored values stand for its"
 
 
 def window_fractions(values: Values, center: float, width: float, function: str) -> Values:
@@ -104,11 +135,13 @@ def window_fractions(values: Values, center: float, width: float, function: str)
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _voi_fractions(dataset: pydicom.Dataset, values: Values, kind: str) -> Values | None:
+def _voi_fractions(header: Header, values: Values, kind: str) -> Values | None:
+    """Gives the output of the header's first LUT or window; None where there is none that can be used."""
     if kind == "lut":
-        return _lut_fractions(dataset, values)
-    center, width = _first_number(dataset.get("WindowCenter")), _first_number(dataset.get("WindowWidth"))
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+        return _lut_fractions(header, values)
+    dataset = header.dataset
+    center, width = (_first_number(element(dataset, name)) for name in ("WindowCenter", "WindowWidth"))
+    function = str(element(dataset, "VOILUTFunction") or "LINEAR").strip().upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or center is None or width is None:
         return None
     if width < (1 if function == "LINEAR" else np.finfo(float).tiny):
@@ -116,20 +149,50 @@ def _voi_fractions(dataset: pydicom.Dataset, values: Values, kind: str) -> Value
     return window_fractions(values, center, width, function)
 
 
-def _lut_fractions(dataset: pydicom.Dataset, values: Values) -> Values | None:
+def _lut_fractions(header: Header, values: Values) -> Values | None:
     """Gives the first VOI LUT's output as a fraction of the range that its descriptor states."""
-    items = dataset.get("VOILUTSequence")
-    if not items or "LUTDescriptor" not in items[0] or "LUTData" not in items[0]:
+    items = element(header.dataset, "VOILUTSequence")
+    if not items:
         return None
     try:
-        output = np.asarray(apply_voi(np.rint(values).astype(np.int32), dataset), dtype=np.float64)
-        bits = int(items[0].LUTDescriptor[2])
-    except (ValueError, TypeError, AttributeError, NotImplementedError, KeyError, IndexError):
+        output, bits, highest = _looked_up(items[0], values, header)
+    except (ValueError, TypeError, IndexError):
         return None  # a LUT that cannot be read is as good as none: the window or the range follows
-    # Some write 8 or 16 into the descriptor and fewer or more bits into the data.
-    top = max(2.0**bits - 1, 2.0 ** np.ceil(np.log2(max(output.max(), 1) + 1)) - 1)
-    fractions: Values = output / top
-    return fractions
+    # Some write 8 or 12 into the descriptor and more bits into the data.
+    top = 2.0 ** max(bits, int(highest).bit_length()) - 1
+    return output / top
+
+
+def _looked_up(item: pydicom.Dataset, values: Values, header: Header) -> tuple[Values, int, int]:
+    """Gives a LUT's output (PS3.3 C.11.1.1, C.11.2.1.1), the bits of its range, and its largest entry.
+
+    Raises:
+        ValueError: descriptor and data do not make a LUT.
+    """
+    count, first, bits = (int(number) for number in element(item, "LUTDescriptor") or ())
+    count = (count & 0xFFFF) or 1 << 16
+    words = _lut_words(element(item, "LUTData"), UID(header.transfer_syntax).is_little_endian)
+    packed = bits <= 8 and len(words) == (count + 1) // 2 and count > 1
+    entries = words.astype("<u2").view(np.uint8) if packed else words
+    if len(entries) < count or not 1 <= bits <= 16:
+        raise ValueError("LUT Descriptor and LUT Data disagree")
+    # Its sign is lost where US stands for SS, or the other way round.
+    if first + count <= values.min() and first < 0:
+        first += 1 << 16
+    elif first > values.max() and first >= 1 << 15:
+        first -= 1 << 16
+    entries = entries[:count]
+    index = np.clip(np.rint(values) - first, 0, count - 1).astype(np.int64)
+    return entries[index].astype(np.float64), bits, int(entries.max())
+
+
+def _lut_words(data: object, little_endian: bool | None) -> npt.NDArray[np.uint16]:
+    """Gives LUT Data, which is US, or OW: 16-bit words, each of one entry or of two of 8 bits."""
+    if isinstance(data, bytes):
+        words = np.frombuffer(data, "<u2" if little_endian else ">u2", count=len(data) // 2)
+    else:
+        words = np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF
+    return words.astype(np.uint16)
 
 
 def _range_fractions(values: Values, bounds: Values) -> Values:
@@ -141,8 +204,12 @@ def _range_fractions(values: Values, bounds: Values) -> Values:
 def _first_number(value: object) -> float | None:
     if isinstance(value, MultiValue | list | tuple):
         value = value[0] if len(value) else None
+    return _number(value)
+
+
+def _number(value: object) -> float | None:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if np.isfinite(number) else None

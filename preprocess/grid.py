@@ -13,6 +13,9 @@ from nlbs.preprocess.store import mask_of
 
 LARGEST_RESOLUTION = 4096
 
+#: The guide's trade-offs between quality and speed: resolution and stride in pixels.
+CUT_PRESETS = {"high": (512, 256), "balanced": (256, 512), "fast": (128, 1024)}
+
 
 @dataclass(frozen=True)
 class CutOptions:

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.dicom import Header, Stored
+from nlbs.preprocess.display import modality_falls
 
 Small = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.bool_]
@@ -92,7 +93,7 @@ def small_copy(stored: Stored, header: Header, step: int) -> Small:
             if header.padding is not None:
                 outside |= (part >= header.padding[0]) & (part <= header.padding[1])
     small: Small = (total / (2 * reach + 1) ** 2).astype(np.float32)
-    small = -small if header.inverted else small
+    small = -small if header.inverted != modality_falls(header) else small
     if outside.any() and not outside.all():
         small[outside] = small[~outside].min()
     return small

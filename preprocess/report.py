@@ -1,6 +1,16 @@
 """What a command says at its end, in lines of text."""
 
 from nlbs.preprocess.build import BuildSummary
+from nlbs.preprocess.shard_set import CutSummary
+
+
+def cut_report(cut: CutSummary) -> list[str]:
+    """Gives what a shard set holds."""
+    reused = f", {cut.reused} of them there already" if cut.reused else ""
+    return [
+        f"Patches     {cut.patches:,} in {cut.shards} shards, {cut.nbytes / 1e6:,.1f} MB{reused}",
+        f"Shard set   {cut.folder}",
+    ]
 
 
 def build_report(summary: BuildSummary) -> list[str]:
@@ -14,12 +24,7 @@ def build_report(summary: BuildSummary) -> list[str]:
     lines += [f"  skipped   {count} {status}" for status, count in sorted(summary.skipped.items())]
     lines += [f"            {example}" for example in summary.examples]
     lines += [f"  unknown   {name} of {count} images" for name, count in summary.unknown.items()]
-    reused = f", {cut.reused} of them there already" if cut.reused else ""
-    lines += [
-        f"Patches     {cut.patches:,} in {cut.shards} shards, {cut.nbytes / 1e6:,.1f} MB{reused}",
-        f"Time        {summary.seconds:.1f} s",
-        f"Shard set   {cut.folder}",
-    ]
+    lines += [*cut_report(cut), f"Time        {summary.seconds:.1f} s"]
     if skipped:
         lines.append(f"Reasons     {cut.folder.parent / 'images.csv'}")
     return lines

@@ -61,6 +61,17 @@ class ImageStore:
             )
         return cls(path)
 
+    @classmethod
+    def existing(cls, path: Path) -> "ImageStore":
+        """Opens the store at ``path`` as it is.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        if cls(path).attributes is None:
+            raise DatasetError(f"there are no decoded images at {path}: run build-shards first")
+        return cls(path)
+
     @property
     def attributes(self) -> dict[str, Any] | None:
         """What the store as a whole was made with; None where there is no store."""

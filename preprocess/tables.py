@@ -8,7 +8,9 @@ from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
+from nlbs.manifests.conditions import Conditions
 from nlbs.preprocess.ingest import Outcome
+from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV
 
 _CONDITIONS = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
@@ -82,6 +84,44 @@ def read_stamps(root: Path) -> dict[str, str]:
         raise DatasetError(
             f"cannot read {path} ({error}): remove it, and every file is looked at again"
         ) from None
+
+
+def read_labelled_images(root: Path) -> list[LabelledImage]:
+    """Gives what images.csv of a dataset root says about each usable image.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    path = root / IMAGES_CSV
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_labelled(row) for row in csv.DictReader(file) if row["status"] == "ok"]
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out {root}"
+        ) from None
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"cannot read {path} ({error}): run build-shards again, which writes it anew"
+        ) from None
+
+
+def _labelled(row: dict[str, str]) -> LabelledImage:
+    def number(name: str) -> int | None:
+        return int(row[name]) if row[name] else None
+
+    def flag(name: str) -> bool | None:
+        return bool(int(row[name])) if row[name] else None
+
+    conditions = Conditions(
+        view=row["view"] or None,
+        laterality=row["laterality"] or None,
+        age_years=number("age_years"),
+        age_bin=number("age_bin"),
+        cancer=flag("cancer"),
+        false_positive=flag("false_positive"),
+    )
+    return LabelledImage(row["image"], conditions, row["patient"], row["split"])
 
 
 def _image_row(outcome: Outcome) -> dict[str, Any]:

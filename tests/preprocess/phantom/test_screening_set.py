@@ -9,9 +9,9 @@ import pytest
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.conditions import parse_age, parse_flag, parse_laterality, parse_view
-from nlbs.preprocess.phantom.screening_set import PhantomSummary, write_phantom
 from nlbs.preprocess.phantom.header import TRANSFER_SYNTAXES
 from nlbs.preprocess.phantom.patient import draw_patient, stream
+from nlbs.preprocess.phantom.screening_set import PhantomSummary, write_phantom
 
 ROWS, COLUMNS = 256, 200
 

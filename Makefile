@@ -1,0 +1,37 @@
+# The two commands for a fresh machine with Python 3.11, git and make:
+#   make demo   installs the product and runs it on real mammograms, in a few minutes
+#   make test   runs the test suite
+# Another Python or torch: make demo PYTHON=python3.12 TORCH='torch==2.12.0'
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+FOLDERS := manifests shards preprocess cvae train generate
+
+.PHONY: demo test check lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/demo.py --out demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2
+
+check: lint test
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt '$(TORCH)' --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

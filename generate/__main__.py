@@ -1,0 +1,5 @@
+"""``python -m nlbs.generate``."""
+
+from nlbs.generate.cli import main
+
+main(None)

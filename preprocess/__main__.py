@@ -1,0 +1,5 @@
+"""``python -m nlbs.preprocess``."""
+
+from nlbs.preprocess.cli import main
+
+main(None)

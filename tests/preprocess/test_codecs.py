@@ -1,0 +1,243 @@
+"""Every transfer syntax, decoded the fast way and by the reference: pylibjpeg through pydicom."""
+
+import struct
+import tracemalloc
+import warnings
+import zlib
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from dicom_files import ENCODERS, NATIVE, PICTURE, make_dicom, public_file
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from nlbs.preprocess import codecs
+from nlbs.preprocess.codecs import Codestream, codestream, names_of_decoders, versions, with_full_spectrum
+from nlbs.preprocess.dicom import DecodeError, UnsupportedImageError, read_dicom
+
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000, JPEGLSNearLossless)
+DCT = (JPEGBaseline8Bit, JPEGExtended12Bit)
+ALL_SYNTAXES = (*NATIVE, RLELossless, *ENCODERS)
+
+#: Grey single-frame files that two packages ship, of every compressed syntax and pixel layout they have.
+PUBLIC_FILES = (
+    "693_J2KI.dcm",
+    "693_J2KR.dcm",
+    "693_UNCI.dcm",
+    "CT_small.dcm",
+    "J2K_pixelrep_mismatch.dcm",
+    "JPEG-LL.dcm",
+    "JPEG2000.dcm",
+    "JPEGLSNearLossless_08.dcm",
+    "JPEGLSNearLossless_16.dcm",
+    "JPGExtended.dcm",
+    "JPGLosslessP14SV1_1s_1f_8b.dcm",
+    "MR-SIEMENS-DICOM-WithOverlays.dcm",
+    "MR2_J2KI.dcm",
+    "MR2_J2KR.dcm",
+    "MR_small.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "MR_small_padded.dcm",
+    "RG1_UNCI.dcm",
+    "RG3_J2KI.dcm",
+    "RG3_J2KR.dcm",
+    "bad_sequence.dcm",
+    "explicit_VR-UN.dcm",
+    "mlut_18.dcm",
+)
+
+
+def reference(path: Path) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pixel_array(path, raw=True, decoding_plugin="pylibjpeg")
+
+
+def without_libjpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "_installed", lambda module: module != "libjpeg")
+
+
+def layouts() -> dict[tuple[str, int], np.ndarray]:
+    """The picture as (dtype, bits stored), each over its whole range."""
+    wide = PICTURE.astype(np.int32)
+    return {
+        ("u1", 8): (wide >> 4).astype(np.uint8),
+        ("u2", 10): (wide >> 2).astype(np.uint16),
+        ("u2", 12): PICTURE,
+        ("u2", 16): (wide * 16 + wide % 16).astype(np.uint16),
+        ("i2", 13): (wide * 2 - 4096).astype(np.int16),
+        ("i2", 16): (wide * 16 - 32768).astype(np.int16),
+    }
+
+
+def possible(syntax: UID, kind: str, bits: int) -> bool:
+    """PS3.5 8.2.1: baseline JPEG has 8 bits, extended JPEG 8 or 12; neither knows a sign."""
+    return syntax not in DCT or (kind[0] == "u" and bits in ((8,) if syntax == JPEGBaseline8Bit else (8, 12)))
+
+
+@pytest.mark.parametrize("layout", [("u1", 8), ("u2", 10), ("u2", 12), ("u2", 16), ("i2", 13), ("i2", 16)])
+@pytest.mark.parametrize("syntax", ALL_SYNTAXES, ids=lambda syntax: syntax.keyword)
+def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
+    syntax: UID, layout: tuple[str, int], tmp_path: Path
+) -> None:
+    if not possible(syntax, *layout):
+        pytest.skip("the standard has no such file")
+    pixels = layouts()[layout]
+    path = make_dicom(tmp_path, pixels, syntax, layout[1])
+    image = read_dicom(path)
+    assert image.stored.dtype == pixels.dtype
+    assert image.stored.dtype.isnative
+    if syntax in LOSSY:
+        assert np.array_equal(image.stored, reference(path))
+        assert np.abs(image.stored.astype(int) - pixels).mean() < 0.01 * 2 ** layout[1]
+    else:
+        assert np.array_equal(image.stored, pixels)
+    for decoder in ("imagecodecs", "pylibjpeg"):
+        other = read_dicom(path, decoder).stored
+        # The last bit of an inverse DCT is the decoder's own (T.81 A.3.3).
+        unequal = 1 if syntax in DCT else 0
+        assert np.abs(other.astype(int) - image.stored.astype(int)).max() <= unequal
+
+
+@pytest.mark.parametrize("name", PUBLIC_FILES)
+def test_a_public_file_decodes_to_the_last_bit_as_the_reference_does(name: str) -> None:
+    path = public_file(name)
+    expected = reference(path)
+    image = read_dicom(path)
+    assert np.array_equal(image.stored, expected)
+    assert image.stored.dtype == expected.dtype.newbyteorder("=")
+    assert np.array_equal(read_dicom(path, "pylibjpeg").stored, expected)
+
+
+def test_a_deflated_public_file_decodes_as_zlib_and_numpy_read_it() -> None:
+    path = public_file("image_dfl.dcm")
+    data = path.read_bytes()
+    length = struct.unpack_from("<I", data, 140)[0]  # of the file meta information, PS3.10 7.1
+    elements = zlib.decompress(data[144 + length :], -15)
+    expected = np.frombuffer(elements[-512 * 512 :], np.uint8).reshape(512, 512)
+    assert np.array_equal(read_dicom(path).stored, expected)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, *ENCODERS], ids=lambda syntax: syntax.keyword)
+def test_without_libjpeg_imagecodecs_decodes_alone(
+    syntax: UID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bits = 8 if syntax == JPEGBaseline8Bit else 12
+    path = make_dicom(
+        tmp_path, (PICTURE >> (12 - bits)).astype(np.uint8 if bits == 8 else np.uint16), syntax, bits
+    )
+    expected = read_dicom(path, "pylibjpeg").stored.astype(int)
+    without_libjpeg(monkeypatch)
+    for decoder in ("auto", "imagecodecs"):
+        image = read_dicom(path, decoder)
+        assert image.decoder == "imagecodecs"
+        assert np.abs(image.stored.astype(int) - expected).max() <= (1 if syntax in DCT else 0)
+
+
+def test_a_decoder_that_is_asked_for_and_missing_is_a_plain_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_libjpeg(monkeypatch)
+    path = make_dicom(tmp_path, PICTURE, next(iter(ENCODERS)))
+    with pytest.raises(UnsupportedImageError, match="no decoder"):
+        read_dicom(path, "pylibjpeg")
+
+
+def test_the_fast_decoder_comes_first_except_where_its_last_bit_differs() -> None:
+    for syntax in (RLELossless, *ENCODERS):
+        expected = "pylibjpeg" if syntax in DCT else "imagecodecs"
+        assert names_of_decoders(syntax, "auto") == [expected]
+    # High-throughput JPEG 2000 is decoded by the reference alone.
+    assert names_of_decoders("1.2.840.10008.1.2.4.201", "auto") == ["pylibjpeg"]
+    assert names_of_decoders("1.2.840.10008.1.2.4.201", "imagecodecs") == []
+
+
+def test_every_package_that_decodes_is_recorded_with_its_version() -> None:
+    found = versions()
+    assert found["imagecodecs"] == imagecodecs.__version__
+    assert set(found) >= {"pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"}
+
+
+def test_extended_jpeg_whose_scan_claims_to_end_at_coefficient_0_decodes_as_its_mended_copy() -> None:
+    # Two public files of one image: pydicom's makers mended one by hand.
+    broken, mended = public_file("JPEG-lossy.dcm"), public_file("JPGExtended.dcm")
+    with pytest.raises(RuntimeError):
+        reference(broken)
+    assert np.array_equal(read_dicom(broken).stored, reference(mended))
+
+
+def test_a_scan_that_ends_at_coefficient_63_is_left_alone() -> None:
+    frame = ENCODERS[JPEGExtended12Bit](PICTURE, 12)
+    assert with_full_spectrum(frame) == frame
+    for cut in range(40):
+        assert with_full_spectrum(frame[:cut]) == frame[:cut]
+
+
+@pytest.mark.parametrize("syntax", ENCODERS, ids=lambda syntax: syntax.keyword)
+def test_a_codestream_tells_its_size_before_it_is_decoded(syntax: UID) -> None:
+    bits = 8 if syntax == JPEGBaseline8Bit else 12
+    frame = ENCODERS[syntax]((PICTURE >> (12 - bits)).astype(np.uint8 if bits == 8 else np.uint16), bits)
+    stated = codestream(frame)
+    assert stated is not None
+    assert (stated.rows, stated.columns, stated.components) == (61, 47, 1)
+    assert stated.precision in (bits, 16)  # imagecodecs writes JPEG-LS of 16-bit arrays as its values need
+    for cut in range(30):
+        assert codestream(frame[:cut]) is None or codestream(frame[:cut]) == stated
+
+
+def test_nothing_that_is_no_codestream_tells_a_size() -> None:
+    for frame in (b"", b"\0" * 100, b"\xff" * 100, b"\xff\xd8" + b"\xff\xe0\0\0" * 50):
+        assert codestream(frame) is None
+
+
+@pytest.mark.parametrize("syntax", ENCODERS, ids=lambda syntax: syntax.keyword)
+def test_a_codestream_of_another_size_is_refused_before_it_takes_memory(syntax: UID, tmp_path: Path) -> None:
+    bits = 8 if syntax == JPEGBaseline8Bit else 12
+    pixels = (PICTURE >> (12 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
+    path = make_dicom(tmp_path, pixels, syntax, bits, Rows=60)
+    with pytest.raises(DecodeError, match="61 x 47 pixels, Rows and Columns say 60 x 47"):
+        read_dicom(path)
+
+
+def test_a_codestream_of_three_colours_in_a_grey_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colours = np.stack([(PICTURE >> 4).astype(np.uint8)] * 3, -1)
+    frame = imagecodecs.jpegls_encode(colours)
+    assert codestream(frame) == Codestream(61, 47, 3, 8)
+    monkeypatch.setitem(ENCODERS, JPEGLSNearLossless, lambda *_: frame)
+    path = make_dicom(tmp_path, (PICTURE >> 4).astype(np.uint8), JPEGLSNearLossless, 8)
+    with pytest.raises(DecodeError, match="3 components"):
+        read_dicom(path)
+
+
+def test_a_run_length_bomb_unpacks_to_no_more_than_the_header_allows() -> None:
+    segment = b"\x81\x41" * 200_000  # PackBits (PS3.5 G.3.1): 128 times one byte, 25.6 million in all
+    bomb = struct.pack("<16I", 2, 64, 64 + len(segment), *[0] * 13) + segment * 2
+    tracemalloc.start()
+    with pytest.raises(RuntimeError):
+        codecs.CODECS[RLELossless](bomb, 16, 61 * 47)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_eight_bit_pixels_in_big_endian_words_are_swapped_back(tmp_path: Path) -> None:
+    pixels = (PICTURE >> 4).astype(np.uint8)[:, :46]
+    path = make_dicom(tmp_path, pixels, ExplicitVRBigEndian, 8)
+    assert np.array_equal(read_dicom(path).stored, pixels)
+    assert np.array_equal(reference(path), pixels)

@@ -1,0 +1,101 @@
+"""What an installation brings, and what imports what."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT.parent,
+    )
+    return set(done.stdout.split())
+
+
+def test_the_cpu_build_of_torch_brings_no_cuda_package() -> None:
+    if torch.version.cuda is not None:
+        pytest.skip("this is another torch, which the user chose")
+    names = {
+        str(distribution.metadata["Name"]).lower() for distribution in importlib.metadata.distributions()
+    }
+    assert not {name for name in names if name.startswith(("nvidia-", "cuda-")) or name == "triton"}
+
+
+def test_no_top_level_module_is_installed_beside_nlbs() -> None:
+    """A bare ``train`` or ``shards`` in site-packages would overwrite another wheel's, or be overwritten."""
+    top = (importlib.metadata.distribution("nlbs-cvae").read_text("top_level.txt") or "").split()
+    assert top == ["nlbs"]
+
+
+def test_the_folders_at_the_root_are_the_packages() -> None:
+    import nlbs.shards
+
+    folder = Path(nlbs.shards.__file__ or "").parent
+    if "site-packages" in folder.parts:
+        pytest.skip("nlbs is installed as a copy")
+    assert folder.resolve() == (ROOT / "shards").resolve()
+
+
+def test_reading_shards_needs_neither_torch_nor_dicom() -> None:
+    loaded = modules_after("import nlbs.shards, nlbs.shards.order")
+    assert not loaded & {"torch", "pydicom", "joblib", "imagecodecs", "zarr"}
+
+
+def test_the_trainer_and_the_generator_load_no_dicom_library() -> None:
+    loaded = modules_after("import nlbs.train, nlbs.train.loop, nlbs.generate.sampling, nlbs.generate.output")
+    assert "torch" in loaded
+    assert not loaded & {"pydicom", "pylibjpeg", "imagecodecs", "joblib", "zarr"}
+
+
+def test_the_offline_stage_runs_without_torch() -> None:
+    loaded = modules_after("import nlbs.preprocess.build, nlbs.preprocess.preview")
+    assert "pydicom" in loaded
+    assert "torch" not in loaded
+
+
+def test_constraints_pin_every_requirement() -> None:
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    requirements = importlib.metadata.requires("nlbs-cvae") or []
+    names = {
+        requirement.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip().lower()
+        for requirement in requirements
+    }
+    assert names - pinned == set()
+
+
+def test_git_ignores_what_a_build_in_the_root_writes_and_no_code() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+
+    def ignored(*paths: str) -> list[str]:
+        done = subprocess.run(
+            ["git", "check-ignore", "--no-index", *paths],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        return done.stdout.split()
+
+    outputs = [
+        "shards/images.csv",
+        "shards/images.zarr/zarr.json",
+        "shards/sources.csv",
+        "shards/r256-s512/00000.tar",
+    ]
+    assert ignored(*outputs) == outputs
+    assert ignored("shards/shard_set.py", "shards/README.md", "train/loop.py") == []
