@@ -1,5 +1,6 @@
 """Ids that tell nothing about a patient: keyed hashes, the key kept outside every dataset."""
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlbs.errors import ConfigError
+from nlbs.files import sync_folder, temporary_path
 
 KEY_VARIABLE = "NLBS_KEY_FILE"
 
@@ -37,10 +39,19 @@ class Pseudonyms:
 
 
 def default_key_file() -> Path:
-    """Gives where the key lies when nobody says otherwise: ``$NLBS_KEY_FILE``, else the user's own folder."""
+    """Gives where the key lies when nobody says otherwise: ``$NLBS_KEY_FILE``, else the user's own folder.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
     if os.environ.get(KEY_VARIABLE):
         return Path(os.environ[KEY_VARIABLE])
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    try:
+        config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    except RuntimeError:
+        raise ConfigError(
+            f"this user has no home folder for the key file: name one with --key-file or {KEY_VARIABLE}"
+        ) from None
     return Path(config) / "nlbs-cvae" / "key"
 
 
@@ -51,19 +62,36 @@ def load_pseudonyms(path: Path) -> Pseudonyms:
         ConfigError: the file cannot be read or made, or does not hold 64 hexadecimal digits.
     """
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
-        except FileExistsError:
-            pass
+        if not path.exists():
+            _make_key(path)
         text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(
-            f"cannot use the key file {path} ({type(error).__name__}); image and patient ids are made with it: "
+            f"cannot use the key file {path} ({error.strerror or error}); image and patient ids are made with it: "
             f"name another with --key-file or {KEY_VARIABLE}"
         ) from None
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise ConfigError(f"{path} is no key file: expected 64 hexadecimal digits on one line")
+    except UnicodeDecodeError:
+        text = ""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ConfigError(
+            f"{path} is no key file (expected 64 hexadecimal digits on one line): put the right one back, or "
+            f"name another with --key-file or {KEY_VARIABLE}"
+        )
     return Pseudonyms(bytes.fromhex(text))
+
+
+def _make_key(path: Path) -> None:
+    """Writes a new key: whole from the first moment, and never over that of a process that was quicker."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = temporary_path(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)

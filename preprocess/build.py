@@ -1,12 +1,14 @@
 """build-shards: a dataset's CSV in, a dataset root out."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nlbs.errors import DatasetError
+from nlbs.errors import ConfigError, DatasetError
+from nlbs.files import only_one, remove_partials
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
 from nlbs.manifests.table import read_table
 from nlbs.preprocess.decode import DecodeOptions
@@ -36,6 +38,7 @@ class BuildOptions:
     jobs: int = -1  #: worker processes; -1 is one per core
     key_file: Path | None = None  #: None is the user's own
     overwrite: bool = False
+    most_failures: str = "auto"  #: images that may fail: a count, a share such as "5%", or auto
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,13 @@ def build_shards(options: BuildOptions) -> BuildSummary:
     Raises:
         NlbsError: the CSV, the options or the folder cannot be used, or no image is left.
     """
-    begun = time.monotonic()
+    with only_one(options.out, "nlbs-preprocess"):
+        remove_partials(options.out / STORE)
+        remove_partials(options.out)
+        return _build(options, time.monotonic())
+
+
+def _build(options: BuildOptions, begun: float) -> BuildSummary:
     table = read_table(options.csv, options.patient_column, options.patient_part)
     pseudonyms = load_pseudonyms(options.key_file or default_key_file())
     root = options.images or options.csv.parent
@@ -72,12 +81,15 @@ def build_shards(options: BuildOptions) -> BuildSummary:
     store = ImageStore.open(
         options.out / STORE, {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
     )
-    outcomes = ingest(sources, store, options.decode, options.cut, read_stamps(options.out), options.jobs)
+    stamps, limit = read_stamps(options.out), failure_limit(options.most_failures, len(sources))
+    outcomes = ingest(sources, store, options.decode, options.cut, stamps, options.jobs, limit)
     write_images_csv(options.out, outcomes)
     write_sources_csv(options.out, outcomes)
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
     if not usable:
         raise DatasetError(_nothing_usable(outcomes, root, options.out))
+    if any(outcome.status == "not_reached" for outcome in outcomes):
+        raise DatasetError(_too_many_failures(outcomes, limit, options.out))
     images = read_labelled_images(options.out)
     shard_set = cut_shard_set(options.out, store, images, options.cut, options.jobs, options.overwrite)
     return BuildSummary(
@@ -98,8 +110,29 @@ def reshard(root: Path, cut: CutOptions, jobs: int, overwrite: bool) -> CutSumma
     Raises:
         NlbsError: the folder is no dataset root, or such a set of other images stands there.
     """
-    images = read_labelled_images(root)
-    return cut_shard_set(root, ImageStore.existing(root / STORE), images, cut, jobs, overwrite)
+    images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
+    with only_one(root, "nlbs-preprocess"):
+        return cut_shard_set(root, store, images, cut, jobs, overwrite)
+
+
+def failure_limit(text: str, images: int) -> float:
+    """Gives how many of some images may fail before a build stops.
+
+    Args:
+        text: a count ("20"), a share ("5%"), or "auto": 10 images or 5 %, whichever is more.
+        images: of the table.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    match = re.fullmatch(r"auto|(\d+(?:\.\d+)?)\s*(%?)", text.strip())
+    if match is None:
+        raise ConfigError(
+            f"--max-failures {text!r}: expected a count such as 20, a share such as 5%, or auto"
+        )
+    if match[1] is None:
+        return max(10.0, 0.05 * images)
+    return float(match[1]) / 100 * images if match[2] else float(match[1])
 
 
 def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:
@@ -114,6 +147,17 @@ def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:
 def _in_words(outcome: Outcome) -> str:
     row = outcome.source.row
     return f"row {row.row} ({row.path or 'no path'}): {outcome.reason}"
+
+
+def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> str:
+    failed = [outcome for outcome in outcomes if outcome.status not in ("ok", "duplicate", "not_reached")]
+    kinds = ", ".join(
+        f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
+    )
+    return (
+        f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
+        f"{_in_words(failed[0])}. {out / 'images.csv'} says more. What was decoded is kept; --max-failures allows more"
+    )
 
 
 def _nothing_usable(outcomes: Sequence[Outcome], root: Path, out: Path) -> str:

@@ -61,6 +61,12 @@ def cli() -> None:
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
+@click.option(
+    "--max-failures",
+    default="auto",
+    show_default=True,
+    help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is more.",
+)
 def build_shards_command(
     csv_path: Path,
     out: Path,
@@ -80,6 +86,7 @@ def build_shards_command(
     jobs: int,
     key_file: Path | None,
     overwrite: bool,
+    max_failures: str,
 ) -> None:
     """Decode every DICOM of a CSV once and cut patches into shards.
 
@@ -112,6 +119,7 @@ def build_shards_command(
         jobs=jobs,
         key_file=key_file,
         overwrite=overwrite,
+        most_failures=max_failures,
     )
     for line in build_report(build_shards(options)):
         click.echo(line)

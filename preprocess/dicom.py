@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
     AllTransferSyntaxes,
@@ -47,6 +47,7 @@ _PYDICOM_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     LookupError,
     NotImplementedError,
@@ -196,7 +197,7 @@ def _refuse_inflation(path: Path) -> None:
     """Refuses a deflated file that unpacks to more than any image, by unpacking it piece by piece."""
     with path.open("rb") as file:
         # The first elements; Transfer Syntax UID is among them (PS3.10 7.1).
-        if DeflatedExplicitVRLittleEndian.encode() + b"\0" not in file.read(2048):
+        if DeflatedExplicitVRLittleEndian.encode() not in file.read(2048):
             return
     with path.open("rb") as file:
         pydicom.filereader.read_preamble(file, force=False)

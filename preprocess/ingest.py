@@ -1,6 +1,8 @@
 """Every source file is decoded once into the store, in parallel; one bad file costs that file only."""
 
+import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,11 @@ def ingest(
     cut: CutOptions,
     stamps: dict[str, str],
     jobs: int,
+    most_failures: float = math.inf,
 ) -> list[Outcome]:
     """Decodes what the store does not hold yet; gives one outcome per source, in their order.
+
+    Where more than ``most_failures`` sources fail, the rest is left with the status "not_reached".
 
     Args:
         sources: one per row of the CSV.
@@ -45,28 +50,44 @@ def ingest(
         cut: only to tell the number of patches while the work goes on.
         stamps: image id -> stamp of the file that the store's image was decoded from.
         jobs: worker processes; -1 is one per core.
+        most_failures: how many sources may fail before the work stops.
     """
     outcomes: dict[int, Outcome] = {}
     waiting = []
     for source in sources:
-        if source.path is None:
-            outcomes[source.row.row] = Outcome(source, source.status, source.problem or "")
-            continue
-        record = store.record(source.image)
-        stamp = _stamp(source.path)
-        # An image whose file is gone since, or whose stamp was never noted, is taken as it is.
-        if (record is not None and stamps.get(source.image, stamp) in (stamp, "")) or (record and not stamp):
-            outcomes[source.row.row] = _succeeded(
-                source, record, stamp or stamps.get(source.image, ""), False
-            )
-        else:
+        known = _known_outcome(source, store, stamps)
+        if known is None:
             waiting.append(source)
-    with Progress("Decoding", len(waiting)) as progress:
-        run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for outcome in run(joblib.delayed(_ingest_one)(source, store, options) for source in waiting):
+        else:
+            outcomes[source.row.row] = known
+    failed = sum(_has_failed(outcome) for outcome in outcomes.values())
+    run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+    results = run(joblib.delayed(_ingest_one)(source, store, options) for source in waiting)
+    with Progress("Decoding", len(waiting)) as progress, closing(results):
+        while len(outcomes) < len(sources) and failed <= most_failures:
+            outcome = next(results)
             outcomes[outcome.source.row.row] = outcome
+            failed += _has_failed(outcome)
             progress.advance(1, len(patches_of(outcome.record, cut)) if outcome.record else 0)
-    return [outcomes[source.row.row] for source in sources]
+    not_reached = "the work was stopped before, because too many images failed"
+    return [outcomes.get(source.row.row, Outcome(source, "not_reached", not_reached)) for source in sources]
+
+
+def _has_failed(outcome: Outcome) -> bool:
+    """Says whether an image was lost; a second row of the same image is no loss."""
+    return outcome.status not in ("ok", "duplicate")
+
+
+def _known_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome | None:
+    """Gives what is known of a source without opening its file; None where it has to be decoded."""
+    if source.path is None:
+        return Outcome(source, source.status, source.problem or "")
+    record, stamp = store.record(source.image), _stamp(source.path)
+    noted = stamps.get(source.image, stamp)
+    # Another stamp is another file. A file that is gone since has been decoded all the same.
+    if record is not None and stamp in (noted, ""):
+        return _succeeded(source, record, noted, False)
+    return None
 
 
 def _ingest_one(source: Source, store: ImageStore, options: DecodeOptions) -> Outcome:

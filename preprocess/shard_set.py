@@ -11,7 +11,7 @@ import joblib
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import write_json
+from nlbs.files import remove_partials, write_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.preprocess.cut import PARTS, cut_shard, read_part, shard_name
@@ -66,6 +66,8 @@ def cut_shard_set(
         summary = _summary_of(folder)
         return replace(summary, reused=summary.shards)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / PARTS):
+        remove_partials(place)
     reused = 0
     with Progress("Cutting", len(images)) as progress:
         tasks = (

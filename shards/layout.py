@@ -15,7 +15,14 @@ STORE = "images.zarr"  #: the decoded images
 SHARD_SET_JSON = "shard_set.json"  #: written last: a folder with it is a complete shard set
 MANIFEST = "manifest.arrow"  #: one row per patch
 
+#: What every shard_set.json has beside its format and version.
+_KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards")
 _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
+
+
+def how_to_recut(folder: Path) -> str:
+    """Gives what to do about a damaged shard set, for the end of a message."""
+    return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
 
 
 def shard_sets_in(root: Path) -> list[Path]:
@@ -33,8 +40,10 @@ def find_shard_set(path: Path) -> Path:
     """
     if (path / SHARD_SET_JSON).is_file():
         return path
-    if not path.is_dir():
+    if not path.exists():
         raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {path}")
+    if not path.is_dir():
+        raise ShardError(f"{path} is a file: name the folder of the dataset or of the shard set")
     found = shard_sets_in(path)
     if len(found) == 1:
         return found[0]
@@ -59,12 +68,15 @@ def read_shard_set_json(folder: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ShardError(f"cannot read {path}: {error}; cut the shard set again") from None
+        raise ShardError(f"cannot read {path} ({error}); {how_to_recut(folder)}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ShardError(f"{path} does not describe a shard set (its 'format' should be {FORMAT!r})")
     if info.get("format_version") != FORMAT_VERSION:
         raise ShardError(
             f"{path} has format version {info.get('format_version')!r}, this nlbs-cvae reads version "
-            f"{FORMAT_VERSION}: install the release that wrote it, or build the shard set again"
+            f"{FORMAT_VERSION}: install the release that wrote it, or {how_to_recut(folder)}"
         )
+    missing = [key for key in _KEYS if key not in info]
+    if missing:
+        raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
     return info

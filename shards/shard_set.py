@@ -1,8 +1,10 @@
 """An opened shard set: the manifest, the conditions, and batches of patches by row."""
 
+import hashlib
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ import pyarrow as pa
 
 from nlbs.errors import ShardError
 from nlbs.manifests.splits import SPLITS
-from nlbs.shards.layout import MANIFEST, find_shard_set, read_shard_set_json
+from nlbs.shards.layout import MANIFEST, SHARD_SET_JSON, find_shard_set, how_to_recut, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
 from nlbs.shards.tar import Pixels
 
 Rows = npt.NDArray[np.int64]
 
+_OPEN_FILES = 256  # kept open per set: processes are often limited to 1024
 _THREADS = min(4, os.cpu_count() or 1)
 _ROWS_PER_TASK = 16
 
@@ -29,23 +32,27 @@ def open_shards(path: str | Path) -> "ShardSet":
 
     Raises:
         ShardError: nothing there, several to choose from, another format version, a missing or
-            shortened shard, or a manifest of another set.
+            shortened shard, or a manifest that is damaged or another set's.
     """
     return ShardSet(find_shard_set(Path(path)))
 
 
 class ShardSet:
-    """A complete shard set on disk. Rows are rows of its manifest, counted from 0."""
+    """A complete shard set on disk. Rows are rows of its manifest, counted from 0.
+
+    May be read from several threads at once, after a fork, and pickled: it is then opened anew.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Opens the set in ``folder``. Raises ShardError as :func:`open_shards` does."""
-        self.folder = folder
+        self.folder = folder.absolute()  # files are opened when they are first read, perhaps from elsewhere
         self.info: Mapping[str, Any] = read_shard_set_json(folder)
         self.manifest: pa.Table = read_manifest(
             folder / MANIFEST, self.dataset_id, int(self.info["manifest"]["rows"])
         )
-        self._check_sizes()
+        self._check_files()
         self._files: dict[int, int] = {}
+        self._readers: tuple[int, ThreadPoolExecutor] | None = None
         self._verified = np.zeros(len(self), dtype=np.bool_)
 
     def __len__(self) -> int:
@@ -121,12 +128,15 @@ class ShardSet:
         shard, offset, _, _ = self._places
         by_place = np.lexsort((offset[wanted], shard[wanted]))  # disks like to be read forwards
         tasks = [by_place[i : i + _ROWS_PER_TASK] for i in range(0, len(by_place), _ROWS_PER_TASK)]
-        if len(tasks) == 1:
-            self._fill(out, wanted, tasks[0])
-        else:
-            # Waits for all and raises what the first failed one raised.
-            for _ in self._pool.map(lambda task: self._fill(out, wanted, task), tasks):
-                pass
+        if len(tasks) <= 1:
+            for task in tasks:
+                self._fill(out, wanted, task)
+            return out
+        pool = self._pool()
+        running = [pool.submit(self._fill, out, wanted, task) for task in tasks]
+        wait(running)  # for all, so that none writes to out once this has returned or raised
+        for future in running:
+            future.result()
         return out
 
     def close(self) -> None:
@@ -164,12 +174,19 @@ class ShardSet:
         shard, offset, nbytes, crc = (column.to_numpy() for column in columns)
         return shard, offset, nbytes, crc
 
-    @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_THREADS, thread_name_prefix="nlbs-read")
+        """Gives the threads that read. A forked process has none of its parent's, so it makes its own."""
+        if self._readers is None or self._readers[0] != os.getpid():
+            self._readers = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="nlbs-read")
+        return self._readers[1]
 
     def _checked(self, rows: npt.ArrayLike) -> Rows:
-        wanted = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        given = np.atleast_1d(np.asarray(rows))
+        if given.size and given.dtype.kind not in "iu":
+            raise ValueError(
+                f"rows must be row numbers, not {given.dtype}; of a mask, give np.flatnonzero(mask)"
+            )
+        wanted = given.astype(np.int64)
         if wanted.ndim != 1:
             raise ValueError(f"rows must be one list of row numbers, not an array of shape {wanted.shape}")
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
@@ -185,33 +202,54 @@ class ShardSet:
             target = memoryview(out[place]).cast("B")
             if nbytes[row] != len(target):
                 raise ShardError(self._damage(row, f"it has {nbytes[row]} bytes instead of {len(target)}"))
-            got = os.preadv(self._file(int(shard[row])), [target], int(offset[row]))
+            try:
+                with self._opened(int(shard[row])) as file:
+                    got = os.preadv(file, [target], int(offset[row]))
+            except FileNotFoundError:
+                raise ShardError(self._damage(row, "the file is gone")) from None
+            except OSError as error:  # of the disk or of a limit; the shard may well be whole
+                raise ShardError(f"cannot read {self._place(row)}: {error.strerror or error}") from None
             if got != len(target):
-                raise ShardError(self._damage(row, f"the file ends after {got} of {len(target)} bytes"))
+                raise ShardError(self._damage(row, f"the file ends after {got} of its {len(target)} bytes"))
             if not self._verified[row]:
                 if google_crc32c.value(bytes(target)) != crc[row]:
                     raise ShardError(self._damage(row, "its checksum does not match"))
                 self._verified[row] = True
 
     def _damage(self, row: int, what: str) -> str:
-        name = self.manifest["shard"][int(row)].as_py()
-        return (
-            f"patch {row} in {self.folder / name} is damaged: {what}; delete {self.folder} and run the "
-            "nlbs-preprocess command again, which cuts it anew from the decoded images"
-        )
+        return f"{self._place(row)} is damaged: {what}; {how_to_recut(self.folder)}"
 
-    def _file(self, shard: int) -> int:
-        if shard not in self._files:
-            self._files[shard] = os.open(self.folder / self.info["shards"][shard]["name"], os.O_RDONLY)
-        return self._files[shard]
+    def _place(self, row: int) -> str:
+        return f"patch {row} in {self.folder / self.manifest['shard'][int(row)].as_py()}"
 
-    def _check_sizes(self) -> None:
+    @contextmanager
+    def _opened(self, shard: int) -> Iterator[int]:
+        """Gives a descriptor of a shard: one that stays open, or, once there are many of these, one for now."""
+        kept = self._files.get(shard)
+        if kept is not None:
+            yield kept
+            return
+        new = os.open(self.folder / self.info["shards"][shard]["name"], os.O_RDONLY)
+        # Another thread may have opened the same shard meanwhile; then that one is kept.
+        if len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new:
+            yield new
+            return
+        try:
+            yield new
+        finally:
+            os.close(new)
+
+    def _check_files(self) -> None:
         for shard in self.info["shards"]:
             path = self.folder / shard["name"]
             found = path.stat().st_size if path.is_file() else None
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
+                raise ShardError(f"shard {path} {state}; {how_to_recut(self.folder)}")
+        path = self.folder / MANIFEST
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != self.info["manifest"]["sha256"]:
                 raise ShardError(
-                    f"shard {path} {state}; delete {self.folder} and run the nlbs-preprocess command again, "
-                    "which cuts it anew from the decoded images"
+                    f"the manifest {path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
+                    f"{how_to_recut(self.folder)}"
                 )

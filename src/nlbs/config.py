@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no mapping; expected sections such as 'model:' and 'training:'.")
@@ -77,6 +77,8 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
         nearest = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
         advice = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
         return f"unknown key {key!r}, {advice}"
+    if problem["type"] == "missing":
+        return f"the key {key!r} is missing"
     return f"{key!r} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

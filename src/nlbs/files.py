@@ -1,12 +1,20 @@
 """Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder."""
 
+import fcntl
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from nlbs.errors import NlbsError
+
+#: The file that a process locks while it writes into a folder.
+LOCK = ".lock"
 
 #: Marks names that are being written. A file so named is never data; a re-run may remove it.
 TEMPORARY_SUFFIX = ".partial"
@@ -61,6 +69,49 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Keeps other processes from the same work in a folder; the lock ends with the process, however it ends.
+
+    Args:
+        folder: made where it is missing.
+        what: is at work, for the message: "nlbs-train".
+
+    Raises:
+        NlbsError: the folder cannot be made, or another process has it.
+    """
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise NlbsError(f"cannot use the folder {folder}: {error.strerror or error}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read(200).strip() or "another process"
+            raise NlbsError(
+                f"{what} is at work in {folder} already ({holder}): wait for it, or take another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def remove_partials(folder: Path) -> None:
+    """Removes what a killed process left half-written in a folder; call it under the folder's lock."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if re.fullmatch(rf"\..+\.\d+{re.escape(TEMPORARY_SUFFIX)}", path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -150,7 +151,6 @@ def test_an_interrupted_build_is_finished_to_the_same_bytes(
     again = run_command("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root, *CUT)
     assert again.returncode == 0, again.stderr
     assert "1 decoded now" in again.stdout
-    (done / ".00001.tar.1.partial").unlink(missing_ok=True)
     assert digests(done) == expected
 
 
@@ -346,3 +346,39 @@ def test_the_presets_of_the_guide_are_resolution_and_stride(dataset_root: Path, 
     nothing = run_command("preprocess", "reshard", "--shards", tmp_path / "nowhere")
     assert nothing.returncode == 1
     assert "is no dataset root" in nothing.stderr
+
+
+def test_a_build_that_goes_wrong_stops_and_says_why(phantom: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(phantom, images)
+    for path in sorted(images.rglob("*.dcm"))[:6]:
+        path.write_text("no image")
+    build = ("preprocess", "build-shards", "--csv", images / "meta.csv", "--out", tmp_path / "s", *CUT)
+    stopped = run_command(*build, "--max-failures", "2")
+    assert stopped.returncode == 1
+    assert "--max-failures" in stopped.stderr
+    statuses = [row["status"] for row in read_csv(tmp_path / "s" / "images.csv")]
+    assert statuses.count("not_dicom") == 3
+    assert "not_reached" in statuses
+    share = run_command(*build, "--max-failures", "10%")  # of 16 images
+    assert share.returncode == 1
+    allowed = run_command(*build)
+    assert allowed.returncode == 0, allowed.stderr
+    assert "6 not_dicom" in allowed.stdout
+
+
+def test_a_second_build_in_the_same_folder_is_refused_and_told_who_holds_it(
+    phantom: Path, tmp_path: Path
+) -> None:
+    from nlbs.files import only_one
+
+    with only_one(tmp_path / "s", "nlbs-preprocess"):
+        done = run_command(
+            "preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", tmp_path / "s", *CUT
+        )
+    assert done.returncode == 1
+    assert f"process {os.getpid()} on" in done.stderr
+    after = run_command(
+        "preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", tmp_path / "s", *CUT
+    )
+    assert after.returncode == 0, after.stderr
