@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from nlbs.errors import ConfigError, DatasetError
@@ -14,11 +14,12 @@ from nlbs.manifests.table import read_table
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.ingest import Outcome, ingest
+from nlbs.preprocess.shard_plan import plan_shards
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import locate_sources
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import read_labelled_images, read_stamps, write_images_csv, write_sources_csv
-from nlbs.shards.layout import STORE
+from nlbs.shards.layout import SHARD_SET_JSON, STORE, read_shard_set_json
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,26 @@ def reshard(root: Path, cut: CutOptions, jobs: int, overwrite: bool) -> CutSumma
     images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
     with only_one(root, "nlbs-preprocess"):
         return cut_shard_set(root, store, images, cut, jobs, overwrite)
+
+
+def repair(folder: Path, jobs: int) -> CutSummary:
+    """Cuts a damaged shard set anew from the decoded images beside it: the same bytes as before.
+
+    Raises:
+        DatasetError: the images, conditions or splits are no longer those that the set was cut from.
+    """
+    root, info = folder.parent, read_shard_set_json(folder)
+    parameters = info["parameters"]
+    cut = CutOptions(**{field.name: parameters[field.name] for field in fields(CutOptions)})
+    images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
+    with only_one(root, "nlbs-preprocess"):
+        if plan_shards(images, store, cut).dataset_id != info["dataset_id"]:
+            raise DatasetError(
+                f"{folder} was cut from other images or conditions than {root} holds now, so its bytes cannot be "
+                "restored: cut it anew with reshard --overwrite"
+            )
+        (folder / SHARD_SET_JSON).unlink()
+        return cut_shard_set(root, store, images, cut, jobs, overwrite=False)
 
 
 def failure_limit(text: str, images: int) -> float:

@@ -167,6 +167,33 @@ def reshard_command(
         click.echo(line)
 
 
+@cli.command("verify")
+@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option(
+    "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
+)
+@click.option("--jobs", default=-1, help="Worker processes of the repair.  [default: one per core]")
+def verify_command(shards: Path, repair: bool, jobs: int) -> None:
+    """Read every byte of a shard set and name what is not as it was written."""
+    from nlbs.errors import ShardError
+    from nlbs.shards.layout import find_shard_set
+    from nlbs.shards.verify import damages
+
+    folder = find_shard_set(shards)
+    found = list(damages(folder))
+    for damage in found:
+        click.echo(f"{folder / damage.name} {damage.what}")
+    if found and repair:
+        from nlbs.preprocess.build import repair as restore
+
+        restore(folder, jobs)
+        found = list(damages(folder))
+        click.echo(f"{folder} is restored" if not found else f"{folder} could not be restored")
+    if found:
+        raise ShardError(f"{len(found)} files of {folder} are damaged: --repair restores them")
+    click.echo(f"{folder}: every byte is as it was written")
+
+
 @cli.command("preview")
 @click.option(
     "--shards", type=_PATH, required=True, help="A dataset root with one shard set, or a shard set."

@@ -29,12 +29,13 @@ def _rle(frame: bytes, bits_allocated: int, pixels: int) -> Cells:
     return np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype=kind, out=size), kind)
 
 
+#: JPEG lossless by libjpeg-turbo: liblj92, ``ljpeg_decode``, is no faster and dies of damaged streams.
 #: Transfer syntax -> function of (frame, bits allocated, pixels). One thread each: workers are processes.
 CODECS: dict[str, Callable[[bytes, int, int], Cells]] = {
     JPEG_BASELINE: lambda frame, *_: imagecodecs.jpeg8_decode(frame),
     JPEG_EXTENDED: lambda frame, *_: imagecodecs.jpeg8_decode(frame),
-    "1.2.840.10008.1.2.4.57": lambda frame, *_: imagecodecs.ljpeg_decode(frame),
-    "1.2.840.10008.1.2.4.70": lambda frame, *_: imagecodecs.ljpeg_decode(frame),
+    "1.2.840.10008.1.2.4.57": lambda frame, *_: imagecodecs.jpeg8_decode(frame),
+    "1.2.840.10008.1.2.4.70": lambda frame, *_: imagecodecs.jpeg8_decode(frame),
     "1.2.840.10008.1.2.4.80": lambda frame, *_: imagecodecs.jpegls_decode(frame),
     "1.2.840.10008.1.2.4.81": lambda frame, *_: imagecodecs.jpegls_decode(frame),
     "1.2.840.10008.1.2.4.90": lambda frame, *_: imagecodecs.jpeg2k_decode(frame, numthreads=1),

@@ -15,6 +15,7 @@ from nlbs.preprocess.shard_plan import LabelledImage, record_of
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards.manifest import SCHEMA
 from nlbs.shards.tar import Placement, write_tar
+from nlbs.shards.verify import crc32c_of
 
 #: Folder of the commit records of single shards, while a set is being cut.
 PARTS = "parts"
@@ -51,7 +52,8 @@ def cut_shard(
         size = file.tell()
     columns = _manifest_columns([patches[index] for index in order], placements, name)
     with atomic_file(part, "w", encoding="utf-8") as record:
-        json.dump({"dataset_id": dataset_id, "bytes": size, "images": len(group), "columns": columns}, record)
+        committed = {"dataset_id": dataset_id, "bytes": size, "crc32c": crc32c_of(folder / name)}
+        json.dump({**committed, "columns": columns}, record)
     return CutShard(len(group), len(patches), reused=False)
 
 

@@ -21,8 +21,8 @@ VOI_CHOICES = ("auto", "lut", "window", "range")
 #: for the pixels it stands with.
 LEAST_CONTRAST = 0.05
 
-#: Of the breast's stored values: what becomes black and white where no VOI is to be had.
-RANGE_PERCENTILES = (0.5, 99.8)
+#: Where no VOI is to be had, this share of the breast (in %) becomes black, and this white.
+RANGE_BLACK, RANGE_WHITE = 0.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,12 @@ def display_table(
         notes.append(f"the header's {kind} leaves the breast without contrast")
     else:
         kind = "range"
-        bounds = np.percentile(breast, RANGE_PERCENTILES).astype(np.int64) - first
+        low, high = (
+            (RANGE_WHITE, RANGE_BLACK)
+            if header.inverted != modality_falls(header)
+            else (RANGE_BLACK, RANGE_WHITE)
+        )
+        bounds = np.percentile(breast, (low, 100 - high)).astype(np.int64) - first
         fractions = _range_fractions(values, values[bounds])
     if header.inverted:
         fractions = 1 - fractions
@@ -110,9 +115,7 @@ def _modality_values_or_levels(header: Header, levels: npt.NDArray[np.int64]) ->
     try:
         return modality_values(header, levels), None
     except (ValueError, TypeError, IndexError):
-        return levels.astype(
-            np.float64
-        ), "the header's modality LUT cannot be read; stored values stand for its"
+        return levels.astype(np.float64), "the header's modality LUT cannot be read: it is left out"
 
 
 def window_fractions(values: Values, center: float, width: float, function: str) -> Values:

@@ -1,6 +1,5 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards.layout import FORMAT, FORMAT_VERSION, MANIFEST, SHARD_SET_JSON, read_shard_set_json
 from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, write_manifest
+from nlbs.shards.verify import sha256_of
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
             )
         for field, values in part["columns"].items():
             columns[field].extend(values)
-        patches = len(part["columns"]["offset"])
-        shards.append({"name": shard_name(number), "bytes": part["bytes"], "patches": patches})
+        committed = {key: part[key] for key in ("bytes", "crc32c")}
+        shards.append({"name": shard_name(number), **committed, "patches": len(part["columns"]["offset"])})
     if not columns["offset"]:
         raise DatasetError(
             f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
@@ -137,7 +137,7 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
         "manifest": {
             "name": MANIFEST,
             "rows": table.num_rows,
-            "sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+            "sha256": sha256_of(folder / MANIFEST),
         },
         "shards": shards,
     }

@@ -75,17 +75,30 @@ class ImageStore:
     @property
     def attributes(self) -> dict[str, Any] | None:
         """What the store as a whole was made with; None where there is no store."""
-        return _attributes(self.path)
+        description = _description(self.path)
+        return None if description is None else dict(description["attributes"])
 
     def record(self, image: str) -> dict[str, Any] | None:
-        """Gives the record of an image; None where the store does not hold it."""
-        return _attributes(self.path / image)
+        """Gives the record of an image; None where the store does not hold it.
+
+        Raises:
+            DatasetError: the record is damaged.
+        """
+        description = _description(self.path / image)
+        if description is None:
+            return None
+        attributes: dict[str, Any] = description["attributes"]
+        if attributes.get("record_sha256") != _record_digest(description):
+            raise _damaged(self.path / image / "zarr.json", self.path / image)
+        return attributes
 
     def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
         """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0."""
         if (self.path / image).exists():  # of an earlier version of the file
             shutil.rmtree(self.path / image)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
+        description = {"attributes": attributes, "shape": list(pixels.shape), "data_type": pixels.dtype.name}
+        attributes["record_sha256"] = _record_digest(description)
         with atomic_folder(self.path / image) as folder:
             array = zarr.create_array(
                 store=folder,
@@ -108,14 +121,19 @@ class ImageStore:
             DatasetError: the image is missing or damaged.
         """
         folder = self.path / image
+        record = self.record(image)
         try:
-            if not (folder / "c" / "0" / "0").is_file():  # zarr gives zeros for a chunk that is not there
+            # zarr gives zeros for a chunk that is not there.
+            if record is None or not (folder / "c" / "0" / "0").is_file():
                 raise FileNotFoundError("its pixels are missing")
-            return np.asarray(zarr.open_array(folder, mode="r")[...])
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            pixels = np.asarray(zarr.open_array(folder, mode="r")[...])
+            if hashlib.sha256(pixels.tobytes()).hexdigest() != record["pixels_sha256"]:
+                raise ValueError("its pixels are not the ones that were stored")
+        except (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
             raise DatasetError(
                 f"the decoded image {folder} is damaged ({error}): delete that folder and run build-shards again"
             ) from None
+        return pixels
 
 
 def run_lengths(bits: Bits) -> list[int]:
@@ -134,15 +152,29 @@ def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
     return np.repeat(values, runs).reshape(mask["rows"], mask["columns"]), int(mask["step"])
 
 
-def _attributes(folder: Path) -> dict[str, Any] | None:
+def _description(folder: Path) -> dict[str, Any] | None:
+    """Gives what zarr keeps of an array or group; None where there is none."""
     try:
         text = (folder / "zarr.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        raise _damaged(folder / "zarr.json", folder) from None
     try:
-        attributes: dict[str, Any] = json.loads(text)["attributes"]
-    except (ValueError, KeyError, TypeError):
-        raise DatasetError(
-            f"{folder / 'zarr.json'} is damaged: delete {folder} and run build-shards again"
-        ) from None
-    return attributes
+        description = json.loads(text)
+    except ValueError:
+        raise _damaged(folder / "zarr.json", folder) from None
+    if not isinstance(description, dict) or not isinstance(description.get("attributes"), dict):
+        raise _damaged(folder / "zarr.json", folder)
+    return description
+
+
+def _record_digest(description: Mapping[str, Any]) -> str:
+    """Gives a checksum of a record, with shape and type of its pixels: a flipped digit would move patches."""
+    attributes = {key: value for key, value in description["attributes"].items() if key != "record_sha256"}
+    checked = [attributes, description.get("shape"), description.get("data_type")]
+    return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(file: Path, folder: Path) -> DatasetError:
+    return DatasetError(f"{file} is damaged: delete {folder} and run build-shards again")

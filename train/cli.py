@@ -46,6 +46,7 @@ def cli(
     shard_set = open_shards(shards)
     check_against_shards(config, shard_set.parameters, str(shard_set.folder))
 
+    from nlbs.cvae.device import choose_device
     from nlbs.train import start
     from nlbs.train.run import RunFolder
 
@@ -54,7 +55,7 @@ def cli(
         click.echo(start.dry_run(config, shard_set))
         return
     run_folder = RunFolder(run_path or Path("runs") / preset)
-    start.train(config, shard_set, run_folder, start.chosen_device(device))
+    start.train(config, shard_set, run_folder, choose_device(device))
 
 
 def _as_config(flags: dict[str, Any]) -> dict[str, Any]:

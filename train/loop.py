@@ -25,6 +25,7 @@ from nlbs.train.stream import Batch, PatchStream
 
 MAX_SKIPPED_IN_ROW = 10
 SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
+SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam}
 
@@ -83,7 +84,9 @@ class Trainer:
             saved = "" if self.interrupted.is_set() else self._evaluate()
             if self.interrupted.is_set():
                 self._save_last()
-                self.log.line(f"stopped by hand; saved {self.run_folder.last_state}")
+                self.log.line(
+                    f"stopped at step {self.progress.total_steps:,}; saved {self.run_folder.last_state}"
+                )
                 raise KeyboardInterrupt
             if whole:
                 self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
@@ -109,7 +112,7 @@ class Trainer:
             self.log.progress({name: terms[name] for name in LossTerms._fields})
             if progress.total_steps % training.log_every_steps == 0:
                 self.log.values("train", progress.total_steps, progress.epoch, terms)
-            if training.save_every_steps and progress.total_steps % training.save_every_steps == 0:
+            if self._is_time_to_save():
                 self._save_last()
             if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
                 self._picture()
@@ -259,6 +262,12 @@ class Trainer:
         page = sample_page(self.model, pixels, conditions, title, seed=self.config.training.seed)
         write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
         self.log.picture(page, progress.total_steps)
+
+    def _is_time_to_save(self) -> bool:
+        every = self.config.training.save_every_steps
+        if every and self.progress.total_steps % every == 0:
+            return True
+        return time.monotonic() - self._saved > SAVE_AT_LEAST_EVERY_S
 
     def _save_last(self) -> None:
         now = time.monotonic()

@@ -31,6 +31,9 @@ _FREE = {
 }
 _MAY_RISE = {"training.epochs"}
 
+#: What last_state.pt holds.
+_KEYS = {"state_version", "dataset_id", "config", "progress", "model", "optimizer"}
+
 
 @dataclass
 class Progress:
@@ -159,17 +162,16 @@ class RunFolder:
                 continue
             try:
                 values = _read_state(path)
-                state = State(Progress(**values["progress"]), values["model"], values["optimizer"])
                 with torch.device("meta"):
                     model = ConditionalVAE(config.model, config.data.resolution)
                 self._check_same(values, config, dataset_id)
-                check_weights(path, model, state.model)
+                check_weights(path, model, values["model"])
             except CheckpointError as error:
                 problems.append(str(error))
                 continue
             for problem in problems:
                 click.echo(f"{problem}; taking {path.name} instead")
-            return state
+            return State(Progress(**values["progress"]), values["model"], values["optimizer"])
         if problems:
             raise CheckpointError(
                 f"{self.path} cannot be continued: {'; '.join(problems)}; take another --run, or delete these "
@@ -212,7 +214,11 @@ def _read_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or no state of a run ({reason})") from None
-    if not isinstance(state, dict) or state.get("state_version") != STATE_VERSION:
+    if (
+        not isinstance(state, dict)
+        or state.get("state_version") != STATE_VERSION
+        or not state.keys() >= _KEYS
+    ):
         raise CheckpointError(f"{path} is no state of a run in version {STATE_VERSION}")
     return state
 

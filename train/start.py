@@ -10,7 +10,6 @@ import click
 import torch
 
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.errors import ConfigError
 from nlbs.shards import ShardSet
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.log import Log, duration
@@ -41,12 +40,8 @@ def train(config: TrainConfig, shards: ShardSet, run_folder: RunFolder, device: 
         click.echo(
             f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"
         )
-        progress = Progress(steps_per_epoch=len(streams[0]))
-        state = run_folder.load_state(config, shards.dataset_id)
-        if state is not None:
-            model.load_state_dict(state.model)
-            optimizer.load_state_dict(state.optimizer)
-            progress = state.progress
+        progress = _resume(config, shards, run_folder, model, optimizer)
+        progress = progress or Progress(steps_per_epoch=len(streams[0]))
         if progress.is_finished(config):
             click.echo(f"{run_folder.path} is finished; raise --epochs or --max-steps to train it further")
         else:
@@ -103,21 +98,6 @@ def open_streams(config: TrainConfig, shards: ShardSet, pin_memory: bool = False
     return training, validation, pictures
 
 
-def chosen_device(name: str) -> torch.device:
-    """Gives the device of "cpu", "cuda" or "auto".
-
-    Raises:
-        ConfigError: "cuda" where there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ConfigError(
-            f"torch {torch.__version__} sees no CUDA device; pass --device cpu, or install a driver and a CUDA "
-            "build of torch"
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
     """Gives an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
@@ -137,6 +117,22 @@ def interrupts() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _resume(
+    config: TrainConfig,
+    shards: ShardSet,
+    run_folder: RunFolder,
+    model: ConditionalVAE,
+    optimizer: torch.optim.Optimizer,
+) -> Progress | None:
+    """Puts model and optimiser where the run was left. Gives its progress; None where it is new."""
+    state = run_folder.load_state(config, shards.dataset_id)
+    if state is None:
+        return None
+    model.load_state_dict(state.model)
+    optimizer.load_state_dict(state.optimizer)
+    return state.progress
 
 
 def _announce(

@@ -1,0 +1,95 @@
+"""Whether a shard set is still what was written: every byte of it, and which patches are lost where it is not."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from nlbs.errors import ShardError
+from nlbs.shards.layout import MANIFEST, read_shard_set_json
+from nlbs.shards.manifest import indices, read_manifest
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file of a shard set that is not as it was written."""
+
+    name: str
+    what: str
+
+
+def damages(folder: Path) -> Iterator[Damage]:
+    """Gives each file of a shard set that is missing, cut short, changed or another set's.
+
+    Args:
+        folder: of a complete shard set.
+
+    Raises:
+        ShardError: ``shard_set.json`` itself cannot be read.
+    """
+    info = read_shard_set_json(folder)
+    manifest = folder / MANIFEST
+    intact = manifest.is_file() and sha256_of(manifest) == info["manifest"]["sha256"]
+    if not intact:
+        yield Damage(MANIFEST, _manifest_trouble(manifest, info))
+    for number, shard in enumerate(info["shards"]):
+        path = folder / shard["name"]
+        if not path.is_file():
+            yield Damage(shard["name"], "is missing")
+        elif path.stat().st_size != shard["bytes"]:
+            yield Damage(shard["name"], f"has {path.stat().st_size} bytes instead of {shard['bytes']}")
+        elif crc32c_of(path) != shard["crc32c"]:
+            lost = _lost_patches(folder, info, number) if intact else "its patches cannot be told apart"
+            yield Damage(shard["name"], f"is not what was written: {lost}")
+
+
+def crc32c_of(path: Path) -> int:
+    """Gives the CRC-32C of a whole file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum = int(google_crc32c.extend(checksum, chunk))
+    return checksum
+
+
+def sha256_of(path: Path) -> str:
+    """Gives the SHA-256 of a whole file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest_trouble(path: Path, info: dict[str, Any]) -> str:
+    if not path.is_file():
+        return "is missing"
+    try:
+        read_manifest(path, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+    except ShardError as error:
+        return str(error)
+    return "is not what was written: its checksum does not match"
+
+
+def _lost_patches(folder: Path, info: dict[str, Any], number: int) -> str:
+    """Gives in words which patches of a changed shard do not match their checksums."""
+    table = read_manifest(folder / MANIFEST, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+    rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
+    offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
+    descriptor = os.open(folder / info["shards"][number]["name"], os.O_RDONLY)
+    try:
+        lost = [
+            int(row)
+            for row in rows
+            if google_crc32c.value(os.pread(descriptor, int(sizes[row]), int(offsets[row]))) != sums[row]
+        ]
+    finally:
+        os.close(descriptor)
+    if not lost:
+        return "every patch is intact, but a header or a record between them is not"
+    named = ", ".join(str(row) for row in lost[:8]) + (", ..." if len(lost) > 8 else "")
+    return f"{len(lost)} of {len(rows)} patches are damaged (rows {named} of the manifest)"

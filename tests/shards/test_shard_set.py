@@ -1,0 +1,399 @@
+"""An opened shard set: any rows in any order, from threads and processes, and every damage named."""
+
+import copy
+import hashlib
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nlbs.shards.shard_set
+from nlbs.errors import ShardError
+from nlbs.shards import ShardSet, open_shards
+from nlbs.shards.manifest import read_manifest, write_manifest
+from tests.shards.conftest import make_shard_set
+
+Opened = tuple[ShardSet, npt.NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """A set of 150 patches, several tasks for the readers, and its pixels. Not to be changed."""
+    folder = tmp_path_factory.mktemp("set") / "r8-s8"
+    pixels = make_shard_set(folder, patches=150, resolution=8, shards=7)
+    return open_shards(folder), pixels
+
+
+def rewrite(path: Path, place: int, change: Callable[[int], int] = lambda byte: byte ^ 1) -> None:
+    """Changes one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] = change(data[place])
+    path.write_bytes(data)
+
+
+def place_of(shards: ShardSet, row: int) -> tuple[Path, int]:
+    """Gives the file and the offset of the pixels of a row, as the manifest says."""
+    at = shards.manifest.slice(row, 1).to_pylist()[0]
+    return shards.folder / at["shard"], at["offset"]
+
+
+# What is read.
+
+
+@given(rows=st.lists(st.integers(0, 149), max_size=80))
+def test_patches_come_in_the_order_asked_repeats_too(opened: Opened, rows: list[int]) -> None:
+    shards, pixels = opened
+    found = shards.read(rows)
+    assert found.shape == (len(rows), 8, 8)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, pixels[np.array(rows, dtype=int)])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_both_kinds_of_pixels_come_back_to_the_last_bit(tmp_path: Path, dtype: str) -> None:
+    pixels = make_shard_set(tmp_path / "set", dtype=dtype)
+    shards = open_shards(tmp_path)
+    assert shards.dtype == np.dtype(dtype)
+    assert shards.read(shards.rows()).dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(shards.read(shards.rows()), pixels)
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_pixels_are_read_into_the_array_that_is_given(opened: Opened, count: int) -> None:
+    shards, pixels = opened
+    out = np.zeros((count, 8, 8), np.uint8)
+    rows = np.arange(count)[::-1]
+    assert shards.read(rows, out=out) is out
+    np.testing.assert_array_equal(out, pixels[:count][::-1])
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((2, 8, 8), np.uint8),
+        np.zeros((3, 8, 8), np.uint16),
+        np.zeros((3, 8, 16), np.uint8)[:, :, ::2],
+        np.zeros((3, 64), np.uint8),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(opened: Opened, out: npt.NDArray[Any]) -> None:
+    with pytest.raises(ValueError, match=r"out must be a C-contiguous uint8 array of shape \(3, 8, 8\)"):
+        opened[0].read([0, 1, 2], out=out)
+
+
+@pytest.mark.parametrize("row", [-1, 150, 2**40])
+def test_a_row_that_does_not_exist_is_an_error(opened: Opened, row: int) -> None:
+    for function in (opened[0].read, opened[0].conditions):
+        with pytest.raises(IndexError, match=r"do not lie in 0\.\.149 of ShardSet"):
+            function([3, row])
+
+
+@pytest.mark.parametrize("rows", [[True, False, True], [0.0, 1.5], ["1"]])
+def test_a_mask_or_fractions_are_not_taken_for_row_numbers(opened: Opened, rows: Any) -> None:
+    for function in (opened[0].read, opened[0].conditions):
+        with pytest.raises(ValueError, match="rows must be row numbers"):
+            function(rows)
+
+
+def test_a_table_of_rows_is_refused(opened: Opened) -> None:
+    with pytest.raises(ValueError, match=r"shape \(1, 2\)"):
+        opened[0].read([[1, 2]])
+
+
+def test_rows_of_the_splits_divide_the_manifest(opened: Opened) -> None:
+    shards, _ = opened
+    splits = shards.manifest["split"].to_pylist()
+    for split in ("train", "val", "test"):
+        assert shards.rows(split).tolist() == [row for row, found in enumerate(splits) if found == split]
+    assert shards.rows().tolist() == list(range(150))
+    with pytest.raises(ShardError, match="there is no split 'validation'; a shard set has train, val, test"):
+        shards.rows("validation")
+
+
+def test_conditions_are_codes_and_minus_one_where_a_model_knows_none(tmp_path: Path) -> None:
+    columns = {
+        "view": ["CC", "MLO", "ML", "LMO", "XCCL", None],
+        "laterality": ["L", "R", None, "R", "L", "R"],
+        "age_years": [30, 46, 60, 90, None, None],
+        "age_bin": [0, 1, 2, 3, None, 2],
+        "cancer": [0, 1, None, 0, 0, 1],
+        "false_positive": [None, 0, 1, 1, 0, 0],
+        "split": ["train"] * 6,
+    }
+    make_shard_set(tmp_path / "set", patches=6, columns=columns)
+    shards = open_shards(tmp_path)
+    expected = {
+        "view": [0, 1, -1, -1, -1, -1],
+        "laterality": [0, 1, -1, 1, 0, 1],
+        "age_bin": [0, 1, 2, 3, -1, 2],
+        "cancer": [0, 1, -1, 0, 0, 1],
+        "false_positive": [-1, 0, 1, 1, 0, 0],
+    }
+    assert {name: codes.tolist() for name, codes in shards.conditions().items()} == expected
+    chosen = shards.conditions([5, 0, 5])
+    assert {name: codes.tolist() for name, codes in chosen.items()} == {
+        name: [codes[5], codes[0], codes[5]] for name, codes in expected.items()
+    }
+    assert {codes.dtype for codes in chosen.values()} == {np.dtype(np.int64)}
+    assert shards.manifest["view"].to_pylist() == columns["view"]  # the view itself is kept
+    assert shards.rows("val").shape == (0,)
+
+
+def test_a_set_tells_its_size_and_parameters(opened: Opened) -> None:
+    shards, _ = opened
+    assert len(shards) == 150
+    assert shards.resolution == 8
+    assert shards.parameters["stride"] == 8
+    assert shards.dataset_id == "0123456789abcdef0123456789abcdef"
+    assert repr(shards) == f"ShardSet({str(shards.folder)!r}, 150 patches of 8x8)"
+
+
+def test_a_shard_without_patches_does_no_harm(tmp_path: Path) -> None:
+    pixels = make_shard_set(tmp_path / "set", patches=2, shards=5)
+    np.testing.assert_array_equal(open_shards(tmp_path).read([1, 0]), pixels[::-1])
+
+
+def test_webdataset_and_the_manifest_agree_on_every_patch(shard_folder: Path) -> None:
+    import webdataset
+
+    shards = open_shards(shard_folder)
+    urls = [str(path) for path in sorted(shard_folder.glob("*.tar"))]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    for row, (sample, known) in enumerate(zip(samples, shards.manifest.to_pylist(), strict=True)):
+        np.testing.assert_array_equal(sample["npy"], shards.read([row])[0])
+        assert sample["json"].items() <= known.items()
+
+
+# Processes, threads, files.
+
+
+def read_rows(shards: ShardSet, rows: list[int]) -> npt.NDArray[Any]:
+    return shards.read(rows)
+
+
+def test_a_set_sent_to_a_spawned_process_reads_there(opened: Opened) -> None:
+    shards, pixels = opened
+    rows = list(range(149, -1, -1))
+    shards.read(rows)  # files, threads and checks of this process must not travel
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        np.testing.assert_array_equal(pool.submit(read_rows, shards, rows).result(60), pixels[::-1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork there")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of any fork beside threads
+def test_a_forked_process_reads_with_threads_of_its_own(opened: Opened) -> None:
+    shards, pixels = opened
+    np.testing.assert_array_equal(shards.read(shards.rows()), pixels)  # the parent has its threads now
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that waits for its parent's threads
+        try:
+            same = np.array_equal(shards.read(shards.rows()), pixels)
+        finally:
+            os._exit(0 if same else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    np.testing.assert_array_equal(shards.read(shards.rows()), pixels)
+
+
+def test_many_threads_read_at_once_and_open_each_shard_once(opened: Opened) -> None:
+    pixels = opened[1]
+    shards = open_shards(opened[0].folder)
+    start = threading.Barrier(8)
+
+    def read(seed: int) -> bool:
+        rows = np.random.default_rng(seed).integers(0, 150, 100)
+        start.wait()
+        return all(np.array_equal(shards.read(rows), pixels[rows]) for _ in range(20))
+
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else None
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(8)))
+    if before is not None:
+        assert len(os.listdir("/proc/self/fd")) == before + 7
+
+
+def test_more_shards_than_files_may_be_open_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nlbs.shards.shard_set, "_OPEN_FILES", 4)
+    pixels = make_shard_set(tmp_path / "set", patches=300, resolution=1, shards=300)
+    shards = open_shards(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))
+    try:
+        for _ in range(2):
+            np.testing.assert_array_equal(shards.read(shards.rows()), pixels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_closed_set_opens_its_files_again_when_it_is_read(opened: Opened) -> None:
+    pixels = opened[1]
+    with open_shards(opened[0].folder) as shards:
+        shards.read(shards.rows())
+        files = set(shards._files.values())
+        assert len(files) == 7
+    for file in files:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file)
+    np.testing.assert_array_equal(shards.read([149, 3]), pixels[[149, 3]])
+    shards.close()
+
+
+def test_a_set_opened_by_a_relative_path_is_read_from_another_folder(
+    shard_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shard_folder.parent)
+    shards = open_shards("r16-s16")
+    monkeypatch.chdir("/")
+    assert shards.read([0]).shape == (1, 16, 16)
+    assert len(copy.copy(shards)) == 12
+
+
+# Damage.
+
+
+def test_a_flipped_bit_in_a_patch_is_found_when_it_is_read(shard_folder: Path) -> None:
+    path, offset = place_of(open_shards(shard_folder), 5)
+    rewrite(path, offset + 100)
+    shards = open_shards(shard_folder)
+    with pytest.raises(
+        ShardError, match=rf"patch 5 in {path} is damaged: its checksum does not match; delete {shard_folder}"
+    ):
+        shards.read([4, 5, 6])
+    assert shards.read([4, 6]).shape == (2, 16, 16)
+
+
+def test_damage_is_found_among_many_patches_and_nothing_is_written_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard_set(tmp_path / "set", patches=200, resolution=8)
+    shards = open_shards(tmp_path)
+    path, offset = place_of(shards, 0)
+    rewrite(path, offset)
+    running = []
+    fill = ShardSet._fill
+
+    def slow_fill(self: ShardSet, out: Any, wanted: Any, places: Any) -> None:
+        running.append(1)
+        if 0 not in places:
+            threading.Event().wait(0.02)
+        fill(self, out, wanted, places)
+        running.pop()
+
+    monkeypatch.setattr(ShardSet, "_fill", slow_fill)
+    with pytest.raises(ShardError, match="patch 0"):
+        shards.read(shards.rows())
+    assert len(running) == 1  # the one that failed
+
+
+@pytest.mark.parametrize("change", ["missing", "shortened", "longer", "a folder"])
+def test_a_shard_that_is_missing_or_of_another_size_is_found_on_opening(
+    shard_folder: Path, change: str
+) -> None:
+    path = shard_folder / "00001.tar"
+    size = path.stat().st_size
+    if change == "shortened":
+        path.write_bytes(path.read_bytes()[:-512])
+        expected = f"{path} has {size - 512} bytes instead of {size}; delete {shard_folder} and run"
+    elif change == "longer":
+        path.write_bytes(path.read_bytes() + b"\0")
+        expected = f"{path} has {size + 1} bytes instead of {size}; delete {shard_folder} and run"
+    else:
+        path.unlink()
+        if change == "a folder":
+            path.mkdir()
+        expected = f"{path} is missing; delete {shard_folder} and run the nlbs-preprocess command again"
+    with pytest.raises(ShardError, match=expected):
+        open_shards(shard_folder)
+
+
+def test_a_shard_that_vanishes_or_shrinks_after_opening_is_named(shard_folder: Path) -> None:
+    shards = open_shards(shard_folder)
+    path = shard_folder / "00000.tar"
+    data = path.read_bytes()
+    path.unlink()
+    with pytest.raises(ShardError, match=rf"patch 0 in {path} is damaged: the file is gone; delete"):
+        shards.read([0])
+    path.write_bytes(data[:700])
+    with pytest.raises(ShardError, match=r"the file ends after 60 of its 256 bytes"):
+        shards.read([0])  # its pixels begin after a tar header and an npy header, 512 + 128 bytes
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_damaged_shard(
+    shard_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    shards = open_shards(shard_folder)
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(ShardError, match=r"cannot read patch 3 in .*00000\.tar: Input/output error$"):
+        shards.read([3])
+
+
+def test_a_flipped_bit_anywhere_in_the_manifest_is_found_on_opening(shard_folder: Path) -> None:
+    path = shard_folder / "manifest.arrow"
+    data = path.read_bytes()
+    for place in range(0, len(data), 97):
+        for bit in (1, 128):
+            rewrite(path, place, lambda byte, bit=bit: byte ^ bit)  # type: ignore[misc]
+            with pytest.raises(ShardError, match=r"manifest\.arrow"):
+                open_shards(shard_folder)
+            path.write_bytes(data)
+    open_shards(shard_folder)
+
+
+def test_the_manifest_of_another_set_is_refused_even_with_as_many_rows(tmp_path: Path) -> None:
+    make_shard_set(tmp_path / "a")
+    make_shard_set(tmp_path / "b", seed=1, dataset_id="f" * 32)
+    (tmp_path / "a" / "manifest.arrow").write_bytes((tmp_path / "b" / "manifest.arrow").read_bytes())
+    with pytest.raises(ShardError, match=f"belongs to another shard set .*'{'f' * 32}'.*expected '0123456789abcdef"):
+        open_shards(tmp_path / "a")
+
+
+def test_patches_of_another_size_than_the_set_says_are_refused(shard_folder: Path) -> None:
+    path = shard_folder / "shard_set.json"
+    info = json.loads(path.read_text())
+    info["parameters"]["resolution"] = 32
+    path.write_text(json.dumps(info))
+    with pytest.raises(ShardError, match="patch 2 in .* is damaged: it has 256 bytes instead of 1024"):
+        open_shards(shard_folder).read([2])
+
+
+def test_a_set_of_another_version_or_without_manifest_does_not_open(shard_folder: Path) -> None:
+    path = shard_folder / "shard_set.json"
+    text = path.read_text()
+    path.write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(ShardError, match="format version 2, this nlbs-cvae reads version 1"):
+        open_shards(shard_folder)
+    path.write_text(text)
+    (shard_folder / "manifest.arrow").unlink()
+    with pytest.raises(ShardError, match=rf"cannot read the manifest {shard_folder}/manifest\.arrow"):
+        open_shards(shard_folder)
+
+
+def test_a_manifest_that_was_rewritten_with_its_digest_opens(shard_folder: Path) -> None:
+    """The digest guards against damage, not against an owner who relabels the patches and says so."""
+    table = read_manifest(shard_folder / "manifest.arrow", "0123456789abcdef0123456789abcdef", 12)
+    write_manifest(shard_folder / "manifest.arrow", table, "f" * 32)
+    info = json.loads((shard_folder / "shard_set.json").read_text())
+    info["dataset_id"] = "f" * 32
+    info["manifest"]["sha256"] = hashlib.sha256((shard_folder / "manifest.arrow").read_bytes()).hexdigest()
+    (shard_folder / "shard_set.json").write_text(json.dumps(info))
+    assert open_shards(shard_folder).manifest.equals(table)
