@@ -103,7 +103,7 @@ def parse_age(text: str) -> int | None:
     """
     if is_empty(text):
         return None
-    match = re.fullmatch(r"(\d+)(?:\.\d*)?\s*([YMWD]?)", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,9})(?:\.\d*)?\s*([YMWD]?)", text.strip().upper())
     if match is None:
         raise ValueError(f"{text!r} is not an age in years (66, 61.0 or 066Y)")
     per_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[match[2]]

@@ -140,7 +140,8 @@ def _parse_row(
     if len(cells) != width:
         problem = f"the row has {len(cells)} cells, the header has {width}"
         return ImageRow(number, "", Conditions(), None, problem=problem)
-    path = re.sub(r"\s*[\r\n]\s*", " ", cells[columns[dialect.path]]).strip().replace("\\", "/")
+    lines = re.split(r"[\r\n]+", cells[columns[dialect.path]])
+    path = " ".join(line.strip() for line in lines).strip().replace("\\", "/")
     if not path:
         problem = "the cell with the path of the image is empty"
         return ImageRow(number, "", Conditions(), None, problem=problem)

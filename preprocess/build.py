@@ -13,7 +13,9 @@ from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
 from nlbs.manifests.table import read_table
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.ingest import Outcome, ingest
+from nlbs.preprocess.guard import FILE_TIMEOUT_S
+from nlbs.preprocess.ingest import ingest
+from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.shard_plan import plan_shards
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import locate_sources
@@ -39,6 +41,7 @@ class BuildOptions:
     jobs: int = -1  #: worker processes; -1 is one per core
     key_file: Path | None = None  #: None is the user's own
     overwrite: bool = False
+    file_timeout_s: float = FILE_TIMEOUT_S  #: seconds that decoding one file may take
     most_failures: str = "auto"  #: images that may fail: a count, a share such as "5%", or auto
 
 
@@ -83,7 +86,9 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         options.out / STORE, {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
     )
     stamps, limit = read_stamps(options.out), failure_limit(options.most_failures, len(sources))
-    outcomes = ingest(sources, store, options.decode, options.cut, stamps, options.jobs, limit)
+    outcomes = ingest(
+        sources, store, options.decode, options.cut, stamps, options.jobs, limit, options.file_timeout_s
+    )
     write_images_csv(options.out, outcomes)
     write_sources_csv(options.out, outcomes)
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
@@ -171,7 +176,7 @@ def _in_words(outcome: Outcome) -> str:
 
 
 def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> str:
-    failed = [outcome for outcome in outcomes if outcome.status not in ("ok", "duplicate", "not_reached")]
+    failed = [outcome for outcome in outcomes if outcome.is_failure]
     kinds = ", ".join(
         f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
     )

@@ -62,6 +62,9 @@ def cli() -> None:
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
 @click.option(
+    "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
+)
+@click.option(
     "--max-failures",
     default="auto",
     show_default=True,
@@ -86,6 +89,7 @@ def build_shards_command(
     jobs: int,
     key_file: Path | None,
     overwrite: bool,
+    file_timeout: float,
     max_failures: str,
 ) -> None:
     """Decode every DICOM of a CSV once and cut patches into shards.
@@ -119,6 +123,7 @@ def build_shards_command(
         jobs=jobs,
         key_file=key_file,
         overwrite=overwrite,
+        file_timeout_s=file_timeout,
         most_failures=max_failures,
     )
     for line in build_report(build_shards(options)):

@@ -1,33 +1,24 @@
 """Every source file is decoded once into the store, in parallel; one bad file costs that file only."""
 
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Generator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
 
-from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions, patches_of
+from nlbs.preprocess.guard import FILE_TIMEOUT_S, decode_alone, decode_guarded
+from nlbs.preprocess.outcome import Decoder, Outcome, known_outcome
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one source."""
-
-    source: Source
-    status: str = "ok"
-    reason: str = ""  #: a sentence that names no patient
-    detail: str = ""  #: what else is known, perhaps with text from the file
-    record: dict[str, Any] | None = None  #: of the stored image
-    stamp: str = ""  #: size and time of the file that was decoded
-    decoded: bool = False  #: in this run, and not an earlier one
+#: Holds a note per file in the hands of a worker, inside the store's folder.
+_IN_HAND = ".in-hand"
 
 
 def ingest(
@@ -38,6 +29,8 @@ def ingest(
     stamps: dict[str, str],
     jobs: int,
     most_failures: float = math.inf,
+    timeout_s: float = FILE_TIMEOUT_S,
+    decode: Decoder = decode_image,
 ) -> list[Outcome]:
     """Decodes what the store does not hold yet; gives one outcome per source, in their order.
 
@@ -51,77 +44,60 @@ def ingest(
         stamps: image id -> stamp of the file that the store's image was decoded from.
         jobs: worker processes; -1 is one per core.
         most_failures: how many sources may fail before the work stops.
+        timeout_s: seconds that one file may take in a worker process.
+        decode: turns a file into an image.
     """
-    outcomes: dict[int, Outcome] = {}
-    waiting = []
-    for source in sources:
-        known = _known_outcome(source, store, stamps)
-        if known is None:
-            waiting.append(source)
-        else:
-            outcomes[source.row.row] = known
-    failed = sum(_has_failed(outcome) for outcome in outcomes.values())
-    run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    results = run(joblib.delayed(_ingest_one)(source, store, options) for source in waiting)
-    with Progress("Decoding", len(waiting)) as progress, closing(results):
+    known = {source.row.row: known_outcome(source, store, stamps) for source in sources}
+    outcomes = {row: outcome for row, outcome in known.items() if outcome is not None}
+    waiting = [source for source in sources if source.row.row not in outcomes]
+    failed = sum(outcome.is_failure for outcome in outcomes.values())
+    decoded = _decoded(waiting, store, options, decode, jobs, timeout_s)
+    with Progress("Decoding", len(waiting)) as progress, closing(decoded):
         while len(outcomes) < len(sources) and failed <= most_failures:
-            outcome = next(results)
+            outcome = next(decoded)
             outcomes[outcome.source.row.row] = outcome
-            failed += _has_failed(outcome)
+            failed += outcome.is_failure
             progress.advance(1, len(patches_of(outcome.record, cut)) if outcome.record else 0)
     not_reached = "the work was stopped before, because too many images failed"
     return [outcomes.get(source.row.row, Outcome(source, "not_reached", not_reached)) for source in sources]
 
 
-def _has_failed(outcome: Outcome) -> bool:
-    """Says whether an image was lost; a second row of the same image is no loss."""
-    return outcome.status not in ("ok", "duplicate")
-
-
-def _known_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome | None:
-    """Gives what is known of a source without opening its file; None where it has to be decoded."""
-    if source.path is None:
-        return Outcome(source, source.status, source.problem or "")
-    record, stamp = store.record(source.image), _stamp(source.path)
-    noted = stamps.get(source.image, stamp)
-    # Another stamp is another file. A file that is gone since has been decoded all the same.
-    if record is not None and stamp in (noted, ""):
-        return _succeeded(source, record, noted, False)
-    return None
-
-
-def _ingest_one(source: Source, store: ImageStore, options: DecodeOptions) -> Outcome:
-    if source.path is None:
-        raise AssertionError("a source without a path has nothing to decode")
-    stamp = _stamp(source.path)
+def _decoded(
+    waiting: Sequence[Source],
+    store: ImageStore,
+    options: DecodeOptions,
+    decode: Decoder,
+    jobs: int,
+    timeout_s: float,
+) -> Generator[Outcome, None, None]:
+    """Gives the outcome of each source as it comes, whatever dies on the way."""
+    left = {source.image: source for source in waiting}
+    notes = store.path / _IN_HAND
     try:
-        image = decode_image(source.path, options)
-    except ImageError as error:
-        cause = error.__cause__
-        detail = f"{type(cause).__name__}: {cause}" if cause is not None else ""
-        return Outcome(source, error.status, str(error), detail, decoded=True)
-    except MemoryError:
-        return Outcome(source, "out_of_memory", "decoding needs more memory than there is", decoded=True)
-    record = {**image.record, "notes": list(image.notes)}
-    store.put(source.image, image.pixels, record)
-    return _succeeded(source, record, stamp, True)
+        while left:
+            shutil.rmtree(notes, ignore_errors=True)
+            notes.mkdir()
+            run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            tasks = (
+                joblib.delayed(decode_guarded)(source, store, options, decode, notes, timeout_s)
+                for source in list(left.values())
+            )
+            try:
+                with closing(run(tasks)) as results:
+                    for outcome in results:
+                        del left[outcome.source.image]
+                        yield outcome
+            except BrokenProcessPool:
+                suspects = _suspects(notes, left)
+                if not suspects:  # a worker died between two files: nothing of ours to blame
+                    raise
+                for source in suspects:
+                    del left[source.image]
+                    yield decode_alone(source, store, options, decode, timeout_s)
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
 
 
-def _succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool) -> Outcome:
-    return Outcome(
-        source,
-        reason="; ".join((*source.row.notes, *record.get("notes", ()))),
-        detail="; ".join(source.row.details),
-        record=record,
-        stamp=stamp,
-        decoded=decoded,
-    )
-
-
-def _stamp(path: Path) -> str:
-    """Gives size and modification time of a file, empty where there is none: another stamp, another file."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"
+def _suspects(notes: Path, left: dict[str, Source]) -> list[Source]:
+    """Gives the sources that some worker had in its hands when the pool broke."""
+    return [left[note.name] for note in sorted(notes.iterdir()) if note.name in left]

@@ -1,6 +1,7 @@
 """Where the breast is: found before VOI, on a small copy, without labels, film strips and noise."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from nlbs.preprocess.display import modality_falls
 
 Small = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.bool_]
+Image = TypeVar("Image", Small, Bits)
 
 #: The small copy has about this many rows; what follows counts in its pixels.
 SMALL_ROWS = 512
@@ -21,11 +23,14 @@ SMALLEST_FRACTION, LARGEST_FRACTION = 0.05, 0.90
 
 #: Pixels around the breast that are kept with it, so that the skin line is never cut.
 MARGIN_MM = 2.5
-TYPICAL_SPACING_MM = 0.07  #: where the header has none
+TYPICAL_HEIGHT_MM = 250.0  #: of the image, where the header has no spacing: downsized files have none
 
 _STRIP_DEPTH = 0.08  # of the image's side: film rims, their glow and collimator edges are not deeper
+_RIM_SHARE = 0.25  # of the air along an edge: a rim takes more of it than a label
+_RIM_STEP = 0.2  # of the contrast: a white rim stands out of the breast that it lies over
 _OPENING = 2  # removes what is thinner than twice this: letters, scratches, what is left of a strip
 _CLOSING = 5
+_LEAST_SIZE = 32
 _WALL = 10  # this near to a side a component stands at the chest wall
 
 
@@ -67,12 +72,14 @@ def breast_mask(stored: Stored, header: Header) -> BreastMask:
     """
     step = max(1, round(stored.shape[0] / SMALL_ROWS))
     small = small_copy(stored, header, step)
+    if min(small.shape) < _LEAST_SIZE:
+        raise NoBreastError(f"an image of {header.rows} x {header.columns} pixels is too small for a breast")
     attempts = [(threshold, *_breast_above(small, threshold)) for threshold in background_thresholds(small)]
     # A collimated frame has two backgrounds: above the darker one the other still fills the frame.
-    threshold, bits, trimmed = next((a for a in attempts if not _fills_the_frame(a[1])), attempts[0])
+    threshold, bits, trimmed = next((a for a in attempts if not _is_a_lit_field(a[1])), attempts[0])
     if bits.mean() < 0.005:
         raise NoBreastError(f"only {100 * bits.mean():.1f} % of the image stands out from its background")
-    spacing_mm = header.spacing_mm[0] if header.spacing_mm else TYPICAL_SPACING_MM
+    spacing_mm = header.spacing_mm[0] if header.spacing_mm else TYPICAL_HEIGHT_MM / stored.shape[0]
     margin = max(2, round(MARGIN_MM / (spacing_mm * step)))
     keep = ndimage.binary_dilation(bits, iterations=margin) & ~trimmed
     return BreastMask(bits, keep, step, threshold)
@@ -124,33 +131,58 @@ def background_thresholds(small: Small) -> list[float]:
     return thresholds
 
 
-def without_strips(bright: Bits, white: Bits) -> tuple[Bits, Bits]:
-    """Gives the mask without strips along the edges, and the lines that were cut off whole.
+def without_strips(small: Small, threshold: float) -> tuple[Bits, Bits]:
+    """Gives what is brighter than a threshold, without strips along the edges, and the lines cut off whole.
 
     The rim of a film, its glow, a paddle or another part of the body at an edge: bright where
-    the image just behind is not, along much of the edge or into a corner. Where a rim is white,
-    its lines go whole, for there it lies over the breast too.
+    the image just behind is not, along much of the edge or into a corner. Where a strip is the
+    white rim of a film, its lines go whole, for there it lies over the breast too.
 
     Args:
-        bright: what is no background.
-        white: what is as bright as the rim of a film.
+        small: (H, W), air low.
+        threshold: above which a pixel is no background.
 
     Returns:
-        ``bright`` without strips, and True in the lines that were cut off.
+        ``small > threshold`` without strips, and True in the lines that were cut off.
     """
-    result, trimmed = bright.copy(), np.zeros_like(bright)
-    edges = zip(_from_each_edge(result), _from_each_edge(white), _from_each_edge(trimmed), strict=True)
-    for view, bleached, cut in edges:
+    result = small > threshold
+    trimmed = np.zeros_like(result)
+    contrast = float(np.percentile(small, 99.5)) - threshold
+    depth = round(_STRIP_DEPTH * min(small.shape))
+    core = small[depth:-depth, depth:-depth]
+    whitest = float(np.percentile(core[core > threshold], 99)) if (core > threshold).any() else np.inf
+    edges = zip(_from_each_edge(result), _from_each_edge(small), _from_each_edge(trimmed), strict=True)
+    for view, values, cut in edges:
         depth = max(4, round(_STRIP_DEPTH * len(view)))
         behind = view[depth : depth + depth // 2].mean(0) > 0.5
         stray = view[:depth] & ~behind
         strip = (stray.mean(1) > 0.15).any() | _reaches_a_corner(stray.any(0))
         view[:depth] &= ~(stray & strip & _as_thin_as_most(stray))
-        rim = np.flatnonzero((stray & bleached[:depth]).mean(1) > 0.05)
-        if len(rim):
-            view[: rim[-1] + 2] = False
-            cut[: rim[-1] + 2] = True
+        rim = _rim_lines(values[: depth + 1], stray, behind, _RIM_STEP * contrast, whitest)
+        view[:rim], cut[:rim] = False, True
     return result, trimmed
+
+
+def _rim_lines(values: Small, stray: Bits, behind: Bits, step: float, whitest: float) -> int:
+    """Gives how many lines at an edge a white rim covers.
+
+    Args:
+        values: (depth + 1, n), the first line at the edge.
+        stray: (depth, n), bright where the image behind is not.
+        behind: (n,), where it is.
+        step: a rim is brighter by this than the breast behind it, or
+        whitest: as bright as this where it lies over air.
+    """
+    rim = 0
+    for line in range(len(stray)):
+        broad = stray[line].sum() > _RIM_SHARE * max(1, (~behind).sum())
+        over_breast = behind.any() and np.median((values[line] - values[-1])[behind]) > step
+        over_air = broad and (not behind.any() or np.median(values[line][stray[line]]) > whitest)
+        if (over_breast and (broad or rim)) or over_air:
+            rim = line + 2
+        elif rim or line > 3:  # letters begin farther from the edge
+            break
+    return rim
 
 
 def _as_thin_as_most(stray: Bits) -> Bits:
@@ -167,22 +199,25 @@ def _reaches_a_corner(line: Bits) -> Bits:
     return np.logical_and.accumulate(line) | np.logical_and.accumulate(line[::-1])[::-1]
 
 
-def _from_each_edge(bits: Bits) -> tuple[Bits, Bits, Bits, Bits]:
+def _from_each_edge(image: Image) -> tuple[Image, Image, Image, Image]:
     """Gives views of the image whose first line is its top, bottom, left and right one."""
-    return bits, bits[::-1], bits.T, bits.T[::-1]
+    return image, image[::-1], image.T, image.T[::-1]
 
 
 def _breast_above(small: Small, threshold: float) -> tuple[Bits, Bits]:
-    white = small > threshold + 0.5 * (np.percentile(small, 99.5) - threshold)
-    bright, trimmed = without_strips(small > threshold, white)
+    bright, trimmed = without_strips(small, threshold)
     bits = _breast_components(ndimage.binary_opening(bright, iterations=_OPENING))
     bits = ndimage.binary_fill_holes(_closed(bits)) & ~trimmed
     return bits, trimmed
 
 
-def _fills_the_frame(bits: Bits) -> bool:
+def _is_a_lit_field(bits: Bits) -> bool:
     """Says whether both sides are mostly foreground: a breast has air at the side of its nipple."""
-    return bool(min(bits[:, 2:8].mean(), bits[:, -8:-2].mean()) > 0.6)
+    rows, columns = np.flatnonzero(bits.any(1)), np.flatnonzero(bits.any(0))
+    if len(rows) < 20 or len(columns) < 20:
+        return False
+    box = bits[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return bool(min(box[:, 2:8].mean(), box[:, -8:-2].mean()) > 0.6)
 
 
 def _breast_components(bright: Bits) -> Bits:

@@ -9,7 +9,7 @@ from typing import Any
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import Conditions
-from nlbs.preprocess.ingest import Outcome
+from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV
 

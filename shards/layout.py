@@ -20,8 +20,13 @@ _KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards
 _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
 
 
+def how_to_restore(folder: Path) -> str:
+    """Gives what to do about a shard set with damaged files, for the end of a message."""
+    return f"nlbs-preprocess verify --shards {folder} --repair cuts it anew from the decoded images"
+
+
 def how_to_recut(folder: Path) -> str:
-    """Gives what to do about a damaged shard set, for the end of a message."""
+    """Gives what to do about a shard set that does not even say what it holds, for the end of a message."""
     return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
 
 

@@ -13,7 +13,7 @@ from nlbs.errors import ShardError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, UNKNOWN, VIEWS
 from nlbs.manifests.splits import SPLITS
-from nlbs.shards.layout import how_to_recut
+from nlbs.shards.layout import how_to_restore
 
 #: Columns of the manifest. Null is *unknown*. The order of the values of view, laterality and
 #: split is fixed: the index of a value is its code (views beside CC and MLO follow after them).
@@ -80,14 +80,14 @@ def read_manifest(path: Path, dataset_id: str, rows: int) -> pa.Table:
             table = pa.ipc.open_file(source).read_all()
     except (OSError, pa.ArrowException) as error:
         what = " ".join(str(error).split())
-        raise ShardError(f"cannot read the manifest {path} ({what}); {how_to_recut(path.parent)}") from None
+        raise ShardError(f"cannot read the manifest {path} ({what}); {how_to_restore(path.parent)}") from None
     if table.schema.remove_metadata() != SCHEMA:
-        raise ShardError(f"{path} does not have the columns of a manifest; {how_to_recut(path.parent)}")
+        raise ShardError(f"{path} does not have the columns of a manifest; {how_to_restore(path.parent)}")
     found = (table.schema.metadata or {}).get(b"dataset_id", b"").decode(errors="replace")
     if found != dataset_id or table.num_rows != rows:
         raise ShardError(
             f"{path} belongs to another shard set (it says {found!r}, {table.num_rows} rows; "
-            f"expected {dataset_id!r}, {rows} rows); put the right one back, or {how_to_recut(path.parent)}"
+            f"expected {dataset_id!r}, {rows} rows); put the right one back, or {how_to_restore(path.parent)}"
         )
     return table
 

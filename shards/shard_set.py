@@ -1,6 +1,5 @@
 """An opened shard set: the manifest, the conditions, and batches of patches by row."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,9 +15,10 @@ import pyarrow as pa
 
 from nlbs.errors import ShardError
 from nlbs.manifests.splits import SPLITS
-from nlbs.shards.layout import MANIFEST, SHARD_SET_JSON, find_shard_set, how_to_recut, read_shard_set_json
+from nlbs.shards.layout import MANIFEST, SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
 from nlbs.shards.tar import Pixels
+from nlbs.shards.verify import sha256_of
 
 Rows = npt.NDArray[np.int64]
 
@@ -217,7 +217,7 @@ class ShardSet:
                 self._verified[row] = True
 
     def _damage(self, row: int, what: str) -> str:
-        return f"{self._place(row)} is damaged: {what}; {how_to_recut(self.folder)}"
+        return f"{self._place(row)} is damaged: {what}; {how_to_restore(self.folder)}"
 
     def _place(self, row: int) -> str:
         return f"patch {row} in {self.folder / self.manifest['shard'][int(row)].as_py()}"
@@ -245,11 +245,10 @@ class ShardSet:
             found = path.stat().st_size if path.is_file() else None
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
-                raise ShardError(f"shard {path} {state}; {how_to_recut(self.folder)}")
+                raise ShardError(f"shard {path} {state}; {how_to_restore(self.folder)}")
         path = self.folder / MANIFEST
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != self.info["manifest"]["sha256"]:
-                raise ShardError(
-                    f"the manifest {path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
-                    f"{how_to_recut(self.folder)}"
-                )
+        if sha256_of(path) != self.info["manifest"]["sha256"]:
+            raise ShardError(
+                f"the manifest {path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
+                f"{how_to_restore(self.folder)}"
+            )

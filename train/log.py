@@ -32,6 +32,7 @@ class Log:
         self._bar: Any = None
         self._last_line = time.monotonic()
         self._started = (time.monotonic(), 0)
+        self._seen = 0
 
     def close(self) -> None:
         """Closes the files."""

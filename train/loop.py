@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -81,20 +82,19 @@ class Trainer:
         while not self.progress.is_finished(self.config):
             self._train_epoch()
             whole = self.progress.step == self.progress.steps_per_epoch
-            saved = "" if self.interrupted.is_set() else self._evaluate()
-            if self.interrupted.is_set():
-                self._save_last()
-                self.log.line(
-                    f"stopped at step {self.progress.total_steps:,}; saved {self.run_folder.last_state}"
-                )
-                raise KeyboardInterrupt
-            if whole:
+            saved = None if self.interrupted.is_set() else self._evaluate()
+            if whole and saved is not None:
                 self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
-            if self.progress.is_finished(self.config) or time.monotonic() - self._saved > SAVE_EVERY_S:
+            files = list(saved or [])
+            finished, waited = self.progress.is_finished(self.config), time.monotonic() - self._saved
+            if finished or waited > SAVE_EVERY_S or self.interrupted.is_set():
                 self._save_last()
-                saved = ", ".join(filter(None, [saved, self.run_folder.last_state.name]))
-            if saved:
-                self.log.line(f"  saved {saved}")
+                files.append(self.run_folder.last_state)
+            if files:
+                self.log.line(f"  saved {', '.join(str(file) for file in files)}")
+            if self.interrupted.is_set():
+                self.log.line(f"stopped at step {self.progress.total_steps:,}")
+                raise KeyboardInterrupt
 
     def _train_epoch(self) -> None:
         """Trains on the rest of the epoch; returns early where a limit is reached or on an interrupt."""
@@ -158,7 +158,7 @@ class Trainer:
             "skipped": progress.skipped,
         }
 
-    def _evaluate(self) -> str:
+    def _evaluate(self) -> list[Path] | None:
         """Judges the weights, keeps them if they are the best yet, and reports.
 
         Always with the final KL weight: while beta rises, the same weights would look worse
@@ -166,14 +166,14 @@ class Trainer:
         training loss of the epoch judges.
 
         Returns:
-            The name of the file that was saved, or nothing.
+            The files that were saved; None where an interrupt came before all was judged.
         """
         progress = self.progress
         batches = max(progress.sums.get("batches", 0), 1)
         train = self._judged({name: progress.sums.get(name, math.nan) / batches for name in _TERMS})
         judged = train if self.validation is None else self._validate(self.validation)
-        if self.interrupted.is_set():
-            return ""
+        if judged is None:
+            return None
         loss = judged["total"]
         is_best = math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss)
         if is_best:
@@ -182,7 +182,7 @@ class Trainer:
         self._report(train, None if self.validation is None else judged)
         if self.config.training.samples_every_steps is None:
             self._picture()
-        return self.run_folder.best_model.name if is_best else ""
+        return [self.run_folder.best_model] if is_best else []
 
     def _report(self, train: dict[str, float], validation: dict[str, float] | None) -> None:
         progress, training = self.progress, self.config.training
@@ -197,8 +197,11 @@ class Trainer:
             f"{'; '.join(parts)}; beta {beta:.3g}, {self.log.rate:.0f} patches/s{skipped}"
         )
 
-    def _validate(self, stream: PatchStream) -> dict[str, float]:
-        """Gives the mean of each loss term over the whole split, each patch once, z at its mean."""
+    def _validate(self, stream: PatchStream) -> dict[str, float] | None:
+        """Gives the mean of each loss term over the whole split, each patch once, z at its mean.
+
+        None where an interrupt came first.
+        """
         sums = torch.zeros(len(_TERMS), dtype=torch.float64, device=self.device)
         self.model.eval()
         with torch.no_grad():
@@ -207,8 +210,7 @@ class Trainer:
                 terms = self._loss(self.model(pixels, conditions), pixels, beta=0.0)
                 sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(batch.rows)
                 if self.interrupted.is_set():
-                    break
-        self.model.train()
+                    return None
         return self._judged(dict(zip(_TERMS, (sums / stream.num_patches).tolist(), strict=True)))
 
     def _judged(self, terms: dict[str, float]) -> dict[str, float]:

@@ -55,7 +55,9 @@ class Progress:
         return self.epoch * self.steps_per_epoch + self.step
 
     def is_finished(self, config: TrainConfig) -> bool:
-        """Whether nothing is left to do."""
+        """Whether nothing is left to do; at the end of an epoch there is always its validation."""
+        if self.step == self.steps_per_epoch:
+            return False
         limit = config.training.max_steps
         return self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit)
 

@@ -28,8 +28,8 @@ def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        problems = [_explain(kind, dict(problem)) for problem in error.errors()]
-        raise ConfigError(f"{source}: {'; '.join(problems)}.") from None
+        problems = "; ".join(_explain(kind, dict(problem)) for problem in error.errors())
+        raise ConfigError(f"{source}: {problems}{'' if problems.endswith('?') else '.'}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -84,7 +85,10 @@ def make_shard_set(
             values["offset"].append(placement.offset)
             values["nbytes"].append(placement.nbytes)
             values["crc32c"].append(placement.crc32c)
-        infos.append({"name": name, "bytes": (folder / name).stat().st_size, "patches": len(rows)})
+        data = (folder / name).read_bytes()
+        infos.append(
+            {"name": name, "bytes": len(data), "crc32c": google_crc32c.value(data), "patches": len(rows)}
+        )
     table = manifest_table(values, [info["name"] for info in infos])
     write_manifest(folder / "manifest.arrow", table, dataset_id)
     write_json(

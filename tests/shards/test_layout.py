@@ -47,7 +47,9 @@ def test_several_sets_in_a_root_are_listed_and_none_is_taken(tmp_path: Path) -> 
 
 
 def test_a_missing_folder_is_told_how_to_be_made(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match=f"there is no folder {tmp_path / 'shrads'}; make one with: nlbs-preprocess"):
+    with pytest.raises(
+        ShardError, match=f"there is no folder {tmp_path / 'shrads'}; make one with: nlbs-preprocess"
+    ):
         find_shard_set(tmp_path / "shrads")
     assert shard_sets_in(tmp_path / "shrads") == []
 
@@ -60,7 +62,9 @@ def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(tmp_path: Path) -> No
 
 def test_a_folder_of_other_things_is_no_shard_set(tmp_path: Path) -> None:
     (tmp_path / "photo.png").touch()
-    with pytest.raises(ShardError, match=rf"{tmp_path} holds no shard set \(no shard_set.json\): check the path"):
+    with pytest.raises(
+        ShardError, match=rf"{tmp_path} holds no shard set \(no shard_set.json\): check the path"
+    ):
         find_shard_set(tmp_path)
 
 
@@ -90,7 +94,9 @@ def test_the_shard_set_json_of_another_software_is_refused(shard_folder: Path, t
 @pytest.mark.parametrize("data", [b"", b"{", b'{"format": ', b"\xff\xfe\x00"])
 def test_a_garbled_shard_set_json_is_told_how_to_be_made_again(shard_folder: Path, data: bytes) -> None:
     (shard_folder / "shard_set.json").write_bytes(data)
-    with pytest.raises(ShardError, match=rf"cannot read {shard_folder}/shard_set.json .*delete {shard_folder} and run"):
+    with pytest.raises(
+        ShardError, match=rf"cannot read {shard_folder}/shard_set.json .*delete {shard_folder} and run"
+    ):
         read_shard_set_json(shard_folder)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlbs.errors import ShardError
-from nlbs.shards.manifest import SCHEMA, condition_codes, indices, manifest_table, read_manifest, write_manifest
+from nlbs.shards.manifest import condition_codes, indices, manifest_table, read_manifest, write_manifest
 
 SHARDS = ["00000.tar", "00001.tar", "00002.tar"]
 
@@ -128,7 +128,9 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path, path: Path) -> None:
 
 @pytest.mark.parametrize(("dataset_id", "rows"), [("another id", 4), ("an id", 5)])
 def test_the_manifest_of_another_set_is_refused(path: Path, dataset_id: str, rows: int) -> None:
-    with pytest.raises(ShardError, match=rf"{path} belongs to another shard set .*expected '{dataset_id}', {rows} rows"):
+    with pytest.raises(
+        ShardError, match=rf"{path} belongs to another shard set .*expected '{dataset_id}', {rows} rows"
+    ):
         read_manifest(path, dataset_id, rows)
 
 
@@ -152,7 +154,3 @@ def test_a_cut_off_manifest_is_refused_in_one_line(path: Path, size: int) -> Non
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=str(tmp_path / "manifest.arrow")):
         read_manifest(tmp_path / "manifest.arrow", "an id", 4)
-
-
-def test_the_schema_has_one_name_per_column() -> None:
-    assert len(set(SCHEMA.names)) == len(SCHEMA.names)

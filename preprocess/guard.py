@@ -1,0 +1,99 @@
+"""Fences around decoding: a codec that crashes, hangs or eats memory costs one file and one worker process.
+
+A native crash kills the worker, and with it the pool, without telling which file it was. So each
+worker notes the file in its hands. After a break the noted files are tried again, each alone in a
+process of its own; what fails there too is the culprit.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.outcome import Decoder, Outcome, decode_into_store
+from nlbs.preprocess.sources import Source
+from nlbs.preprocess.store import ImageStore
+
+#: Seconds that one file may take, and bytes that a worker may allocate.
+FILE_TIMEOUT_S, WORKER_BYTES = 60.0, 6 << 30
+
+
+def decode_guarded(
+    source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder, notes: Path, timeout_s: float
+) -> Outcome:
+    """Decodes one file in a worker process: noted while it is in hand, with limits of time and memory.
+
+    Args:
+        source, store, options, decode: as for :func:`~nlbs.preprocess.outcome.decode_into_store`.
+        notes: folder for the note, which stays behind where the process dies.
+        timeout_s: after so many seconds the process ends itself, whatever native code holds it.
+    """
+    if multiprocessing.parent_process() is None:  # a single job runs in the command's own process
+        return decode_into_store(source, store, options, decode)
+    note = notes / source.image
+    note.touch()
+    with _limits(timeout_s):
+        outcome = decode_into_store(source, store, options, decode)
+    note.unlink(missing_ok=True)
+    return outcome
+
+
+def decode_alone(
+    source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder, timeout_s: float
+) -> Outcome:
+    """Decodes one suspect in a process of its own, and gives a verdict if that process dies."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(
+        target=_decode_in_child, args=(sender, source, store, options, decode, timeout_s), daemon=True
+    )
+    child.start()
+    sender.close()
+    try:
+        outcome: Outcome = receiver.recv()
+    except EOFError:
+        child.join()
+        return _verdict(source, child.exitcode, timeout_s)
+    finally:
+        receiver.close()
+    child.join()
+    return outcome
+
+
+def _decode_in_child(
+    sender: Connection,
+    source: Source,
+    store: ImageStore,
+    options: DecodeOptions,
+    decode: Decoder,
+    timeout_s: float,
+) -> None:
+    with _limits(timeout_s):
+        outcome = decode_into_store(source, store, options, decode)
+    sender.send(outcome)
+
+
+def _verdict(source: Source, exitcode: int | None, timeout_s: float) -> Outcome:
+    if exitcode == 1:  # how faulthandler ends a process
+        return Outcome(source, "timeout", f"decoding did not end within {timeout_s:g} s", decoded=True)
+    how = f"signal {-exitcode}" if exitcode is not None and exitcode < 0 else f"exit code {exitcode}"
+    return Outcome(source, "codec_crash", f"the decoder crashed its process ({how})", decoded=True)
+
+
+@contextmanager
+def _limits(timeout_s: float) -> Iterator[None]:
+    """Ends this process if the body takes too long; makes an allocation beyond the limit a MemoryError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_DATA, (WORKER_BYTES, hard))
+    with open(os.devnull, "w", encoding="ascii") as nowhere:
+        faulthandler.dump_traceback_later(timeout_s, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()

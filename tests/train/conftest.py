@@ -1,0 +1,88 @@
+"""What the tests of the trainer share: one thread, a shard set in memory, a run that takes a moment."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from nlbs.config import from_mapping, merged
+from nlbs.errors import ShardError
+from nlbs.manifests.conditions import CONDITIONS
+from nlbs.train.config import TrainConfig
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class MemoryShards:
+    """The interface of a ShardSet over made-up patches: row r is filled with smooth noise of seed r."""
+
+    def __init__(
+        self,
+        train: int = 40,
+        val: int = 7,
+        resolution: int = 16,
+        kind: type = np.uint8,
+        dataset_id: str = "id",
+    ) -> None:
+        self.folder = Path("memory")
+        self.dataset_id = dataset_id
+        self.resolution = resolution
+        self.dtype = np.dtype(kind)
+        self.parameters = {"resolution": resolution, "stride": 512, "min_foreground": 0.1}
+        self._splits = {"train": np.arange(train), "val": np.arange(train, train + val), "test": np.arange(0)}
+        count = train + val
+        generator = np.random.default_rng(0)
+        coarse = generator.integers(
+            0, np.iinfo(kind).max, (count, resolution // 4, resolution // 4), dtype=kind
+        )
+        self.pixels = np.kron(coarse, np.ones((4, 4), dtype=kind))
+        self.codes = {
+            name: generator.integers(-1, values, count, dtype=np.int64) for name, values in CONDITIONS.items()
+        }
+        self.fails_at_row: int | None = None
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def rows(self, split: str | None = None) -> npt.NDArray[np.int64]:
+        return np.arange(len(self)) if split is None else self._splits[split]
+
+    def conditions(self, rows: Any = None) -> dict[str, npt.NDArray[np.int64]]:
+        return {name: codes[slice(None) if rows is None else rows] for name, codes in self.codes.items()}
+
+    def read(self, rows: Any, out: Any = None) -> npt.NDArray[Any]:
+        self.reads += 1
+        if self.fails_at_row in rows:
+            raise ShardError(f"patch {self.fails_at_row} is damaged")
+        if out is None:
+            return self.pixels[rows]
+        out[:] = self.pixels[rows]
+        return out  # type: ignore[no-any-return]
+
+
+TINY = {
+    "model": {
+        "latent_dim": 4,
+        "condition_embed_dim": 6,
+        "encoder": {"channels": [8, 16]},
+        "decoder": {"channels": [16, 8, 1], "use_skip_connections": True},
+    },
+    "training": {"epochs": 3, "learning_rate": 1e-3, "log_every_steps": 1, "loss": {"kl_anneal_epochs": 2}},
+    "data": {"resolution": 16, "batch_size": 8},
+}
+
+
+def tiny_config(**sections: Any) -> TrainConfig:
+    """The configuration of a run of 3 epochs, with changes given as model=, training=, data=."""
+    return from_mapping(TrainConfig, merged(TINY, sections), "the test")

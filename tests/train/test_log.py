@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from nlbs.train import log as log_module
+from nlbs.train.log import Log, duration
+from nlbs.train.run import RunFolder
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7629, "2 h 7 min")]
+)
+def test_a_duration_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_rows_after_the_resumed_step_go_and_later_ones_follow(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    first = Log(run, 0)
+    for step in range(1, 6):
+        first.values("train", step, 0, {"total": 1.0 / step})
+    first.close()
+    with run.metrics.open("a") as file:
+        file.write('{"kind": "tr')
+    second = Log(run, 3)
+    second.values("train", 4, 0, {"total": float("inf")})
+    second.close()
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows[2]["total"] == 1 / 3
+    assert rows[3]["total"] is None
+
+
+def test_without_a_terminal_a_line_appears_now_and_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(RunFolder(tmp_path), 0)
+    log.start_epoch("epoch 1/3", done=0, total=1000, batch_size=10)
+    log.progress({"total": 0.5})
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(log_module, "_LINE_EVERY_S", 0.0)
+    log.progress({"total": 0.25, "kl": 3.0})
+    log.close()
+    said = capsys.readouterr().out
+    assert said.startswith("epoch 1/3: 20 of 1,000 patches, ")
+    assert "left in the epoch; total 0.25 kl 3" in said
+
+
+def test_on_a_terminal_there_is_a_progress_bar_with_the_loss_terms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    log = Log(RunFolder(tmp_path), 0)
+    log.start_epoch("epoch 2/3", done=40, total=100, batch_size=20)
+    log.progress({"total": 0.25, "kl": 3.0})
+    log._bar.refresh()
+    log.line("a checkpoint")
+    log.close()
+    captured = capsys.readouterr()
+    assert "epoch 2/3:  60%" in captured.err
+    assert "total 0.25 kl 3" in captured.err
+    assert "a checkpoint" in captured.out

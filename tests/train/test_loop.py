@@ -1,0 +1,346 @@
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nlbs.cvae import ConditionalVAE, read_metadata
+from nlbs.errors import NlbsError, ShardError
+from nlbs.train import loop, start
+from nlbs.train.config import TrainConfig
+from nlbs.train.run import Progress, RunFolder
+from tests.train.conftest import MemoryShards, tiny_config
+
+CPU = torch.device("cpu")
+
+
+def train(folder: Path, shards: MemoryShards | None = None, **changes: Any) -> Progress:
+    """Trains 3 epochs of 5 steps, or goes on with that."""
+    config = tiny_config(**changes)
+    return start.train(config, shards or MemoryShards(), RunFolder(folder), CPU)  # type: ignore[arg-type]
+
+
+def weights(folder: Path, name: str = "last_model.safetensors") -> dict[str, bytes]:
+    return {key: value.numpy().tobytes() for key, value in load_file(folder / name).items()}
+
+
+def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder)
+    return folder
+
+
+def test_a_run_leaves_the_files_of_its_folder(undisturbed: Path) -> None:
+    names = {path.name for path in undisturbed.iterdir()} - {".lock", "previous_state.pt"}
+    assert names == {
+        "config.yaml", "best_model.safetensors", "last_model.safetensors", "last_state.pt", "metrics.jsonl",
+        "samples", "tensorboard",
+    }  # fmt: skip
+    values = read_metadata(undisturbed / "last_model.safetensors")["training"]
+    assert (values["dataset_id"], values["epoch"], values["step"]) == ("id", 3, 15)
+    assert ConditionalVAE.load_from_checkpoint(undisturbed / "best_model.safetensors").resolution == 16
+
+
+@pytest.mark.parametrize("stop", [1, 5, 7, 14])
+def test_a_run_stopped_at_a_step_and_resumed_equals_an_undisturbed_one_to_the_bit(
+    undisturbed: Path, tmp_path: Path, stop: int
+) -> None:
+    assert train(tmp_path, training={"max_steps": stop}).total_steps == stop
+    assert train(tmp_path).total_steps == 15
+    assert weights(tmp_path) == weights(undisturbed)
+    assert metrics(tmp_path, "train") == metrics(undisturbed, "train")
+
+
+def test_a_run_that_is_interrupted_anywhere_equals_an_undisturbed_one_to_the_bit(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interruptions = 0
+    for _ in range(20):
+        shards = MemoryShards()
+        read = shards.read
+
+        def interrupting(*args: Any, shards: MemoryShards = shards, read: Any = read, **options: Any) -> Any:
+            if shards.reads == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            return read(*args, **options)
+
+        shards.read = interrupting  # type: ignore[method-assign]
+        try:
+            train(tmp_path, shards)
+            break
+        except KeyboardInterrupt:
+            interruptions += 1
+            assert re.search(r"saved .*last_state.pt\nstopped at step", capsys.readouterr().out)
+    assert interruptions >= 2
+    assert weights(tmp_path) == weights(undisturbed)
+    assert weights(tmp_path, "best_model.safetensors") == weights(undisturbed, "best_model.safetensors")
+    assert metrics(tmp_path, "epoch") == metrics(undisturbed, "epoch")
+
+
+def test_a_run_that_died_continues_from_the_last_save_without_rows_twice(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    shards = MemoryShards()
+    dies_at = start.open_streams(tiny_config(), shards)[0].batch_rows(2, 1)  # type: ignore[arg-type]
+    shards.fails_at_row = int(dies_at[0])
+    with pytest.raises(ShardError):  # in the first epoch: each epoch has each row
+        train(tmp_path, shards, training={"save_every_steps": 1})
+    assert 0 < len(metrics(tmp_path, "train")) < 15
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 14, "epoch": 2}\n{"kind": "tra')
+    train(tmp_path)
+    assert weights(tmp_path) == weights(undisturbed)
+    assert metrics(tmp_path, "train") == metrics(undisturbed, "train")
+
+
+def test_a_finished_run_says_so_and_more_epochs_continue_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, training={"epochs": 1})
+    before = weights(tmp_path)
+    capsys.readouterr()
+    train(tmp_path, training={"epochs": 1})
+    assert "is finished; raise --epochs or --max-steps" in capsys.readouterr().out
+    assert weights(tmp_path) == before
+    assert train(tmp_path, training={"epochs": 2}).epoch == 2
+    assert weights(tmp_path) != before
+
+
+def test_the_seed_decides_the_run(undisturbed: Path, tmp_path: Path) -> None:
+    train(tmp_path / "same")
+    train(tmp_path / "other", training={"seed": 1})
+    assert weights(tmp_path / "same") == weights(undisturbed) != weights(tmp_path / "other")
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    train(tmp_path, training={"epochs": 12, "loss": {"kl_weight": 0.0}, "learning_rate": 0.01})
+    values = [row["val_reconstruction"] for row in metrics(tmp_path, "epoch")]
+    assert values[-1] < 0.7 * values[0]
+
+
+def test_the_first_step_is_one_adam_step_of_the_guides_loss(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "training": {
+            "max_steps": 1,
+            "learning_rate": 0.01,
+            "loss": {"kl_anneal_epochs": 0, "kl_weight": 0.3},
+            "augment": {"horizontal_flip": 0, "rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0},
+        }
+    }
+    config, shards = tiny_config(**changes), MemoryShards()
+    train(tmp_path, shards, **changes)
+    model, _ = start.build(config, CPU)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.9, 0.999), weight_decay=1e-5)
+    batch = start.open_streams(config, shards)[0].read(0, 0)  # type: ignore[arg-type]
+    x = batch.pixels.float() / 127.5 - 1
+    torch.manual_seed(loop._step_seed(0, 0))
+    output = model(x, batch.conditions)
+    kernel = torch.tensor([[[[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]]])
+    edges = torch.nn.functional.conv2d(output.reconstruction - x, kernel)
+    kl = 0.5 * (output.mu**2 + output.logvar.exp() - output.logvar - 1).sum(1).mean()
+    loss = (output.reconstruction - x).abs().mean() + 0.3 * kl + 0.1 * edges.abs().mean()
+    loss.backward()
+    norm = torch.sqrt(sum(p.grad.square().sum() for p in model.parameters()))  # type: ignore[union-attr, arg-type, misc]
+    for parameter in model.parameters():
+        parameter.grad *= min(1.0, 1.0 / norm)  # type: ignore[operator]
+    optimizer.step()
+    row = metrics(tmp_path, "train")[0]
+    assert row["total"] == pytest.approx(loss.item(), rel=1e-5)
+    assert row["kl"] == pytest.approx(kl.item(), rel=1e-5)
+    assert row["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    found = load_file(tmp_path / "last_model.safetensors")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_rate_and_beta_follow_the_schedule(undisturbed: Path) -> None:
+    rows = metrics(undisturbed, "train")
+    assert [row["step"] for row in rows] == list(range(1, 16))
+    assert [row["beta"] for row in rows] == [0.0] * 5 + [0.5] * 5 + [1.0] * 5
+    expected = [1e-6 + (1e-3 - 1e-6) * (1 + np.cos(np.pi * step / 15)) / 2 for step in range(15)]
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], expected, rtol=1e-9)
+
+
+def test_validation_sees_each_patch_once_at_the_mean_and_with_the_final_beta(undisturbed: Path) -> None:
+    model = ConditionalVAE.load_from_checkpoint(undisturbed / "last_model.safetensors")
+    shards = MemoryShards()
+    rows = shards.rows("val")
+    x = torch.from_numpy(shards.pixels[rows]).unsqueeze(1).float() / 127.5 - 1
+    codes = {name: torch.from_numpy(code[rows]) for name, code in shards.codes.items()}
+    with torch.no_grad():
+        output = model(x, codes)
+    last = metrics(undisturbed, "epoch")[-1]
+    reconstruction = (output.reconstruction - x).abs().mean().item()
+    assert last["val_reconstruction"] == pytest.approx(reconstruction, rel=1e-5)
+    assert last["val_kl"] == pytest.approx(output.kl.mean().item(), rel=1e-5)
+    assert last["val_total"] == pytest.approx(
+        reconstruction + last["val_kl"] + 0.1 * last["val_edge"], rel=1e-6
+    )
+    first = metrics(undisturbed, "epoch")[0]  # beta was 0 there
+    assert first["val_total"] == pytest.approx(
+        first["val_reconstruction"] + first["val_kl"] + 0.1 * first["val_edge"]
+    )
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_finite_validation_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 1.0, 2.0, float("nan")])
+    terms = {"reconstruction": 0.0, "kl": 0.0, "edge": 0.0}
+    monkeypatch.setattr(loop.Trainer, "_validate", lambda *_: {"total": next(losses), **terms})
+    progress = train(tmp_path, training={"epochs": 4})
+    assert (progress.best_epoch, progress.best_loss) == (2, 1.0)
+    monkeypatch.undo()
+    train(tmp_path / "until", training={"epochs": 4, "max_steps": 10})
+    assert weights(tmp_path, "best_model.safetensors") == weights(tmp_path / "until")
+
+
+def test_without_a_validation_split_the_training_loss_chooses_and_a_line_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = train(tmp_path, MemoryShards(val=0))
+    assert "no patches in the split 'val': the training loss chooses" in capsys.readouterr().out
+    rows = metrics(tmp_path, "epoch")
+    assert progress.best_loss == min(row["train_total"] for row in rows)
+    assert "val_total" not in rows[0]
+    steps = [row["reconstruction"] for row in metrics(tmp_path, "train")]
+    assert rows[1]["train_reconstruction"] == pytest.approx(np.mean(steps[5:10]))
+
+
+class SometimesBad(ConditionalVAE):
+    """A model whose output is not finite in chosen calls, counted while training."""
+
+    bad: range = range(0)
+    calls = 0
+
+    def forward(self, pixels: Any, conditions: Any) -> Any:
+        if self.training:
+            type(self).calls += 1
+            if type(self).calls - 1 in self.bad:
+                pixels = pixels * float("nan")
+        return super().forward(pixels, conditions)
+
+
+@pytest.fixture
+def bad_model(monkeypatch: pytest.MonkeyPatch) -> type[SometimesBad]:
+    SometimesBad.calls, SometimesBad.bad = 0, range(0)
+    monkeypatch.setattr(start, "ConditionalVAE", SometimesBad)
+    return SometimesBad
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(
+    tmp_path: Path, bad_model: type[SometimesBad]
+) -> None:
+    bad_model.bad = range(1, 10)  # nine in a row
+    progress = train(tmp_path, training={"max_steps": 10})
+    assert (progress.skipped, progress.skipped_in_row) == (9, 9)
+    rows = metrics(tmp_path, "train")
+    assert [row["skipped"] for row in rows] == list(range(10))
+    assert rows[1]["total"] is None
+    bad_model.bad, bad_model.calls = range(0), 0
+    train(tmp_path / "one", training={"max_steps": 1})
+    # Nine skipped steps moved nothing: neither weights nor BatchNorm's statistics.
+    assert weights(tmp_path) == weights(tmp_path / "one")
+
+
+def test_ten_bad_steps_in_a_row_end_the_run_before_any_checkpoint_is_touched(
+    tmp_path: Path, bad_model: type[SometimesBad]
+) -> None:
+    train(tmp_path, training={"epochs": 4, "max_steps": 5})
+    before = {
+        path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".pt", ".safetensors")
+    }
+    bad_model.bad = range(8, 100)
+    with pytest.raises(
+        NlbsError, match=r"10 steps in a row .* not finite \(epoch 4, step 18.*--learning-rate"
+    ):
+        train(tmp_path, training={"epochs": 4})
+    after = {name: (tmp_path / name).read_bytes() for name in before}
+    assert after["last_state.pt"] == before["last_state.pt"]
+    assert ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
+
+
+def test_every_n_steps_there_is_a_save_and_a_picture_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    save_last = RunFolder.save_last
+
+    def spy(self: RunFolder, model: Any, optimizer: Any, progress: Progress, *rest: Any) -> None:
+        steps.append(progress.total_steps)
+        save_last(self, model, optimizer, progress, *rest)
+
+    monkeypatch.setattr(RunFolder, "save_last", spy)
+    train(tmp_path, training={"save_every_steps": 4, "samples_every_steps": 6, "epochs": 2})
+    assert steps == [4, 8, 10]
+    assert [path.name for path in sorted((tmp_path / "samples").iterdir())] == ["step-00000006.png"]
+
+
+def test_short_epochs_do_not_save_each_time_and_long_ones_save_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(
+        RunFolder, "save_last", lambda self, m, o, progress, *_: steps.append(progress.total_steps)
+    )
+    train(tmp_path)
+    assert steps == [15]
+    steps.clear()
+    monkeypatch.setattr(loop, "SAVE_AT_LEAST_EVERY_S", 0.0)
+    train(tmp_path / "other")
+    assert set(range(1, 15)) <= set(steps)
+
+
+def test_tensorboard_has_losses_rate_norm_and_samples(undisturbed: Path) -> None:
+    events = EventAccumulator(str(undisturbed / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"train/total", "train/reconstruction", "train/kl", "train/edge"} <= set(tags["scalars"])
+    assert {"train/learning_rate", "train/grad_norm", "epoch/val_total"} <= set(tags["scalars"])
+    assert tags["images"] == ["samples"]
+    assert [event.step for event in events.Scalars("train/total")] == list(range(1, 16))
+
+
+def test_a_picture_of_each_epoch_shows_three_rows(undisturbed: Path) -> None:
+    names = sorted(path.name for path in (undisturbed / "samples").iterdir())
+    assert names == ["step-00000005.png", "step-00000010.png", "step-00000015.png"]
+    with Image.open(undisturbed / "samples" / names[-1]) as image:
+        assert image.width > 7 * 128
+        assert image.height > 3 * 128
+
+
+def test_pictures_and_validation_do_not_disturb_the_weights(undisturbed: Path, tmp_path: Path) -> None:
+    train(tmp_path, training={"samples_every_steps": 1})
+    assert weights(tmp_path) == weights(undisturbed)
+
+
+@pytest.mark.parametrize("fit", ["downsample", "crop"])
+def test_larger_patches_are_fitted(tmp_path: Path, fit: str) -> None:
+    progress = train(tmp_path, MemoryShards(resolution=32), data={"fit": fit}, training={"epochs": 1})
+    assert progress.total_steps == 5
+
+
+def test_sixteen_bit_patches_train(tmp_path: Path) -> None:
+    progress = train(tmp_path, MemoryShards(kind=np.uint16), training={"epochs": 1})
+    assert progress.best_loss is not None
+
+
+def test_what_the_run_was_made_with_stands_beside_it(undisturbed: Path) -> None:
+    from nlbs.config import from_mapping, read_yaml
+
+    assert from_mapping(TrainConfig, read_yaml(undisturbed / "config.yaml"), "test") == tiny_config()

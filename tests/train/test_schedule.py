@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from nlbs.train.config import LossConfig, TrainingConfig
+from nlbs.train.schedule import kl_weight, learning_rate
+
+
+def test_the_rate_is_that_of_torch_cosine_annealing() -> None:
+    config = TrainingConfig(learning_rate=1e-4, min_learning_rate=1e-6, epochs=5)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5 * 7, eta_min=1e-6)
+    for step in range(5 * 7 + 1):
+        assert learning_rate(config, step, steps_per_epoch=7) == pytest.approx(
+            reference.get_last_lr()[0], rel=1e-9
+        )
+        optimizer.step()
+        reference.step()
+    assert learning_rate(config, 100, 7) == pytest.approx(1e-6)
+
+
+def test_a_limit_of_steps_does_not_bend_the_rate() -> None:
+    limited, free = (TrainingConfig(epochs=5, max_steps=limit) for limit in (3, None))
+    assert [learning_rate(limited, s, 7) for s in range(9)] == [learning_rate(free, s, 7) for s in range(9)]
+
+
+def test_beta_rises_by_a_twentieth_each_epoch_and_stays_at_the_weight() -> None:
+    guide = LossConfig()
+    assert [kl_weight(guide, epoch) for epoch in (0, 1, 10, 19, 20, 99)] == [0.0, 0.05, 0.5, 0.95, 1.0, 1.0]
+    assert kl_weight(LossConfig(kl_weight=0.2), 5) == pytest.approx(0.05)
+    assert kl_weight(LossConfig(kl_anneal_epochs=0), 0) == 1.0
