@@ -172,6 +172,21 @@ def reshard_command(
         click.echo(line)
 
 
+@cli.command("info")
+@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
+)
+def info_command(shards: Path, batch_size: int) -> None:
+    """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
+    from nlbs.preprocess.info import shard_set_info
+    from nlbs.shards import open_shards
+
+    with open_shards(shards) as shard_set:
+        for line in shard_set_info(shard_set, batch_size):
+            click.echo(line)
+
+
 @cli.command("verify")
 @click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
 @click.option(

@@ -25,6 +25,9 @@ LEAST_CONTRAST = 0.05
 RANGE_BLACK, RANGE_WHITE = 0.5, 0.2
 
 
+_LINES_AT_ONCE = 64  # whose 64-bit indices stay in the cache: twice as fast as the whole image
+
+
 @dataclass(frozen=True)
 class Display:
     """A lookup table from stored to display values."""
@@ -81,8 +84,14 @@ def display_table(
 
 def display_pixels(stored: Stored, display: Display) -> npt.NDArray[Any]:
     """Gives display values of stored ones: (H, W) of the table's dtype, air 0."""
-    index = stored if display.first == 0 else stored.astype(np.int32) - display.first
-    return np.take(display.table, index)
+    pixels = np.empty(stored.shape, display.table.dtype)
+    for start in range(0, len(stored), _LINES_AT_ONCE):
+        index = stored[start : start + _LINES_AT_ONCE]
+        if display.first:
+            index = index.astype(np.int32) - display.first
+        # "clip" lets numpy write in place; no value lies outside.
+        np.take(display.table, index, out=pixels[start : start + _LINES_AT_ONCE], mode="clip")
+    return pixels
 
 
 def modality_values(header: Header, levels: npt.NDArray[np.int64]) -> Values:

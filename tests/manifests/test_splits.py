@@ -90,6 +90,21 @@ def test_an_empty_split_takes_one_patient_and_the_others_stay(seed: int, count: 
     assert sum(splits[patient] != by_hash[patient] for patient in patients) == empty
 
 
+def test_it_is_the_nearest_patient_of_the_largest_split_who_moves() -> None:
+    patients = [f"p{number}" for number in range(10)]
+    seeds = 0
+    for seed in range(200):
+        places = {patient: place_by_the_book(seed, patient) for patient in patients}
+        if max(places.values()) >= 0.9 or sum(place < 0.8 for place in places.values()) < 6:
+            continue
+        largest = {patient: place for patient, place in places.items() if place < 0.8}
+        splits = assign_splits(patients, USUAL, seed)
+        if len(largest) < len(patients):  # val is not empty, so test alone takes one
+            assert [p for p in patients if splits[p] == "test"] == [max(largest, key=largest.__getitem__)]
+            seeds += 1
+    assert seeds > 20
+
+
 def test_nobody_is_divided_into_nothing() -> None:
     assert assign_splits([], USUAL, 0) == {}
 

@@ -70,7 +70,8 @@ def test_the_prepared_form_has_bins_and_no_ages_and_no_patients(path: Path) -> N
         ("blank cells", f"{HEADER}{ROW},,,,,\n , ,\t, , ,\xa0\n"),
         ("everything quoted", "".join(f'"{line}"\n' for line in (HEADER + ROW).replace(",", '","').splitlines())),
         ("spaces after commas", (HEADER + ROW).replace(",", ", ")),
-        ("spaces before quotes", (HEADER + ROW).replace(",", ', "').replace("\n", '"\n')),
+        ("spaces before quotes", (HEADER + ROW).replace(",", '", "').replace("\n", '"\n')
+         .replace("File Path", '"File Path').replace("abnormal", '"abnormal')),
         ("forward slashes", (HEADER + ROW).replace("\\", "/")),
         ("a line end in a quoted cell", HEADER + '"' + ROW.replace(",L", '\n",L')),
         ("other spellings", HEADER + ROW.replace("L,CC,66,0,0", "Left,cc,066Y,No,False")),

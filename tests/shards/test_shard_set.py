@@ -307,18 +307,18 @@ def test_a_shard_that_is_missing_or_of_another_size_is_found_on_opening(
     shard_folder: Path, change: str
 ) -> None:
     path = shard_folder / "00001.tar"
-    size = path.stat().st_size
+    size, restore = path.stat().st_size, f"nlbs-preprocess verify --shards {shard_folder} --repair"
     if change == "shortened":
         path.write_bytes(path.read_bytes()[:-512])
-        expected = f"{path} has {size - 512} bytes instead of {size}; nlbs-preprocess verify --shards {shard_folder} --repair"
+        expected = f"{path} has {size - 512} bytes instead of {size}; {restore}"
     elif change == "longer":
         path.write_bytes(path.read_bytes() + b"\0")
-        expected = f"{path} has {size + 1} bytes instead of {size}; nlbs-preprocess verify --shards {shard_folder} --repair"
+        expected = f"{path} has {size + 1} bytes instead of {size}; {restore}"
     else:
         path.unlink()
         if change == "a folder":
             path.mkdir()
-        expected = f"{path} is missing; nlbs-preprocess verify --shards {shard_folder} --repair"
+        expected = f"{path} is missing; {restore}"
     with pytest.raises(ShardError, match=expected):
         open_shards(shard_folder)
 
