@@ -156,9 +156,12 @@ def without_strips(small: Small, threshold: float) -> tuple[Bits, Bits]:
         depth = max(4, round(_STRIP_DEPTH * len(view)))
         behind = view[depth : depth + depth // 2].mean(0) > 0.5
         stray = view[:depth] & ~behind
-        strip = (stray.mean(1) > 0.15).any() | _reaches_a_corner(stray.any(0))
+        along_the_edge = bool((stray.mean(1) > 0.15).any())
+        strip = along_the_edge | _reaches_a_corner(stray.any(0))
         view[:depth] &= ~(stray & strip & _as_thin_as_most(stray))
         rim = _rim_lines(values[: depth + 1], stray, behind, _RIM_STEP * contrast, whitest)
+        # A film that glows along its edge has a white hairline there, too thin for the small copy.
+        rim = max(rim, int(along_the_edge))
         view[:rim], cut[:rim] = False, True
     return result, trimmed
 

@@ -156,13 +156,14 @@ def test_a_scanned_film_is_left_without_its_rims_and_labels(name: str) -> None:
     assert wall > 0.3 * len(mask.bits)
 
 
-def test_the_ge_image_keeps_its_breast_to_the_chest_wall_and_loses_the_belly() -> None:
+def test_the_ge_image_keeps_its_breast_to_a_millimetre_from_the_chest_wall_and_loses_the_belly() -> None:
     if not GE_FILE.is_file():
         pytest.skip("../shared is not on this machine")
     image = read_dicom(GE_FILE)
     mask = breast_mask(image.stored, image.header)
     assert mask.fraction == pytest.approx(0.31, abs=0.01)
-    assert mask.bits[20:370, -1].mean() > 0.95
+    assert mask.step * 0.0941 < 1  # mm per line of the mask, of which an edge with a strip may cost one
+    assert mask.bits[20:370, -2].mean() > 0.95
     assert not mask.keep[400:].any()
     assert np.median(breast_values(image.stored, mask)) == pytest.approx(2330, abs=60)
 

@@ -1,0 +1,77 @@
+"""The references of the formats: their snippets run, and their tables name what there is."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import zarr
+
+from nlbs.manifests.conditions import OTHER_VIEWS
+from nlbs.manifests.dialects import DIALECTS
+from nlbs.shards.manifest import SCHEMA
+
+ROOT = Path(__file__).parents[1]
+SHARDS, MANIFESTS = (
+    (ROOT / folder / "README.md").read_text(encoding="utf-8") for folder in ("shards", "manifests")
+)
+SNIPPETS = re.findall(r"```python\n(.*?)```", SHARDS + MANIFESTS, re.DOTALL)
+
+
+def named_first(text: str, heading: str) -> set[str]:
+    """Gives the names in the first column of the tables of a section."""
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_a_snippet_runs_on_a_dataset_root(
+    dataset_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    code = SNIPPETS[number].replace("r256-s512", "r64-s64").replace("256, 256", "64, 64")
+    monkeypatch.chdir(dataset_root.parent)
+    exec(compile(code, f"snippet {number}", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out
+
+
+def test_every_column_of_the_manifest_has_a_row() -> None:
+    assert named_first(SHARDS, "manifest.arrow") == set(SCHEMA.names)
+
+
+def test_every_key_of_shard_set_json_has_a_row(dataset_root: Path) -> None:
+    info = json.loads((dataset_root / "r64-s64" / "shard_set.json").read_text())
+    assert named_first(SHARDS, "shard_set.json") == set(info)
+    section = SHARDS.split("\n## shard_set.json\n")[1]
+    for key in (*info["parameters"], *info["manifest"], *info["shards"][0]):
+        assert f"`{key}`" in section
+
+
+def test_every_attribute_of_a_stored_image_has_a_row(dataset_root: Path) -> None:
+    store = zarr.open_group(dataset_root / "images.zarr", mode="r")
+    _, array = next(iter(store.arrays()))
+    assert named_first(SHARDS, "images.zarr") == set(array.attrs)
+    section = SHARDS.split("\n## images.zarr\n")[1]
+    for key in (*store.attrs, *dict(array.attrs)["mask"]):
+        assert f"`{key}`" in section
+
+
+def test_every_column_of_the_tables_is_named(dataset_root: Path) -> None:
+    section = SHARDS.split("\n## images.csv and sources.csv\n")[1].split("\n## What")[0]
+    for name in ("images.csv", "sources.csv"):
+        for column in pd.read_csv(dataset_root / name).columns:
+            assert f"`{column}`" in section
+
+
+def test_every_status_of_an_image_is_named() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "preprocess").glob("*.py"))
+    codes = set(re.findall(r'^    status = "(\w+)"|Outcome\(\s*source, "(\w+)"', code, re.MULTILINE))
+    row = next(line for line in SHARDS.splitlines() if line.startswith("| `status` |"))
+    assert {name for pair in codes for name in pair if name} <= set(re.findall(r"`(\w+)`", row))
+
+
+def test_every_column_of_a_form_and_every_other_view_is_named() -> None:
+    for dialect in DIALECTS:
+        assert all(f"`{column}`" in MANIFESTS for column in dialect.columns)
+    assert all(f"`{view}`" in MANIFESTS for view in OTHER_VIEWS)
