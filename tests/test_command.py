@@ -122,3 +122,18 @@ def test_control_c_leaves_a_real_process_with_130_and_no_traceback() -> None:
     assert process.returncode == 130
     assert "Interrupted." in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "says"), [(28, "make room"), (30, "can be written"), (13, "permission")])
+def test_what_the_operating_system_refuses_is_a_sentence_too(
+    capsys: pytest.CaptureFixture[str], number: int, says: str
+) -> None:
+    assert ended(raising(OSError(number, os.strerror(number), "shards/00000.tar"))) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"Error: {os.strerror(number)} (shards/00000.tar). ")
+    assert says in message
+
+
+def test_an_error_of_the_system_that_we_should_have_foreseen_keeps_its_traceback() -> None:
+    with pytest.raises(FileNotFoundError):
+        entry_point(raising(FileNotFoundError(2, "No such file", "x")))([])

@@ -69,6 +69,13 @@ def test_captions_stand_below_their_image_and_the_title_above_all() -> None:
     assert (page[bottom:, middle:] > 150).any()
 
 
+def test_each_line_of_a_caption_has_room() -> None:
+    heights = [
+        contact_sheet([flat(77)], [caption], tile_px=64).shape[0] for caption in ("", "a", "a\nb", "a\nb\nc")
+    ]
+    assert heights[0] < heights[1] < heights[2] < heights[3]
+
+
 def test_colour_images_keep_their_colours() -> None:
     colour = np.zeros((16, 16, 3), np.uint8)
     colour[...] = (200, 10, 60)

@@ -210,9 +210,18 @@ def test_a_forked_process_reads_with_threads_of_its_own(opened: Opened) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
-def test_many_threads_read_at_once_and_open_each_shard_once(tmp_path: Path) -> None:
+def test_many_threads_read_at_once_and_open_each_shard_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = make_shard_set(tmp_path / "set", patches=150, resolution=8, shards=7)
     shards = open_shards(tmp_path)
+    at_once = os.open
+
+    def slow_open(*args: Any) -> int:
+        threading.Event().wait(0.005)  # long enough for the others to want the same file
+        return at_once(*args)
+
+    monkeypatch.setattr(os, "open", slow_open)
     start = threading.Barrier(8)
 
     def read(seed: int) -> bool:

@@ -200,7 +200,7 @@ def test_validation_sees_each_patch_once_at_the_mean_and_with_the_final_beta(und
 def test_the_best_checkpoint_is_that_of_the_lowest_finite_validation_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = iter([3.0, 1.0, 2.0, float("nan")])
+    losses = iter([float("nan"), 1.0, 2.0, float("nan")])
     terms = {"reconstruction": 0.0, "kl": 0.0, "edge": 0.0}
     monkeypatch.setattr(loop.Trainer, "_validate", lambda *_: {"total": next(losses), **terms})
     progress = train(tmp_path, training={"epochs": 4})
@@ -241,6 +241,28 @@ def bad_model(monkeypatch: pytest.MonkeyPatch) -> type[SometimesBad]:
     SometimesBad.calls, SometimesBad.bad = 0, range(0)
     monkeypatch.setattr(start, "ConditionalVAE", SometimesBad)
     return SometimesBad
+
+
+def test_the_model_is_told_the_side_that_a_flip_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Recording(ConditionalVAE):
+        def forward(self, pixels: Any, conditions: Any) -> Any:
+            if self.training:
+                seen.append((pixels.clone(), conditions))
+            return super().forward(pixels, conditions)
+
+    monkeypatch.setattr(start, "ConditionalVAE", Recording)
+    augment = {"horizontal_flip": 1, "rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}
+    changes: dict[str, Any] = {"training": {"max_steps": 1, "augment": augment}}
+    shards = MemoryShards()
+    train(tmp_path, shards, **changes)
+    batch = start.open_streams(tiny_config(**changes), shards)[0].read(0, 0)  # type: ignore[arg-type]
+    pixels, conditions = seen[0]
+    torch.testing.assert_close(pixels.flip(-1), batch.pixels.float() / 127.5 - 1)
+    expected = [{0: 1, 1: 0, -1: -1}[side] for side in batch.conditions["laterality"].tolist()]
+    assert conditions["laterality"].tolist() == expected
+    assert torch.equal(conditions["view"], batch.conditions["view"])
 
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(
