@@ -29,9 +29,14 @@ def write_csv(path: Path) -> None:
                 )
 
 
-def run(*command: str | Path) -> None:
-    """Prints a command as one would type it, runs it, and ends where it fails."""
-    words = [str(word) for word in command]
+def run(command: str, **paths: Path) -> None:
+    """Prints a command as one would type it, runs it, and ends where it fails.
+
+    Args:
+        command: words without spaces in them.
+        paths: options that take a path, by name.
+    """
+    words = command.split() + [word for name, path in paths.items() for word in (f"--{name}", str(path))]
     print(f"\n$ {shlex.join(words)}", flush=True)
     tool = Path(sys.executable).with_name(words[0])
     finished = subprocess.run([str(tool), *words[1:]], check=False)
@@ -43,49 +48,24 @@ def main() -> None:
     """Decodes, cuts, trains, generates, and names what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--max-steps", type=int, default=1500)
     options = parser.parse_args()
     out, begun = options.out, time.monotonic()
     shards, first, samples = out / "shards", out / "runs" / "first", out / "samples"
+    dense = shards / "r256-s128"
 
     write_csv(out / "meta.csv")
     print(f"{out / 'meta.csv'} describes 8 mammograms in {CASES_DIR}")
-    run(
-        *(
-            "nlbs-preprocess",
-            "build-shards",
-            "--csv",
-            out / "meta.csv",
-            "--images",
-            CASES_DIR,
-            "--out",
-            shards,
-        ),
-        *("--stride", "256", "--patient-part", "1"),
-    )
-    run("nlbs-preprocess", "preview", "--shards", shards, "--out", out / "preview")
-    run(
-        *("nlbs-train", "--shards", shards, "--preset", "guide-small", "--device", "cpu", "--run", first),
-        *("--max-steps", str(options.max_steps)),
-    )
+    run("nlbs-preprocess build-shards --patient-part 1", csv=out / "meta.csv", images=CASES_DIR, out=shards)
+    # Eight images give few patches: a denser cut of the same decoded images gives a model more to see.
+    run("nlbs-preprocess reshard --resolution 256 --stride 128", shards=shards)
+    run("nlbs-preprocess preview", shards=dense, out=out / "preview")
+    run("nlbs-train --preset guide-small --device cpu", shards=dense, run=first)
     checkpoint = first / "best_model.safetensors"
-    run(
-        *(
-            "nlbs-generate",
-            "--checkpoint",
-            checkpoint,
-            "--view",
-            "MLO",
-            "--laterality",
-            "L",
-            "--cancer",
-            "yes",
-        ),
-        *("--num", "32", "--out", samples, "--overwrite"),
-    )
+    conditions = "--view MLO --laterality L --cancer yes --num 32"
+    run(f"nlbs-generate {conditions} --overwrite", checkpoint=checkpoint, out=samples)
 
     print(f"\nDone in {(time.monotonic() - begun) / 60:.1f} minutes.")
-    print(f"Shard set           {shards / 'r256-s256'}")
+    print(f"Shard set           {dense}")
     print(f"Checkpoint          {checkpoint}")
     print(f"Real patches        {out / 'preview' / 'patches.png'}")
     print(f"Generated patches   {samples / 'contact_sheet.png'}")

@@ -13,7 +13,8 @@ def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> fl
     """
     progress = min(1.0, step / (config.epochs * steps_per_epoch))
     drop = config.learning_rate - config.min_learning_rate
-    return config.min_learning_rate + drop * (1 + math.cos(math.pi * progress)) / 2
+    rate = config.min_learning_rate + drop * (1 + math.cos(math.pi * progress)) / 2
+    return rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
 
 
 def kl_weight(config: LossConfig, epoch: int) -> float:

@@ -23,6 +23,12 @@ def test_a_limit_of_steps_does_not_bend_the_rate() -> None:
     assert [learning_rate(limited, s, 7) for s in range(9)] == [learning_rate(free, s, 7) for s in range(9)]
 
 
+def test_a_warm_up_rises_to_the_cosine_in_even_steps() -> None:
+    cold, warm = (TrainingConfig(epochs=100, warmup_steps=steps) for steps in (0, 4))
+    shares = [learning_rate(warm, step, 7) / learning_rate(cold, step, 7) for step in range(7)]
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0])
+
+
 def test_beta_rises_by_a_twentieth_each_epoch_and_stays_at_the_weight() -> None:
     guide = LossConfig()
     assert [kl_weight(guide, epoch) for epoch in (0, 1, 10, 19, 20, 99)] == [0.0, 0.05, 0.5, 0.95, 1.0, 1.0]
