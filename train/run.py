@@ -1,7 +1,6 @@
 """The run folder: what a training run leaves, and what it needs to continue exactly."""
 
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -84,27 +83,6 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from training into the same folder; the lock ends with the process.
-
-        Raises:
-            ConfigError: the folder cannot be made, or another process has it.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise ConfigError(f"cannot use the run folder {self.path}: {error.strerror}") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    f"another nlbs-train is at work in {self.path}; wait for it, or take another --run"
-                ) from None
-            yield
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes the resolved configuration."""

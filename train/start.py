@@ -10,6 +10,7 @@ import click
 import torch
 
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.files import only_one
 from nlbs.shards import ShardSet
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.log import Log, duration
@@ -35,7 +36,7 @@ def train(config: TrainConfig, shards: ShardSet, run_folder: RunFolder, device: 
     """
     check_against_shards(config, shards.parameters, str(shards.folder))
     streams = open_streams(config, shards, pin_memory=device.type == "cuda")
-    with run_folder.locked():
+    with only_one(run_folder.path, "nlbs-train"):
         model, optimizer = build(config, device)
         click.echo(
             f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nlbs.cvae import ConditionalVAE, read_metadata
+from nlbs.files import only_one
 from nlbs.train.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
@@ -168,3 +169,24 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     code, said, _ = nlbs_train(*command, "--max-steps", int(stopped[1].replace(",", "")) + 1)
     assert code == 0
     assert f"continues at step {stopped[1]} " in said
+
+
+def test_two_processes_do_not_train_into_one_folder(
+    nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
+) -> None:
+    command = ("--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--max-steps", 1)
+    with only_one(tmp_path / "run", "another test"):
+        code, _, complained = nlbs_train(*command)
+    assert code == 1
+    assert "nlbs-train is at work in" in complained
+    assert nlbs_train(*command)[0] == 0
+
+
+def test_a_run_folder_that_cannot_be_made_is_explained(
+    nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    run = tmp_path / "file" / "run"
+    code, _, complained = nlbs_train("--shards", dataset_root, "--config", small, "--run", run)
+    assert code == 1
+    assert f"cannot use the folder {run}" in complained

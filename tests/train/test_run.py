@@ -151,19 +151,6 @@ def test_options_that_move_no_weight_may_change(tmp_path: Path, change: dict[str
     assert run.load_state(tiny_config(training=change), "id") is not None
 
 
-def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
-    with RunFolder(tmp_path).locked(), pytest.raises(ConfigError, match="another nlbs-train is at work"):
-        RunFolder(tmp_path).locked().__enter__()
-    with RunFolder(tmp_path).locked():
-        pass
-
-
-def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot use the run folder"):
-        RunFolder(tmp_path / "file" / "run").locked().__enter__()
-
-
 def test_a_run_is_finished_by_epochs_or_by_steps_but_not_before_validation() -> None:
     by_epochs, by_steps = tiny_config(), tiny_config(training={"max_steps": 7})
     assert not Progress(5, epoch=2, step=5).is_finished(by_epochs)  # validation of the last epoch is left
