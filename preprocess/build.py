@@ -21,7 +21,7 @@ from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import locate_sources
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import read_labelled_images, read_stamps, write_images_csv, write_sources_csv
-from nlbs.shards.layout import SHARD_SET_JSON, STORE, read_shard_set_json
+from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE, read_shard_set_json
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class BuildSummary:
     rows: int
     decoded: int  #: in this run
     skipped: dict[str, int]  #: status -> rows
+    remarks: int  #: usable images with a remark in images.csv
     unknown: dict[str, int]  #: condition -> usable images that lack it
     examples: list[str]  #: a few skipped rows in words, for the console
     shard_set: CutSummary
@@ -103,6 +104,7 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         rows=len(table.rows),
         decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
         skipped=dict(Counter(outcome.status for outcome in outcomes if outcome.status != "ok")),
+        remarks=sum(bool(outcome.reason) for outcome in usable),
         unknown=_unknown_conditions(usable),
         examples=[_in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
         shard_set=shard_set,
@@ -128,6 +130,11 @@ def repair(folder: Path, jobs: int) -> CutSummary:
         DatasetError: the images, conditions or splits are no longer those that the set was cut from.
     """
     root, info = folder.parent, read_shard_set_json(folder)
+    if not (root / IMAGES_CSV).is_file() or not (root / STORE).is_dir():
+        raise DatasetError(
+            f"{folder} stands alone, without the decoded images it was cut from, so it cannot be restored: copy it "
+            f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"
+        )
     parameters = info["parameters"]
     cut = CutOptions(**{field.name: parameters[field.name] for field in fields(CutOptions)})
     images, store = read_labelled_images(root), ImageStore.existing(root / STORE)

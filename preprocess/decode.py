@@ -17,6 +17,7 @@ from nlbs.preprocess.mask import (
     breast_mask,
     breast_values,
 )
+from nlbs.preprocess.stated import modality_notes, stated_conditions
 from nlbs.preprocess.store import run_lengths
 
 
@@ -66,7 +67,8 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     )
     pixels = display_pixels(image.stored, display)
     crop, corner = cropped(pixels, mask, options.keep_background)
-    notes = (*image.notes, *([display.note] if display.note else []), *_doubts(mask))
+    remarks = (*modality_notes(image.header.dataset), *image.notes)
+    notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
     return DecodedImage(crop, _record(image, mask, display.voi, crop.shape, corner), notes)
 
 
@@ -110,6 +112,7 @@ def _record(
         "mask_fraction": round(mask.fraction, 4),
         "mask_threshold": round(mask.threshold, 1),
         "voi": voi,
+        **stated_conditions(header.dataset),
         "inverted": header.inverted,
         "bits_stored": header.bits_stored,
         "transfer_syntax": header.transfer_syntax,

@@ -15,15 +15,15 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> list[str]:
     cut = shards.parameters
     size = sum(shard["bytes"] for shard in info["shards"])
     lines = [
-        f"Shard set   {shards.folder}  (id {shards.dataset_id[:12]}, format version {info['format_version']})",
-        f"Patches     {counts['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, stride "
+        f"Shard set       {shards.folder}  (id {shards.dataset_id[:12]}, format version {info['format_version']})",
+        f"Patches         {counts['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, stride "
         f"{cut['stride']}, at least {100 * cut['min_foreground']:g} % breast",
-        f"From        {counts['images']:,} images of {counts['patients']:,} patients",
-        f"On disk     {size / 1e6:,.1f} MB in {len(info['shards'])} {cut['container']} shards",
+        f"From            {counts['images']:,} images of {counts['patients']:,} patients",
+        f"On disk         {size / 1e6:,.1f} MB in {len(info['shards'])} {cut['container']} shards",
     ]
     for name in ("split", "view", "laterality", "age_bin", "cancer", "false_positive"):
         values = ", ".join(f"{value} {count:,}" for value, count in counts[name].items() if count)
-        lines.append(f"{name.replace('_', ' ').capitalize():<12}{values}")
+        lines.append(f"{name.replace('_', ' ').capitalize():<14}  {values}")
     for split in ("train", "val", "test"):
         rows = shards.rows(split)
         if len(rows):
@@ -31,7 +31,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> list[str]:
             batch = min(batch_size, len(rows))
             mixed = expected_distinct(patches[patches > 0], batch)
             lines.append(
-                f"{'A batch':<12}of {batch} random {split} patches mixes {mixed:.1f} images of "
+                f"{'A batch':<16}of {batch} random {split} patches mixes {mixed:.1f} images of "
                 f"{np.count_nonzero(patches)} on average"
             )
     return lines

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import warnings
 from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -52,7 +53,9 @@ def ingest(
     waiting = [source for source in sources if source.row.row not in outcomes]
     failed = sum(outcome.is_failure for outcome in outcomes.values())
     decoded = _decoded(waiting, store, options, decode, jobs, timeout_s)
-    with Progress("Decoding", len(waiting)) as progress, closing(decoded):
+    with Progress("Decoding", len(waiting)) as progress, warnings.catch_warnings(), closing(decoded):
+        # joblib's remark on results that nobody took, where too many failures stop the work.
+        warnings.filterwarnings("ignore", message=".*successfully executed but not used")
         while len(outcomes) < len(sources) and failed <= most_failures:
             outcome = next(decoded)
             outcomes[outcome.source.row.row] = outcome

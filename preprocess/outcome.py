@@ -8,6 +8,7 @@ from typing import Any
 from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.sources import Source
+from nlbs.preprocess.stated import disagreements
 from nlbs.preprocess.store import ImageStore
 
 #: Turns a file into an image: :func:`nlbs.preprocess.decode.decode_image`.
@@ -74,7 +75,9 @@ def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool)
     """Gives the outcome of a source whose image is in the store."""
     return Outcome(
         source,
-        reason="; ".join((*source.row.notes, *record.get("notes", ()))),
+        reason="; ".join(
+            (*source.row.notes, *disagreements(record, source.row.conditions), *record.get("notes", ()))
+        ),
         detail="; ".join(source.row.details),
         record=record,
         stamp=stamp,

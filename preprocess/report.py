@@ -23,8 +23,10 @@ def build_report(summary: BuildSummary) -> list[str]:
     ]
     lines += [f"  skipped   {count} {status}" for status, count in sorted(summary.skipped.items())]
     lines += [f"            {example}" for example in summary.examples]
+    if summary.remarks:
+        lines.append(f"  remarks   on {summary.remarks} usable images: see the column reason")
     lines += [f"  unknown   {name} of {count} images" for name, count in summary.unknown.items()]
     lines += [*cut_report(cut), f"Time        {summary.seconds:.1f} s"]
-    if skipped:
+    if skipped or summary.remarks:
         lines.append(f"Reasons     {cut.folder.parent / 'images.csv'}")
     return lines

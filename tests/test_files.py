@@ -256,7 +256,7 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(NlbsError, match=f"cannot use the folder {tmp_path}/file"),
+        pytest.raises(NlbsError, match=f"cannot make the folder {tmp_path}/file"),
         only_one(tmp_path / "file", "x"),
     ):
         pass

@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
+from nlbs import __version__
 from nlbs.command import entry_point
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__)
 @click.option("--shards", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
               help="A shard set, or a dataset root that holds one.")  # fmt: skip
 @click.option("--preset", default="guide", metavar="NAME",

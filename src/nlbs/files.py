@@ -25,13 +25,25 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        NlbsError: a file has that name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NlbsError(f"cannot make the folder {folder}, because a file has that name: choose another") from None
+
+
 @contextmanager
 def atomic_file(path: Path, mode: str = "wb", permissions: int = 0o644, **options: Any) -> Iterator[IO[Any]]:
     """Opens a file that takes its name only once it is complete and on disk.
 
     An exception inside leaves no file behind, and an existing file of that name as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_path(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, permissions)
     try:
@@ -53,7 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     A folder of that name must not exist: unlike a file, it cannot be replaced in one step.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_path(path)
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -84,10 +96,12 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
     """
     path = folder / LOCK
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise NlbsError(f"cannot use the folder {folder}: {error.strerror or error}") from None
+        raise NlbsError(
+            f"cannot use the folder {folder}: {error.strerror or error}; choose another"
+        ) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

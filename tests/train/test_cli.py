@@ -189,4 +189,4 @@ def test_a_run_folder_that_cannot_be_made_is_explained(
     run = tmp_path / "file" / "run"
     code, _, complained = nlbs_train("--shards", dataset_root, "--config", small, "--run", run)
     assert code == 1
-    assert f"cannot use the folder {run}" in complained
+    assert f"cannot make the folder {run}" in complained
