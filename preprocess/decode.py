@@ -1,6 +1,6 @@
 """The way from a DICOM file to a decoded image: read, mask, display values, crop. Straight down this page."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,8 @@ class DecodeOptions:
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
 
     def recipe(self) -> dict[str, Any]:
-        """Gives the options and the versions of the decoders, as they are recorded with the store."""
-        return {
-            "dtype": self.dtype,
-            "voi": self.voi,
-            "decoder": self.decoder,
-            "keep_background": self.keep_background,
-        }
+        """Gives the options as they are recorded with the store; the decoder's version stands with each image."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

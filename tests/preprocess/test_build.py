@@ -186,8 +186,6 @@ def test_a_bad_file_costs_that_file_only_and_its_row_says_why(phantom: Path, tmp
         {**rows[5]},  # a second time
         {**rows[6], "File Path": ""},
     ]
-    for row in extra[:2]:
-        row["File Path"] = row["File Path"]
     with (images / "meta.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
