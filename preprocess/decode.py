@@ -52,41 +52,50 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     """
     image = read_dicom(path, options.decoder)
     mask = breast_mask(image.stored, image.header)
+    box = crop_box(mask)
+    stored = image.stored[box]
     display = display_table(
         image.header,
-        first=int(image.stored.min()),
-        last=int(image.stored.max()),
+        first=int(stored.min()),
+        last=int(stored.max()),
         breast=breast_values(image.stored, mask),
         dtype=options.dtype,
         choice=options.voi,
     )
-    pixels = display_pixels(image.stored, display)
-    crop, corner = cropped(pixels, mask, options.keep_background)
+    pixels = display_pixels(stored, display)
+    if not options.keep_background:
+        clear_outside(pixels, mask)
     remarks = (*modality_notes(image.header.dataset), *image.notes)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
-    return DecodedImage(crop, _record(image, mask, display.voi, crop.shape, corner), notes)
+    corner = (box[0].start, box[1].start)
+    return DecodedImage(pixels, _record(image, mask, display.voi, pixels.shape, corner), notes)
 
 
-def cropped(
-    pixels: npt.NDArray[Any], mask: BreastMask, keep_background: bool
-) -> tuple[npt.NDArray[Any], tuple[int, int]]:
-    """Gives an image cropped to the breast and its margin, and the top-left corner of the crop.
+def crop_box(mask: BreastMask) -> tuple[slice, slice]:
+    """Gives the rows and columns of an image that hold its breast and the margin around it."""
+    lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
+    step = mask.step
+    return (
+        slice(int(lines[0]) * step, (int(lines[-1]) + 1) * step),
+        slice(int(positions[0]) * step, (int(positions[-1]) + 1) * step),
+    )
 
-    What lies outside the margin (labels, film rims, noise) becomes air, 0.
+
+def clear_outside(crop: npt.NDArray[Any], mask: BreastMask) -> None:
+    """Makes what lies outside the margin (labels, film rims, noise) air, 0.
 
     Args:
-        pixels: (H, W) display values.
+        crop: display values of :func:`crop_box`, changed in place.
         mask: of the same image.
-        keep_background: leave what lies outside as it is.
     """
-    lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
-    top, left, step = int(lines[0]), int(positions[0]), mask.step
-    small = mask.keep[top : lines[-1] + 1, left : positions[-1] + 1]
-    part = pixels[top * step : (int(lines[-1]) + 1) * step, left * step : (int(positions[-1]) + 1) * step]
-    if keep_background:
-        return np.ascontiguousarray(part), (top * step, left * step)
-    full = np.repeat(np.repeat(small, step, axis=0), step, axis=1)[: part.shape[0], : part.shape[1]]
-    return np.where(full, part, np.zeros((), part.dtype)), (top * step, left * step)
+    rows, columns = crop_box(mask)
+    step = mask.step
+    small = mask.keep[rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
+    edges = np.pad(small, ((0, 0), (1, 1)), constant_values=True)
+    # Runs of outside, each from a line's first cell to behind its last: a mask at full size would cost a copy.
+    runs = np.argwhere(edges[:, 1:] != edges[:, :-1]).reshape(-1, 2, 2) * step
+    for (line, first), (_, behind) in runs.tolist():
+        crop[line : line + step, first:behind] = 0
 
 
 def _record(
