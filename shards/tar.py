@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import google_crc32c
@@ -58,11 +59,13 @@ def write_tar(
 
 def npy_header(pixels: Pixels) -> bytes:
     """Gives what stands before the pixels in a .npy file (format 1.0, 128 bytes)."""
+    return _npy_header(pixels.dtype.newbyteorder("<").str, pixels.shape)
+
+
+@lru_cache(maxsize=16)  # it is the same for every patch of a set
+def _npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
-    kind = pixels.dtype.newbyteorder("<").str
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": kind, "fortran_order": False, "shape": pixels.shape}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": kind, "fortran_order": False, "shape": shape})
     return header.getvalue()
 
 
