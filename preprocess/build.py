@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nlbs.errors import ConfigError, DatasetError
@@ -135,8 +135,7 @@ def repair(folder: Path, jobs: int) -> CutSummary:
             f"{folder} stands alone, without the decoded images it was cut from, so it cannot be restored: copy it "
             f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"
         )
-    parameters = info["parameters"]
-    cut = CutOptions(**{field.name: parameters[field.name] for field in fields(CutOptions)})
+    cut = CutOptions.from_parameters(info["parameters"])
     images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
     with only_one(root, "nlbs-preprocess"):
         if plan_shards(images, store, cut).dataset_id != info["dataset_id"]:
@@ -145,7 +144,7 @@ def repair(folder: Path, jobs: int) -> CutSummary:
                 "restored: cut it anew with reshard --overwrite"
             )
         (folder / SHARD_SET_JSON).unlink()
-        return cut_shard_set(root, store, images, cut, jobs, overwrite=False)
+        return cut_shard_set(root, store, images, cut, jobs, overwrite=False, folder=folder)
 
 
 def failure_limit(text: str, images: int) -> float:

@@ -1,13 +1,89 @@
 """The command ``nlbs-preprocess``: options in, one function call, a summary out."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
 
+if TYPE_CHECKING:
+    from nlbs.preprocess.grid import CutOptions
+
 _PATH = click.Path(path_type=Path)
+
+# What a patch is and what it is stored as: the same for every command that cuts.
+_MIN_FOREGROUND = click.option(
+    "--min-foreground",
+    type=float,
+    help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+)
+_MODE = click.option(
+    "--mode",
+    type=click.Choice(["patches", "whole"]),
+    default="patches",
+    show_default=True,
+    help="whole: one patch per image, the breast made to fit, at its own aspect.",
+)
+_SPACING_MM = click.option(
+    "--spacing-mm",
+    type=float,
+    help="Bring all images to this many mm per pixel first.  [default: as they are]",
+)
+_UNKNOWN_SPACING = click.option(
+    "--unknown-spacing",
+    type=click.Choice(["refuse", "skip"]),
+    help="With --spacing-mm: images whose spacing is unknown stop the cut, or are left out.  [default: refuse]",
+)
+_CONTAINER = click.option(
+    "--container",
+    type=click.Choice(["tar", "zarr"]),
+    default="tar",
+    show_default=True,
+    help="tar: files for WebDataset readers. zarr: a zarr version 3 array per shard.",
+)
+_COMPRESSION = click.option(
+    "--compression",
+    type=click.Choice(["none", "png", "zstd"]),
+    default="none",
+    show_default=True,
+    help="Of each patch, lossless: png in tar, zstd in zarr. Smaller files, slower reading.",
+)
+
+
+def _check_container(container: str, compression: str) -> None:
+    from nlbs.shards.container import misfit
+
+    problem = misfit(container, compression)
+    if problem is not None:
+        raise click.UsageError(problem)
+
+
+def _cut_options(
+    resolution: int,
+    stride: int | None,
+    min_foreground: float | None,
+    default_stride: int = 512,
+    dtype: str | None = None,
+    **options: Any,
+) -> "CutOptions":
+    """Gives the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
+    from nlbs.preprocess.grid import CutOptions
+
+    _check_container(options["container"], options["compression"])
+    whole = options["mode"] == "whole"
+    if whole and stride is not None:
+        raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
+    if whole and options["spacing_mm"] is not None:
+        raise click.UsageError(
+            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
+        )
+    if options["unknown_spacing"] is not None and options["spacing_mm"] is None:
+        raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
+    least = (0.0 if whole else 0.1) if min_foreground is None else min_foreground
+    chosen = {**options, "unknown_spacing": options["unknown_spacing"] or "refuse"}
+    return CutOptions(resolution, default_stride if stride is None else stride, least, dtype=dtype, **chosen)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,10 +99,13 @@ def cli() -> None:
     "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
 )
 @click.option("--resolution", default=256, show_default=True, help="Edge of a patch in pixels.")
-@click.option("--stride", default=512, show_default=True, help="Distance between patches in pixels.")
-@click.option(
-    "--min-foreground", default=0.1, show_default=True, help="Least share of a patch that is breast, 0 to 1."
-)
+@click.option("--stride", type=int, help="Distance between patches in pixels.  [default: 512]")
+@_MIN_FOREGROUND
+@_MODE
+@_SPACING_MM
+@_UNKNOWN_SPACING
+@_CONTAINER
+@_COMPRESSION
 @click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
 @click.option(
     "--voi",
@@ -75,8 +154,13 @@ def build_shards_command(
     out: Path,
     images: Path | None,
     resolution: int,
-    stride: int,
-    min_foreground: float,
+    stride: int | None,
+    min_foreground: float | None,
+    mode: str,
+    spacing_mm: float | None,
+    unknown_spacing: str | None,
+    container: str,
+    compression: str,
     dtype: str,
     voi: str,
     decoder: str,
@@ -106,9 +190,18 @@ def build_shards_command(
     from nlbs.manifests.splits import parse_shares
     from nlbs.preprocess.build import BuildOptions, build_shards
     from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.grid import CutOptions
     from nlbs.preprocess.report import build_report
 
+    cut = _cut_options(
+        resolution,
+        stride,
+        min_foreground,
+        mode=mode,
+        spacing_mm=spacing_mm,
+        unknown_spacing=unknown_spacing,
+        container=container,
+        compression=compression,
+    )
     options = BuildOptions(
         csv=csv_path,
         out=out,
@@ -119,7 +212,7 @@ def build_shards_command(
         shares=parse_shares(split),
         split_seed=split_seed,
         decode=DecodeOptions(dtype=dtype, voi=voi, decoder=decoder, keep_background=keep_background),
-        cut=CutOptions(resolution=resolution, stride=stride, min_foreground=min_foreground),
+        cut=cut,
         jobs=jobs,
         key_file=key_file,
         overwrite=overwrite,
@@ -141,8 +234,14 @@ def build_shards_command(
 @click.option(
     "--stride", type=int, help="Distance between patches in pixels; over the preset.  [default: 512]"
 )
+@_MIN_FOREGROUND
+@_MODE
+@_SPACING_MM
+@_UNKNOWN_SPACING
+@_CONTAINER
+@_COMPRESSION
 @click.option(
-    "--min-foreground", default=0.1, show_default=True, help="Least share of a patch that is breast, 0 to 1."
+    "--dtype", type=click.Choice(["uint8", "uint16"]), help="Of the patches.  [default: that of the images]"
 )
 @click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
 @click.option(
@@ -153,22 +252,56 @@ def reshard_command(
     preset: str | None,
     resolution: int | None,
     stride: int | None,
-    min_foreground: float,
+    min_foreground: float | None,
+    mode: str,
+    spacing_mm: float | None,
+    unknown_spacing: str | None,
+    container: str,
+    compression: str,
+    dtype: str | None,
     jobs: int,
     overwrite: bool,
 ) -> None:
     """Cut another shard set from the decoded images; no DICOM is opened."""
     from nlbs.preprocess.build import reshard
-    from nlbs.preprocess.grid import CUT_PRESETS, CutOptions
+    from nlbs.preprocess.grid import CUT_PRESETS
     from nlbs.preprocess.report import cut_report
 
     preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
-    options = CutOptions(
-        resolution=preset_resolution if resolution is None else resolution,
-        stride=preset_stride if stride is None else stride,
-        min_foreground=min_foreground,
+    options = _cut_options(
+        preset_resolution if resolution is None else resolution,
+        stride,
+        min_foreground,
+        preset_stride,
+        dtype,
+        mode=mode,
+        spacing_mm=spacing_mm,
+        unknown_spacing=unknown_spacing,
+        container=container,
+        compression=compression,
     )
     for line in cut_report(reshard(shards, options, jobs, overwrite)):
+        click.echo(line)
+
+
+@cli.command("convert")
+@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option(
+    "--to", "container", type=click.Choice(["tar", "zarr"]), required=True, help="The new container."
+)
+@_COMPRESSION
+@click.option("--out", type=_PATH, help="The new folder.  [default: beside the old one]")
+@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
+def convert_command(
+    shards: Path, container: str, compression: str, out: Path | None, jobs: int, overwrite: bool
+) -> None:
+    """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
+    _check_container(container, compression)
+    from nlbs.preprocess.convert import ConvertOptions, convert
+    from nlbs.preprocess.report import cut_report
+
+    for line in cut_report(convert(shards, ConvertOptions(container, compression, out, jobs, overwrite))):
         click.echo(line)
 
 

@@ -13,13 +13,17 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> list[str]:
     """Gives parameters, sizes and counts of a shard set, and how well a batch mixes its images."""
     info, counts = shards.info, shards.info["counts"]
     cut = shards.parameters
+    where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
+    if cut.get("spacing_mm") is not None:
+        where += f", {cut['spacing_mm']:g} mm per pixel"
+    stored = cut["container"] + ("" if shards.compression == "none" else f" {shards.compression}")
     size = sum(shard["bytes"] for shard in info["shards"])
     lines = [
         f"Shard set       {shards.folder}  (id {shards.dataset_id[:12]}, format version {info['format_version']})",
-        f"Patches         {counts['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, stride "
-        f"{cut['stride']}, at least {100 * cut['min_foreground']:g} % breast",
+        f"Patches         {counts['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, {where}, "
+        f"at least {100 * cut['min_foreground']:g} % breast",
         f"From            {counts['images']:,} images of {counts['patients']:,} patients",
-        f"On disk         {size / 1e6:,.1f} MB in {len(info['shards'])} {cut['container']} shards",
+        f"On disk         {size / 1e6:,.1f} MB in {len(info['shards'])} {stored} shards",
     ]
     for name in ("split", "view", "laterality", "age_bin", "cancer", "false_positive"):
         values = ", ".join(f"{value} {count:,}" for value, count in counts[name].items() if count)

@@ -57,7 +57,7 @@ def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray
 def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Gives a page of decoded images: the mask's outline in red, the patches in green."""
     store = ImageStore(shard_set.folder.parent / STORE)
-    places = shard_set.manifest.select(["image", "y", "x", "view", "laterality"]).to_pylist()
+    places = shard_set.manifest.select(["image", "y", "x", "scale", "view", "laterality"]).to_pylist()
     tiles, captions = [], []
     for image in images:
         patches = [place for place in places if place["image"] == image]
@@ -80,7 +80,12 @@ def _drawn(
     page = np.repeat(small[:, :, None], 3, axis=2)
     for patch in patches:
         top, left = (patch["y"] - record["crop_y"]) // step, (patch["x"] - record["crop_x"]) // step
-        bottom, right = top + resolution // step, left + resolution // step
+        edge = round(resolution * patch["scale"]) // step
+        bottom, right, left = (
+            top + edge,
+            left + edge,
+            max(0, left),
+        )  # a whole breast may begin beside its crop
         page[top:bottom, [left, min(right, page.shape[1]) - 1]] = _PATCH
         page[[top, min(bottom, page.shape[0]) - 1], left:right] = _PATCH
     outline = bits & ~ndimage.binary_erosion(bits, iterations=2)

@@ -7,8 +7,10 @@ from nlbs.preprocess.shard_set import CutSummary
 def cut_report(cut: CutSummary) -> list[str]:
     """Gives what a shard set holds."""
     reused = f", {cut.reused} of them there already" if cut.reused else ""
+    left_out = f"Left out    {cut.unknown_spacing} images of unknown spacing"
     return [
         f"Patches     {cut.patches:,} in {cut.shards} shards, {cut.nbytes / 1e6:,.1f} MB{reused}",
+        *([left_out] if cut.unknown_spacing else []),
         f"Shard set   {cut.folder}",
     ]
 

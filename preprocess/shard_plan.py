@@ -16,6 +16,10 @@ from nlbs.shards.layout import FORMAT_VERSION
 
 #: A shard has about this many bytes at most, and patches of at most this many images.
 SHARD_BYTES, SHARD_IMAGES = 128 << 20, 64
+#: Images are not enlarged more than this: a spacing so coarse is an error of a header, and costs memory.
+_MOST_ENLARGED = 8
+#: The parameters that change what the bytes are and not what they mean.
+_STORED_AS = ("container", "compression")
 #: Small sets are still cut into about this many shards, so that every core has something to do.
 LEAST_SHARDS = 16
 
@@ -36,28 +40,47 @@ class ShardPlan:
 
     groups: list[list[LabelledImage]]  #: one per shard
     parameters: dict[str, Any]  #: what the set is cut with, the recipe of the store included
-    dataset_id: str  #: digest of parameters, pixels, conditions and splits
+    content_id: str  #: digest of pixels, conditions, splits and of how they are cut
+    dataset_id: str  #: digest of that and of what they are stored as
+    unknown_spacing: int = 0  #: images left out, because their spacing is unknown
 
 
 def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: CutOptions) -> ShardPlan:
-    """Gives the images of each shard: an order by hash, in groups of one size."""
+    """Gives the images of each shard: an order by hash, in groups of one size.
+
+    Raises:
+        DatasetError: the store does not hold an image, or images cannot be brought to the
+            spacing that is asked for.
+        ConfigError: the store holds less than the dtype that is asked for.
+    """
+    options = options.for_store(str((store.attributes or {})["dtype"]))
     ordered = sorted(
         images, key=lambda labelled: hashlib.sha256(f"nlbs shard {labelled.image}".encode()).digest()
     )
     records = [record_of(store, labelled.image) for labelled in ordered]
+    given = len(ordered)
+    if options.spacing_mm is not None:
+        ordered, records = _of_known_spacing(ordered, records, options)
     parameters = _parameters(options, store)
     size = _images_per_shard(records, options, np.dtype(parameters["dtype"]).itemsize)
     described = {
         "format_version": FORMAT_VERSION,
-        "parameters": parameters,
+        "parameters": {key: value for key, value in parameters.items() if key not in _STORED_AS},
         "images": [
             [asdict(labelled), record["pixels_sha256"]]
             for labelled, record in zip(ordered, records, strict=True)
         ],
     }
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    content_id = _digest(described)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    return ShardPlan(groups, parameters, digest[:32])
+    return ShardPlan(
+        groups, parameters, content_id, dataset_id_of(content_id, parameters), given - len(ordered)
+    )
+
+
+def dataset_id_of(content_id: str, parameters: Mapping[str, Any]) -> str:
+    """Gives the id of the same patches in some container: equal ids mean equal bytes."""
+    return _digest({"content_id": content_id, **{key: parameters[key] for key in _STORED_AS}})
 
 
 def record_of(store: ImageStore, image: str) -> dict[str, Any]:
@@ -81,4 +104,41 @@ def _images_per_shard(records: Sequence[Mapping[str, Any]], options: CutOptions,
 
 def _parameters(options: CutOptions, store: ImageStore) -> dict[str, Any]:
     recipe = {key: value for key, value in (store.attributes or {}).items() if key != "key_fingerprint"}
-    return {**asdict(options), "container": "tar", **recipe}
+    return {**recipe, **options.parameters(), "dtype": options.dtype or recipe["dtype"]}
+
+
+def _of_known_spacing(
+    images: Sequence[LabelledImage], records: Sequence[dict[str, Any]], options: CutOptions
+) -> tuple[list[LabelledImage], list[dict[str, Any]]]:
+    """Gives the images that can be resampled to a spacing, with their records."""
+    asked = options.spacing_mm or 0.0
+    known = [
+        (image, record)
+        for image, record in zip(images, records, strict=True)
+        if record["spacing_mm"] is not None
+    ]
+    unknown = [image.image for image, r in zip(images, records, strict=True) if r["spacing_mm"] is None]
+    if unknown and (options.unknown_spacing == "refuse" or not known):
+        raise DatasetError(
+            f"--spacing-mm {asked:g}: the spacing of {len(unknown)} of {len(images)} images is unknown "
+            f"({_some(unknown)}); cut without it, or leave them out with --unknown-spacing skip"
+        )
+    coarse = [image.image for image, record in known if asked * _MOST_ENLARGED < max(record["spacing_mm"])]
+    if coarse:
+        raise DatasetError(
+            f"--spacing-mm {asked:g} would enlarge {len(coarse)} of {len(images)} images more than "
+            f"{_MOST_ENLARGED} times ({_some(coarse)}): choose a larger one, and check their spacing_mm"
+        )
+    if any(options.stride * asked < max(record["spacing_mm"]) for _, record in known):
+        raise DatasetError(
+            f"--stride {options.stride} at --spacing-mm {asked:g} is less than a pixel of some images: take more"
+        )
+    return [image for image, _ in known], [record for _, record in known]
+
+
+def _some(images: Sequence[str]) -> str:
+    return ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

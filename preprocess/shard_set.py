@@ -13,11 +13,12 @@ from nlbs.errors import DatasetError, ShardError
 from nlbs.files import remove_partials, write_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
-from nlbs.preprocess.cut import PARTS, cut_shard, read_part, shard_name
+from nlbs.preprocess.cut import PARTS, cut_shard, read_part
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
+from nlbs.shards.container import remove_shard, shard_name
 from nlbs.shards.layout import FORMAT, FORMAT_VERSION, MANIFEST, SHARD_SET_JSON, read_shard_set_json
 from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, write_manifest
 from nlbs.shards.verify import sha256_of
@@ -33,6 +34,7 @@ class CutSummary:
     shards: int
     nbytes: int  #: of all shards
     reused: int  #: shards that were there already
+    unknown_spacing: int = 0  #: images left out, because their spacing is unknown
 
 
 def cut_shard_set(
@@ -42,6 +44,7 @@ def cut_shard_set(
     options: CutOptions,
     jobs: int,
     overwrite: bool,
+    folder: Path | None = None,
 ) -> CutSummary:
     """Cuts a shard set into ``root``/``options.name``, or finishes one that was interrupted.
 
@@ -52,26 +55,27 @@ def cut_shard_set(
         root: the dataset root.
         store: the decoded images.
         images: what to cut, in any order.
-        options: resolution, stride, least foreground.
+        options: what a patch is, and what it is stored as.
         jobs: worker processes; -1 is one per core.
         overwrite: cut anew what is there for other images or options.
+        folder: of the set; None is the one of ``root`` that the options name.
 
     Raises:
         DatasetError: a complete set of other images or options stands there and is not to be
-            overwritten; or no patch is left.
+            overwritten; no patch is left; or the spacing of images is unknown and has to be known.
+        ConfigError: the store holds less than the options ask for.
     """
-    folder = root / options.name
+    options = options.for_store(str((store.attributes or {})["dtype"]))
+    folder = folder or root / options.name
     plan = plan_shards(images, store, options)
-    if _is_complete(folder, plan.dataset_id, overwrite):
-        summary = _summary_of(folder)
-        return replace(summary, reused=summary.shards)
-    (folder / PARTS).mkdir(parents=True, exist_ok=True)
-    for place in (folder, folder / PARTS):
-        remove_partials(place)
+    if is_complete(folder, plan.dataset_id, overwrite):
+        summary = summary_of(folder)
+        return replace(summary, reused=summary.shards, unknown_spacing=plan.unknown_spacing)
+    begin_set(folder)
     reused = 0
-    with Progress("Cutting", len(images)) as progress:
+    with Progress("Cutting", sum(len(group) for group in plan.groups)) as progress:
         tasks = (
-            joblib.delayed(cut_shard)(folder, number, group, store, options, plan.dataset_id)
+            joblib.delayed(cut_shard)(folder, number, group, store, options, plan.content_id, plan.dataset_id)
             for number, group in enumerate(plan.groups)
         )
         run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
@@ -79,10 +83,22 @@ def cut_shard_set(
             reused += done.reused
             progress.advance(done.images, done.patches)
     _commit(folder, plan)
-    return replace(_summary_of(folder), reused=reused)
+    return replace(summary_of(folder), reused=reused, unknown_spacing=plan.unknown_spacing)
 
 
-def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
+def begin_set(folder: Path) -> None:
+    """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / PARTS):
+        remove_partials(place)
+
+
+def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
+    """Says whether a set stands there whole; one of another id goes, where it may.
+
+    Raises:
+        DatasetError: one of another id stands there and is not to be overwritten.
+    """
     if not (folder / SHARD_SET_JSON).exists():
         return False
     info = read_shard_set_json(folder)
@@ -94,36 +110,32 @@ def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
     (folder / SHARD_SET_JSON).unlink()  # first: from here on the set is not complete
-    for name in [shard["name"] for shard in info["shards"]] + [MANIFEST]:
-        (folder / name).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for shard in info["shards"]:
+        remove_shard(folder, shard["name"])
     return False
 
 
 def _commit(folder: Path, plan: ShardPlan) -> None:
-    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards."""
+    """Makes the shards of a plan a set."""
     columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
     shards = []
     for number in range(len(plan.groups)):
-        part = read_part(folder, number)
-        if part is None:
-            raise ShardError(
-                f"shard {folder / shard_name(number)} has vanished while it was cut: run it again"
-            )
-        for field, values in part["columns"].items():
+        shard, part = committed_shard(folder, number, plan.parameters["container"])
+        for field, values in part.items():
             columns[field].extend(values)
-        committed = {key: part[key] for key in ("bytes", "crc32c")}
-        shards.append({"name": shard_name(number), **committed, "patches": len(part["columns"]["offset"])})
+        shards.append(shard)
     if not columns["offset"]:
         raise DatasetError(
             f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
             f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
         )
     table = manifest_table(columns, [str(shard["name"]) for shard in shards])
-    write_manifest(folder / MANIFEST, table, plan.dataset_id)
     info = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "dataset_id": plan.dataset_id,
+        "content_id": plan.content_id,
         "parameters": plan.parameters,
         "counts": {**_counts(table), "images": sum(len(group) for group in plan.groups)},
         "code_books": {
@@ -134,15 +146,37 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
             "false_positive": ["no", "yes"],
             "split": list(SPLITS),
         },
-        "manifest": {
-            "name": MANIFEST,
-            "rows": table.num_rows,
-            "sha256": sha256_of(folder / MANIFEST),
-        },
         "shards": shards,
     }
-    write_json(folder / SHARD_SET_JSON, info)
-    _remove_parts(folder, {str(shard["name"]) for shard in shards})
+    finish_set(folder, table, info)
+
+
+def committed_shard(folder: Path, number: int, container: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Gives what shard_set.json says of a shard that was written, and its columns of the manifest.
+
+    Raises:
+        ShardError: its commit record is gone.
+    """
+    name, part = shard_name(number, container), read_part(folder, number)
+    if part is None:
+        raise ShardError(f"shard {folder / name} has vanished while it was written: run it again")
+    columns: dict[str, list[Any]] = part["columns"]
+    return {"name": name, **part["entry"], "patches": len(columns["offset"])}, columns
+
+
+def finish_set(folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
+    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards.
+
+    Args:
+        folder: of the set, with all its shards.
+        table: the manifest.
+        info: all that shard_set.json says, but for the manifest.
+    """
+    write_manifest(folder / MANIFEST, table, info["dataset_id"])
+    digest = sha256_of(folder / MANIFEST)
+    manifest = {"name": MANIFEST, "rows": table.num_rows, "sha256": digest}
+    write_json(folder / SHARD_SET_JSON, {**info, "manifest": manifest})
+    _remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
 
 
 def _counts(table: pa.Table) -> dict[str, Any]:
@@ -159,16 +193,17 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def _remove_parts(folder: Path, shards: set[str]) -> None:
+def _remove_parts(folder: Path, shards: set[str], container: str) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
-        name = shard_name(int(part.stem))
+        name = shard_name(int(part.stem), container)
         if name not in shards:
-            (folder / name).unlink(missing_ok=True)
+            remove_shard(folder, name)
     shutil.rmtree(folder / PARTS)
 
 
-def _summary_of(folder: Path) -> CutSummary:
+def summary_of(folder: Path) -> CutSummary:
+    """Gives what a complete set holds."""
     info = read_shard_set_json(folder)
     shards = info["shards"]
     return CutSummary(

@@ -27,7 +27,9 @@ def how_to_restore(folder: Path) -> str:
 
 def how_to_recut(folder: Path) -> str:
     """Gives what to do about a shard set that does not even say what it holds, for the end of a message."""
-    return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
+    if (folder.parent / STORE).is_dir():
+        return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
+    return f"copy {folder} again from where it came: the decoded images it was cut from are not beside it"
 
 
 def shard_sets_in(root: Path) -> list[Path]:

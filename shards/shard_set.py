@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from nlbs.errors import ShardError
 from nlbs.manifests.splits import SPLITS
+from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file
 from nlbs.shards.layout import MANIFEST, SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
-from nlbs.shards.tar import Pixels
+from nlbs.shards.payload import DECODERS, Pixels
 from nlbs.shards.verify import sha256_of
 
 Rows = npt.NDArray[np.int64]
@@ -50,6 +51,7 @@ class ShardSet:
         self.manifest: pa.Table = read_manifest(
             folder / MANIFEST, self.dataset_id, int(self.info["manifest"]["rows"])
         )
+        self._decode = DECODERS.get(self._format().compression)
         self._check_files()
         self._files: dict[int, int] = {}
         self._readers: tuple[int, ThreadPoolExecutor] | None = None
@@ -82,6 +84,11 @@ class ShardSet:
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
         return np.dtype(str(self.parameters["dtype"]))
+
+    @property
+    def compression(self) -> str:
+        """What a patch is stored as: "none", "png" or "zstd"."""
+        return PatchFormat.of(self.parameters).compression
 
     def rows(self, split: str | None = None) -> Rows:
         """Gives the rows of a split in the order of the manifest; all rows for None.
@@ -196,25 +203,40 @@ class ShardSet:
         return wanted
 
     def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
-        shard, offset, nbytes, crc = self._places
+        nbytes = self._places[2]
         for place in places:
-            row = wanted[place]
+            row = int(wanted[place])
             target = memoryview(out[place]).cast("B")
-            if nbytes[row] != len(target):
-                raise ShardError(self._damage(row, f"it has {nbytes[row]} bytes instead of {len(target)}"))
+            if self._decode is None:
+                if nbytes[row] != len(target):
+                    raise ShardError(
+                        self._damage(row, f"it has {nbytes[row]} bytes instead of {len(target)}")
+                    )
+                self._load(row, target)  # straight to where it is wanted
+                continue
+            stored = bytearray(nbytes[row])
+            self._load(row, memoryview(stored))
             try:
-                with self._opened(int(shard[row])) as file:
-                    got = os.preadv(file, [target], int(offset[row]))
-            except FileNotFoundError:
-                raise ShardError(self._damage(row, "the file is gone")) from None
-            except OSError as error:  # of the disk or of a limit; the shard may well be whole
-                raise ShardError(f"cannot read {self._place(row)}: {error.strerror or error}") from None
-            if got != len(target):
-                raise ShardError(self._damage(row, f"the file ends after {got} of its {len(target)} bytes"))
-            if not self._verified[row]:
-                if google_crc32c.value(bytes(target)) != crc[row]:
-                    raise ShardError(self._damage(row, "its checksum does not match"))
-                self._verified[row] = True
+                self._decode(stored, out[place])
+            except ValueError as error:  # its bytes are what was written, but not what the set says
+                raise ShardError(self._damage(row, str(error))) from None
+
+    def _load(self, row: int, target: memoryview) -> None:
+        """Reads what is stored of a patch, and checks it the first time."""
+        shard, offset, _, crc = self._places
+        try:
+            with self._opened(int(shard[row])) as file:
+                got = os.preadv(file, [target], int(offset[row]))
+        except FileNotFoundError:
+            raise ShardError(self._damage(row, "the file is gone")) from None
+        except OSError as error:  # of the disk or of a limit; the shard may well be whole
+            raise ShardError(f"cannot read {self._place(row)}: {error.strerror or error}") from None
+        if got != len(target):
+            raise ShardError(self._damage(row, f"the file ends after {got} of its {len(target)} bytes"))
+        if not self._verified[row]:
+            if google_crc32c.value(bytes(target)) != crc[row]:
+                raise ShardError(self._damage(row, "its checksum does not match"))
+            self._verified[row] = True
 
     def _damage(self, row: int, what: str) -> str:
         return f"{self._place(row)} is damaged: {what}; {how_to_restore(self.folder)}"
@@ -229,7 +251,7 @@ class ShardSet:
         if kept is not None:
             yield kept
             return
-        new = os.open(self.folder / self.info["shards"][shard]["name"], os.O_RDONLY)
+        new = os.open(pixels_file(self.folder, self.info["shards"][shard]["name"]), os.O_RDONLY)
         # Another thread may have opened the same shard meanwhile; then that one is kept.
         if len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new:
             yield new
@@ -239,9 +261,18 @@ class ShardSet:
         finally:
             os.close(new)
 
+    def _format(self) -> PatchFormat:
+        found = PatchFormat.of(self.parameters)
+        if found.compression not in CONTAINERS.get(found.container, ()):
+            raise ShardError(
+                f"{self.folder} holds {found.container} shards of compression {found.compression}, which this "
+                "release does not read: install the release that wrote it"
+            )
+        return found
+
     def _check_files(self) -> None:
         for shard in self.info["shards"]:
-            path = self.folder / shard["name"]
+            path = pixels_file(self.folder, shard["name"])
             found = path.stat().st_size if path.is_file() else None
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"

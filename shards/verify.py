@@ -11,8 +11,10 @@ import google_crc32c
 import numpy as np
 
 from nlbs.errors import ShardError
+from nlbs.shards.container import pixels_file
 from nlbs.shards.layout import MANIFEST, read_shard_set_json
 from nlbs.shards.manifest import indices, read_manifest
+from nlbs.shards.zarr_shard import ZARR_JSON
 
 _CHUNK = 1 << 20
 
@@ -40,7 +42,7 @@ def damages(folder: Path) -> Iterator[Damage]:
     if not intact:
         yield Damage(MANIFEST, _manifest_trouble(manifest, info))
     for number, shard in enumerate(info["shards"]):
-        path = folder / shard["name"]
+        path = pixels_file(folder, shard["name"])
         if not path.is_file():
             yield Damage(shard["name"], "is missing")
         elif path.stat().st_size != shard["bytes"]:
@@ -48,6 +50,14 @@ def damages(folder: Path) -> Iterator[Damage]:
         elif crc32c_of(path) != shard["crc32c"]:
             lost = _lost_patches(folder, info, number) if intact else "its patches cannot be told apart"
             yield Damage(shard["name"], f"is not what was written: {lost}")
+        if "zarr_json_crc32c" in shard:
+            described = folder / shard["name"] / ZARR_JSON
+            if not described.is_file():
+                yield Damage(f"{shard['name']}/{ZARR_JSON}", "is missing")
+            elif crc32c_of(described) != shard["zarr_json_crc32c"]:
+                yield Damage(
+                    f"{shard['name']}/{ZARR_JSON}", "is not what was written; every patch can be read"
+                )
 
 
 def crc32c_of(path: Path) -> int:
@@ -80,7 +90,7 @@ def _lost_patches(folder: Path, info: dict[str, Any], number: int) -> str:
     table = read_manifest(folder / MANIFEST, str(info["dataset_id"]), int(info["manifest"]["rows"]))
     rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
     offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
-    descriptor = os.open(folder / info["shards"][number]["name"], os.O_RDONLY)
+    descriptor = os.open(pixels_file(folder, info["shards"][number]["name"]), os.O_RDONLY)
     try:
         lost = [
             int(row)
