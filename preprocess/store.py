@@ -92,8 +92,12 @@ class ImageStore:
             raise _damaged(self.path / image / "zarr.json", self.path / image)
         return attributes
 
-    def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
-        """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0."""
+    def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0.
+
+        Returns:
+            The record as it is stored, with its checksums.
+        """
         if (self.path / image).exists():  # of an earlier version of the file
             shutil.rmtree(self.path / image)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
@@ -113,6 +117,7 @@ class ImageStore:
                 config={"write_empty_chunks": True},
             )
             array[...] = pixels
+        return attributes
 
     def pixels(self, image: str) -> npt.NDArray[Any]:
         """Gives the pixels of an image, (rows, columns) uint8 or uint16.
