@@ -293,8 +293,8 @@ def test_the_command_names_one_of_several_sets_and_its_page_the_commands_to_go_o
     assert run_command(*map(str, command)).returncode == 0
 
 
-def test_further_columns_of_a_manifest_are_shown() -> None:
-    extra = [{"name": "<b>density", "known": 3, "distinct": 2, "values": [("a<b", 2), ("c", 1)]}]
+def test_further_columns_of_a_manifest_are_shown_and_cut_off() -> None:
+    extra = [{"name": "<b>density", "known": 3, "distinct": 2, "values": [("a<b", 2), ("c" * 1_000_000, 1)]}]
     totals = {"all": {"patches": 1, "images": 1, "patients": 1}}
     holds = {"splits": totals, "conditions": {}, "crosstab": [], "extra": extra, "without_patches": 0}
     made_of = dict.fromkeys(("title", "dataset_id", "store"), None)
@@ -313,4 +313,6 @@ def test_further_columns_of_a_manifest_are_shown() -> None:
             },
         }
     )
-    assert Reader(page).tables["extra"][1] == ["<b>density", "3", "2", "a<b (2), c (1)"]
+    *cells, values = Reader(page).tables["extra"][1]
+    assert cells == ["<b>density", "3", "2"]
+    assert values == f"a<b (2), {'c' * 500}... (1,000,000 characters) (1)"
