@@ -12,6 +12,7 @@ from nlbs.files import only_one, remove_partials
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
 from nlbs.manifests.table import read_table
 from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates, leak_message
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
@@ -43,6 +44,7 @@ class BuildOptions:
     overwrite: bool = False
     file_timeout_s: float = FILE_TIMEOUT_S  #: seconds that decoding one file may take
     most_failures: str = "auto"  #: images that may fail: a count, a share such as "5%", or auto
+    allow_duplicates: bool = False  #: build although equal pixels stand in two splits
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class BuildSummary:
     skipped: dict[str, int]  #: status -> rows
     remarks: int  #: usable images with a remark in images.csv
     unknown: dict[str, int]  #: condition -> usable images that lack it
+    duplicates: list[Duplicate]  #: images with equal pixels
     examples: list[str]  #: a few skipped rows in words, for the console
     shard_set: CutSummary
     seconds: float
@@ -97,6 +100,10 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         raise DatasetError(_nothing_usable(outcomes, root, options.out))
     if any(outcome.status == "not_reached" for outcome in outcomes):
         raise DatasetError(_too_many_failures(outcomes, limit, options.out))
+    duplicates = find_duplicates(_pixels_of(outcome) for outcome in usable)
+    leak = leak_message(duplicates)
+    if leak is not None and not options.allow_duplicates:
+        raise DatasetError(f"{leak}. {options.out / IMAGES_CSV} has them all, in the column pixels_sha256")
     images = read_labelled_images(options.out)
     shard_set = cut_shard_set(options.out, store, images, options.cut, options.jobs, options.overwrite)
     return BuildSummary(
@@ -106,6 +113,7 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         skipped=dict(Counter(outcome.status for outcome in outcomes if outcome.status != "ok")),
         remarks=sum(bool(outcome.reason) for outcome in usable),
         unknown=_unknown_conditions(usable),
+        duplicates=duplicates,
         examples=[_in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
         shard_set=shard_set,
         seconds=time.monotonic() - begun,
@@ -165,6 +173,11 @@ def failure_limit(text: str, images: int) -> float:
     if match[1] is None:
         return max(10.0, 0.05 * images)
     return float(match[1]) / 100 * images if match[2] else float(match[1])
+
+
+def _pixels_of(outcome: Outcome) -> StoredPixels:
+    source, record = outcome.source, outcome.record or {}
+    return StoredPixels(source.image, record["pixels_sha256"], source.patient, source.split)
 
 
 def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:

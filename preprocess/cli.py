@@ -149,6 +149,9 @@ def cli() -> None:
     show_default=True,
     help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is more.",
 )
+@click.option(
+    "--allow-duplicates", is_flag=True, help="Build although images of equal pixels stand in two splits."
+)
 def build_shards_command(
     csv_path: Path,
     out: Path,
@@ -175,6 +178,7 @@ def build_shards_command(
     overwrite: bool,
     file_timeout: float,
     max_failures: str,
+    allow_duplicates: bool,
 ) -> None:
     """Decode every DICOM of a CSV once and cut patches into shards.
 
@@ -190,7 +194,7 @@ def build_shards_command(
     from nlbs.manifests.splits import parse_shares
     from nlbs.preprocess.build import BuildOptions, build_shards
     from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.report import build_report
+    from nlbs.preprocess.summary import build_summary
 
     cut = _cut_options(
         resolution,
@@ -218,8 +222,9 @@ def build_shards_command(
         overwrite=overwrite,
         file_timeout_s=file_timeout,
         most_failures=max_failures,
+        allow_duplicates=allow_duplicates,
     )
-    for line in build_report(build_shards(options)):
+    for line in build_summary(build_shards(options)):
         click.echo(line)
 
 
@@ -265,7 +270,7 @@ def reshard_command(
     """Cut another shard set from the decoded images; no DICOM is opened."""
     from nlbs.preprocess.build import reshard
     from nlbs.preprocess.grid import CUT_PRESETS
-    from nlbs.preprocess.report import cut_report
+    from nlbs.preprocess.summary import cut_summary
 
     preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
     options = _cut_options(
@@ -280,7 +285,7 @@ def reshard_command(
         container=container,
         compression=compression,
     )
-    for line in cut_report(reshard(shards, options, jobs, overwrite)):
+    for line in cut_summary(reshard(shards, options, jobs, overwrite)):
         click.echo(line)
 
 
@@ -299,9 +304,9 @@ def convert_command(
     """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
     _check_container(container, compression)
     from nlbs.preprocess.convert import ConvertOptions, convert
-    from nlbs.preprocess.report import cut_report
+    from nlbs.preprocess.summary import cut_summary
 
-    for line in cut_report(convert(shards, ConvertOptions(container, compression, out, jobs, overwrite))):
+    for line in cut_summary(convert(shards, ConvertOptions(container, compression, out, jobs, overwrite))):
         click.echo(line)
 
 
@@ -310,14 +315,38 @@ def convert_command(
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
 )
-def info_command(shards: Path, batch_size: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object, sizes in bytes.")
+def info_command(shards: Path, batch_size: int, as_json: bool) -> None:
     """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
-    from nlbs.preprocess.info import shard_set_info
+    import json
+
+    from nlbs.preprocess.info import info_lines, shard_set_info
     from nlbs.shards import open_shards
 
     with open_shards(shards) as shard_set:
-        for line in shard_set_info(shard_set, batch_size):
-            click.echo(line)
+        info = shard_set_info(shard_set, batch_size)
+    for line in [json.dumps(info, indent=1)] if as_json else info_lines(info):
+        click.echo(line)
+
+
+@cli.command("report")
+@click.option(
+    "--shards", type=_PATH, required=True, help="A dataset root with one shard set, or a shard set in one."
+)
+@click.option("--out", type=_PATH, required=True, help="The HTML page to write; one file, nothing beside it.")
+@click.option(
+    "--images", type=click.IntRange(0), default=24, show_default=True, help="Pictures of images at most."
+)
+@click.option(
+    "--patches", type=click.IntRange(0), default=12, show_default=True, help="Patches per split and value."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
+def report_command(shards: Path, out: Path, images: int, patches: int, seed: int) -> None:
+    """Write one HTML page for a person: what was read and skipped, counts, masks, outliers, doubles."""
+    from nlbs.preprocess.report import write_report
+
+    for line in write_report(shards, out, images, patches, seed):
+        click.echo(line)
 
 
 @cli.command("verify")

@@ -10,8 +10,10 @@ import numpy.typing as npt
 from nlbs.preprocess.codecs import versions
 from nlbs.preprocess.dicom import DicomImage, read_dicom
 from nlbs.preprocess.display import display_pixels, display_table
+from nlbs.preprocess.figures import mask_figures, mask_flags, pixel_figures
 from nlbs.preprocess.mask import (
     LARGEST_FRACTION,
+    METHOD,
     SMALLEST_FRACTION,
     BreastMask,
     breast_mask,
@@ -68,7 +70,7 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     remarks = (*modality_notes(image.header.dataset), *image.notes)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
     corner = (box[0].start, box[1].start)
-    return DecodedImage(pixels, _record(image, mask, display.voi, pixels.shape, corner), notes)
+    return DecodedImage(pixels, _record(image, mask, display.voi, pixels, corner), notes)
 
 
 def crop_box(mask: BreastMask) -> tuple[slice, slice]:
@@ -99,12 +101,12 @@ def clear_outside(crop: npt.NDArray[Any], mask: BreastMask) -> None:
 
 
 def _record(
-    image: DicomImage, mask: BreastMask, voi: str, crop: tuple[int, ...], corner: tuple[int, int]
+    image: DicomImage, mask: BreastMask, voi: str, pixels: npt.NDArray[Any], corner: tuple[int, int]
 ) -> dict[str, Any]:
-    header, step = image.header, mask.step
+    header, step, crop = image.header, mask.step, pixels.shape
     # The mask of the crop alone: its corner lies on the mask's grid.
     bits = mask.bits[corner[0] // step :, corner[1] // step :][: -(-crop[0] // step), : -(-crop[1] // step)]
-    return {
+    record = {
         "source_rows": header.rows,
         "source_columns": header.columns,
         "crop_y": corner[0],
@@ -115,6 +117,9 @@ def _record(
         "mask": {"step": step, "rows": bits.shape[0], "columns": bits.shape[1], "runs": run_lengths(bits)},
         "mask_fraction": round(mask.fraction, 4),
         "mask_threshold": round(mask.threshold, 1),
+        "mask_method": METHOD,
+        **mask_figures(bits, step, corner, image.stored.shape),
+        **pixel_figures(pixels, bits, step),
         "voi": voi,
         **stated_conditions(header.dataset),
         "inverted": header.inverted,
@@ -122,6 +127,7 @@ def _record(
         "transfer_syntax": header.transfer_syntax,
         "decoder": f"{image.decoder} {versions().get(image.decoder, np.__version__)}",
     }
+    return {**record, "mask_flags": mask_flags(record)}
 
 
 def _doubts(mask: BreastMask) -> tuple[str, ...]:

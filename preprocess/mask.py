@@ -15,6 +15,9 @@ Small = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.bool_]
 Image = TypeVar("Image", Small, Bits)
 
+#: How masks are made, kept with each: raise the number with whatever changes a mask.
+METHOD = "background-peak 1"
+
 #: The small copy has about this many rows; what follows counts in its pixels.
 SMALL_ROWS = 512
 

@@ -48,8 +48,7 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
         return Outcome(
             source, "out_of_memory", "decoding needs more memory than a worker may have", decoded=True
         )
-    record = {**image.record, "notes": list(image.notes)}
-    store.put(source.image, image.pixels, record)
+    record = store.put(source.image, image.pixels, {**image.record, "notes": list(image.notes)})
     return succeeded(source, record, stamp, decoded=True)
 
 

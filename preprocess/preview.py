@@ -47,7 +47,7 @@ def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray
     title = f"{len(rows)} of {len(shard_set)} patches of {shard_set.folder.name}"
     return contact_sheet(
         list(as_uint8(shard_set.read(rows))),
-        [_caption(patch) for patch in known],
+        [patch_caption(patch) for patch in known],
         columns=12,
         tile_px=128,
         title=title,
@@ -61,8 +61,8 @@ def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.ui
     tiles, captions = [], []
     for image in images:
         patches = [place for place in places if place["image"] == image]
-        tiles.append(_drawn(store, image, patches, shard_set.resolution))
-        captions.append(f"{image}\n{_caption(patches[0])}, {len(patches)} patches")
+        tiles.append(drawn_image(store, image, patches, shard_set.resolution))
+        captions.append(f"{image}\n{patch_caption(patches[0])}, {len(patches)} patches")
     return contact_sheet(tiles, captions, columns=6, tile_px=300, title=f"{len(images)} decoded images")
 
 
@@ -71,9 +71,14 @@ def as_uint8(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
-def _drawn(
+def drawn_image(
     store: ImageStore, image: str, patches: Sequence[dict[str, Any]], resolution: int
 ) -> npt.NDArray[np.uint8]:
+    """Gives a small copy of a decoded image with its mask's outline and its patches, (H, W, 3) uint8.
+
+    Raises:
+        DatasetError: the image is missing or damaged.
+    """
     record = store.record(image) or {}
     bits, step = mask_of(record)
     small = as_uint8(store.pixels(image))[::step, ::step]
@@ -93,7 +98,8 @@ def _drawn(
     return page
 
 
-def _caption(known: dict[str, Any]) -> str:
+def patch_caption(known: dict[str, Any]) -> str:
+    """Gives in a few words what is known about a patch, a row of the manifest."""
     words = [str(known[name] or f"{name}?") for name in ("view", "laterality")]
     if known.get("foreground") is not None:
         words.append(f"{100 * known['foreground']:.0f} %")

@@ -94,10 +94,15 @@ class ImageStore:
         attributes: dict[str, Any] = description["attributes"]
         return attributes
 
-    def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
-        """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0."""
+    def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0.
+
+        Returns:
+            The record as it is stored, with its checksums.
+        """
         if (self.path / image).exists():  # of an earlier version of the file
             shutil.rmtree(self.path / image)
+        pixels = np.ascontiguousarray(pixels)
         chunk = _chunk_of(pixels)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.data).hexdigest()}
         attributes["chunk_crc32c"] = struct.unpack("<I", chunk[-4:])[0]
@@ -109,6 +114,7 @@ class ImageStore:
             (folder / "zarr.json").write_text(
                 json.dumps(description, separators=(",", ":")), encoding="utf-8"
             )
+        return attributes
 
     def pixels(self, image: str) -> npt.NDArray[Any]:
         """Gives the pixels of an image, (rows, columns) uint8 or uint16.

@@ -21,12 +21,30 @@ _RECORD = (
     "crop_x",
     "crop_rows",
     "crop_columns",
+    "mask_y",
+    "mask_x",
+    "mask_rows",
+    "mask_columns",
     "mask_fraction",
+    "mask_method",
+    "mask_threshold",
+    "mask_raggedness",
+    "mask_components",
+    "mask_borders",
+    "mask_flags",
+    "breast_p1",
+    "breast_median",
+    "breast_p99",
+    "qc_row_jump",
+    "qc_streaks",
+    "qc_busiest",
+    "qc_flattest",
     "voi",
     "inverted",
     "bits_stored",
     "transfer_syntax",
     "decoder",
+    "pixels_sha256",
 )
 _IMAGE_COLUMNS = (
     "row",
@@ -137,7 +155,8 @@ def _image_row(outcome: Outcome) -> dict[str, Any]:
         value = getattr(outcome.source.row.conditions, name)
         row[name] = int(value) if isinstance(value, bool) else value
     if outcome.record is not None:
-        row |= {name: outcome.record[name] for name in _RECORD}
+        row |= {name: outcome.record.get(name) for name in _RECORD}  # an older store has fewer
+        row["mask_flags"] = " ".join(outcome.record.get("mask_flags", ()))
         row["inverted"] = int(outcome.record["inverted"])
         spacing = outcome.record["spacing_mm"]
         row["spacing_mm"] = spacing[0] if spacing else None

@@ -20,10 +20,10 @@ from nlbs.preprocess.build import repair, reshard
 from nlbs.preprocess.cli import cli
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.preview import write_preview
-from nlbs.preprocess.report import cut_report
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.store import ImageStore, run_lengths
+from nlbs.preprocess.summary import cut_summary
 from nlbs.shards import open_shards
 from nlbs.shards.verify import damages
 from tests.conftest import run_command
@@ -207,7 +207,7 @@ def test_images_of_unknown_spacing_are_named_or_left_out_and_counted(tmp_path: P
         cut(tmp_path, spacing_mm=0.2)
     summary = cut(tmp_path, spacing_mm=0.2, unknown_spacing="skip")
     assert (summary.images, summary.unknown_spacing) == (2, 2)
-    assert "Left out    2 images of unknown spacing" in cut_report(summary)
+    assert "Left out    2 images of unknown spacing" in cut_summary(summary)
     assert cut(tmp_path, spacing_mm=0.2, unknown_spacing="skip").unknown_spacing == 2
     images = set(open_shards(summary.folder).manifest["image"].to_pylist())
     assert images == {f"{0:016x}", f"{2:016x}"}
