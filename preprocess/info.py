@@ -21,6 +21,13 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> list[str]:
         f"From            {counts['images']:,} images of {counts['patients']:,} patients",
         f"On disk         {size / 1e6:,.1f} MB in {len(info['shards'])} {cut['container']} shards",
     ]
+    if shards.generation > 1:
+        earlier = [
+            f"{number}: {entry['images']:,} images in {entry['shards']:,} shards"
+            for number, entry in enumerate(info["history"], start=1)
+        ]
+        now = f"{shards.generation}: {counts['images']:,} in {len(info['shards']):,}"
+        lines.append(f"Generations     {'; '.join([*earlier, now])}")
     for name in ("split", "view", "laterality", "age_bin", "cancer", "false_positive"):
         values = ", ".join(f"{value} {count:,}" for value, count in counts[name].items() if count)
         lines.append(f"{name.replace('_', ' ').capitalize():<14}  {values}")

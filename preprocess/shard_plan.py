@@ -37,6 +37,24 @@ class ShardPlan:
     groups: list[list[LabelledImage]]  #: one per shard
     parameters: dict[str, Any]  #: what the set is cut with, the recipe of the store included
     dataset_id: str  #: digest of parameters, pixels, conditions and splits
+    images_generation: int = 1  #: the newest one of images.csv that is in it
+    history: tuple[dict[str, Any], ...] = ()  #: of shard_set.json: what the set held before, oldest first
+
+    @property
+    def generation(self) -> int:
+        """Which generation of the set this is, from 1."""
+        return len(self.history) + 1
+
+    @property
+    def first(self) -> int:
+        """The number of the first shard that is cut for it."""
+        return int(self.history[-1]["shards"]) if self.history else 0
+
+    @property
+    def images(self) -> int:
+        """How many images the set has, earlier ones included."""
+        earlier = int(self.history[-1]["images"]) if self.history else 0
+        return earlier + sum(len(group) for group in self.groups)
 
 
 def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: CutOptions) -> ShardPlan:
@@ -44,20 +62,21 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
     ordered = sorted(
         images, key=lambda labelled: hashlib.sha256(f"nlbs shard {labelled.image}".encode()).digest()
     )
-    records = [record_of(store, labelled.image) for labelled in ordered]
     parameters = _parameters(options, store)
-    size = _images_per_shard(records, options, np.dtype(parameters["dtype"]).itemsize)
-    described = {
-        "format_version": FORMAT_VERSION,
-        "parameters": parameters,
-        "images": [
-            [asdict(labelled), record["pixels_sha256"]]
-            for labelled, record in zip(ordered, records, strict=True)
-        ],
-    }
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    sample = [record_of(store, labelled.image) for labelled in ordered[:256]]
+    size = _images_per_shard(sample, len(ordered), options, np.dtype(parameters["dtype"]).itemsize)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    return ShardPlan(groups, parameters, digest[:32])
+    return ShardPlan(groups, parameters, _digest(ordered, store, parameters))
+
+
+def _digest(ordered: Sequence[LabelledImage], store: ImageStore, parameters: Mapping[str, Any]) -> str:
+    """Gives the id of a shard set: of the JSON of format_version, images, parameters, never whole in memory."""
+    digest = hashlib.sha256(f'{{"format_version": {FORMAT_VERSION}, "images": ['.encode())
+    for number, labelled in enumerate(ordered):
+        described = [asdict(labelled), record_of(store, labelled.image)["pixels_sha256"]]
+        digest.update(f"{', ' if number else ''}{json.dumps(described, sort_keys=True)}".encode())
+    digest.update(f'], "parameters": {json.dumps(parameters, sort_keys=True)}}}'.encode())
+    return digest.hexdigest()[:32]
 
 
 def record_of(store: ImageStore, image: str) -> dict[str, Any]:
@@ -72,11 +91,12 @@ def record_of(store: ImageStore, image: str) -> dict[str, Any]:
     return record
 
 
-def _images_per_shard(records: Sequence[Mapping[str, Any]], options: CutOptions, itemsize: int) -> int:
-    sample = records[:256]
+def _images_per_shard(
+    sample: Sequence[Mapping[str, Any]], images: int, options: CutOptions, itemsize: int
+) -> int:
     per_image = sum(len(patches_of(record, options)) for record in sample) / max(1, len(sample))
     fitting = int(SHARD_BYTES / max(1.0, per_image * options.resolution**2 * itemsize))
-    return max(1, min(SHARD_IMAGES, fitting, -(-len(records) // LEAST_SHARDS)))
+    return max(1, min(SHARD_IMAGES, fitting, -(-images // LEAST_SHARDS)))
 
 
 def _parameters(options: CutOptions, store: ImageStore) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import remove_partials, write_json
+from nlbs.files import remove_partials, write_json, write_with
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.preprocess.cut import PARTS, cut_shard, read_part, shard_name
@@ -18,8 +18,9 @@ from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
-from nlbs.shards.layout import FORMAT, FORMAT_VERSION, MANIFEST, SHARD_SET_JSON, read_shard_set_json
-from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, write_manifest
+from nlbs.preprocess.workers import Workers
+from nlbs.shards.layout import FORMAT, FORMAT_VERSION, SHARD_SET_JSON, manifest_name, read_shard_set_json
+from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, read_manifest, write_manifest
 from nlbs.shards.verify import sha256_of
 
 
@@ -40,8 +41,9 @@ def cut_shard_set(
     store: ImageStore,
     images: Sequence[LabelledImage],
     options: CutOptions,
-    jobs: int,
+    workers: Workers,
     overwrite: bool,
+    images_generation: int = 1,
 ) -> CutSummary:
     """Cuts a shard set into ``root``/``options.name``, or finishes one that was interrupted.
 
@@ -53,33 +55,63 @@ def cut_shard_set(
         store: the decoded images.
         images: what to cut, in any order.
         options: resolution, stride, least foreground.
-        jobs: worker processes; -1 is one per core.
+        workers: who cuts.
         overwrite: cut anew what is there for other images or options.
+        images_generation: the newest one of images.csv.
 
     Raises:
         DatasetError: a complete set of other images or options stands there and is not to be
             overwritten; or no patch is left.
     """
     folder = root / options.name
-    plan = plan_shards(images, store, options)
+    plan = replace(plan_shards(images, store, options), images_generation=images_generation)
     if _is_complete(folder, plan.dataset_id, overwrite):
-        summary = _summary_of(folder)
+        summary = summary_of(folder)
         return replace(summary, reused=summary.shards)
+    reused = cut_groups(folder, plan, store, options, workers)
+    commit(folder, plan)
+    return replace(summary_of(folder), reused=reused)
+
+
+def cut_groups(
+    folder: Path,
+    plan: ShardPlan,
+    store: ImageStore,
+    options: CutOptions,
+    workers: Workers,
+    only: Collection[int] | None = None,
+) -> int:
+    """Cuts the shards of a plan; gives how many were there already.
+
+    Args:
+        folder: of the shard set.
+        plan: which images stand in which shard.
+        store: the decoded images.
+        options: how to cut.
+        workers: who cuts.
+        only: numbers of shards; None is all of the plan.
+    """
+    folder, store = folder.absolute(), ImageStore(store.path.absolute())
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / PARTS):
         remove_partials(place)
+    groups = [
+        (number, group)
+        for number, group in enumerate(plan.groups, start=plan.first)
+        if only is None or number in only
+    ]
+    tasks = ((folder, number, group, store, options, plan.dataset_id) for number, group in groups)
     reused = 0
-    with Progress("Cutting", len(images)) as progress:
-        tasks = (
-            joblib.delayed(cut_shard)(folder, number, group, store, options, plan.dataset_id)
-            for number, group in enumerate(plan.groups)
-        )
-        run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for done in run(tasks):
+    with (
+        Progress("Cutting", sum(len(group) for _, group in groups)) as progress,
+        closing(workers.run(cut_shard, tasks, folder)) as results,
+    ):
+        for done in results:
             reused += done.reused
             progress.advance(done.images, done.patches)
-    _commit(folder, plan)
-    return replace(_summary_of(folder), reused=reused)
+    for place in (folder, folder / PARTS):
+        remove_partials(place)  # of a cluster's workers that died
+    return reused
 
 
 def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
@@ -94,16 +126,42 @@ def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
     (folder / SHARD_SET_JSON).unlink()  # first: from here on the set is not complete
-    for name in [shard["name"] for shard in info["shards"]] + [MANIFEST]:
+    earlier = [
+        name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
+    ]
+    for name in [shard["name"] for shard in info["shards"]] + earlier + [info["manifest"]["name"]]:
         (folder / name).unlink(missing_ok=True)
     return False
 
 
-def _commit(folder: Path, plan: ShardPlan) -> None:
-    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards."""
+def commit(folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards.
+
+    Args:
+        folder: of the shard set, every shard of the plan cut.
+        plan: what was cut.
+        before: shards of earlier generations, as in their ``shard_set.json``.
+    """
+    table, shards = assemble(folder, plan, before)
+    write_manifest(folder / manifest_name(plan.generation), table, plan.dataset_id)
+    info = description(folder, plan, table, shards)
+    if plan.history:  # a copy of what now stands there, for whoever opens the earlier generation
+        kept, data = folder / plan.history[-1]["name"], (folder / SHARD_SET_JSON).read_bytes()
+        write_with(kept, lambda file: file.write(data))
+    write_json(folder / SHARD_SET_JSON, info)
+    remove_parts(folder, {str(shard["name"]) for shard in shards})
+
+
+def assemble(
+    folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
+) -> tuple[pa.Table, list[Mapping[str, Any]]]:
+    """Gives the manifest of a plan whose shards are cut, and what ``shard_set.json`` says of each shard.
+
+    Args: as for :func:`commit`.
+    """
     columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
-    shards = []
-    for number in range(len(plan.groups)):
+    shards = list(before)
+    for number in range(plan.first, plan.first + len(plan.groups)):
         part = read_part(folder, number)
         if part is None:
             raise ShardError(
@@ -113,19 +171,32 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
             columns[field].extend(values)
         committed = {key: part[key] for key in ("bytes", "crc32c")}
         shards.append({"name": shard_name(number), **committed, "patches": len(part["columns"]["offset"])})
-    if not columns["offset"]:
+    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
+    if plan.history:
+        last = plan.history[-1]
+        manifest = last["manifest"]
+        old = read_manifest(folder / manifest["name"], last["dataset_id"], manifest["rows"])
+        # Values keep their places in the dictionaries, and new ones follow.
+        table = pa.concat_tables([old.replace_schema_metadata(None), table]).unify_dictionaries()
+    if not table.num_rows:
         raise DatasetError(
             f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
             f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
         )
-    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
-    write_manifest(folder / MANIFEST, table, plan.dataset_id)
-    info = {
+    return table, shards
+
+
+def description(
+    folder: Path, plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` says of a plan that is cut, with its manifest in place."""
+    manifest = manifest_name(plan.generation)
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "dataset_id": plan.dataset_id,
         "parameters": plan.parameters,
-        "counts": {**_counts(table), "images": sum(len(group) for group in plan.groups)},
+        "counts": {**_counts(table), "images": plan.images},
         "code_books": {
             "view": list(VIEWS),
             "laterality": list(LATERALITIES),
@@ -135,14 +206,15 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
             "split": list(SPLITS),
         },
         "manifest": {
-            "name": MANIFEST,
+            "name": manifest,
             "rows": table.num_rows,
-            "sha256": sha256_of(folder / MANIFEST),
+            "sha256": sha256_of(folder / manifest),
         },
-        "shards": shards,
+        "shards": list(shards),
+        "generation": plan.generation,
+        "images_generation": plan.images_generation,
+        "history": list(plan.history),
     }
-    write_json(folder / SHARD_SET_JSON, info)
-    _remove_parts(folder, {str(shard["name"]) for shard in shards})
 
 
 def _counts(table: pa.Table) -> dict[str, Any]:
@@ -159,7 +231,7 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def _remove_parts(folder: Path, shards: set[str]) -> None:
+def remove_parts(folder: Path, shards: Collection[str]) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
         name = shard_name(int(part.stem))
@@ -168,7 +240,8 @@ def _remove_parts(folder: Path, shards: set[str]) -> None:
     shutil.rmtree(folder / PARTS)
 
 
-def _summary_of(folder: Path) -> CutSummary:
+def summary_of(folder: Path) -> CutSummary:
+    """Gives what the newest generation of a shard set holds."""
     info = read_shard_set_json(folder)
     shards = info["shards"]
     return CutSummary(

@@ -11,7 +11,7 @@ import google_crc32c
 import numpy as np
 
 from nlbs.errors import ShardError
-from nlbs.shards.layout import MANIFEST, read_shard_set_json
+from nlbs.shards.layout import read_shard_set_json
 from nlbs.shards.manifest import indices, read_manifest
 
 _CHUNK = 1 << 20
@@ -35,10 +35,12 @@ def damages(folder: Path) -> Iterator[Damage]:
         ShardError: ``shard_set.json`` itself cannot be read.
     """
     info = read_shard_set_json(folder)
-    manifest = folder / MANIFEST
+    for entry in info.get("history", ()):
+        yield from _damages_of_earlier(folder, entry)
+    manifest = folder / info["manifest"]["name"]
     intact = manifest.is_file() and sha256_of(manifest) == info["manifest"]["sha256"]
     if not intact:
-        yield Damage(MANIFEST, _manifest_trouble(manifest, info))
+        yield Damage(manifest.name, _manifest_trouble(manifest, info))
     for number, shard in enumerate(info["shards"]):
         path = folder / shard["name"]
         if not path.is_file():
@@ -48,6 +50,19 @@ def damages(folder: Path) -> Iterator[Damage]:
         elif crc32c_of(path) != shard["crc32c"]:
             lost = _lost_patches(folder, info, number) if intact else "its patches cannot be told apart"
             yield Damage(shard["name"], f"is not what was written: {lost}")
+
+
+def _damages_of_earlier(folder: Path, entry: dict[str, Any]) -> Iterator[Damage]:
+    """Gives what is wrong with description and manifest of an earlier generation, an entry of ``history``."""
+    for name, digest in (
+        (entry["name"], entry["sha256"]),
+        (entry["manifest"]["name"], entry["manifest"]["sha256"]),
+    ):
+        path = folder / name
+        if not path.is_file():
+            yield Damage(name, "is missing")
+        elif sha256_of(path) != digest:
+            yield Damage(name, "is not what was written: its checksum does not match")
 
 
 def crc32c_of(path: Path) -> int:
@@ -77,7 +92,9 @@ def _manifest_trouble(path: Path, info: dict[str, Any]) -> str:
 
 def _lost_patches(folder: Path, info: dict[str, Any], number: int) -> str:
     """Gives in words which patches of a changed shard do not match their checksums."""
-    table = read_manifest(folder / MANIFEST, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+    table = read_manifest(
+        folder / info["manifest"]["name"], str(info["dataset_id"]), int(info["manifest"]["rows"])
+    )
     rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
     offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
     descriptor = os.open(folder / info["shards"][number]["name"], os.O_RDONLY)
