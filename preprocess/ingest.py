@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -53,14 +54,15 @@ def ingest(
     outcomes = [None if outcome is None else kept(outcome, cut) for outcome in outcomes]
     waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}
     failed = sum(outcome.is_failure for outcome in outcomes if outcome is not None)
-    how = Decoding(ImageStore(store.path.absolute()), options, cut, decode, timeout_s)
+    how = Decoding(type(store)(store.path.absolute()), options, cut, decode, timeout_s)
     left = {image: sources[at] for image, at in waiting.items()}
     decoded = _decoded(left, how, workers, notes or how.store.path / _IN_HAND)
     with Progress("Decoding", len(waiting)) as progress, closing(decoded):
         while left and failed <= most_failures:
             outcome = next(decoded)
             at = waiting[outcome.source.image]
-            outcomes[at] = replace(outcome, source=sources[at])  # what comes back is a copy of it
+            # What comes back has a source and texts of its own.
+            outcomes[at] = replace(outcome, source=sources[at], status=sys.intern(outcome.status))
             failed += outcome.is_failure
             progress.advance(1, outcome.patches)
     not_reached = "the work was stopped before, because too many images failed"

@@ -1,8 +1,8 @@
 """What the command keeps of an image while a million others are decoded: the columns of images.csv, no more."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from nlbs.preprocess.grid import CutOptions, patches_of
@@ -18,8 +18,12 @@ class KeptRecord(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any]) -> None:
         """Takes its part of a record; what is not there is None."""
         found = (values.get(key) for key in RECORD_KEYS)
-        # A few texts, over and over: one object each.
-        self._values = tuple(sys.intern(value) if isinstance(value, str) else value for value in found)
+        self._values = tuple(
+            _shared(tuple(value) if isinstance(value, list) else value)
+            if isinstance(value, str | list | tuple)
+            else value
+            for value in found
+        )
 
     def __getitem__(self, key: str) -> Any:
         try:
@@ -35,6 +39,12 @@ class KeptRecord(Mapping[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeptRecord, (dict(self),)
+
+
+@lru_cache(maxsize=1024)
+def _shared(value: Any) -> Any:
+    """Gives one object for the same value: a few texts and spacings come over and over."""
+    return value
 
 
 def kept(outcome: Outcome, cut: CutOptions) -> Outcome:

@@ -15,7 +15,7 @@ from nlbs.preprocess.store import ImageStore
 Decoder = Callable[[Path, DecodeOptions], DecodedImage]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # of a million images the command holds one each
 class Outcome:
     """What came of one source."""
 

@@ -91,7 +91,7 @@ def cut_groups(
         workers: who cuts.
         only: numbers of shards; None is all of the plan.
     """
-    folder, store = folder.absolute(), ImageStore(store.path.absolute())
+    folder, store = folder.absolute(), type(store)(store.path.absolute())
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / PARTS):
         remove_partials(place)

@@ -142,7 +142,7 @@ def test_threads_give_the_outcomes_of_processes(tmp_path: Path) -> None:
     assert files_of(tmp_path / "loky") == files_of(tmp_path / "threading")
 
 
-@pytest.mark.parametrize(("jobs", "backend"), [(2, "loky"), (7, "loky"), (4, "threading")])
+@pytest.mark.parametrize(("jobs", "backend"), [(2, "loky"), (7, "threading")])
 def test_the_whole_root_is_the_same_for_any_jobs_and_backend(
     phantom: Path, dataset_root: Path, tmp_path: Path, jobs: int, backend: str
 ) -> None:
