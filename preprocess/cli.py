@@ -1,5 +1,6 @@
 """The command ``nlbs-preprocess``: options in, one function call, a summary out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,23 @@ def _cut_options(
     return CutOptions(resolution, default_stride if stride is None else stride, least, dtype=dtype, **chosen)
 
 
+def _workers_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say who does the work."""
+    for option in (
+        click.option("--scheduler", help="Of a cluster, for --backend dask or ray: tcp://host:8786."),
+        click.option(
+            "--backend",
+            type=click.Choice(["loky", "threading", "dask", "ray"]),
+            default="loky",
+            show_default=True,
+            help="Processes (loky) or threads of this machine, or a cluster on the same file system.",
+        ),
+        click.option("--jobs", default=-1, help="Workers on this machine.  [default: one per core]"),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
@@ -133,7 +151,7 @@ def cli() -> None:
 @click.option(
     "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
 )
-@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@_workers_options
 @click.option(
     "--key-file", type=_PATH, help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]"
 )
@@ -151,6 +169,9 @@ def cli() -> None:
 )
 @click.option(
     "--allow-duplicates", is_flag=True, help="Build although images of equal pixels stand in two splits."
+)
+@click.option(
+    "--part", help="Decode one part only, such as 3/16, beside other machines; merge finishes the build."
 )
 def build_shards_command(
     csv_path: Path,
@@ -174,11 +195,14 @@ def build_shards_command(
     patient_part: int | None,
     patient_per_image: bool,
     jobs: int,
+    backend: str,
+    scheduler: str | None,
     key_file: Path | None,
     overwrite: bool,
     file_timeout: float,
     max_failures: str,
     allow_duplicates: bool,
+    part: str | None,
 ) -> None:
     """Decode every DICOM of a CSV once and cut patches into shards.
 
@@ -194,7 +218,9 @@ def build_shards_command(
     from nlbs.manifests.splits import parse_shares
     from nlbs.preprocess.build import BuildOptions, build_shards
     from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.summary import build_summary
+    from nlbs.preprocess.parts import build_part, parse_part
+    from nlbs.preprocess.summary import build_summary, part_summary
+    from nlbs.preprocess.workers import Workers
 
     cut = _cut_options(
         resolution,
@@ -217,14 +243,120 @@ def build_shards_command(
         split_seed=split_seed,
         decode=DecodeOptions(dtype=dtype, voi=voi, decoder=decoder, keep_background=keep_background),
         cut=cut,
-        jobs=jobs,
+        workers=Workers(jobs, backend, scheduler),
         key_file=key_file,
         overwrite=overwrite,
         file_timeout_s=file_timeout,
         most_failures=max_failures,
         allow_duplicates=allow_duplicates,
     )
-    for line in build_summary(build_shards(options)):
+    lines = (
+        build_summary(build_shards(options))
+        if part is None
+        else part_summary(build_part(options, parse_part(part)))
+    )
+    for line in lines:
+        click.echo(line)
+
+
+@cli.command("merge")
+@click.option("--shards", type=_PATH, required=True, help="The dataset root that build-shards --part filled.")
+@_workers_options
+@click.option(
+    "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
+)
+def merge_command(shards: Path, jobs: int, backend: str, scheduler: str | None, overwrite: bool) -> None:
+    """Finish a build whose parts several machines decoded: check, write the tables, cut the shard set."""
+    from nlbs.preprocess.parts import merge
+    from nlbs.preprocess.summary import build_summary
+    from nlbs.preprocess.workers import Workers
+
+    for line in build_summary(merge(shards, Workers(jobs, backend, scheduler), overwrite)):
+        click.echo(line)
+
+
+@cli.command("append")
+@click.option("--csv", "csv_path", type=_PATH, required=True, help="A table with the images to add.")
+@click.option("--out", type=_PATH, required=True, help="The dataset root to add them to.")
+@click.option(
+    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+)
+@click.option(
+    "--shard-set", help="Name of the only set to cut, such as r256-s512.  [default: all of the root]"
+)
+@click.option(
+    "--changed",
+    type=click.Choice(["error", "keep"]),
+    default="error",
+    show_default=True,
+    help="Where the table says otherwise about an image that is there: stop, or keep what is there.",
+)
+@click.option("--split", default="80/10/10", show_default=True, help="As the build had it: for new patients.")
+@click.option("--split-seed", default=0, show_default=True, help="As the build had it: for new patients.")
+@click.option("--patient-column", help="Column of the CSV that names the patient.")
+@click.option(
+    "--patient-part", type=click.IntRange(1), help="Folder of the path that names the patient, from 1."
+)
+@click.option(
+    "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
+)
+@click.option(
+    "--allow-duplicates", is_flag=True, help="Append although images of equal pixels stand in two splits."
+)
+@_workers_options
+@click.option("--key-file", type=_PATH, help="The secret that the ids of the build were made with.")
+@click.option(
+    "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
+)
+@click.option(
+    "--max-failures", default="auto", show_default=True, help="Stop when more new images fail, as in a build."
+)
+def append_command(
+    csv_path: Path,
+    out: Path,
+    images: Path | None,
+    shard_set: str | None,
+    changed: str,
+    split: str,
+    split_seed: int,
+    patient_column: str | None,
+    patient_part: int | None,
+    patient_per_image: bool,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
+    key_file: Path | None,
+    file_timeout: float,
+    allow_duplicates: bool,
+    max_failures: str,
+) -> None:
+    """Add images to a dataset root: new shards, old ones untouched.
+
+    Images that are there already are kept as they are, patients keep their split. Each shard set
+    gets a new generation; the one before stays readable. Run the same command again to continue.
+    """
+    from nlbs.manifests.splits import parse_shares
+    from nlbs.preprocess.append import append
+    from nlbs.preprocess.build import BuildOptions
+    from nlbs.preprocess.summary import append_summary
+    from nlbs.preprocess.workers import Workers
+
+    options = BuildOptions(
+        csv=csv_path,
+        out=out,
+        images=images,
+        patient_column=patient_column,
+        patient_part=patient_part,
+        patient_per_image=patient_per_image,
+        shares=parse_shares(split),
+        split_seed=split_seed,
+        workers=Workers(jobs, backend, scheduler),
+        key_file=key_file,
+        file_timeout_s=file_timeout,
+        allow_duplicates=allow_duplicates,
+        most_failures=max_failures,
+    )
+    for line in append_summary(append(options, changed, shard_set)):
         click.echo(line)
 
 
@@ -248,7 +380,7 @@ def build_shards_command(
 @click.option(
     "--dtype", type=click.Choice(["uint8", "uint16"]), help="Of the patches.  [default: that of the images]"
 )
-@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@_workers_options
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
@@ -265,12 +397,15 @@ def reshard_command(
     compression: str,
     dtype: str | None,
     jobs: int,
+    backend: str,
+    scheduler: str | None,
     overwrite: bool,
 ) -> None:
     """Cut another shard set from the decoded images; no DICOM is opened."""
     from nlbs.preprocess.build import reshard
     from nlbs.preprocess.grid import CUT_PRESETS
     from nlbs.preprocess.summary import cut_summary
+    from nlbs.preprocess.workers import Workers
 
     preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
     options = _cut_options(
@@ -285,7 +420,7 @@ def reshard_command(
         container=container,
         compression=compression,
     )
-    for line in cut_summary(reshard(shards, options, jobs, overwrite)):
+    for line in cut_summary(reshard(shards, options, Workers(jobs, backend, scheduler), overwrite)):
         click.echo(line)
 
 
@@ -296,17 +431,26 @@ def reshard_command(
 )
 @_COMPRESSION
 @click.option("--out", type=_PATH, help="The new folder.  [default: beside the old one]")
-@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@_workers_options
 @click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
 def convert_command(
-    shards: Path, container: str, compression: str, out: Path | None, jobs: int, overwrite: bool
+    shards: Path,
+    container: str,
+    compression: str,
+    out: Path | None,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
+    overwrite: bool,
 ) -> None:
     """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
     _check_container(container, compression)
     from nlbs.preprocess.convert import ConvertOptions, convert
     from nlbs.preprocess.summary import cut_summary
+    from nlbs.preprocess.workers import Workers
 
-    for line in cut_summary(convert(shards, ConvertOptions(container, compression, out, jobs, overwrite))):
+    options = ConvertOptions(container, compression, out, Workers(jobs, backend, scheduler), overwrite)
+    for line in cut_summary(convert(shards, options)):
         click.echo(line)
 
 
@@ -354,8 +498,8 @@ def report_command(shards: Path, out: Path, images: int, patches: int, seed: int
 @click.option(
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
-@click.option("--jobs", default=-1, help="Worker processes of the repair.  [default: one per core]")
-def verify_command(shards: Path, repair: bool, jobs: int) -> None:
+@_workers_options
+def verify_command(shards: Path, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
     """Read every byte of a shard set and name what is not as it was written."""
     from nlbs.errors import ShardError
     from nlbs.shards.layout import find_shard_set
@@ -366,9 +510,10 @@ def verify_command(shards: Path, repair: bool, jobs: int) -> None:
     for damage in found:
         click.echo(f"{folder / damage.name} {damage.what}")
     if found and repair:
-        from nlbs.preprocess.build import repair as restore
+        from nlbs.preprocess.repair import repair as restore
+        from nlbs.preprocess.workers import Workers
 
-        restore(folder, jobs)
+        restore(folder, Workers(jobs, backend, scheduler))
         found = list(damages(folder))
         click.echo(f"{folder} is restored" if not found else f"{folder} could not be restored")
     if found:

@@ -1,11 +1,11 @@
 """A shard set moves to another container, shard by shard: the same pixels, the same rows, no image store needed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,6 +23,7 @@ from nlbs.preprocess.shard_set import (
     is_complete,
     summary_of,
 )
+from nlbs.preprocess.workers import Workers
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.container import CONTAINERS, Patch, PatchFormat, misfit, shard_name, suffix, write_shard
 from nlbs.shards.layout import IMAGES_CSV
@@ -41,7 +42,7 @@ class ConvertOptions:
     container: str  #: one of nlbs.shards.container.CONTAINERS
     compression: str = "none"
     out: Path | None = None  #: the new folder; None is beside the old one
-    jobs: int = -1  #: worker processes; -1 is one per core
+    workers: Workers = field(default_factory=Workers)
     overwrite: bool = False  #: write anew where another set stands
 
     def __post_init__(self) -> None:
@@ -82,24 +83,26 @@ def convert(shards: Path, options: ConvertOptions) -> CutSummary:
             if is_complete(folder, dataset_id, options.overwrite):
                 return replace(summary_of(folder), reused=len(source.info["shards"]))
             begin_set(folder)
-            reused = _convert_shards(source, folder, PatchFormat.of(parameters), dataset_id, options.jobs)
+            reused = _convert_shards(source, folder, PatchFormat.of(parameters), dataset_id, options.workers)
             _commit(source, folder, parameters, dataset_id)
     return replace(summary_of(folder), reused=reused)
 
 
-def _convert_shards(source: ShardSet, folder: Path, form: PatchFormat, dataset_id: str, jobs: int) -> int:
+def _convert_shards(
+    source: ShardSet, folder: Path, form: PatchFormat, dataset_id: str, workers: Workers
+) -> int:
     """Writes what is missing of all shards; gives how many were there."""
     numbers = range(len(source.info["shards"]))
     missing = [n for n in numbers if committed_rows(folder, n, form.container, dataset_id) is None]
     tasks = (
-        joblib.delayed(_convert_some)(
-            source.folder, folder, missing[i : i + _SHARDS_PER_TASK], form, dataset_id
-        )
+        (source.folder, folder, missing[i : i + _SHARDS_PER_TASK], form, dataset_id)
         for i in range(0, len(missing), _SHARDS_PER_TASK)
     )
-    with Progress("Moving", len(missing), "shard") as progress:
-        run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for shards, patches in run(tasks):
+    with (
+        Progress("Moving", len(missing), "shard") as progress,
+        closing(workers.run(_convert_some, tasks, folder)) as results,
+    ):
+        for shards, patches in results:
             progress.advance(shards, patches)
     return len(numbers) - len(missing)
 
@@ -154,7 +157,8 @@ def _commit(source: ShardSet, folder: Path, parameters: dict[str, Any], dataset_
     arrays = {name: pa.array(columns[name], type=SCHEMA.field(name).type) for name in columns}
     for name, array in {"shard": by_shard, **arrays}.items():
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), array)
-    moved = {"dataset_id": dataset_id, "parameters": parameters, "shards": shards}
+    moved: dict[str, Any] = {"dataset_id": dataset_id, "parameters": parameters, "shards": shards}
+    moved |= {"generation": 1, "history": []}  # what was appended is one with the rest here
     finish_set(folder, table, {**source.info, **moved})
 
 

@@ -1,7 +1,11 @@
 """Images with equal pixels: the same film filed twice, and the leak where its patients stand in two splits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlbs.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,28 @@ def find_duplicates(images: Iterable[StoredPixels]) -> list[Duplicate]:
         for key, group in groups.items()
     ]
     return sorted(found, key=lambda d: (not d.is_leak, not d.across_patients, d.images[0].image))
+
+
+def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, table: Path) -> list[Duplicate]:
+    """Gives the equal images among rows of images.csv.
+
+    Args:
+        rows: of images.csv, as they are written or read.
+        allow: pictures in two splits.
+        table: where images.csv is, for the message.
+
+    Raises:
+        DatasetError: a picture stands in two splits, and that is not allowed.
+    """
+    found = find_duplicates(
+        StoredPixels(row["image"], row.get("pixels_sha256") or "", row["patient"], row["split"])
+        for row in rows
+        if row["status"] == "ok"
+    )
+    leak = leak_message(found)
+    if leak is not None and not allow:
+        raise DatasetError(f"{leak}. {table} has them all, in the column pixels_sha256")
+    return found
 
 
 def leak_message(duplicates: Sequence[Duplicate]) -> str | None:

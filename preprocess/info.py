@@ -31,6 +31,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
         "format_version": shards.info["format_version"],
         "parameters": dict(shards.parameters),
         "shards": len(shards.info["shards"]),
+        "history": list(shards.info.get("history", ())),
         "bytes": set_bytes(shards.folder),
         "shard_sets_bytes": sizes,
         "store": store_info(root),
@@ -60,6 +61,14 @@ def info_lines(info: dict[str, Any]) -> list[str]:
         f"From            {of_all['images']:,} images of {of_all['patients']:,} patients",
         f"On disk         {info['bytes'] / 1e6:,.1f} MB in {info['shards']:,} {stored} shards",
     ]
+    history = info["history"]
+    if history:
+        earlier = [
+            f"{number}: {entry['images']:,} images in {entry['shards']:,} shards"
+            for number, entry in enumerate(history, start=1)
+        ]
+        now = f"{len(history) + 1}: {of_all['images']:,} in {info['shards']:,}"
+        lines.append(f"Generations     {'; '.join([*earlier, now])}")
     others = {
         name: size for name, size in info["shard_sets_bytes"].items() if name != Path(info["shard_set"]).name
     }

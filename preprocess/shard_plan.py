@@ -43,6 +43,24 @@ class ShardPlan:
     content_id: str  #: digest of pixels, conditions, splits and of how they are cut
     dataset_id: str  #: digest of that and of what they are stored as
     unknown_spacing: int = 0  #: images left out, because their spacing is unknown
+    images_generation: int = 1  #: the newest one of images.csv that is in it
+    history: tuple[dict[str, Any], ...] = ()  #: of shard_set.json: what the set held before, oldest first
+
+    @property
+    def generation(self) -> int:
+        """Which generation of the set this is, from 1."""
+        return len(self.history) + 1
+
+    @property
+    def first(self) -> int:
+        """The number of the first shard that is cut for it."""
+        return int(self.history[-1]["shards"]) if self.history else 0
+
+    @property
+    def images(self) -> int:
+        """How many images the set has, earlier ones included."""
+        earlier = int(self.history[-1]["images"]) if self.history else 0
+        return earlier + sum(len(group) for group in self.groups)
 
 
 def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: CutOptions) -> ShardPlan:
@@ -57,30 +75,33 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
     ordered = sorted(
         images, key=lambda labelled: hashlib.sha256(f"nlbs shard {labelled.image}".encode()).digest()
     )
-    records = [record_of(store, labelled.image) for labelled in ordered]
     given = len(ordered)
     if options.spacing_mm is not None:
-        ordered, records = _of_known_spacing(ordered, records, options)
+        ordered = _of_known_spacing(ordered, store, options)
     parameters = _parameters(options, store)
-    size = _images_per_shard(records, options, np.dtype(parameters["dtype"]).itemsize)
-    described = {
-        "format_version": FORMAT_VERSION,
-        "parameters": {key: value for key, value in parameters.items() if key not in _STORED_AS},
-        "images": [
-            [asdict(labelled), record["pixels_sha256"]]
-            for labelled, record in zip(ordered, records, strict=True)
-        ],
-    }
-    content_id = _digest(described)
+    sample = [record_of(store, labelled.image) for labelled in ordered[:256]]
+    size = _images_per_shard(sample, len(ordered), options, np.dtype(parameters["dtype"]).itemsize)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    content_id = _content_id(ordered, store, parameters)
     return ShardPlan(
         groups, parameters, content_id, dataset_id_of(content_id, parameters), given - len(ordered)
     )
 
 
+def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters: Mapping[str, Any]) -> str:
+    """Gives a digest of the JSON of format_version, images, parameters, which is never whole in memory."""
+    meant = {key: value for key, value in parameters.items() if key not in _STORED_AS}
+    digest = hashlib.sha256(f'{{"format_version": {FORMAT_VERSION}, "images": ['.encode())
+    for number, labelled in enumerate(ordered):
+        described = [asdict(labelled), record_of(store, labelled.image)["pixels_sha256"]]
+        digest.update(f"{', ' if number else ''}{json.dumps(described, sort_keys=True)}".encode())
+    digest.update(f'], "parameters": {json.dumps(meant, sort_keys=True)}}}'.encode())
+    return digest.hexdigest()[:32]
+
+
 def dataset_id_of(content_id: str, parameters: Mapping[str, Any]) -> str:
     """Gives the id of the same patches in some container: equal ids mean equal bytes."""
-    return _digest({"content_id": content_id, **{key: parameters[key] for key in _STORED_AS}})
+    return digest_of({"content_id": content_id, **{key: parameters[key] for key in _STORED_AS}})
 
 
 def record_of(store: ImageStore, image: str) -> dict[str, Any]:
@@ -95,11 +116,12 @@ def record_of(store: ImageStore, image: str) -> dict[str, Any]:
     return record
 
 
-def _images_per_shard(records: Sequence[Mapping[str, Any]], options: CutOptions, itemsize: int) -> int:
-    sample = records[:256]
+def _images_per_shard(
+    sample: Sequence[Mapping[str, Any]], images: int, options: CutOptions, itemsize: int
+) -> int:
     per_image = sum(len(patches_of(record, options)) for record in sample) / max(1, len(sample))
     fitting = int(SHARD_BYTES / max(1.0, per_image * options.resolution**2 * itemsize))
-    return max(1, min(SHARD_IMAGES, fitting, -(-len(records) // LEAST_SHARDS)))
+    return max(1, min(SHARD_IMAGES, fitting, -(-images // LEAST_SHARDS)))
 
 
 def _parameters(options: CutOptions, store: ImageStore) -> dict[str, Any]:
@@ -108,37 +130,35 @@ def _parameters(options: CutOptions, store: ImageStore) -> dict[str, Any]:
 
 
 def _of_known_spacing(
-    images: Sequence[LabelledImage], records: Sequence[dict[str, Any]], options: CutOptions
-) -> tuple[list[LabelledImage], list[dict[str, Any]]]:
-    """Gives the images that can be resampled to a spacing, with their records."""
+    images: Sequence[LabelledImage], store: ImageStore, options: CutOptions
+) -> list[LabelledImage]:
+    """Gives the images that can be resampled to a spacing."""
     asked = options.spacing_mm or 0.0
-    known = [
-        (image, record)
-        for image, record in zip(images, records, strict=True)
-        if record["spacing_mm"] is not None
-    ]
-    unknown = [image.image for image, r in zip(images, records, strict=True) if r["spacing_mm"] is None]
+    spacings = [record_of(store, labelled.image)["spacing_mm"] for labelled in images]
+    known = [(image, max(spacing)) for image, spacing in zip(images, spacings, strict=True) if spacing]
+    unknown = [image.image for image, spacing in zip(images, spacings, strict=True) if not spacing]
     if unknown and (options.unknown_spacing == "refuse" or not known):
         raise DatasetError(
             f"--spacing-mm {asked:g}: the spacing of {len(unknown)} of {len(images)} images is unknown "
             f"({_some(unknown)}); cut without it, or leave them out with --unknown-spacing skip"
         )
-    coarse = [image.image for image, record in known if asked * _MOST_ENLARGED < max(record["spacing_mm"])]
+    coarse = [image.image for image, spacing in known if asked * _MOST_ENLARGED < spacing]
     if coarse:
         raise DatasetError(
             f"--spacing-mm {asked:g} would enlarge {len(coarse)} of {len(images)} images more than "
             f"{_MOST_ENLARGED} times ({_some(coarse)}): choose a larger one, and check their spacing_mm"
         )
-    if any(options.stride * asked < max(record["spacing_mm"]) for _, record in known):
+    if any(options.stride * asked < spacing for _, spacing in known):
         raise DatasetError(
             f"--stride {options.stride} at --spacing-mm {asked:g} is less than a pixel of some images: take more"
         )
-    return [image for image, _ in known], [record for _, record in known]
+    return [image for image, _ in known]
 
 
 def _some(images: Sequence[str]) -> str:
     return ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """Gives 32 hexadecimal digits that stand for a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,16 +1,16 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import remove_partials, write_json
+from nlbs.files import remove_partials, write_json, write_with
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.preprocess.cut import PARTS, cut_shard, read_part
@@ -18,9 +18,10 @@ from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.workers import Workers
 from nlbs.shards.container import remove_shard, shard_name
-from nlbs.shards.layout import FORMAT, FORMAT_VERSION, MANIFEST, SHARD_SET_JSON, read_shard_set_json
-from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, write_manifest
+from nlbs.shards.layout import FORMAT, FORMAT_VERSION, SHARD_SET_JSON, manifest_name, read_shard_set_json
+from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, read_manifest, write_manifest
 from nlbs.shards.verify import sha256_of
 
 
@@ -42,8 +43,9 @@ def cut_shard_set(
     store: ImageStore,
     images: Sequence[LabelledImage],
     options: CutOptions,
-    jobs: int,
+    workers: Workers,
     overwrite: bool,
+    images_generation: int = 1,
     folder: Path | None = None,
 ) -> CutSummary:
     """Cuts a shard set into ``root``/``options.name``, or finishes one that was interrupted.
@@ -56,8 +58,9 @@ def cut_shard_set(
         store: the decoded images.
         images: what to cut, in any order.
         options: what a patch is, and what it is stored as.
-        jobs: worker processes; -1 is one per core.
+        workers: who cuts.
         overwrite: cut anew what is there for other images or options.
+        images_generation: the newest one of images.csv.
         folder: of the set; None is the one of ``root`` that the options name.
 
     Raises:
@@ -67,23 +70,53 @@ def cut_shard_set(
     """
     options = options.for_store(str((store.attributes or {})["dtype"]))
     folder = folder or root / options.name
-    plan = plan_shards(images, store, options)
+    plan = replace(plan_shards(images, store, options), images_generation=images_generation)
     if is_complete(folder, plan.dataset_id, overwrite):
         summary = summary_of(folder)
         return replace(summary, reused=summary.shards, unknown_spacing=plan.unknown_spacing)
+    reused = cut_groups(folder, plan, store, options, workers)
+    commit(folder, plan)
+    return replace(summary_of(folder), reused=reused, unknown_spacing=plan.unknown_spacing)
+
+
+def cut_groups(
+    folder: Path,
+    plan: ShardPlan,
+    store: ImageStore,
+    options: CutOptions,
+    workers: Workers,
+    only: Collection[int] | None = None,
+) -> int:
+    """Cuts the shards of a plan; gives how many were there already.
+
+    Args:
+        folder: of the shard set.
+        plan: which images stand in which shard.
+        store: the decoded images.
+        options: how to cut.
+        workers: who cuts.
+        only: numbers of shards; None is all of the plan.
+    """
+    folder, store = folder.absolute(), type(store)(store.path.absolute())
     begin_set(folder)
+    groups = [
+        (number, group)
+        for number, group in enumerate(plan.groups, start=plan.first)
+        if only is None or number in only
+    ]
+    ids = (plan.content_id, plan.dataset_id)
+    tasks = ((folder, number, group, store, options, *ids) for number, group in groups)
     reused = 0
-    with Progress("Cutting", sum(len(group) for group in plan.groups)) as progress:
-        tasks = (
-            joblib.delayed(cut_shard)(folder, number, group, store, options, plan.content_id, plan.dataset_id)
-            for number, group in enumerate(plan.groups)
-        )
-        run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for done in run(tasks):
+    with (
+        Progress("Cutting", sum(len(group) for _, group in groups)) as progress,
+        closing(workers.run(cut_shard, tasks, folder)) as results,
+    ):
+        for done in results:
             reused += done.reused
             progress.advance(done.images, done.patches)
-    _commit(folder, plan)
-    return replace(summary_of(folder), reused=reused, unknown_spacing=plan.unknown_spacing)
+    for place in (folder, folder / PARTS):
+        remove_partials(place)  # of a cluster's workers that died
+    return reused
 
 
 def begin_set(folder: Path) -> None:
@@ -110,34 +143,69 @@ def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
     (folder / SHARD_SET_JSON).unlink()  # first: from here on the set is not complete
-    (folder / MANIFEST).unlink(missing_ok=True)
+    earlier = [
+        name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
+    ]
+    for name in [*earlier, info["manifest"]["name"]]:
+        (folder / name).unlink(missing_ok=True)
     for shard in info["shards"]:
         remove_shard(folder, shard["name"])
     return False
 
 
-def _commit(folder: Path, plan: ShardPlan) -> None:
-    """Makes the shards of a plan a set."""
+def commit(folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Makes the shards of a plan a set, or the next generation of one.
+
+    Args:
+        folder: of the shard set, every shard of the plan cut.
+        plan: what was cut.
+        before: shards of earlier generations, as in their ``shard_set.json``.
+    """
+    table, shards = assemble(folder, plan, before)
+    if plan.history:  # a copy of what now stands there, for whoever opens the earlier generation
+        kept, data = folder / plan.history[-1]["name"], (folder / SHARD_SET_JSON).read_bytes()
+        write_with(kept, lambda file: file.write(data))
+    finish_set(folder, table, description(plan, table, shards))
+
+
+def assemble(
+    folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
+) -> tuple[pa.Table, list[Mapping[str, Any]]]:
+    """Gives the manifest of a plan whose shards are cut, and what ``shard_set.json`` says of each shard.
+
+    Args: as for :func:`commit`.
+    """
     columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
-    shards = []
-    for number in range(len(plan.groups)):
+    shards = list(before)
+    for number in range(plan.first, plan.first + len(plan.groups)):
         shard, part = committed_shard(folder, number, plan.parameters["container"])
         for field, values in part.items():
             columns[field].extend(values)
         shards.append(shard)
-    if not columns["offset"]:
+    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
+    if plan.history:
+        last = plan.history[-1]
+        manifest = last["manifest"]
+        old = read_manifest(folder / manifest["name"], last["dataset_id"], manifest["rows"])
+        # Values keep their places in the dictionaries, and new ones follow.
+        table = pa.concat_tables([old.replace_schema_metadata(None), table]).unify_dictionaries()
+    if not table.num_rows:
         raise DatasetError(
             f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
             f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
         )
-    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
-    info = {
+    return table, shards
+
+
+def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` says of a plan that is cut, but for its manifest."""
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "dataset_id": plan.dataset_id,
         "content_id": plan.content_id,
         "parameters": plan.parameters,
-        "counts": {**_counts(table), "images": sum(len(group) for group in plan.groups)},
+        "counts": {**_counts(table), "images": plan.images},
         "code_books": {
             "view": list(VIEWS),
             "laterality": list(LATERALITIES),
@@ -146,9 +214,11 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
             "false_positive": ["no", "yes"],
             "split": list(SPLITS),
         },
-        "shards": shards,
+        "shards": list(shards),
+        "generation": plan.generation,
+        "images_generation": plan.images_generation,
+        "history": list(plan.history),
     }
-    finish_set(folder, table, info)
 
 
 def committed_shard(folder: Path, number: int, container: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -172,11 +242,15 @@ def finish_set(folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
         table: the manifest.
         info: all that shard_set.json says, but for the manifest.
     """
-    write_manifest(folder / MANIFEST, table, info["dataset_id"])
-    digest = sha256_of(folder / MANIFEST)
-    manifest = {"name": MANIFEST, "rows": table.num_rows, "sha256": digest}
-    write_json(folder / SHARD_SET_JSON, {**info, "manifest": manifest})
-    _remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
+    write_manifest(folder / manifest_name(info["generation"]), table, info["dataset_id"])
+    write_json(folder / SHARD_SET_JSON, with_manifest(folder, info, table.num_rows))
+    remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
+
+
+def with_manifest(folder: Path, info: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
+    name = manifest_name(info["generation"])
+    return {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
 
 
 def _counts(table: pa.Table) -> dict[str, Any]:
@@ -193,7 +267,7 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def _remove_parts(folder: Path, shards: set[str], container: str) -> None:
+def remove_parts(folder: Path, shards: Collection[str], container: str) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
         name = shard_name(int(part.stem), container)
@@ -203,7 +277,7 @@ def _remove_parts(folder: Path, shards: set[str], container: str) -> None:
 
 
 def summary_of(folder: Path) -> CutSummary:
-    """Gives what a complete set holds."""
+    """Gives what the newest generation of a shard set holds."""
     info = read_shard_set_json(folder)
     shards = info["shards"]
     return CutSummary(

@@ -3,8 +3,10 @@
 import shlex
 from pathlib import Path
 
+from nlbs.preprocess.append import AppendSummary
 from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.duplicates import Duplicate
+from nlbs.preprocess.parts import PartSummary
 from nlbs.preprocess.shard_set import CutSummary
 from nlbs.shards.layout import IMAGES_CSV
 
@@ -49,6 +51,36 @@ def build_summary(summary: BuildSummary) -> list[str]:
     if skipped or summary.remarks or summary.duplicates:
         lines.append(f"Reasons     {root / IMAGES_CSV}")
     return [*lines, f"Look        {report_command(cut.folder, root / 'report.html')}"]
+
+
+def part_summary(summary: PartSummary) -> list[str]:
+    """Gives what one part of a build did, and what is to follow."""
+    part = summary.part
+    images = counted(summary.images, "image")
+    return [
+        f"Part        {part.number} of {part.of}: {images}, {summary.decoded:,} decoded now",
+        *(f"  skipped   {count:,} {status}" for status, count in sorted(summary.skipped.items())),
+        f"Time        {summary.seconds:.1f} s",
+        f"Next        nlbs-preprocess merge, once all {part.of} parts are done",
+    ]
+
+
+def append_summary(summary: AppendSummary) -> list[str]:
+    """Gives what append did; that there was nothing to do, where that is so."""
+    rows = counted(summary.rows, "row")
+    lines = [f"Table       {rows}, {summary.known:,} of images that are there already"]
+    if summary.changed:
+        lines.append(f"  kept      {summary.changed:,} of them as they are, though the table says otherwise")
+    if summary.added or summary.skipped or summary.shard_sets:
+        lines.append(f"Images      {summary.added:,} added, {sum(summary.skipped.values()):,} skipped")
+        lines += [f"  skipped   {count:,} {status}" for status, count in sorted(summary.skipped.items())]
+        lines += [f"            {_on_one_line(example)}" for example in summary.examples]
+    else:
+        lines.append("Nothing new: the dataset root is as it was")
+    for cut in summary.shard_sets:
+        lines += cut_summary(cut)
+    lines += [f"Left alone  {folder}, which was not cut from these images" for folder in summary.left_alone]
+    return [*lines, f"Time        {summary.seconds:.1f} s"]
 
 
 def report_command(shards: Path, out: Path) -> str:

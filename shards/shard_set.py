@@ -16,7 +16,7 @@ import pyarrow as pa
 from nlbs.errors import ShardError
 from nlbs.manifests.splits import SPLITS
 from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file
-from nlbs.shards.layout import MANIFEST, SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
+from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
 from nlbs.shards.payload import DECODERS, Pixels
 from nlbs.shards.verify import sha256_of
@@ -28,14 +28,18 @@ _THREADS = min(4, os.cpu_count() or 1)
 _ROWS_PER_TASK = 16
 
 
-def open_shards(path: str | Path) -> "ShardSet":
+def open_shards(path: str | Path, generation: int | None = None) -> "ShardSet":
     """Opens a shard set: its folder, or a dataset root that holds just one.
+
+    Args:
+        path: of one of them.
+        generation: the set as it was after so many appends and one; None is as it is now.
 
     Raises:
         ShardError: nothing there, several to choose from, another format version, a missing or
             shortened shard, or a manifest that is damaged or another set's.
     """
-    return ShardSet(find_shard_set(Path(path)))
+    return ShardSet(find_shard_set(Path(path)), generation)
 
 
 class ShardSet:
@@ -44,12 +48,12 @@ class ShardSet:
     May be read from several threads at once, after a fork, and pickled: it is then opened anew.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, generation: int | None = None) -> None:
         """Opens the set in ``folder``. Raises ShardError as :func:`open_shards` does."""
         self.folder = folder.absolute()  # files are opened when they are first read, perhaps from elsewhere
-        self.info: Mapping[str, Any] = read_shard_set_json(folder)
+        self.info: Mapping[str, Any] = read_shard_set_json(folder, generation)
         self.manifest: pa.Table = read_manifest(
-            folder / MANIFEST, self.dataset_id, int(self.info["manifest"]["rows"])
+            folder / self.info["manifest"]["name"], self.dataset_id, int(self.info["manifest"]["rows"])
         )
         self._decode = DECODERS.get(self._format().compression)
         self._check_files()
@@ -68,6 +72,11 @@ class ShardSet:
     def dataset_id(self) -> str:
         """A digest of all that went into the set: equal ids mean equal bytes."""
         return str(self.info["dataset_id"])
+
+    @property
+    def generation(self) -> int:
+        """1 for a set as it was cut, one more for each append since."""
+        return int(self.info.get("generation", 1))
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -163,10 +172,10 @@ class ShardSet:
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
+        return {"folder": self.folder, "generation": self.generation}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]  # files and maps are opened anew per process
+        self.__init__(state["folder"], state["generation"])  # type: ignore[misc]  # files and maps are opened anew per process
 
     @cached_property
     def _codes(self) -> dict[str, npt.NDArray[np.int8]]:
@@ -277,7 +286,7 @@ class ShardSet:
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
                 raise ShardError(f"shard {path} {state}; {how_to_restore(self.folder)}")
-        path = self.folder / MANIFEST
+        path = self.folder / self.info["manifest"]["name"]
         if sha256_of(path) != self.info["manifest"]["sha256"]:
             raise ShardError(
                 f"the manifest {path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "

@@ -12,7 +12,7 @@ import numpy as np
 
 from nlbs.errors import ShardError
 from nlbs.shards.container import pixels_file
-from nlbs.shards.layout import MANIFEST, read_shard_set_json
+from nlbs.shards.layout import read_shard_set_json
 from nlbs.shards.manifest import indices, read_manifest
 from nlbs.shards.zarr_shard import ZARR_JSON
 
@@ -37,10 +37,12 @@ def damages(folder: Path) -> Iterator[Damage]:
         ShardError: ``shard_set.json`` itself cannot be read.
     """
     info = read_shard_set_json(folder)
-    manifest = folder / MANIFEST
+    for entry in info.get("history", ()):
+        yield from _damages_of_earlier(folder, entry)
+    manifest = folder / info["manifest"]["name"]
     intact = manifest.is_file() and sha256_of(manifest) == info["manifest"]["sha256"]
     if not intact:
-        yield Damage(MANIFEST, _manifest_trouble(manifest, info))
+        yield Damage(manifest.name, _manifest_trouble(manifest, info))
     for number, shard in enumerate(info["shards"]):
         path = pixels_file(folder, shard["name"])
         if not path.is_file():
@@ -58,6 +60,19 @@ def damages(folder: Path) -> Iterator[Damage]:
                 yield Damage(
                     f"{shard['name']}/{ZARR_JSON}", "is not what was written; every patch can be read"
                 )
+
+
+def _damages_of_earlier(folder: Path, entry: dict[str, Any]) -> Iterator[Damage]:
+    """Gives what is wrong with description and manifest of an earlier generation, an entry of ``history``."""
+    for name, digest in (
+        (entry["name"], entry["sha256"]),
+        (entry["manifest"]["name"], entry["manifest"]["sha256"]),
+    ):
+        path = folder / name
+        if not path.is_file():
+            yield Damage(name, "is missing")
+        elif sha256_of(path) != digest:
+            yield Damage(name, "is not what was written: its checksum does not match")
 
 
 def crc32c_of(path: Path) -> int:
@@ -87,7 +102,9 @@ def _manifest_trouble(path: Path, info: dict[str, Any]) -> str:
 
 def _lost_patches(folder: Path, info: dict[str, Any], number: int) -> str:
     """Gives in words which patches of a changed shard do not match their checksums."""
-    table = read_manifest(folder / MANIFEST, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+    table = read_manifest(
+        folder / info["manifest"]["name"], str(info["dataset_id"]), int(info["manifest"]["rows"])
+    )
     rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
     offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
     descriptor = os.open(pixels_file(folder, info["shards"][number]["name"]), os.O_RDONLY)

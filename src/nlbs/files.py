@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,9 @@ TEMPORARY_SUFFIX = ".partial"
 
 def temporary_path(path: Path) -> Path:
     """Gives the name, beside ``path``, that this process writes before the rename."""
-    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # Process numbers repeat among the machines, and still more the containers, that share a folder.
+    host = zlib.crc32(socket.gethostname().encode())
+    return path.with_name(f".{path.name}.{os.getpid()}{host:010d}{TEMPORARY_SUFFIX}")
 
 
 def make_folder(folder: Path) -> None:
@@ -84,12 +87,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: Path, what: str) -> Iterator[None]:
+def only_one(folder: Path, what: str, shared: bool = False) -> Iterator[None]:
     """Keeps other processes from the same work in a folder; the lock ends with the process, however it ends.
 
     Args:
         folder: made where it is missing.
         what: is at work, for the message: "nlbs-train".
+        shared: others that ask for a shared lock may work there too, but nobody who asks for one alone.
 
     Raises:
         NlbsError: the folder cannot be made, or another process has it.
@@ -104,7 +108,7 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
             holder = file.read(200).strip() or "another process"
@@ -112,10 +116,12 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
                 f"{what} is at work in {folder} already ({holder}): wait for it, or take another folder"
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        others = "one of several, the last to begin was " if shared else ""
+        file.write(f"{others}process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
-        file.truncate(0)
+        if not shared:  # otherwise the others are still there
+            file.truncate(0)
 
 
 def remove_partials(folder: Path) -> None:

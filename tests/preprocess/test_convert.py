@@ -9,6 +9,7 @@ import pytest
 
 from nlbs.errors import ConfigError, DatasetError, ShardError
 from nlbs.preprocess.convert import ConvertOptions, convert
+from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.verify import damages
 from tests.conftest import run_command
@@ -38,7 +39,7 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def to(container: str, compression: str = "none", **options: Any) -> ConvertOptions:
-    return ConvertOptions(container, compression, **{"jobs": 1, **options})
+    return ConvertOptions(container, compression, **{"workers": Workers(1), **options})
 
 
 KINDS = [("tar", "png", "-png"), ("zarr", "none", "-zarr"), ("zarr", "zstd", "-zarr-zstd")]
@@ -57,7 +58,7 @@ def test_there_and_back_gives_the_bytes_of_a_cut_and_then_the_first_ones(
 
 def test_between_any_two_kinds_pixels_and_rows_stay(root: Path, tmp_path: Path) -> None:
     first = convert(root / "r32-s32-png", to("zarr", "zstd", out=tmp_path / "a"))
-    second = convert(first.folder, to("zarr", out=tmp_path / "b", jobs=2))
+    second = convert(first.folder, to("zarr", out=tmp_path / "b", workers=Workers(2)))
     assert bytes_of(first.folder) == digests(root / "r32-s32-zarr-zstd")
     assert bytes_of(second.folder) == digests(root / "r32-s32-zarr")
     ours, theirs = open_shards(root / "r32-s32"), open_shards(second.folder)

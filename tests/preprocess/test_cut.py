@@ -16,14 +16,16 @@ from PIL import Image
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.conditions import Conditions
-from nlbs.preprocess.build import repair, reshard
+from nlbs.preprocess.build import reshard
 from nlbs.preprocess.cli import cli
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.preview import write_preview
+from nlbs.preprocess.repair import repair
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.store import ImageStore, run_lengths
 from nlbs.preprocess.summary import cut_summary
+from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.verify import damages
 from tests.conftest import run_command
@@ -56,7 +58,9 @@ def make_store(root: Path, dtype: str = "uint8", spacings: tuple[Any, ...] = ([M
 
 
 def cut(root: Path, **options: Any) -> CutSummary:
-    return reshard(root, CutOptions(**{"resolution": 32, "stride": 32, **options}), jobs=1, overwrite=False)
+    return reshard(
+        root, CutOptions(**{"resolution": 32, "stride": 32, **options}), workers=Workers(1), overwrite=False
+    )
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -102,7 +106,7 @@ def test_every_kind_has_a_name_of_its_own_and_is_restored_to_the_byte(
     shard = sorted(path for path in moved.rglob("*") if path.is_file() and path.parent.name != "parts")[0]
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     assert list(damages(moved))
-    repair(moved, jobs=1)
+    repair(moved, Workers(1))
     assert list(damages(moved)) == []
     assert digests(moved) == before
     assert not folder.exists()
@@ -241,8 +245,8 @@ def test_another_cut_takes_the_place_of_arrays_only_when_told_to(tmp_path: Path)
     (folder / "notes.txt").write_text("mine")
     options = CutOptions(32, 32, 0.9, container="zarr")
     with pytest.raises(DatasetError, match="--overwrite"):
-        reshard(tmp_path, options, 1, overwrite=False)
-    reshard(tmp_path, options, 1, overwrite=True)
+        reshard(tmp_path, options, Workers(1), overwrite=False)
+    reshard(tmp_path, options, Workers(1), overwrite=True)
     assert min(open_shards(folder).manifest["foreground"].to_pylist()) >= 0.9
     assert list(damages(folder)) == []
     assert (folder / "notes.txt").read_text() == "mine"
@@ -258,7 +262,7 @@ def test_a_shard_without_patches_is_an_array_of_none(tmp_path: Path) -> None:
     store.put(f"{0:016x}", np.zeros((ROWS, COLUMNS), np.uint8), record)
     images = [LabelledImage(f"{n:016x}", Conditions(), f"p{n:012x}", "train") for n in range(4)]
     options = CutOptions(32, 32, container="zarr")
-    summary = cut_shard_set(tmp_path, store, images, options, jobs=1, overwrite=False)
+    summary = cut_shard_set(tmp_path, store, images, options, workers=Workers(1), overwrite=False)
     counts = [shard["patches"] for shard in open_shards(summary.folder).info["shards"]]
     assert sorted(counts)[0] == 0
     empty = f"{counts.index(0):05d}.zarr"
