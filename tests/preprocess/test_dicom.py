@@ -29,7 +29,9 @@ from pydicom.uid import (
 
 from nlbs.errors import ImageError
 from nlbs.preprocess import dicom
-from nlbs.preprocess.dicom import (
+from nlbs.preprocess.dicom import read_dicom
+from nlbs.preprocess.header import element
+from nlbs.preprocess.image_errors import (
     BadHeaderError,
     DecodeError,
     MissingFileError,
@@ -37,10 +39,8 @@ from nlbs.preprocess.dicom import (
     NotDicomError,
     TruncatedError,
     UnsupportedImageError,
-    element,
-    read_dicom,
-    sign_extended,
 )
+from nlbs.preprocess.stored import sign_extended
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, PLANTED, make_dicom, public_file
 
 MUTATED_SYNTAXES = (
@@ -203,7 +203,7 @@ def test_an_element_that_is_missing_or_blank_is_none(tmp_path: Path) -> None:
 
 
 def test_the_header_keeps_no_pixels(tmp_path: Path) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE)).header.dataset.PixelData is None
+    assert read_dicom(make_dicom(tmp_path, PICTURE)).header.dataset.get("PixelData") is None
 
 
 # --- Refused from the header -----------------------------------------------------------------------

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from nlbs.preprocess.dicom import Stored, read_dicom
+from nlbs.preprocess.dicom import read_dicom
+from nlbs.preprocess.header import Stored
 from nlbs.preprocess.mask import BreastMask, NoBreastError, breast_mask, breast_values, small_copy
 from tests.preprocess.mask_images import CHANGES, Case, header_for, inverted, plain
 
