@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 import warnings
 from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +15,7 @@ from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions, patches_of
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, decode_alone, decode_guarded
 from nlbs.preprocess.outcome import Decoder, Outcome, known_outcome
+from nlbs.preprocess.preflight import require_decoders
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
@@ -47,11 +49,17 @@ def ingest(
         most_failures: how many sources may fail before the work stops.
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
+
+    Raises:
+        DatasetError: no file that is still to be decoded has a decoder here.
     """
     known = {source.row.row: known_outcome(source, store, stamps) for source in sources}
     outcomes = {row: outcome for row, outcome in known.items() if outcome is not None}
     waiting = [source for source in sources if source.row.row not in outcomes]
     failed = sum(outcome.is_failure for outcome in outcomes.values())
+    warning = require_decoders([source.path for source in waiting if source.path], options.decoder)
+    if warning:
+        print(warning, file=sys.stderr)
     decoded = _decoded(waiting, store, options, decode, jobs, timeout_s)
     with Progress("Decoding", len(waiting)) as progress, warnings.catch_warnings(), closing(decoded):
         # joblib's remark on results that nobody took, where too many failures stop the work.
