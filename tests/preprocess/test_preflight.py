@@ -10,7 +10,7 @@ from nlbs.errors import DatasetError
 from nlbs.preprocess import codecs, preflight
 from nlbs.preprocess.preflight import preflight_lines, require_decoders
 from tests.conftest import run_command
-from tests.preprocess.dicom_files import PICTURE, make_dicom
+from tests.preprocess.dicom_files import PICTURE, make_dicom, rename_syntax
 from tests.preprocess.mask_images import breast_image
 
 HEADER = "File Path,Image Laterality,View Position,Age,Cancer,False Positive\n"
@@ -22,14 +22,7 @@ def named(folder: Path, name: str, syntax: UID, pixels: np.ndarray = PICTURE) ->
     if syntax in (ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1):
         path = make_dicom(folder, pixels, syntax)
     else:
-        path = make_dicom(folder, pixels)
-        data = path.read_bytes()
-        old, new = b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0", str(syntax).encode()
-        new += b"\0" * (len(new) % 2)
-        length = int.from_bytes(data[140:144], "little") + len(new) - 20  # of the group (PS3.10 7.1)
-        data = data[:140] + length.to_bytes(4, "little") + data[144:]
-        assert old in data
-        path.write_bytes(data.replace(old, b"\x02\0\x10\0UI" + len(new).to_bytes(2, "little") + new))
+        path = rename_syntax(make_dicom(folder, pixels), syntax)
     return path.rename(folder / name)
 
 
