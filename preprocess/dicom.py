@@ -33,7 +33,7 @@ from nlbs.preprocess.image_errors import (
 )
 from nlbs.preprocess.source_file import opened
 from nlbs.preprocess.stored import compressed_values, frame_bytes, range_notes, uncompressed_values
-from nlbs.preprocess.syntaxes import DEFLATED, SYNTAXES, Syntax
+from nlbs.preprocess.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
 
 #: A deflated file may unpack to this much: the largest image, and room for its header.
 _MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 64 * 1024 * 1024
@@ -86,9 +86,8 @@ def dicom_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixel
         stored, used, notes = compressed_values(data, header, decoder)
     else:
         (stored, notes), used = _native_frame(pixels, header, number, frames), "numpy"
-    return SourceImage(
-        stored, header, used, (*notes, *range_notes(stored, header)), number if frames > 1 else None
-    )
+    notes = (*notes, *_trailing_notes(pixels.file, syntax), *range_notes(stored, header))
+    return SourceImage(stored, header, used, notes, number if frames > 1 else None)
 
 
 def _read_elements(file: BinaryIO) -> pydicom.FileDataset:
@@ -202,8 +201,10 @@ def _native_frame(
     )
     begin = (number - 1) * size
     odd = begin % 2 if words else 0
+    end = pixels.file.tell() + pixels.length
     pixels.file.seek(begin - odd, 1)
     data = pixels.file.read(size + odd + (size + odd) % 2)
+    pixels.file.seek(end)
     if len(data) < size + odd:
         raise TruncatedError("the file ends before its Pixel Data (7FE0,0010) does")
     spare = pixels.length - need - need % 2
@@ -211,6 +212,30 @@ def _native_frame(
     if words:
         return uncompressed_values(_swapped(data)[odd:], header), notes
     return uncompressed_values(data, header), notes
+
+
+def _trailing_notes(file: BinaryIO, syntax: Syntax) -> tuple[str, ...]:
+    """Gives a remark where what follows the pixels is no element: then they may stand elsewhere than they should.
+
+    Zeros are let pass: some writers fill up a block with them.
+    """
+    end = file.tell()
+    rest = file.read(8)
+    left = file.seek(0, 2) - end
+    if not rest.strip(b"\0") or (len(rest) == 8 and _is_element(rest, syntax, left - 8)):
+        return ()
+    return (f"behind Pixel Data stand {left:,} bytes that are no element",)
+
+
+def _is_element(head: bytes, syntax: Syntax, left: int) -> bool:
+    """Says whether eight bytes may begin an element behind Pixel Data, whose tags ascend (PS3.5 7.1)."""
+    order = "<" if syntax.little_endian else ">"
+    group, number, length = struct.unpack(f"{order}HHI", head)
+    if (group, number) <= (0x7FE0, 0x0010):
+        return False
+    if syntax.uid == IMPLICIT_LITTLE:
+        return length == 0xFFFFFFFF or length <= left
+    return head[4:6].isalpha() and head[4:6].isupper()
 
 
 def _swapped(data: bytes) -> bytes:

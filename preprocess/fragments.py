@@ -24,7 +24,7 @@ def compressed_frame(
     """Gives the compressed bytes of one frame; of the others nothing but their items' heads is read.
 
     Args:
-        file: at the first item, the basic offset table.
+        file: at the first item, the basic offset table; it is left behind the last.
         frame: the frame's number, from 1.
         frames: how many there are.
         marked: whether a frame ends with the marker FFD9.
@@ -35,11 +35,13 @@ def compressed_frame(
         BadHeaderError: nothing tells the frames apart, or there are others than stated.
     """
     table, fragments = _items(file)
+    end = file.tell()
     if not sum(fragment.length for fragment in fragments):
         raise TruncatedError("there are no compressed pixels (PS3.5 A.4)")
     offsets = _offsets(extended, "Q") or _offsets(table, "I")
     chosen = _of_frame(file, fragments, offsets, frame, frames, marked)
     data = b"".join(_value(file, fragment) for fragment in chosen)
+    file.seek(end)
     if not data:
         raise TruncatedError(f"frame {frame} has no compressed pixels (PS3.5 A.4)")
     return data

@@ -40,7 +40,9 @@ def pgm_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels:
         raise DecodeError(f"the PGM has values up to {stored.max()}, its header says at most {greatest}")
     values = stored.reshape(rows, columns).astype("u1" if greatest < 256 else "u2", copy=False)
     header = plain_header(rows, columns, greatest.bit_length(), "pgm", signed=False, inverted=False)
-    return SourceImage(values, header, "numpy", ())
+    spare = len(file.read(1)) if head[1] == b"5" else 0
+    notes = ("the PGM has more bytes than its size needs",) if spare else ()
+    return SourceImage(values, header, "numpy", notes)
 
 
 def _binary(data: bytes, size: int, kind: np.dtype[np.uint8 | np.uint16]) -> Stored:

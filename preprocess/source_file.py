@@ -1,5 +1,7 @@
 """A file that may hold an image: a regular one, opened, and told apart by its first bytes."""
 
+import io
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,20 @@ from nlbs.preprocess.image_errors import MissingFileError
 
 #: So many bytes tell the kind of a file.
 START_BYTES = 132
+
+_READ_AS_ASKED = 1 << 20
+
+
+class _WithinItself(io.BufferedReader):
+    """A file that is never asked for more bytes than it has.
+
+    A length field of 4 GB in a small file would have Python take 4 GB of memory before it reads.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _READ_AS_ASKED:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 @contextmanager
@@ -28,7 +44,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     if not stat.S_ISREG(mode):
         raise MissingFileError("the path is not a regular file")
     try:
-        with path.open("rb") as file:
+        with _WithinItself(io.FileIO(path)) as file:
             yield file
     except PermissionError:
         raise MissingFileError("no permission to read the file") from None

@@ -150,6 +150,12 @@ def test_a_binary_pgm_is_read(head: bytes, kind: str, expected: np.ndarray, tmp_
     assert (image.header.transfer_syntax, image.decoder) == ("pgm", "numpy")
 
 
+def test_bytes_behind_a_binary_pgm_are_remarked(tmp_path: Path) -> None:
+    data = b"P5 47 61 255 " + EIGHT.tobytes()
+    assert read_image(written(tmp_path, data)).notes == ()
+    assert read_image(written(tmp_path, data + b"x")).notes == ("the PGM has more bytes than its size needs",)
+
+
 def test_a_pgm_in_text_is_read(tmp_path: Path) -> None:
     text = b"P2 # text\n3 2\n4000\n0 1 2\n# between\n3999 4000 5 # end\n"
     assert read_image(written(tmp_path, text)).stored.tolist() == [[0, 1, 2], [3999, 4000, 5]]
