@@ -234,8 +234,9 @@ def _is_element(head: bytes, syntax: Syntax, left: int) -> bool:
     if (group, number) <= (0x7FE0, 0x0010):
         return False
     if syntax.uid == IMPLICIT_LITTLE:
-        return length == 0xFFFFFFFF or length <= left
-    return head[4:6].isalpha() and head[4:6].isupper()
+        return bool(length == 0xFFFFFFFF or length <= left)
+    vr = head[4:6]
+    return vr.isalpha() and vr.isupper()
 
 
 def _swapped(data: bytes) -> bytes:

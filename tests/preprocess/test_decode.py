@@ -144,10 +144,11 @@ def test_a_crop_follows_the_kept_cells_of_the_mask(shape: tuple[int, int]) -> No
 
 
 def test_the_recipe_names_every_option() -> None:
-    options = DecodeOptions("uint16", "window", "pylibjpeg", True)
+    options = DecodeOptions("uint16", "window", "pylibjpeg", True, 3)
     assert options.recipe() == {
         "dtype": "uint16",
         "voi": "window",
         "decoder": "pylibjpeg",
         "keep_background": True,
+        "frame": 3,
     }
