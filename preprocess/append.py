@@ -99,7 +99,8 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         remove_partials(root)
         store = ImageStore.existing(root / STORE)
         attributes = store.attributes or {}
-        decode = DecodeOptions(**{f.name: attributes[f.name] for f in fields(DecodeOptions)})
+        names = {field.name for field in fields(DecodeOptions)} & attributes.keys()
+        decode = DecodeOptions(**{name: attributes[name] for name in names})
         read = read_sources(replace(options, decode=decode), known.splits)
         _check_splits(options)
         differing = _differing(read.sources, known)

@@ -140,6 +140,10 @@ def cli() -> None:
     help="pylibjpeg is the reference; imagecodecs is faster and gives the same pixels.",
 )
 @click.option(
+    "--frame",
+    help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
+)
+@click.option(
     "--keep-background", is_flag=True, help="Leave labels and noise outside the breast; default is air."
 )
 @click.option("--split", default="80/10/10", show_default=True, help="Shares of train/val/test, by patient.")
@@ -188,6 +192,7 @@ def build_shards_command(
     dtype: str,
     voi: str,
     decoder: str,
+    frame: str | None,
     keep_background: bool,
     split: str,
     split_seed: int,
@@ -204,7 +209,7 @@ def build_shards_command(
     allow_duplicates: bool,
     part: str | None,
 ) -> None:
-    """Decode every DICOM of a CSV once and cut patches into shards.
+    """Decode every image of a CSV once and cut patches into shards.
 
     The CSV has a header such as
 
@@ -218,6 +223,7 @@ def build_shards_command(
     from nlbs.manifests.splits import parse_shares
     from nlbs.preprocess.build import BuildOptions, build_shards
     from nlbs.preprocess.decode import DecodeOptions
+    from nlbs.preprocess.frames import parse_frame
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.summary import build_summary, part_summary
     from nlbs.preprocess.workers import Workers
@@ -241,7 +247,13 @@ def build_shards_command(
         patient_per_image=patient_per_image,
         shares=parse_shares(split),
         split_seed=split_seed,
-        decode=DecodeOptions(dtype=dtype, voi=voi, decoder=decoder, keep_background=keep_background),
+        decode=DecodeOptions(
+            dtype=dtype,
+            voi=voi,
+            decoder=decoder,
+            keep_background=keep_background,
+            frame=parse_frame(frame),
+        ),
         cut=cut,
         workers=Workers(jobs, backend, scheduler),
         key_file=key_file,
@@ -357,6 +369,33 @@ def append_command(
         most_failures=max_failures,
     )
     for line in append_summary(append(options, changed, shard_set)):
+        click.echo(line)
+
+
+@cli.command("preflight")
+@click.option("--csv", "csv_path", type=_PATH, required=True, help="The dataset's table: one row per image.")
+@click.option(
+    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
+    default="auto",
+    show_default=True,
+    help="As for build-shards.",
+)
+@click.option("--all", "every", is_flag=True, help="Look at every file, not at a sample of 2000.")
+def preflight_command(csv_path: Path, images: Path | None, decoder: str, every: bool) -> None:
+    """List the transfer syntaxes of a CSV's files, and the decoder of each; no pixel is read."""
+    from nlbs.errors import DatasetError
+    from nlbs.manifests.table import read_table
+    from nlbs.preprocess.preflight import MOST_FILES, paths_of_rows, preflight, preflight_lines
+
+    root = images or csv_path.parent
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}: check --images")
+    paths = paths_of_rows(read_table(csv_path).rows, root)
+    for line in preflight_lines(preflight(paths, decoder, max(1, len(paths)) if every else MOST_FILES)):
         click.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""The way from a DICOM file to a decoded image: read, mask, display values, crop. Straight down this page."""
+"""The way from an image file to a decoded image: read, mask, display values, crop. Straight down this page."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.preprocess.codecs import versions
-from nlbs.preprocess.dicom import DicomImage, read_dicom
 from nlbs.preprocess.display import display_pixels, display_table
 from nlbs.preprocess.figures import mask_figures, mask_flags, pixel_figures
+from nlbs.preprocess.header import SourceImage
+from nlbs.preprocess.image_file import read_image
 from nlbs.preprocess.mask import (
     LARGEST_FRACTION,
     METHOD,
@@ -31,10 +32,14 @@ class DecodeOptions:
     voi: str = "auto"  #: one of nlbs.preprocess.display.VOI_CHOICES
     decoder: str = "auto"  #: one of nlbs.preprocess.codecs.DECODERS
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
+    frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
 
     def recipe(self) -> dict[str, Any]:
         """Gives the options as they are recorded with the store; the decoder's version stands with each image."""
-        return asdict(self)
+        recipe = asdict(self)
+        if self.frame is None:  # as in stores that were made before there was this option
+            del recipe["frame"]
+        return recipe
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     Raises:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
-    image = read_dicom(path, options.decoder)
+    image = read_image(path, options.decoder, options.frame)
     mask = breast_mask(image.stored, image.header)
     box = crop_box(mask)
     stored = image.stored[box]
@@ -101,7 +106,7 @@ def clear_outside(crop: npt.NDArray[Any], mask: BreastMask) -> None:
 
 
 def _record(
-    image: DicomImage, mask: BreastMask, voi: str, pixels: npt.NDArray[Any], corner: tuple[int, int]
+    image: SourceImage, mask: BreastMask, voi: str, pixels: npt.NDArray[Any], corner: tuple[int, int]
 ) -> dict[str, Any]:
     header, step, crop = image.header, mask.step, pixels.shape
     # The mask of the crop alone: its corner lies on the mask's grid.
@@ -125,6 +130,7 @@ def _record(
         "inverted": header.inverted,
         "bits_stored": header.bits_stored,
         "transfer_syntax": header.transfer_syntax,
+        "frame": image.frame,
         "decoder": f"{image.decoder} {versions().get(image.decoder, np.__version__)}",
     }
     return {**record, "mask_flags": mask_flags(record)}

@@ -13,6 +13,7 @@ from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, Decoding, decode_alone, decode_guarded
 from nlbs.preprocess.kept import kept
 from nlbs.preprocess.outcome import Decoder, Outcome, known_outcome
+from nlbs.preprocess.preflight import require_decoders
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
@@ -49,6 +50,9 @@ def ingest(
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
         notes: folder, made here, for the names of files in the hands of workers; None is one in the store.
+
+    Raises:
+        DatasetError: no file that is still to be decoded has a decoder here.
     """
     outcomes = [known_outcome(source, store, stamps) for source in sources]
     outcomes = [None if outcome is None else kept(outcome, cut) for outcome in outcomes]
@@ -56,6 +60,9 @@ def ingest(
     failed = sum(outcome.is_failure for outcome in outcomes if outcome is not None)
     how = Decoding(type(store)(store.path.absolute()), options, cut, decode, timeout_s)
     left = {image: sources[at] for image, at in waiting.items()}
+    warning = require_decoders([source.path for source in left.values() if source.path], options.decoder)
+    if warning:
+        print(warning, file=sys.stderr)
     decoded = _decoded(left, how, workers, notes or how.store.path / _IN_HAND)
     with Progress("Decoding", len(waiting)) as progress, closing(decoded):
         while left and failed <= most_failures:

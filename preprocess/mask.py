@@ -8,8 +8,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.dicom import Header, Stored
 from nlbs.preprocess.display import modality_falls
+from nlbs.preprocess.header import Header, Stored
 
 Small = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.bool_]

@@ -159,10 +159,11 @@ def test_what_lies_outside_is_cleared_cell_by_cell_up_to_ragged_edges() -> None:
 
 
 def test_the_recipe_names_every_option() -> None:
-    options = DecodeOptions("uint16", "window", "pylibjpeg", True)
+    options = DecodeOptions("uint16", "window", "pylibjpeg", True, 3)
     assert options.recipe() == {
         "dtype": "uint16",
         "voi": "window",
         "decoder": "pylibjpeg",
         "keep_background": True,
+        "frame": 3,
     }
