@@ -23,6 +23,7 @@ from nlbs.train.source import Source
 from nlbs.train.stream import PatchStream
 
 _PICTURE_COLUMNS = 8
+_SHARES_SHOWN = 40  # lines
 
 #: Training, validation (None: the split is empty), and the few patches of the pictures.
 Streams = tuple[PatchStream, PatchStream | None, PatchStream]
@@ -195,7 +196,10 @@ def _sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
     elif data.order != "global":
         lines.append(f"order: {data.order}")
     if training.strata is not None:
-        lines += [f"share: {line}" for line in proportions(training.strata.strata)]
+        shares = proportions(training.strata.strata)
+        lines += [f"share: {line}" for line in shares[:_SHARES_SHOWN]]
+        if len(shares) > _SHARES_SHOWN:
+            lines.append(f"share: and {len(shares) - _SHARES_SHOWN} classes more")
     return lines
 
 

@@ -57,6 +57,8 @@ CASES: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
      lambda f: (f.view_ == "MLO") & (f.laterality == "R") & (f.cancer == 0)),
     ("view == 'CC' or cancer == 1", lambda f: (f.view_ == "CC") | (f.cancer == 1)),
     ("not (view == 'CC' or cancer == 1)", lambda f: ~((f.view_ == "CC") | (f.cancer == 1))),
+    ("not (cancer == 0 and age_years == 40)", lambda f: ~((f.cancer == 0) & (f.age_years == 40))),
+    ("not (40 <= age_years < 50)", lambda f: ~((f.age_years >= 40) & (f.age_years < 50))),
     ("not cancer == 1", lambda f: ~(f.cancer == 1)),
     ("view in ['CC', 'ML']", lambda f: (f.view_ == "CC") | (f.view_ == "ML")),
     ("view not in ('CC', 'ML')", lambda f: ~((f.view_ == "CC") | (f.view_ == "ML"))),

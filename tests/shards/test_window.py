@@ -79,6 +79,14 @@ def test_a_batch_mixes_many_shards_and_an_epoch_starts_with_others() -> None:
     assert firsts[0] != firsts[1]
 
 
+def test_blocks_and_epochs_are_permuted_each_in_their_own_way() -> None:
+    inner = set()
+    for epoch in range(4):
+        samples = window_table([50] * 6, 0, epoch, Window(1, 2)).samples(np.arange(300))  # blocks of a shard
+        inner |= {tuple(block % 50) for block in samples.reshape(6, 50)}
+    assert len(inner) == 24
+
+
 @pytest.mark.parametrize(("streams", "shards"), [(0, 16), (8, 1)])
 def test_a_window_that_holds_nothing_is_refused(streams: int, shards: int) -> None:
     with pytest.raises(ConfigError, match="at least 1 stream and 2 shards"):
