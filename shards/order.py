@@ -1,65 +1,58 @@
-"""The order of samples: pure functions of (size, seed, epoch, position), without any stored list."""
+"""The orders of the samples of an epoch: pure functions of (sizes, seed, epoch, position)."""
 
-import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-Positions = npt.NDArray[np.int64]
+from nlbs.shards.permutation import Positions, permutation
+from nlbs.shards.window import Window, WindowTable, window_table
 
-_ROUNDS = 8
+__all__ = ["ORDERS", "Order", "Positions", "permutation"]
+
+#: (epoch, positions) -> samples, both int64 in 0..n-1; a permutation of them for every epoch.
+Order = Callable[[int, Positions], Positions]
 
 
-def permutation(n: int, seed: int, epoch: int, positions: npt.ArrayLike) -> Positions:
-    """Gives the samples that stand at some positions of an epoch's random order.
+def sequential_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
+    """Gives the order in which the samples stand, the same in every epoch."""
+    total = int(np.sum(np.asarray(sizes, dtype=np.int64)))
 
-    A Feistel network over Z_a x Z_b with a*b just above n, and cycle walking for what falls
-    outside (Black and Rogaway, *Ciphers with arbitrary finite domains*, 2002): a bijection of
-    0..n-1 for every (seed, epoch), computed for any position alone, in O(1) memory.
+    def samples(epoch: int, positions: Positions) -> Positions:
+        if positions.size and (positions.min() < 0 or positions.max() >= total):
+            raise IndexError(f"positions {positions.min()}..{positions.max()} do not lie in 0..{total - 1}")
+        return positions
 
-    Args:
-        n: how many samples there are.
-        seed, epoch: choose the permutation.
-        positions: integers in 0..n-1, any shape.
+    return samples
 
-    Returns:
-        int64, the shape of ``positions``: for each position the index of a sample.
 
-    Raises:
-        IndexError: a position outside 0..n-1.
+def global_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
+    """Gives random orders over all samples: for local disks, where it does not matter what is read next."""
+    total = int(np.sum(np.asarray(sizes, dtype=np.int64)))
+    return lambda epoch, positions: permutation(total, seed, epoch, positions)
+
+
+def window_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
+    """Gives random orders that need few shards at a time: for network folders and object stores.
+
+    ``window.shards`` shards of each of ``window.streams`` streams are in use at one time, see
+    :class:`nlbs.shards.window.WindowTable`.
     """
-    where = np.atleast_1d(np.asarray(positions, dtype=np.int64))
-    if where.size and (where.min() < 0 or where.max() >= n):
-        raise IndexError(f"positions {where.min()}..{where.max()} do not lie in 0..{n - 1}")
-    a = max(1, int(np.ceil(np.sqrt(n))))
-    b = -(-n // a)
-    keys = _round_keys(seed, epoch)
-    result = _feistel(where, a, b, keys)
-    outside = result >= n
-    while outside.any():  # every cycle leads back into 0..n-1, so this ends
-        result[outside] = _feistel(result[outside], a, b, keys)
-        outside = result >= n
-    return result.reshape(np.shape(positions))
+    last: list[WindowTable] = []  # of the epoch that was asked for last: a cache, no state
+
+    def samples(epoch: int, positions: Positions) -> Positions:
+        table = last[0] if last else None
+        if table is None or table.epoch != epoch:
+            table = window_table(sizes, seed, epoch, window)
+            last[:] = [table]
+        return table.samples(positions)
+
+    return samples
 
 
-def _feistel(index: Positions, a: int, b: int, keys: npt.NDArray[np.uint64]) -> Positions:
-    left, right = np.divmod(index, b)
-    for number, key in enumerate(keys):
-        if number % 2:
-            right = (right + _mix(left, key) % b) % b
-        else:
-            left = (left + _mix(right, key) % a) % a
-    return left * b + right
-
-
-def _mix(value: Positions, key: np.uint64) -> Positions:
-    """Gives 62 pseudo-random bits of each value: the finaliser of SplitMix64 (Steele et al., 2014)."""
-    x = value.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((x ^ (x >> np.uint64(31))) >> np.uint64(2)).astype(np.int64)
-
-
-def _round_keys(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
-    digest = hashlib.shake_256(f"nlbs order {seed} {epoch}".encode()).digest(8 * _ROUNDS)
-    return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
+#: name -> (patches per shard, seed, window) -> order. ``window`` is the window order's alone.
+ORDERS: dict[str, Callable[[npt.ArrayLike, int, Window], Order]] = {
+    "global": global_order,
+    "window": window_order,
+    "sequential": sequential_order,
+}

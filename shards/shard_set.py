@@ -20,6 +20,7 @@ from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, r
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
 from nlbs.shards.payload import DECODERS, Pixels
 from nlbs.shards.verify import sha256_of
+from nlbs.shards.where import select
 
 Rows = npt.NDArray[np.int64]
 
@@ -99,18 +100,32 @@ class ShardSet:
         """What a patch is stored as: "none", "png" or "zstd"."""
         return PatchFormat.of(self.parameters).compression
 
-    def rows(self, split: str | None = None) -> Rows:
+    def rows(self, split: str | None = None, where: str | None = None) -> Rows:
         """Gives the rows of a split in the order of the manifest; all rows for None.
+
+        Args:
+            split: "train", "val" or "test".
+            where: takes of these what the filter takes, such as ``"view == 'MLO' and cancer == 0"``; see
+                :mod:`nlbs.shards.where`.
 
         Raises:
             ShardError: there is no split of that name.
+            ConfigError: the filter cannot be read, or asks for what does not exist.
         """
-        if split is None:
-            return np.arange(len(self), dtype=np.int64)
-        if split not in SPLITS:
+        if split is not None and split not in SPLITS:
             raise ShardError(f"there is no split {split!r}; a shard set has {', '.join(SPLITS)}")
-        codes = indices(self.manifest["split"]).to_numpy()
-        return np.flatnonzero(codes == SPLITS.index(split)).astype(np.int64)
+        taken = None if where is None else select(self.manifest, where)
+        if split is not None:
+            in_split = indices(self.manifest["split"]).to_numpy() == SPLITS.index(split)
+            taken = in_split if taken is None else taken & in_split
+        if taken is None:
+            return np.arange(len(self), dtype=np.int64)
+        return np.flatnonzero(taken).astype(np.int64)
+
+    def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Gives how many of some rows, sorted, each shard holds, (shards,) int64."""
+        shards = indices(self.manifest["shard"]).to_numpy()
+        return np.bincount(shards[rows], minlength=len(self.info["shards"])).astype(np.int64)
 
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
         """Gives the condition codes of some rows, or of all.

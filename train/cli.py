@@ -9,10 +9,31 @@ from nlbs import __version__
 from nlbs.command import entry_point
 
 
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Reads names divided by commas."""
+    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Reads numbers divided by commas."""
+    try:
+        return None if value is None else tuple(float(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.7,0.3") from None
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
-@click.option("--shards", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
-              help="A shard set, or a dataset root that holds one.")  # fmt: skip
+@click.option("--shards", required=True, multiple=True, type=click.Path(path_type=Path), metavar="FOLDER",
+              help="A shard set, or a dataset root that holds one. Several are mixed, see --mix.")  # fmt: skip
+@click.option("--mix", callback=_numbers, metavar="SHARES",
+              help="The share of each of several --shards in every batch, such as 0.7,0.3.")  # fmt: skip
+@click.option("--where", metavar="FILTER",
+              help="Train and validate on some patches: \"view == 'MLO' and cancer == 0\".")  # fmt: skip
+@click.option("--balance", callback=_names, metavar="COLUMNS",
+              help="Show rare classes more often; a class is a value of columns such as cancer,view.")  # fmt: skip
+@click.option("--order", type=click.Choice(["global", "window", "sequential"]),
+              help="window: few shards at a time, for network folders. sequential: as they stand.")  # fmt: skip
 @click.option("--preset", default="guide", metavar="NAME",
               help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
 @click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
@@ -32,7 +53,7 @@ from nlbs.command import entry_point
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
 def cli(
-    shards: Path, preset: str, config_path: Path | None, run_path: Path | None, device: str, dry_run: bool,
+    shards: tuple[Path, ...], preset: str, config_path: Path | None, run_path: Path | None, device: str, dry_run: bool,
     **flags: Any,
 ) -> None:  # fmt: skip
     """Train the conditional VAE from shards.
@@ -41,12 +62,14 @@ def cli(
     command is given again.
     """
     from nlbs.config import write_yaml
-    from nlbs.shards import open_shards
+    from nlbs.shards.mixture import sets_of
     from nlbs.train.config import check_against_shards, resolved_config
+    from nlbs.train.source import open_source
 
     config = resolved_config(preset, config_path, _as_config(flags))
-    shard_set = open_shards(shards)
-    check_against_shards(config, shard_set.parameters, str(shard_set.folder))
+    source = open_source(shards, config.data.mix)
+    for one in sets_of(source):
+        check_against_shards(config, one.parameters, str(one.folder))
 
     from nlbs.cvae.device import choose_device
     from nlbs.train import start
@@ -54,10 +77,10 @@ def cli(
 
     if dry_run:
         click.echo(write_yaml(config), nl=False)
-        click.echo(start.dry_run(config, shard_set))
+        click.echo(start.dry_run(config, source))
         return
     run_folder = RunFolder(run_path or Path("runs") / preset)
-    start.train(config, shard_set, run_folder, choose_device(device))
+    start.train(config, source, run_folder, choose_device(device))
 
 
 def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +92,7 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     training = {name: flags[name] for name in ("epochs", "max_steps", "learning_rate", "seed")}
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
-    data = {name: flags[name] for name in ("batch_size", "fit")}
+    data = {name: flags[name] for name in ("batch_size", "fit", "where", "balance", "order", "mix")}
     return {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in (("training", training), ("data", data))

@@ -78,6 +78,14 @@ class DataConfig:
     fit: Literal["downsample", "crop"] = "downsample"  # larger patches: area average, or a window of them
     train_split: str = "train"
     val_split: str = "val"
+    where: str | None = None  # a filter, "view == 'MLO' and cancer == 0", of both; None: all patches
+    order: Literal["global", "window", "sequential"] = "global"  # of training; window: few shards at a time
+    streams: Count = 8  # of the window order, read side by side
+    window_shards: Annotated[int, Field(ge=2)] = 16  # of the window order, in use at one time in a stream
+    balance: tuple[str, ...] = ()  # columns whose combinations are the classes to balance in training
+    balance_power: Annotated[float, Field(ge=0, le=1)] = 0.5  # 0: as they occur; 1: classes alike
+    balance_cap: Annotated[float, Field(ge=1)] = 5.0  # no class comes so many times as often as it occurs
+    mix: tuple[Positive, ...] | None = None  # the share of each shard set, where there are several
 
 
 @dataclass(frozen=True)

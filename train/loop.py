@@ -208,9 +208,10 @@ class Trainer:
         self.model.eval()
         with torch.no_grad():
             for batch in stream:
-                pixels, conditions = self._on_device(batch, corners=None)
-                terms = self._loss(self.model(pixels, conditions), pixels, beta=0.0)
-                sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(batch.rows)
+                pixels, conditions = self._on_device(batch.only_valid(), corners=None)
+                if len(pixels):
+                    terms = self._loss(self.model(pixels, conditions), pixels, beta=0.0)
+                    sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(pixels)
                 if self.interrupted.is_set():
                     return None
         return self._judged(dict(zip(_TERMS, (sums / stream.num_patches).tolist(), strict=True)))

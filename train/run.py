@@ -27,6 +27,7 @@ _FREE = {
     "training.log_every_steps",
     "training.save_every_steps",
     "training.samples_every_steps",
+    "data.mix",  # the id of a mixture holds the ratio of its shares
 }
 _MAY_RISE = {"training.epochs"}
 

@@ -11,20 +11,25 @@ import torch
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.files import only_one
-from nlbs.shards import ShardSet
+from nlbs.shards.balance import Balance
+from nlbs.shards.mixture import MixedSource, sets_of
+from nlbs.shards.strata import proportions
+from nlbs.shards.window import Window
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.log import Log, duration
 from nlbs.train.loop import OPTIMIZERS, Trainer
 from nlbs.train.run import Progress, RunFolder
+from nlbs.train.source import Source
 from nlbs.train.stream import PatchStream
 
 _PICTURE_COLUMNS = 8
+_SHARES_SHOWN = 40  # lines
 
 #: Training, validation (None: the split is empty), and the few patches of the pictures.
 Streams = tuple[PatchStream, PatchStream | None, PatchStream]
 
 
-def train(config: TrainConfig, shards: ShardSet, run_folder: RunFolder, device: torch.device) -> Progress:
+def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> Progress:
     """Trains a run to its end, from where it stands.
 
     Returns:
@@ -34,7 +39,8 @@ def train(config: TrainConfig, shards: ShardSet, run_folder: RunFolder, device: 
         NlbsError: the folder belongs to another run, the shard set does not fit, training fails.
         KeyboardInterrupt: interrupted; everything is saved.
     """
-    check_against_shards(config, shards.parameters, str(shards.folder))
+    for one in sets_of(shards):
+        check_against_shards(config, one.parameters, str(one.folder))
     streams = open_streams(config, shards, pin_memory=device.type == "cuda")
     with only_one(run_folder.path, "nlbs-train"):
         model, optimizer = build(config, device)
@@ -52,6 +58,8 @@ def train(config: TrainConfig, shards: ShardSet, run_folder: RunFolder, device: 
                 "dataset_id": shards.dataset_id,
                 "patch_px": shards.resolution,
                 "fit": config.data.fit,
+                "where": config.data.where,
+                "balance": list(config.data.balance),
             }
             with closing(Log(run_folder, progress.total_steps)) as log, interrupts() as interrupted:
                 Trainer(
@@ -75,27 +83,38 @@ def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, to
     return model, optimizer
 
 
-def open_streams(config: TrainConfig, shards: ShardSet, pin_memory: bool = False) -> Streams:
+def open_streams(config: TrainConfig, shards: Source, pin_memory: bool = False) -> Streams:
     """Gives the streams of a run.
 
     Raises:
         NlbsError: the training split is empty or smaller than a batch.
     """
     data, seed = config.data, config.training.seed
-    training = PatchStream(shards, data.batch_size, seed, data.train_split, pin_memory=pin_memory)
+    training = PatchStream(
+        shards,
+        data.batch_size,
+        seed,
+        data.train_split,
+        data.order,
+        pin_memory=pin_memory,
+        where=data.where,
+        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
+        window=Window(data.streams, data.window_shards),
+    )
     validation = None
-    if len(shards.rows(data.val_split)):
+    if len(shards.rows(data.val_split) if data.where is None else shards.rows(data.val_split, data.where)):
         validation = PatchStream(
             shards,
             data.batch_size,
             seed,
             data.val_split,
-            shuffle=False,
+            order="sequential",
             drop_last=False,
             pin_memory=pin_memory,
+            where=data.where,
         )
     shown = data.train_split if validation is None else data.val_split
-    pictures = PatchStream(shards, _PICTURE_COLUMNS, seed, shown, drop_last=False)
+    pictures = PatchStream(shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where)
     return training, validation, pictures
 
 
@@ -122,7 +141,7 @@ def interrupts() -> Iterator[threading.Event]:
 
 def _resume(
     config: TrainConfig,
-    shards: ShardSet,
+    shards: Source,
     run_folder: RunFolder,
     model: ConditionalVAE,
     optimizer: torch.optim.Optimizer,
@@ -138,7 +157,7 @@ def _resume(
 
 def _announce(
     config: TrainConfig,
-    shards: ShardSet,
+    shards: Source,
     run_folder: RunFolder,
     streams: Streams,
     device: torch.device,
@@ -148,20 +167,40 @@ def _announce(
     data = config.data
     how = {"downsample": "area-averaged", "crop": "cropped"}[data.fit]
     fit = "" if shards.resolution == data.resolution else f", {how} to {data.resolution} x {data.resolution}"
+    where = shards.name if isinstance(shards, MixedSource) else shards.folder
     click.echo(
-        f"data: {shards.folder}: {training.num_patches:,} {data.train_split} and "
+        f"data: {where}: {training.num_patches:,} {data.train_split} and "
         f"{validation.num_patches if validation else 0:,} {data.val_split} patches of {shards.resolution} x "
         f"{shards.resolution}{fit}"
     )
+    for line in _sampling_lines(config, training):
+        click.echo(line)
     if validation is None:
         click.echo(
-            f"no patches in the split {data.val_split!r}: the training loss chooses the best checkpoint"
+            f"no {'such ' if data.where else ''}patches in the split {data.val_split!r}: the training loss chooses "
+            "the best checkpoint"
         )
     verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
     click.echo(
         f"run: {run_folder.path} {verb} on {device.type}; {config.training.epochs} epochs of "
         f"{progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
     )
+
+
+def _sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
+    """Gives what a run shows of its patches, and in which order, where that is not all alike at random."""
+    data = config.data
+    lines = [] if data.where is None else [f"filter: {data.where}"]
+    if data.order == "window":
+        lines.append(f"order: window, {data.streams} streams of {data.window_shards} shards at a time")
+    elif data.order != "global":
+        lines.append(f"order: {data.order}")
+    if training.strata is not None:
+        shares = proportions(training.strata.strata)
+        lines += [f"share: {line}" for line in shares[:_SHARES_SHOWN]]
+        if len(shares) > _SHARES_SHOWN:
+            lines.append(f"share: and {len(shares) - _SHARES_SHOWN} classes more")
+    return lines
 
 
 def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int) -> None:
@@ -177,7 +216,7 @@ def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int) -> No
     click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")
 
 
-def dry_run(config: TrainConfig, shards: ShardSet) -> str:
+def dry_run(config: TrainConfig, shards: Source) -> str:
     """Gives what a run would be, in comments below its YAML."""
     with torch.device("meta"):
         model = ConditionalVAE(config.model, config.data.resolution)
@@ -185,4 +224,5 @@ def dry_run(config: TrainConfig, shards: ShardSet) -> str:
     patches = (
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"
     )
-    return f"# {model.num_parameters:,} parameters; {patches} patches; {len(training):,} steps per epoch"
+    said = f"{model.num_parameters:,} parameters; {patches} patches; {len(training):,} steps per epoch"
+    return "\n".join(f"# {line}" for line in (said, *_sampling_lines(config, training)))

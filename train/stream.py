@@ -1,8 +1,6 @@
-"""Batches of patches from a shard set: shuffled by a pure function, read ahead by a thread."""
+"""Batches of patches from a shard set: ordered by a pure function, read ahead by a thread."""
 
-import queue
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,34 +11,61 @@ from torch import Tensor
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
-from nlbs.shards.order import permutation
+from nlbs.shards.balance import Balance
+from nlbs.shards.mixture import MixedSource, sets_of
+from nlbs.shards.order import ORDERS
+from nlbs.shards.sampling import Epochs, Strata
+from nlbs.shards.strata import strata_of
+from nlbs.shards.where import explain_empty
+from nlbs.shards.window import Window
+from nlbs.train.read_ahead import read_ahead
 
 Rows = npt.NDArray[np.int64]
 
-_PREFETCH = 3  #: batches read ahead
-
 
 class PatchSource(Protocol):
-    """What a stream needs of :class:`nlbs.shards.ShardSet`."""
+    """What a stream needs of :class:`nlbs.shards.ShardSet` or :class:`nlbs.shards.mixture.MixedSource`."""
 
+    @property
+    def dataset_id(self) -> str: ...
     @property
     def resolution(self) -> int: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
-    def rows(self, split: str | None = None) -> Rows: ...
+    def rows(self, split: str | None = None, where: str | None = None) -> Rows: ...
+    def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]: ...
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]: ...
     def read(self, rows: npt.ArrayLike, out: Any = None) -> npt.NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some patches and what is known about them."""
+    """Some patches and what is known about them: the part of a batch that one rank has.
 
-    pixels: Tensor  #: (B, 1, R, R) uint8 or uint16, air = 0
-    conditions: dict[str, Tensor]  #: condition -> (B,) int64 codes, -1 = unknown
-    rows: Rows  #: (B,) int64, rows of the manifest
+    The pixels are the batch's own: no later batch is ever read into them.
+    """
+
+    pixels: Tensor  #: (b, 1, R, R) uint8 or uint16, air = 0
+    conditions: dict[str, Tensor]  #: condition -> (b,) int64 codes, -1 = unknown
+    rows: Rows  #: (b,) int64, rows of the manifest
     epoch: int  #: the epoch it belongs to
     step: int  #: its place in the epoch, from 0
+    valid: Tensor  #: (b,) bool; False: a patch seen before that fills the last batch of an evaluation
+
+    def only_valid(self) -> "Batch":
+        """Gives the batch without what only fills it; on some ranks, the last one is then empty."""
+        if self.valid.all():
+            return self
+        kept = self.valid.nonzero()[:, 0]
+        return Batch(
+            # By numpy: torch takes no elements of uint16 by index.
+            torch.from_numpy(self.pixels.numpy()[kept.numpy()]),
+            {name: codes[kept] for name, codes in self.conditions.items()},
+            self.rows[kept.numpy()],
+            self.epoch,
+            self.step,
+            self.valid[kept],
+        )
 
 
 class PatchStream:
@@ -49,7 +74,10 @@ class PatchStream:
     Each pass of a ``for`` loop gives one epoch, from batch ``step`` of ``epoch`` on; after a
     whole pass the next one gives the next epoch. A loop that is left early changes nothing:
     the next one starts at the same place, unless :meth:`seek` moves it. The order is a pure
-    function of (seed, epoch), so ``seek(batch.epoch, batch.step + 1)`` continues exactly.
+    function of (seed, epoch, step), so ``seek(batch.epoch, batch.step + 1)`` continues exactly.
+
+    Of W ranks each has its part, one after the other, of the same batches: what is seen in a
+    step depends on no W, and each rank has as many steps. A stream can go on with another W.
     """
 
     def __init__(
@@ -58,49 +86,68 @@ class PatchStream:
         batch_size: int = 64,
         seed: int = 0,
         split: str | None = "train",
-        shuffle: bool = True,
+        order: str = "global",
         drop_last: bool = True,
         epoch: int = 0,
         step: int = 0,
         pin_memory: bool = False,
+        where: str | None = None,
+        balance: Balance | None = None,
+        window: Window | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         """Opens a stream.
 
         Args:
-            shards: an opened shard set.
-            batch_size: patches per batch.
+            shards: an opened shard set, or several in a mixture.
+            batch_size: patches per batch, of all ranks together.
             seed: of the order.
             split: "train", "val", "test", or None for all patches.
-            shuffle: another random order each epoch; False: the order of the manifest.
+            order: "global", another random order of all patches each epoch; "window", the same with
+                few shards at a time; "sequential", the order of the manifest.
             drop_last: leave out the incomplete batch at the end (other patches each epoch);
-                False: give it, so that each patch comes exactly once.
+                False: give it, so that each patch comes exactly once, of every set of a mixture.
             epoch, step: where the first pass starts.
             pin_memory: put the pixels where a CUDA device copies them from without waiting.
+            where: only patches that this filter takes, see :mod:`nlbs.shards.where`.
+            balance: how often each class comes; None: as often as it occurs.
+            window: how far the window order mixes; None: as :class:`nlbs.shards.window.Window` has it.
+            rank: which part of each batch, from 0.
+            world_size: how many parts there are; divides ``batch_size``.
 
         Raises:
             ShardError: the split is empty.
-            ConfigError: the split does not fill one batch.
+            ConfigError: the split does not fill one batch, a filter takes nothing or cannot be read,
+                or the options do not go together.
         """
         self.shards = shards
         self.batch_size = batch_size
         self.seed = seed
         self.split = split
-        self.shuffle = shuffle
+        self.order = order
         self.drop_last = drop_last
         self.pin_memory = pin_memory
-        self._rows = shards.rows(split)
+        self.where = where
+        self.balance = balance
+        self.window = window or Window()
+        self.rank, self.world_size = rank, world_size
+        self._check_options()
+        rows = shards.rows(split) if where is None else shards.rows(split, where)
+        self.num_patches = len(rows)  #: how many patches the split has, after the filter
         self._check_size()
+        self._sampling = self._sampling_of(rows)
         self.seek(epoch, step)
 
     def __len__(self) -> int:
-        """Gives the number of batches in an epoch."""
-        full, rest = divmod(len(self._rows), self.batch_size)
+        """Gives the number of batches in an epoch, the same for every rank."""
+        full, rest = divmod(self.num_patches, self.batch_size)
         return full if self.drop_last else full + (rest > 0)
 
     @property
-    def num_patches(self) -> int:
-        """How many patches the split has."""
-        return len(self._rows)
+    def strata(self) -> Strata | None:
+        """What has a share of each batch; None where each patch comes once in an epoch."""
+        return self._sampling if isinstance(self._sampling, Strata) else None
 
     def seek(self, epoch: int, step: int = 0) -> None:
         """Lets the next pass start at batch ``step`` of ``epoch``."""
@@ -108,16 +155,44 @@ class PatchStream:
             raise ValueError(f"there is no batch {step} in epoch {epoch}; an epoch has {len(self)} batches")
         self.epoch, self.step = (epoch, step) if step < len(self) else (epoch + 1, 0)
 
+    def state(self, after: Batch | None = None) -> dict[str, Any]:
+        """Gives where the next pass starts, or what follows ``after``, in about 300 bytes of JSON.
+
+        The same on every rank, and whatever the number of ranks.
+        """
+        epoch, step = (self.epoch, self.step) if after is None else (after.epoch, after.step + 1)
+        if step == len(self):
+            epoch, step = epoch + 1, 0
+        return self._identity() | {"epoch": epoch, "step": step}
+
+    def load_state(self, state: Mapping[str, Any], force: bool = False) -> None:
+        """Lets the next pass start where :meth:`state` says.
+
+        Args:
+            state: of this stream, or of another with the same shards and options.
+            force: take epoch and step although something else differs.
+
+        Raises:
+            ConfigError: the state is that of other shards or options, or none.
+        """
+        if not force:
+            for key, now in self._identity().items():
+                if state.get(key) != now:
+                    raise ConfigError(
+                        f"this state of a stream was saved with {key} {state.get(key)!r}, now it is {now!r}; open "
+                        "the stream as it was, or force it to take the place in the epoch alone"
+                    )
+        try:
+            self.seek(int(state["epoch"]), int(state["step"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"this state of a stream names no place in it ({error}); start anew") from None
+
     def batch_rows(self, epoch: int, step: int) -> Rows:
-        """Gives the rows of the manifest that make one batch: a pure function."""
-        start = step * self.batch_size
-        places = np.arange(start, min(start + self.batch_size, len(self._rows)), dtype=np.int64)
-        if self.shuffle:
-            places = permutation(len(self._rows), self.seed, epoch, places)
-        return self._rows[places]
+        """Gives the rows of the manifest that make this rank's part of a batch: a pure function."""
+        return self._sampling.rows(epoch, step, self._places(step))
 
     def read(self, epoch: int, step: int) -> Batch:
-        """Gives one batch.
+        """Gives this rank's part of one batch.
 
         Raises:
             ShardError: a shard is damaged, or a condition code is none of ours.
@@ -126,30 +201,78 @@ class PatchStream:
         codes = self.shards.conditions(rows)
         _check_codes(codes)
         conditions = {name: torch.from_numpy(codes[name]) for name in CONDITIONS}
-        return Batch(self._pixels(rows).unsqueeze(1), conditions, rows, epoch, step)
+        valid = torch.from_numpy(step * self.batch_size + self._places(step) < self.num_patches)
+        return Batch(self._pixels(rows).unsqueeze(1), conditions, rows, epoch, step, valid)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.epoch, self.step
-        yield from _read_ahead(self.read(epoch, step) for step in range(first, len(self)))
+        yield from read_ahead(self.read(epoch, step) for step in range(first, len(self)))
         self.seek(epoch + 1)
+
+    def _places(self, step: int) -> Rows:
+        """Gives which places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
+        size = self.batch_size // self.world_size
+        end = (self.rank + 1) * size
+        if self.world_size == 1:
+            end = min(end, self.num_patches - step * self.batch_size)
+        return np.arange(self.rank * size, end, dtype=np.int64)
 
     def _pixels(self, rows: Rows) -> Tensor:
         shape = (len(rows), self.shards.resolution, self.shards.resolution)
         kind = torch.from_numpy(np.empty(0, self.shards.dtype)).dtype
+        # Not a ring of our own: torch keeps pinned memory and gives it again once no copy needs it.
         pixels = torch.empty(shape, dtype=kind, pin_memory=self.pin_memory)
         self.shards.read(rows, out=pixels.numpy())
         return pixels
 
+    def _sampling_of(self, rows: Rows) -> Epochs | Strata:
+        mixed = isinstance(self.shards, MixedSource) and self.drop_last
+        if self.balance is None and not mixed:
+            sizes = self.shards.shard_sizes(rows) if self.order == "window" else len(rows)
+            return Epochs(rows, ORDERS[self.order](sizes, self.seed, self.window), self.batch_size)
+        strata = strata_of(self.shards, rows, self.balance, with_sizes=self.order == "window")
+        return Strata(strata, self.order, self.batch_size, len(self), self.seed, self.window)
+
+    def _identity(self) -> dict[str, Any]:
+        """Gives what the sequence of batches depends on."""
+        return {
+            "dataset_id": self.shards.dataset_id,
+            "split": self.split,
+            "where": self.where,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "drop_last": self.drop_last,
+            "order": self.order,
+            "window": [self.window.streams, self.window.shards] if self.order == "window" else None,
+            "weights": self.strata.digest if self.strata else None,
+        }
+
+    def _check_options(self) -> None:
+        if self.order not in ORDERS:
+            raise ConfigError(f"there is no order {self.order!r}; known: {', '.join(ORDERS)}")
+        if self.balance is not None and not self.drop_last:
+            raise ConfigError("a balance draws patches more than once; evaluate without one")
+        if not 0 <= self.rank < self.world_size or self.batch_size < 1 or self.batch_size % self.world_size:
+            raise ConfigError(
+                f"rank {self.rank} of {self.world_size} cannot have its part of batches of {self.batch_size}; "
+                f"take ranks from 0 and a --batch-size that is a multiple of {max(self.world_size, 1)}"
+            )
+
     def _check_size(self) -> None:
-        if not len(self._rows):
+        split = f"the split {self.split!r}" if self.split else "the shard set"
+        if not self.num_patches and self.where is not None and len(self.shards.rows(self.split)):
+            found = "; ".join(
+                explain_empty(one.manifest, self.where, one.rows(self.split)) for one in sets_of(self.shards)
+            )
+            raise ConfigError(f"the filter {self.where!r} leaves nothing of {split}: {found}")
+        if not self.num_patches:
             raise ShardError(
-                f"the shard set has no patches of the split {self.split!r}; choose another, or build a set "
-                "with more patients"
+                f"the shard set has no patches of {split}; choose another, or build a set with more patients"
             )
         if not len(self):
             raise ConfigError(
-                f"the split {self.split!r} has {len(self._rows)} patches, not enough for one batch of "
-                f"{self.batch_size}; take --batch-size {len(self._rows)} or less"
+                f"{split} has {self.num_patches} patches, not enough for one batch of "
+                f"{self.batch_size}; take --batch-size {self.num_patches} or less"
             )
 
 
@@ -162,37 +285,3 @@ def _check_codes(codes: dict[str, npt.NDArray[np.int64]]) -> None:
                 f"the manifest has the code {wrong[0]} for {name}, expected -1 to {count - 1}: it is "
                 "damaged; cut the shard set again"
             )
-
-
-def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Gives what ``batches`` gives, computed up to ``_PREFETCH`` ahead by a thread.
-
-    An error there is raised here. The thread ends when the caller drops this iterator.
-    """
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(_PREFETCH)
-    stopped = threading.Event()
-
-    def work() -> None:
-        end: BaseException | None = None
-        try:
-            for batch in batches:
-                ready.put(batch)
-                if stopped.is_set():
-                    return
-        except BaseException as error:  # raised again where it can be handled: in the main thread
-            end = error
-        ready.put(end)
-
-    thread = threading.Thread(target=work, name="nlbs-stream", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        while thread.is_alive():  # make room for a put that waits
-            while not ready.empty():
-                ready.get_nowait()
-            thread.join(timeout=0.05)

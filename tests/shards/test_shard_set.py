@@ -461,3 +461,23 @@ def test_a_set_of_another_version_or_without_manifest_does_not_open(shard_folder
     (shard_folder / "manifest.arrow").unlink()
     with pytest.raises(ShardError, match=rf"cannot read the manifest {shard_folder}/manifest\.arrow"):
         open_shards(shard_folder)
+
+
+def test_a_filter_takes_rows_of_the_split_only(shard_folder: Path) -> None:
+    shards = open_shards(shard_folder)
+    table = shards.manifest.to_pylist()
+    for split in ("train", "val", "test", None):
+        expected = [
+            number
+            for number, row in enumerate(table)
+            if row["view"] == "MLO" and row["cancer"] is not None and split in (None, row["split"])
+        ]
+        assert shards.rows(split, "view == 'MLO' and cancer is not null").tolist() == expected
+    assert shards.rows("train", "age_years > 95").shape == (0,)
+
+
+def test_the_rows_of_each_shard_are_counted(shard_folder: Path) -> None:
+    shards = open_shards(shard_folder)
+    for rows in (shards.rows(), shards.rows("val"), np.array([], dtype=np.int64)):
+        names = [shards.manifest["shard"][row].as_py() for row in rows.tolist()]
+        assert shards.shard_sizes(rows).tolist() == [names.count(f"{k:05d}.tar") for k in range(3)]

@@ -9,7 +9,9 @@ import pytest
 
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.files import only_one
+from nlbs.shards import open_shards
 from nlbs.train.cli import main
+from tests.shards.conftest import make_shard_set
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -190,3 +192,79 @@ def test_a_run_folder_that_cannot_be_made_is_explained(
     code, _, complained = nlbs_train("--shards", dataset_root, "--config", small, "--run", run)
     assert code == 1
     assert f"cannot make the folder {run}" in complained
+
+
+def test_a_dry_run_shows_which_patches_and_how_often(nlbs_train: Command, dataset_root: Path) -> None:
+    code, said, complained = nlbs_train(
+        "--shards", dataset_root, "--preset", "guide-small", "--batch-size", 8, "--dry-run",
+        "--where", "view == 'MLO'", "--balance", "cancer, laterality", "--order", "window",
+    )  # fmt: skip
+    assert code == 0, complained
+    with open_shards(dataset_root) as shards:
+        train, val = (len(shards.rows(split, "view == 'MLO'")) for split in ("train", "val"))
+        codes = shards.conditions(shards.rows("train", "view == 'MLO'"))
+    assert f"# 1,660,517 parameters; {train:,} training and {val:,} validation patches;" in said
+    assert "# filter: view == 'MLO'\n# order: window, 8 streams of 16 shards at a time\n" in said
+    lines = re.findall(
+        r"^# share: (.*): ([\d,]+) patches, ([\d.]+)% of all, ([\d.]+)% of each batch$", said, re.M
+    )
+    names = {"L": 0, "R": 1}
+    for name, patches, natural, _ in lines:
+        found = re.fullmatch(r"cancer=([01]) laterality=([LR])", name)
+        assert found is not None, name
+        own = (codes["cancer"] == int(found[1])) & (codes["laterality"] == names[found[2]])
+        assert int(patches.replace(",", "")) == own.sum()
+        assert float(natural) == pytest.approx(100 * own.mean(), abs=0.01)
+    assert sum(int(line[1].replace(",", "")) for line in lines) == train
+    assert sum(float(line[3]) for line in lines) == pytest.approx(100, abs=0.1)
+    assert re.search(r"balance:\n  - cancer\n  - laterality\n", said)
+
+
+def test_two_sets_are_trained_on_in_given_shares_and_the_run_continues(
+    nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
+) -> None:
+    make_shard_set(tmp_path / "second", patches=64, resolution=64)
+    command = ["--shards", dataset_root, "--shards", tmp_path / "second", "--config", small, "--run", "run"]
+    command += ["--device", "cpu", "--where", "view is not null", "--balance", "view"]
+    code, said, complained = nlbs_train(*command, "--mix", "3,1", "--max-steps", 1)
+    assert code == 0, complained
+    assert f"(0.75), {tmp_path / 'second'} (0.25): " in said
+    shares = [float(share) for share in re.findall(r"^share: .* ([\d.]+)% of each batch$", said, re.M)]
+    assert sum(shares[:2]) == pytest.approx(75, abs=0.02)
+    assert sum(shares) == pytest.approx(100, abs=0.05)
+    values = read_metadata(tmp_path / "run" / "last_model.safetensors")["training"]
+    assert (values["where"], values["balance"]) == ("view is not null", ["view"])
+    code, said, complained = nlbs_train(*command, "--mix", "0.75,0.25", "--max-steps", 2)  # the same ratio
+    assert code == 0, complained
+    assert "continues at step 1 " in said
+    code, _, complained = nlbs_train(*command, "--mix", "1,1", "--max-steps", 3)
+    assert code == 1
+    assert "was trained on the shard set with id" in complained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shards", "ROOT"], r"2 shard sets are given; say what share .* --mix 1,1"),
+        (["--mix", "0.5,0.5"], r"1 shard sets cannot be mixed by 0.5, 0.5"),
+        (["--where", "view = 'CC'"], r"the filter .* cannot be read"),
+        (
+            ["--where", "age_years > 200"],
+            r"leaves nothing of the split 'train': of \d+ patches it takes none",
+        ),
+        (["--balance", "canser"], r"no column 'canser'; did you mean 'cancer'"),
+    ],
+)
+def test_patches_that_cannot_be_chosen_so_are_explained(
+    nlbs_train: Command, arguments: list[str], message: str, dataset_root: Path
+) -> None:
+    given = [argument.replace("ROOT", str(dataset_root)) for argument in arguments]
+    code, _, complained = nlbs_train("--shards", dataset_root, "--preset", "guide-small", "--dry-run", *given)
+    assert code == 1
+    assert re.fullmatch(rf"Error: .*{message}.*\n", complained), complained
+
+
+def test_shares_that_are_no_numbers_are_wrong_usage(nlbs_train: Command, dataset_root: Path) -> None:
+    code, _, complained = nlbs_train("--shards", dataset_root, "--mix", "much,little")
+    assert code == 2
+    assert "'much,little' is not a list of numbers such as 0.7,0.3" in complained

@@ -65,7 +65,7 @@ def test_the_order_depends_on_the_seed_only() -> None:
 
 
 def test_evaluation_covers_each_patch_exactly_once_in_order() -> None:
-    stream = PatchStream(MemoryShards(val=19), batch_size=8, split="val", shuffle=False, drop_last=False)
+    stream = PatchStream(MemoryShards(val=19), batch_size=8, split="val", order="sequential", drop_last=False)
     assert len(stream) == 3
     for _ in range(2):
         assert all_rows(stream) == list(range(40, 59))
@@ -130,7 +130,7 @@ def test_batches_are_read_ahead_but_not_without_bound() -> None:
 
 def test_an_error_of_the_reader_is_raised_where_the_loop_is() -> None:
     shards = MemoryShards()
-    stream = PatchStream(shards, batch_size=8, shuffle=False)
+    stream = PatchStream(shards, batch_size=8, order="sequential")
     shards.fails_at_row = 20
     good = []
     with pytest.raises(ShardError, match="patch 20 is damaged"):
