@@ -18,6 +18,7 @@ from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.outcome import Decoder, Outcome, decode_into_store
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.worker import end_with_parent
 
 #: Seconds that one file may take, and bytes that a worker may allocate.
 FILE_TIMEOUT_S, WORKER_BYTES = 60.0, 6 << 30
@@ -73,6 +74,7 @@ def _decode_in_child(
     decode: Decoder,
     timeout_s: float,
 ) -> None:
+    end_with_parent()
     with _limits(timeout_s):
         outcome = decode_into_store(source, store, options, decode)
     sender.send(outcome)

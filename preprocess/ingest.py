@@ -10,6 +10,7 @@ from pathlib import Path
 
 import joblib
 
+from nlbs.errors import DatasetError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions, patches_of
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, decode_alone, decode_guarded
@@ -17,9 +18,12 @@ from nlbs.preprocess.outcome import Decoder, Outcome, known_outcome
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.worker import WORKER_DIED, end_with_parent
 
 #: Holds a note per file in the hands of a worker, inside the store's folder.
 _IN_HAND = ".in-hand"
+#: How often workers may die with no file in their hands before the work stops.
+_MOST_BROKEN_POOLS = 2
 
 
 def ingest(
@@ -48,6 +52,7 @@ def ingest(
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
     """
+    shutil.rmtree(store.path / _IN_HAND, ignore_errors=True)  # of a run that was killed
     known = {source.row.row: known_outcome(source, store, stamps) for source in sources}
     outcomes = {row: outcome for row, outcome in known.items() if outcome is not None}
     waiting = [source for source in sources if source.row.row not in outcomes]
@@ -75,12 +80,14 @@ def _decoded(
 ) -> Generator[Outcome, None, None]:
     """Gives the outcome of each source as it comes, whatever dies on the way."""
     left = {source.image: source for source in waiting}
-    notes = store.path / _IN_HAND
+    notes, broken = store.path / _IN_HAND, 0
     try:
         while left:
             shutil.rmtree(notes, ignore_errors=True)
             notes.mkdir()
-            run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            run = joblib.Parallel(
+                n_jobs=jobs, return_as="generator_unordered", batch_size=1, initializer=end_with_parent
+            )
             tasks = (
                 joblib.delayed(decode_guarded)(source, store, options, decode, notes, timeout_s)
                 for source in list(left.values())
@@ -92,8 +99,9 @@ def _decoded(
                         yield outcome
             except BrokenProcessPool:
                 suspects = _suspects(notes, left)
-                if not suspects:  # a worker died between two files: nothing of ours to blame
-                    raise
+                broken += not suspects
+                if broken > _MOST_BROKEN_POOLS:  # workers die between two files: nothing of ours to blame
+                    raise DatasetError(WORKER_DIED) from None
                 for source in suspects:
                     del left[source.image]
                     yield decode_alone(source, store, options, decode, timeout_s)
