@@ -1,11 +1,13 @@
 """build-shards: a dataset's CSV in, a dataset root out."""
 
+import json
 import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, remove_partials
@@ -15,13 +17,14 @@ from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.outcome import Outcome, planned_outcome
 from nlbs.preprocess.shard_plan import plan_shards
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import locate_sources
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import read_labelled_images, read_stamps, write_images_csv, write_sources_csv
-from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE, read_shard_set_json
+from nlbs.shards.layout import IMAGES_CSV, MANIFEST, RECORD_SHA256, SHARD_SET_JSON, STORE, record_digest
+from nlbs.shards.manifest import dataset_id_of
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         options.out / STORE, {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
     )
     stamps, limit = read_stamps(options.out), failure_limit(options.most_failures, len(sources))
+    # Before the first image: a file that is replaced after a kill is then seen to be another one.
+    write_sources_csv(options.out, [planned_outcome(source, store, stamps) for source in sources])
     outcomes = ingest(
         sources, store, options.decode, options.cut, stamps, options.jobs, limit, options.file_timeout_s
     )
@@ -129,23 +134,47 @@ def repair(folder: Path, jobs: int) -> CutSummary:
     Raises:
         DatasetError: the images, conditions or splits are no longer those that the set was cut from.
     """
-    root, info = folder.parent, read_shard_set_json(folder)
+    root = folder.parent
     if not (root / IMAGES_CSV).is_file() or not (root / STORE).is_dir():
         raise DatasetError(
             f"{folder} stands alone, without the decoded images it was cut from, so it cannot be restored: copy it "
             f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"
         )
-    parameters = info["parameters"]
-    cut = CutOptions(**{field.name: parameters[field.name] for field in fields(CutOptions)})
     images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
     with only_one(root, "nlbs-preprocess"):
-        if plan_shards(images, store, cut).dataset_id != info["dataset_id"]:
+        dataset_id, cut = _what_was_cut(folder)
+        if cut.name != folder.name:
+            raise DatasetError(
+                f"{folder} was made under the name {cut.name}: give it that name to restore it"
+            )
+        if plan_shards(images, store, cut).dataset_id != dataset_id:
             raise DatasetError(
                 f"{folder} was cut from other images or conditions than {root} holds now, so its bytes cannot be "
                 "restored: cut it anew with reshard --overwrite"
             )
         (folder / SHARD_SET_JSON).unlink()
         return cut_shard_set(root, store, images, cut, jobs, overwrite=False)
+
+
+def _what_was_cut(folder: Path) -> tuple[str, CutOptions]:
+    """Gives id and options of a shard set: of a damaged shard_set.json, what can still be read; else by its names."""
+    try:
+        info = json.loads((folder / SHARD_SET_JSON).read_text(encoding="utf-8"))
+        if info[RECORD_SHA256] == record_digest(info):
+            return info["dataset_id"], _cut_options(info)
+    except (ValueError, TypeError, KeyError):
+        info = None
+    try:
+        cut = _cut_options(info)
+    except (TypeError, LookupError, ConfigError):
+        match = re.fullmatch(r"r(\d+)-s(\d+)", folder.name)
+        cut = CutOptions(int(match[1]), int(match[2])) if match else CutOptions()
+    # The manifest knows the id too. Another set than the damaged one cannot have it.
+    return dataset_id_of(folder / MANIFEST) or "", cut
+
+
+def _cut_options(info: Any) -> CutOptions:
+    return CutOptions(**{field.name: info["parameters"][field.name] for field in fields(CutOptions)})
 
 
 def failure_limit(text: str, images: int) -> float:
@@ -178,8 +207,8 @@ def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:
 
 
 def _in_words(outcome: Outcome) -> str:
-    row = outcome.source.row
-    return f"row {row.row} ({row.path or 'no path'}): {outcome.reason}"
+    # By number: a path may name a patient, and what a command says is kept in logs.
+    return f"row {outcome.source.row.row}: {outcome.reason}"
 
 
 def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> str:

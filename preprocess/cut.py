@@ -135,11 +135,16 @@ def _committed_rows(folder: Path, number: int, dataset_id: str) -> dict[str, lis
 
 
 def read_part(folder: Path, number: int) -> dict[str, Any] | None:
+    """Gives the commit record of a shard; None where there is none, or none that can be read."""
     try:
         part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
-    return part
+    return (
+        part
+        if isinstance(part, dict) and {"dataset_id", "bytes", "crc32c", "columns"} <= part.keys()
+        else None
+    )
 
 
 def _part_path(folder: Path, number: int) -> Path:

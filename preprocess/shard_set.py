@@ -1,7 +1,10 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
+import json
+import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,21 @@ from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
-from nlbs.shards.layout import FORMAT, FORMAT_VERSION, MANIFEST, SHARD_SET_JSON, read_shard_set_json
+from nlbs.preprocess.worker import WORKER_DIED, end_with_parent
+from nlbs.shards.layout import (
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    RECORD_SHA256,
+    SHARD_SET_JSON,
+    read_shard_set_json,
+    record_digest,
+)
 from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, write_manifest
 from nlbs.shards.verify import sha256_of
+
+#: In the folder of parts: the shard_set.json of a set that is being overwritten.
+_REPLACED = "replaced.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,8 @@ def cut_shard_set(
     folder = root / options.name
     plan = plan_shards(images, store, options)
     if _is_complete(folder, plan.dataset_id, overwrite):
+        if (folder / PARTS).is_dir():  # left where a run ended just after its last commit
+            _remove_parts(folder, {shard["name"] for shard in read_shard_set_json(folder)["shards"]})
         summary = _summary_of(folder)
         return replace(summary, reused=summary.shards)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
@@ -74,16 +91,22 @@ def cut_shard_set(
             joblib.delayed(cut_shard)(folder, number, group, store, options, plan.dataset_id)
             for number, group in enumerate(plan.groups)
         )
-        run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for done in run(tasks):
-            reused += done.reused
-            progress.advance(done.images, done.patches)
+        run = joblib.Parallel(
+            n_jobs=jobs, return_as="generator_unordered", batch_size=1, initializer=end_with_parent
+        )
+        try:
+            for done in run(tasks):
+                reused += done.reused
+                progress.advance(done.images, done.patches)
+        except BrokenProcessPool:
+            raise DatasetError(WORKER_DIED) from None
     _commit(folder, plan)
     return replace(_summary_of(folder), reused=reused)
 
 
 def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
     if not (folder / SHARD_SET_JSON).exists():
+        _remove_replaced(folder)
         return False
     info = read_shard_set_json(folder)
     if info["dataset_id"] == dataset_id:
@@ -93,10 +116,23 @@ def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
             f"{folder} is a shard set of other images, conditions or options ({info['counts']['images']} images): "
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
-    (folder / SHARD_SET_JSON).unlink()  # first: from here on the set is not complete
+    (folder / PARTS).mkdir(exist_ok=True)
+    # First: from here on the set is not complete. Its names are kept until the last of its files is gone.
+    os.replace(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
+    _remove_replaced(folder)
+    return False
+
+
+def _remove_replaced(folder: Path) -> None:
+    """Removes the files of a set that is being overwritten."""
+    record = folder / PARTS / _REPLACED
+    try:
+        info = json.loads(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
     for name in [shard["name"] for shard in info["shards"]] + [MANIFEST]:
         (folder / name).unlink(missing_ok=True)
-    return False
+    record.unlink()
 
 
 def _commit(folder: Path, plan: ShardPlan) -> None:
@@ -141,7 +177,7 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
         },
         "shards": shards,
     }
-    write_json(folder / SHARD_SET_JSON, info)
+    write_json(folder / SHARD_SET_JSON, {**info, RECORD_SHA256: record_digest(info)})
     _remove_parts(folder, {str(shard["name"]) for shard in shards})
 
 

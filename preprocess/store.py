@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from nlbs.errors import DatasetError
-from nlbs.files import atomic_folder, write_json
+from nlbs.files import atomic_folder, temporary_path, write_json
 from nlbs.preprocess.mask import Bits
 
 STORE_VERSION = 1
@@ -95,7 +96,9 @@ class ImageStore:
     def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
         """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0."""
         if (self.path / image).exists():  # of an earlier version of the file
-            shutil.rmtree(self.path / image)
+            aside = temporary_path(self.path / f"{image}.old")  # so that half of it never has its name
+            os.rename(self.path / image, aside)
+            shutil.rmtree(aside)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
         description = {"attributes": attributes, "shape": list(pixels.shape), "data_type": pixels.dtype.name}
         attributes["record_sha256"] = _record_digest(description)

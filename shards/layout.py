@@ -1,6 +1,8 @@
 """The names in a dataset root, and how a shard set is found there: by its shard_set.json alone."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ MANIFEST = "manifest.arrow"  #: one row per patch
 
 #: What every shard_set.json has beside its format and version.
 _KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards")
+#: Key of shard_set.json: a digest of all the others.
+RECORD_SHA256 = "record_sha256"
 _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
 
 
@@ -85,3 +89,9 @@ def read_shard_set_json(folder: Path) -> dict[str, Any]:
     if missing:
         raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
     return info
+
+
+def record_digest(info: Mapping[str, Any]) -> str:
+    """Gives the SHA-256 of what ``shard_set.json`` says beside it: JSON, keys sorted, as ``json.dumps`` writes it."""
+    others = {key: value for key, value in info.items() if key != RECORD_SHA256}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
