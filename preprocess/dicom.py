@@ -1,5 +1,6 @@
 """A DICOM file becomes stored pixel values and the header fields that give them a meaning."""
 
+import os
 import stat
 import struct
 import warnings
@@ -189,6 +190,10 @@ def _read_file(path: Path) -> pydicom.FileDataset:
         raise BadHeaderError("sequences are nested too deeply to be read") from None
     except zlib.error as error:
         raise TruncatedError("the deflated elements are cut short or damaged (PS3.5 A.5)") from error
+    except OSError as error:  # of the disk or the network: the file itself may be whole
+        if error.errno is None:
+            raise BadHeaderError("the DICOM elements cannot be read (OSError)") from error
+        raise MissingFileError(f"the file cannot be read: {os.strerror(error.errno)}") from error
     except _PYDICOM_ERRORS as error:
         raise BadHeaderError(f"the DICOM elements cannot be read ({type(error).__name__})") from error
 

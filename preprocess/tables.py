@@ -145,7 +145,8 @@ def _image_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
-    with atomic_file(path, "w", permissions, encoding="utf-8", newline="") as file:
+    # What cannot be UTF-8 (a folder's name in another encoding, in a message) must not end a build.
+    with atomic_file(path, "w", permissions, encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for row in rows:
