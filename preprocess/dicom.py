@@ -1,5 +1,6 @@
 """A DICOM file becomes stored pixel values and the header fields that give them a meaning."""
 
+import logging
 import os
 import stat
 import struct
@@ -60,6 +61,8 @@ _PYDICOM_ERRORS = (
 )
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+# Its warnings quote values of the file, and a log must not hold them.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 class NotDicomError(ImageError):

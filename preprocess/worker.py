@@ -21,21 +21,12 @@ def end_with_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
-        threading.Thread(target=_watch, args=(parent.pid, os.getppid()), daemon=True).start()
+        threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
 
 
-def _watch(command: int, parent: int) -> None:
-    # A process whose parent dies gets another one at once; the command may have died before that was noted.
-    while os.getppid() == parent and _is_alive(command):
+def _watch(command: int) -> None:
+    # A process whose parent dies gets another one at once, and keeps it. So this also sees a command that died
+    # before the worker got here; asking whether a process of that number is alive would not, while it is a zombie.
+    while os.getppid() == command:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     os._exit(1)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
