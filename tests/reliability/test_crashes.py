@@ -82,6 +82,37 @@ def test_a_full_file_system_is_one_sentence_and_with_more_room_the_build_is_comp
         pytest.skip("this user may not mount a file system of its own")
     assert done.returncode == 0, done.stdout + done.stderr
     said = (tmp_path / "said").read_text()
+    assert (tmp_path / "code").read_text() == "1\n"
+    assert "No space left on device" in said
+    assert "make room" in said
+    assert "Traceback" not in said
+    assert tree(tmp_path / "after") == tree(tiny_root)
+
+
+def test_what_a_killed_build_noted_of_its_files_tells_a_replaced_one(tiny: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(tiny, images)
+    driver = (
+        "import sys, os, signal, nlbs.preprocess.build as build\n"
+        "build.write_images_csv = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from nlbs.preprocess.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    build = (
+        "build-shards",
+        "--csv",
+        images / "meta.csv",
+        "--out",
+        tmp_path / "s",
+        "--resolution",
+        "64",
+        "--jobs",
+        "1",
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", driver, *map(str, build)], capture_output=True, check=False
+    )
+    assert killed.returncode == -9
     assert len(list((tmp_path / "s" / "images.zarr").glob("*/zarr.json"))) == 8
     paths = sorted(images.rglob("*.dcm"))
     shutil.copy(paths[1], paths[0])
