@@ -112,8 +112,14 @@ def _what_is_missing(best: Dialect, missing: Sequence[str], header: Sequence[str
         )
         found = next((name for name in header if near and simplified(name) == near[0]), None)
         hints.append(f"{column!r}" + (f" (is it {found!r}?)" if found is not None else ""))
+    known = {simplified(column) for dialect in DIALECTS for column in dialect.columns}
+    if known.isdisjoint(simplified(name) for name in header) and not any("is it" in hint for hint in hints):
+        # Not repeated: where the header is missing, this is a patient's row.
+        read = f"none of the {len(header)} cells of its first line is the name of a column: is the header missing?"
+    else:
+        read = f"it reads {', '.join(header)[:300]!r}."
     return (
-        f"{source}: the header has no column {', '.join(hints)}; it reads {', '.join(header)[:300]!r}. "
+        f"{source}: the header has no column {', '.join(hints)}; {read} "
         f"A table of the {best.name} form has {', '.join(best.columns)}: rename the columns, and leave the cells "
         "of what is not known empty"
     )

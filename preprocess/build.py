@@ -17,7 +17,7 @@ from nlbs.preprocess.duplicates import Duplicate, refuse_leaks
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.outcome import Outcome, planned_outcome
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import Source, locate_sources
 from nlbs.preprocess.store import ImageStore
@@ -30,6 +30,7 @@ from nlbs.preprocess.tables import (
     read_stamps,
     require_root,
     source_row,
+    write_sources,
     write_tables,
 )
 from nlbs.preprocess.workers import Workers
@@ -97,6 +98,9 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
     if not options.overwrite:
         refuse_what_append_does(options, sources)
     stamps, limit = read_stamps(options.out), failure_limit(options.most_failures, len(sources))
+    # Before the first image: a file that is replaced after a kill is then seen to be another one.
+    planned = (planned_outcome(source, store, stamps) for source in sources)
+    write_sources(options.out, map(source_row, planned))
     outcomes = ingest(
         *(sources, store, options.decode, options.cut, stamps, options.workers, limit),
         timeout_s=options.file_timeout_s,
@@ -225,9 +229,8 @@ def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:
 
 
 def in_words(outcome: Outcome) -> str:
-    """Gives what became of a row, for the console of whoever has the table."""
-    row = outcome.source.row
-    return f"row {row.row} ({row.path or 'no path'}): {outcome.reason}"
+    """Gives what became of a row, by its number: a path may name a patient, and what is said is kept in logs."""
+    return f"row {outcome.source.row.row}: {outcome.reason}"
 
 
 def too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> str:

@@ -153,12 +153,12 @@ def committed_rows(folder: Path, number: int, container: str, dataset_id: str) -
 
 
 def read_part(folder: Path, number: int) -> dict[str, Any] | None:
-    """Gives the commit record of a shard; None where it is not written yet."""
+    """Gives the commit record of a shard; None where there is none, or none that can be read."""
     try:
         part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
-    return part
+    return part if isinstance(part, dict) and {"dataset_id", "entry", "columns"} <= part.keys() else None
 
 
 def _part_path(folder: Path, number: int) -> Path:

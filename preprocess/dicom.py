@@ -1,6 +1,8 @@
 """A DICOM file becomes stored pixel values and the header fields that give them a meaning."""
 
 import io
+import logging
+import os
 import struct
 import warnings
 import zlib
@@ -39,6 +41,9 @@ from nlbs.preprocess.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
 _MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 64 * 1024 * 1024
 
 _PIXEL_DATA = 0x7FE00010
+
+# Its warnings quote values of the file, and a log must not hold them.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,10 @@ def _read_elements(file: BinaryIO) -> pydicom.FileDataset:
         raise BadHeaderError("sequences are nested too deeply to be read") from None
     except zlib.error as error:
         raise TruncatedError("the deflated elements are cut short or damaged (PS3.5 A.5)") from error
+    except OSError as error:  # of the disk or the network: the file itself may be whole
+        if error.errno is None:
+            raise BadHeaderError("the DICOM elements cannot be read (OSError)") from error
+        raise MissingFileError(f"the file cannot be read: {os.strerror(error.errno)}") from error
     except PYDICOM_ERRORS as error:
         raise BadHeaderError(f"the DICOM elements cannot be read ({type(error).__name__})") from error
 

@@ -87,11 +87,11 @@ def plan_generation(
     )
 
 
-def history_entry(folder: Path, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` of the next generation says about this one."""
+def history_entry(folder: Path, info: Mapping[str, Any], name: str = SHARD_SET_JSON) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` of the next generation says about this one, whose description has a name."""
     return {
         "name": description_name(int(info.get("generation", 1))),
-        "sha256": sha256_of(folder / SHARD_SET_JSON),
+        "sha256": sha256_of(folder / name),
         "dataset_id": info["dataset_id"],
         "content_id": info["content_id"],
         "images_generation": images_generation(info),

@@ -21,6 +21,7 @@ from nlbs.preprocess.kept import kept
 from nlbs.preprocess.outcome import Decoder, Outcome, decode_into_store
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.worker import end_with_parent
 
 #: Seconds that one file may take, and bytes that a worker may allocate.
 FILE_TIMEOUT_S, WORKER_BYTES = 60.0, 6 << 30
@@ -77,6 +78,7 @@ def decode_alone(source: Source, how: Decoding) -> Outcome:
 
 
 def _decode_in_child(sender: Connection, source: Source, how: Decoding) -> None:
+    end_with_parent()
     with _limits(how.timeout_s):
         outcome = how(source)
     sender.send(outcome)

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from nlbs.errors import DatasetError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, Decoding, decode_alone, decode_guarded
@@ -17,10 +18,13 @@ from nlbs.preprocess.preflight import require_decoders
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.worker import WORKER_DIED
 from nlbs.preprocess.workers import Workers, WorkersDied
 
 #: Holds a note per file in the hands of a worker, inside the store's folder.
 _IN_HAND = ".in-hand"
+#: How often workers may die with no file in their hands before the work stops.
+_MOST_BROKEN_POOLS = 2
 
 
 def ingest(
@@ -54,6 +58,8 @@ def ingest(
     Raises:
         DatasetError: no file that is still to be decoded has a decoder here.
     """
+    notes = notes or (store.path / _IN_HAND).absolute()
+    shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
     outcomes = [known_outcome(source, store, stamps) for source in sources]
     outcomes = [None if outcome is None else kept(outcome, cut) for outcome in outcomes]
     waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}
@@ -63,7 +69,7 @@ def ingest(
     warning = require_decoders([source.path for source in left.values() if source.path], options.decoder)
     if warning:
         print(warning, file=sys.stderr)
-    decoded = _decoded(left, how, workers, notes or how.store.path / _IN_HAND)
+    decoded = _decoded(left, how, workers, notes)
     with Progress("Decoding", len(waiting)) as progress, closing(decoded):
         while left and failed <= most_failures:
             outcome = next(decoded)
@@ -83,6 +89,7 @@ def _decoded(
     left: dict[str, Source], how: Decoding, workers: Workers, notes: Path
 ) -> Generator[Outcome, None, None]:
     """Takes each source out of ``left`` and gives its outcome, as it comes, whatever dies on the way."""
+    broken = 0
     try:
         while left:
             shutil.rmtree(notes, ignore_errors=True)
@@ -94,8 +101,9 @@ def _decoded(
                         yield outcome
             except WorkersDied:
                 suspects = _suspects(notes, left, workers)
-                if not suspects:  # a worker died between two files: nothing of ours to blame
-                    raise
+                broken += not suspects
+                if broken > _MOST_BROKEN_POOLS:  # workers die between two files: nothing of ours to blame
+                    raise DatasetError(WORKER_DIED) from None
                 for source in suspects:
                     del left[source.image]
                     yield decode_alone(source, how)

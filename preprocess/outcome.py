@@ -14,6 +14,8 @@ from nlbs.preprocess.store import ImageStore
 #: Turns a file into an image: :func:`nlbs.preprocess.decode.decode_image`.
 Decoder = Callable[[Path, DecodeOptions], DecodedImage]
 
+_LONGEST_DETAIL = 500  #: characters of what a decoder says, kept in sources.csv
+
 
 @dataclass(frozen=True, slots=True)  # of a million images the command holds one each
 class Outcome:
@@ -43,14 +45,33 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
         image = decode(source.path, options)
     except ImageError as error:
         cause = error.__cause__
-        detail = f"{type(cause).__name__}: {cause}" if cause is not None else ""
+        detail = f"{type(cause).__name__}: {cause}"[:_LONGEST_DETAIL] if cause is not None else ""
         return Outcome(source, error.status, str(error), detail, decoded=True)
     except MemoryError:
         return Outcome(
             source, "out_of_memory", "decoding needs more memory than a worker may have", decoded=True
         )
+    if stamp_of(source.path) != stamp:
+        return Outcome(
+            source,
+            "file_changed",
+            "the file was written to while it was read: build again when it is complete",
+            decoded=True,
+        )
     record = store.put(source.image, image.pixels, {**image.record, "notes": list(image.notes)})
     return succeeded(source, record, stamp, decoded=True)
+
+
+def planned_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome:
+    """Gives what is to stand in sources.csv of a source before it is decoded: the stamp of the file as it is now.
+
+    An image that is in the store keeps the stamp of the file that it was decoded from.
+    """
+    stamp = "" if source.path is None else stamp_of(source.path)
+    decoded_from = (
+        stamps.get(source.image, "") if source.image and (store.path / source.image).exists() else ""
+    )
+    return Outcome(source, "not_reached", detail="; ".join(source.row.details), stamp=decoded_from or stamp)
 
 
 def known_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome | None:

@@ -1,10 +1,12 @@
 """Damaged files of a shard set are cut anew from the decoded images beside it: the same bytes as before."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlbs.errors import DatasetError
+from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, write_json
 from nlbs.preprocess.cut import PARTS
 from nlbs.preprocess.generations import (
@@ -14,13 +16,31 @@ from nlbs.preprocess.generations import (
     images_between,
     plan_generation,
 )
+from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.shard_plan import ShardPlan
-from nlbs.preprocess.shard_set import assemble, cut_groups, description, remove_parts, with_manifest
+from nlbs.preprocess.shard_set import (
+    assemble,
+    cut_groups,
+    description,
+    finish_set,
+    remove_parts,
+    with_manifest,
+)
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import read_generations
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.layout import IMAGES_CSV, STORE, description_name, manifest_name, read_shard_set_json
-from nlbs.shards.manifest import read_manifest, write_manifest
+from nlbs.shards.layout import (
+    IMAGES_CSV,
+    RECORD_SHA256,
+    SHARD_SET_JSON,
+    STORE,
+    description_name,
+    manifest_name,
+    read_description,
+    read_shard_set_json,
+    record_digest,
+)
+from nlbs.shards.manifest import dataset_id_of, read_manifest, write_manifest
 from nlbs.shards.verify import damages
 
 
@@ -37,14 +57,59 @@ def repair(folder: Path, workers: Workers) -> None:
             f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"
         )
     with only_one(root, "nlbs-preprocess"):
-        info, store = read_shard_set_json(folder), ImageStore.existing(root / STORE)
-        plans = _plans(folder, info, store, read_generations(root))
+        store, generations = ImageStore.existing(root / STORE), read_generations(root)
+        if any(damage.name == SHARD_SET_JSON for damage in damages(folder)):
+            _restore_description(folder, store, generations, workers)
+        info = read_shard_set_json(folder)
+        plans = _plans(folder, info, store, generations)
         damaged = {damage.name for damage in damages(folder)}
         for plan in plans:
             _restore(folder, info, plan, store, damaged, workers)
         if (folder / PARTS).exists():
             names = {shard["name"] for shard in info["shards"]}
             remove_parts(folder, names, info["parameters"]["container"])
+
+
+def _restore_description(folder: Path, store: ImageStore, generations: Generations, workers: Workers) -> None:
+    """Restores a damaged ``shard_set.json``, with the shards that only it describes."""
+    history: list[dict[str, Any]] = []
+    before: list[dict[str, Any]] = []
+    while (folder / description_name(len(history) + 1)).is_file():
+        name = description_name(len(history) + 1)
+        earlier = read_description(folder, name)
+        if earlier.get(RECORD_SHA256) != record_digest(earlier):
+            raise _cut_from_others(folder)
+        history.append(history_entry(folder, earlier, name))
+        before = earlier["shards"]
+    cut = _what_was_cut(folder)
+    dataset_id = dataset_id_of(folder / manifest_name(len(history) + 1))
+    after = history[-1]["images_generation"] if history else 0
+    for until in sorted(generations, reverse=True):  # the set need not have grown as often as the root
+        images = images_between(generations, after, until)
+        plan = plan_generation(images, store, cut, history, until) if images else None
+        # The manifest knows the id too. Another set than the damaged one cannot have it.
+        if plan is not None and plan.dataset_id == dataset_id:
+            cut_groups(folder, plan, store, cut, workers)
+            table, shards = assemble(folder, plan, before)
+            finish_set(folder, table, description(plan, table, shards))
+            return
+    raise _cut_from_others(folder)
+
+
+def _what_was_cut(folder: Path) -> CutOptions:
+    """Gives the options of a set with a damaged description: what can still be read there; else by its name."""
+    try:
+        return cut_options_of(json.loads((folder / SHARD_SET_JSON).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ConfigError):
+        match = re.fullmatch(r"r(\d+)-s(\d+)", folder.name)
+        return CutOptions(int(match[1]), int(match[2])) if match else CutOptions()
+
+
+def _cut_from_others(folder: Path) -> DatasetError:
+    return DatasetError(
+        f"{folder} was cut from other images or conditions than {folder.parent} holds now, so its bytes "
+        "cannot be restored: cut it anew with reshard --overwrite"
+    )
 
 
 def _plans(
@@ -60,10 +125,7 @@ def _plans(
             plan_generation(images, store, cut_options_of(info), history[:number], until) if images else None
         )
         if plan is None or plan.dataset_id != entry["dataset_id"]:
-            raise DatasetError(
-                f"{folder} was cut from other images or conditions than {folder.parent} holds now, so its bytes "
-                "cannot be restored: cut it anew with reshard --overwrite"
-            )
+            raise _cut_from_others(folder)
         plans.append(plan)
         before = until
     return plans

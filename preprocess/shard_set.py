@@ -1,5 +1,7 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
+import json
+import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
@@ -20,9 +22,20 @@ from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.container import remove_shard, shard_name
-from nlbs.shards.layout import FORMAT, FORMAT_VERSION, SHARD_SET_JSON, manifest_name, read_shard_set_json
+from nlbs.shards.layout import (
+    FORMAT,
+    FORMAT_VERSION,
+    RECORD_SHA256,
+    SHARD_SET_JSON,
+    manifest_name,
+    read_shard_set_json,
+    record_digest,
+)
 from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, read_manifest, write_manifest
 from nlbs.shards.verify import sha256_of
+
+#: In the folder of parts: the shard_set.json of a set that is being overwritten.
+_REPLACED = "replaced.json"
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,9 @@ def cut_shard_set(
     folder = folder or root / options.name
     plan = replace(plan_shards(images, store, options), images_generation=images_generation)
     if is_complete(folder, plan.dataset_id, overwrite):
+        info = read_shard_set_json(folder)
+        if (folder / PARTS).is_dir():  # left where a run ended just after its last commit
+            remove_parts(folder, {shard["name"] for shard in info["shards"]}, options.container)
         summary = summary_of(folder)
         return replace(summary, reused=summary.shards, unknown_spacing=plan.unknown_spacing)
     reused = cut_groups(folder, plan, store, options, workers)
@@ -122,6 +138,7 @@ def cut_groups(
 def begin_set(folder: Path) -> None:
     """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    _remove_replaced(folder)
     for place in (folder, folder / PARTS):
         remove_partials(place)
 
@@ -133,6 +150,7 @@ def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
         DatasetError: one of another id stands there and is not to be overwritten.
     """
     if not (folder / SHARD_SET_JSON).exists():
+        _remove_replaced(folder)
         return False
     info = read_shard_set_json(folder)
     if info["dataset_id"] == dataset_id:
@@ -142,7 +160,20 @@ def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
             f"{folder} is a shard set of other images, conditions or options ({info['counts']['images']} images): "
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
-    (folder / SHARD_SET_JSON).unlink()  # first: from here on the set is not complete
+    (folder / PARTS).mkdir(exist_ok=True)
+    # First: from here on the set is not complete. Its names are kept until the last of its files is gone.
+    os.replace(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
+    _remove_replaced(folder)
+    return False
+
+
+def _remove_replaced(folder: Path) -> None:
+    """Removes the files of a set that is being overwritten."""
+    record = folder / PARTS / _REPLACED
+    try:
+        info = json.loads(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
     earlier = [
         name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
     ]
@@ -150,7 +181,7 @@ def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
         (folder / name).unlink(missing_ok=True)
     for shard in info["shards"]:
         remove_shard(folder, shard["name"])
-    return False
+    record.unlink()
 
 
 def commit(folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -250,7 +281,8 @@ def finish_set(folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
 def with_manifest(folder: Path, info: dict[str, Any], rows: int) -> dict[str, Any]:
     """Gives what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
     name = manifest_name(info["generation"])
-    return {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
+    whole = {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
+    return {**whole, RECORD_SHA256: record_digest(whole)}
 
 
 def _counts(table: pa.Table) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import DatasetError
-from nlbs.files import atomic_folder, write_json
+from nlbs.files import atomic_folder, temporary_path, write_json
 from nlbs.preprocess.mask import Bits
 
 STORE_VERSION = 1
@@ -101,7 +102,9 @@ class ImageStore:
             The record as it is stored, with its checksums.
         """
         if (self.path / image).exists():  # of an earlier version of the file
-            shutil.rmtree(self.path / image)
+            aside = temporary_path(self.path / f"{image}.old")  # so that half of it never has its name
+            os.rename(self.path / image, aside)
+            shutil.rmtree(aside)
         pixels = np.ascontiguousarray(pixels)
         chunk = _chunk_of(pixels)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.data).hexdigest()}

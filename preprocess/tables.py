@@ -72,8 +72,13 @@ def write_tables(root: Path, images: Iterable[dict[str, Any]], sources: Iterable
         images, sources: one each per row of the input CSV, of :func:`image_row` and :func:`source_row`. None
             becomes an empty cell: *unknown*.
     """
-    _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
+    write_sources(root, sources)
     _write(root / IMAGES_CSV, _IMAGE_COLUMNS, images, 0o644)
+
+
+def write_sources(root: Path, sources: Iterable[dict[str, Any]]) -> None:
+    """Writes sources.csv alone. Args: as for :func:`write_tables`."""
+    _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
 
 
 def extend_tables(root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]]) -> None:
@@ -238,7 +243,8 @@ def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
-    with atomic_file(path, "w", permissions, encoding="utf-8", newline="") as file:
+    # What cannot be UTF-8 (a folder's name in another encoding, in a message) must not end a build.
+    with atomic_file(path, "w", permissions, encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for row in rows:

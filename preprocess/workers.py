@@ -15,6 +15,7 @@ import joblib
 from nlbs import __version__
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import temporary_path
+from nlbs.preprocess.worker import WORKER_DIED, end_with_parent
 
 Result = TypeVar("Result")
 Task = tuple[Any, ...]
@@ -88,8 +89,13 @@ class Workers:
     def _run_here(
         self, function: Callable[..., Result], tasks: Iterable[Task]
     ) -> Generator[Result, None, None]:
+        of_processes = {"initializer": end_with_parent} if self.backend == "loky" else {}
         run = joblib.Parallel(
-            n_jobs=self.jobs, backend=self.backend, return_as="generator_unordered", batch_size=1
+            n_jobs=self.jobs,
+            backend=self.backend,
+            return_as="generator_unordered",
+            batch_size=1,
+            **of_processes,
         )
         with warnings.catch_warnings():
             # Remarks of joblib: on results that nobody took, where too many failures stop the work, and on
@@ -104,10 +110,7 @@ class Workers:
                 with closing(run(joblib.delayed(function)(*task) for task in tasks)) as results:
                     yield from results
             except BrokenProcessPool as error:
-                raise WorkersDied(
-                    "a worker process died, perhaps for want of memory: the same command continues; with fewer "
-                    "--jobs it needs less"
-                ) from error
+                raise WorkersDied(WORKER_DIED) from error
 
     def _run_by_dask(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: Path

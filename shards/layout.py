@@ -1,6 +1,8 @@
 """The names in a dataset root, and how a shard set is found there: by its shard_set.json alone."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ def description_name(generation: int) -> str:
 
 #: What every shard_set.json has beside its format and version.
 _KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards")
+#: Key of shard_set.json: a digest of all the others.
+RECORD_SHA256 = "record_sha256"
 _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
 
 
@@ -84,16 +88,17 @@ def read_shard_set_json(folder: Path, generation: int | None = None) -> dict[str
         ShardError: it is no JSON, not ours, or of a format version that this release does not read; or
             there is no such generation.
     """
-    info = _read_description(folder, SHARD_SET_JSON)
+    info = read_description(folder, SHARD_SET_JSON)
     newest = int(info.get("generation", 1))
     if generation is None or generation == newest:
         return info
     if not 1 <= generation <= newest:
         raise ShardError(f"{folder} has no generation {generation}: expected 1 to {newest}")
-    return _read_description(folder, description_name(generation))
+    return read_description(folder, description_name(generation))
 
 
-def _read_description(folder: Path, name: str) -> dict[str, Any]:
+def read_description(folder: Path, name: str) -> dict[str, Any]:
+    """Gives what one description of a shard set says, of this generation or another. Raises ShardError."""
     path = folder / name
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -110,3 +115,9 @@ def _read_description(folder: Path, name: str) -> dict[str, Any]:
     if missing:
         raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
     return info
+
+
+def record_digest(info: Mapping[str, Any]) -> str:
+    """Gives the SHA-256 of what ``shard_set.json`` says beside it: JSON, keys sorted, as ``json.dumps`` writes it."""
+    others = {key: value for key, value in info.items() if key != RECORD_SHA256}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()

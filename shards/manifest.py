@@ -93,6 +93,17 @@ def read_manifest(path: Path, dataset_id: str, rows: int) -> pa.Table:
     return table
 
 
+def dataset_id_of(path: Path) -> str | None:
+    """Gives which shard set a manifest says it belongs to; None where it cannot be read."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            metadata = pa.ipc.open_file(source).schema.metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    found: bytes = metadata.get(b"dataset_id", b"")
+    return found.decode(errors="replace") or None
+
+
 def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:
     """Gives the codes of each condition, (rows,) int8 each, -1 where unknown or no condition of a model."""
     codes = {}

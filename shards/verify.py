@@ -12,7 +12,7 @@ import numpy as np
 
 from nlbs.errors import ShardError
 from nlbs.shards.container import pixels_file
-from nlbs.shards.layout import read_shard_set_json
+from nlbs.shards.layout import RECORD_SHA256, SHARD_SET_JSON, read_shard_set_json, record_digest
 from nlbs.shards.manifest import indices, read_manifest
 from nlbs.shards.zarr_shard import ZARR_JSON
 
@@ -31,12 +31,16 @@ def damages(folder: Path) -> Iterator[Damage]:
     """Gives each file of a shard set that is missing, cut short, changed or another set's.
 
     Args:
-        folder: of a complete shard set.
-
-    Raises:
-        ShardError: ``shard_set.json`` itself cannot be read.
+        folder: of a complete shard set. Where its ``shard_set.json`` is damaged, no other file can be judged.
     """
-    info = read_shard_set_json(folder)
+    try:
+        info = read_shard_set_json(folder)
+    except ShardError as error:
+        yield Damage(SHARD_SET_JSON, f"is damaged: {error}")
+        return
+    if info.get(RECORD_SHA256) != record_digest(info):
+        yield Damage(SHARD_SET_JSON, "is not what was written: its checksum does not match")
+        return
     for entry in info.get("history", ()):
         yield from _damages_of_earlier(folder, entry)
     manifest = folder / info["manifest"]["name"]

@@ -15,6 +15,7 @@ from nlbs.preprocess.phantom.breast import draw_pixels, draw_view, spacing_of
 from nlbs.preprocess.phantom.header import TRANSFER_SYNTAXES, make_dataset
 from nlbs.preprocess.phantom.patient import Patient, draw_breast, draw_patient, stream
 from nlbs.preprocess.phantom.truth import COLUMNS, Truth, cells, truth_of
+from nlbs.preprocess.worker import end_with_parent
 
 #: The header of ``meta.csv``, as the NLBS dataset writes it.
 META_COLUMNS = ("File Path", "Image Laterality", "View Position", "Age", "Cancer", "False Positive")
@@ -73,7 +74,7 @@ def write_phantom(
     tasks = (
         delayed(_write_patient)(out, index, seed, rows, columns, transfer_syntax) for index in range(patients)
     )
-    results = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    results = Parallel(n_jobs=jobs, return_as="generator", initializer=end_with_parent)(tasks)
     people: list[Patient] = []
     truths: list[Truth] = []
     for patient, images in tqdm(results, total=patients, desc="phantom", unit="patient"):

@@ -60,10 +60,16 @@ def test_a_missing_column_is_named_with_the_near_one_and_what_to_do() -> None:
 
 
 def test_a_header_of_another_world_is_compared_with_the_nearest_form() -> None:
-    with pytest.raises(DatasetError, match=r"no column .*'File Path'.*it reads 'a, b'"):
-        recognise(["a", "b"], "meta.csv")
+    with pytest.raises(DatasetError, match=r"no column .*'File Path'.*it reads 'Age, b'"):
+        recognise(["Age", "b"], "meta.csv")
     with pytest.raises(DatasetError, match=r"no column 'false_positive'; .* of the prepared form"):
         recognise(PREPARED.split(",")[:-1], "meta.csv")
+
+
+def test_a_first_line_without_any_known_column_is_not_repeated_because_it_may_be_a_patients_row() -> None:
+    with pytest.raises(DatasetError, match=r"none of the 3 cells .* is the header missing\?") as caught:
+        recognise(["normal/Doe/1.dcm", "L", "66"], "meta.csv")
+    assert "Doe" not in str(caught.value)
 
 
 def test_a_header_of_a_million_characters_does_not_fill_the_screen() -> None:

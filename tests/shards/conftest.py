@@ -1,6 +1,7 @@
 """Tiny shard sets, written by the writers of nlbs.shards with pixels and conditions that the test knows."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ TAKEN_IN_TURN: dict[str, Sequence[Any]] = {
     "split": ["train", "train", "val", "test"],
     "foreground": [1.0, 0.25, 0.5],
 }
+
+
+def seal_and_write(path: Path, info: dict[str, Any]) -> None:
+    """Writes a shard_set.json with the digest of what it says."""
+    digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
+    write_json(path, {**info, "record_sha256": digest})
 
 
 def make_shard_set(
@@ -90,7 +97,7 @@ def make_shard_set(
         infos.append({"name": name, **written.entry, "patches": len(rows)})
     table = manifest_table(values, [info["name"] for info in infos])
     write_manifest(folder / "manifest.arrow", table, dataset_id)
-    write_json(
+    seal_and_write(
         folder / "shard_set.json",
         {
             "format": "nlbs-shards",

@@ -6,7 +6,6 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from nlbs.errors import ShardError
 from nlbs.shards import open_shards
 from nlbs.shards.verify import Damage, crc32c_of, damages, sha256_of
 from tests.shards.conftest import make_shard_set
@@ -110,7 +109,20 @@ def test_a_description_of_an_array_that_is_changed_or_missing_is_named(tmp_path:
     ]
 
 
-def test_without_its_shard_set_json_nothing_can_be_said(shard_folder: Path) -> None:
+def test_a_flipped_bit_anywhere_in_shard_set_json_is_found_before_anything_in_it_is_believed(
+    shard_folder: Path,
+) -> None:
+    path = shard_folder / "shard_set.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        flip(path, place)
+        (damage,) = damages(shard_folder)
+        assert damage.name == "shard_set.json"
+        path.write_bytes(whole)
+
+
+def test_a_shard_set_json_that_cannot_be_read_is_named(shard_folder: Path) -> None:
     (shard_folder / "shard_set.json").write_text("{")
-    with pytest.raises(ShardError, match="cannot read"):
-        list(damages(shard_folder))
+    (damage,) = damages(shard_folder)
+    assert damage.name == "shard_set.json"
+    assert "cannot read" in damage.what
