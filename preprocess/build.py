@@ -9,13 +9,15 @@ from pathlib import Path
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, remove_partials
+from nlbs.manifests.problems import problems_by_row, row_list
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
-from nlbs.manifests.table import read_table
+from nlbs.manifests.table import TableOptions, read_table
 from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.found_files import found_files
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.outcome import Outcome, with_header
 from nlbs.preprocess.shard_plan import plan_shards
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import locate_sources
@@ -28,13 +30,14 @@ from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE, read_shard_set
 class BuildOptions:
     """What build-shards is asked to do."""
 
-    csv: Path
+    csv: Path | tuple[Path, ...]  #: the dataset's table, or the several that it has
     out: Path  #: the dataset root; only names of ours are written there
-    images: Path | None = None  #: what the paths are relative to; None is the CSV's folder
-    patient_column: str | None = None
-    patient_part: int | None = None  #: folder of the path, from 1; None is the dialect's rule
+    images: Path | None = None  #: what the paths are relative to; None is the (first) CSV's folder
+    table: TableOptions = field(default_factory=TableOptions)
+    disagree: str = "csv"  #: one of nlbs.preprocess.stated.DISAGREE_CHOICES
     patient_per_image: bool = False
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)  #: of train, val, test
+    #: of train, val, test; None takes the split of the dataset itself
+    shares: tuple[float, float, float] | None = (0.8, 0.1, 0.1)
     split_seed: int = 0
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     cut: CutOptions = field(default_factory=CutOptions)
@@ -54,6 +57,10 @@ class BuildSummary:
     decoded: int  #: in this run
     skipped: dict[str, int]  #: status -> rows
     remarks: int  #: usable images with a remark in images.csv
+    from_header: dict[str, int]  #: condition -> usable images to which the DICOM header gave it
+    disagreements: int  #: images whose table and header state different things
+    notes: tuple[str, ...]  #: on the tables as a whole
+    problems: list[str]  #: of the tables, each with its rows
     unknown: dict[str, int]  #: condition -> usable images that lack it
     examples: list[str]  #: a few skipped rows in words, for the console
     shard_set: CutSummary
@@ -75,13 +82,15 @@ def build_shards(options: BuildOptions) -> BuildSummary:
 
 
 def _build(options: BuildOptions, begun: float) -> BuildSummary:
-    table = read_table(options.csv, options.patient_column, options.patient_part)
+    csvs = (options.csv,) if isinstance(options.csv, Path) else options.csv
+    table = read_table(csvs, options=options.table)
     pseudonyms = load_pseudonyms(options.key_file or default_key_file())
-    root = options.images or options.csv.parent
+    root = options.images or csvs[0].parent
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}: check --images")
+    rows = found_files(table, root)
     sources = locate_sources(
-        table.rows, root, pseudonyms, options.shares, options.split_seed, options.patient_per_image
+        rows, root, pseudonyms, options.shares, options.split_seed, options.patient_per_image
     )
     store = ImageStore.open(
         options.out / STORE, {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
@@ -90,6 +99,7 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
     outcomes = ingest(
         sources, store, options.decode, options.cut, stamps, options.jobs, limit, options.file_timeout_s
     )
+    outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]
     write_images_csv(options.out, outcomes)
     write_sources_csv(options.out, outcomes)
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
@@ -97,14 +107,20 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         raise DatasetError(_nothing_usable(outcomes, root, options.out))
     if any(outcome.status == "not_reached" for outcome in outcomes):
         raise DatasetError(_too_many_failures(outcomes, limit, options.out))
+    if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
+        raise DatasetError(_disagreement(outcomes, options.out))
     images = read_labelled_images(options.out)
     shard_set = cut_shard_set(options.out, store, images, options.cut, options.jobs, options.overwrite)
     return BuildSummary(
         dialect=table.dialect.name,
-        rows=len(table.rows),
+        rows=len(rows),
         decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
         skipped=dict(Counter(outcome.status for outcome in outcomes if outcome.status != "ok")),
         remarks=sum(bool(outcome.reason) for outcome in usable),
+        from_header=dict(Counter(name for outcome in usable for name in outcome.from_header)),
+        disagreements=sum(outcome.disagrees for outcome in outcomes),
+        notes=table.notes,
+        problems=problems_by_row(table.rows),
         unknown=_unknown_conditions(usable),
         examples=[_in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
         shard_set=shard_set,
@@ -190,6 +206,16 @@ def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> 
     return (
         f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
         f"{_in_words(failed[0])}. {out / 'images.csv'} says more. What was decoded is kept; --max-failures allows more"
+    )
+
+
+def _disagreement(outcomes: Sequence[Outcome], out: Path) -> str:
+    found = [outcome for outcome in outcomes if outcome.disagrees]
+    rows = row_list([outcome.source.row.row for outcome in found], most=20)
+    return (
+        f"table and DICOM header state different things of {len(found)} images ({rows}), for example row "
+        f"{found[0].source.row.row}: {found[0].reason}. {out / IMAGES_CSV} says more. Mend the table, or choose with "
+        "--disagree csv, tag or drop; what was decoded is kept"
     )
 
 

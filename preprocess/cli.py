@@ -6,6 +6,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
+from nlbs.manifests.datasets import DIALECTS
 
 _PATH = click.Path(path_type=Path)
 
@@ -17,7 +18,36 @@ def cli() -> None:
 
 
 @cli.command("build-shards")
-@click.option("--csv", "csv_path", type=_PATH, required=True, help="The dataset's table: one row per image.")
+@click.option(
+    "--csv",
+    "csv_paths",
+    type=_PATH,
+    required=True,
+    multiple=True,
+    help="The dataset's table. Again for each that it has, such as the four of CBIS-DDSM.",
+)
+@click.option(
+    "--dataset",
+    type=click.Choice([dialect.key for dialect in DIALECTS]),
+    help="What the table is of.  [default: recognised from its header]",
+)
+@click.option(
+    "--map",
+    "columns",
+    multiple=True,
+    help="Columns of your own: view=View Position,laterality=Side,age=Age,cancer=Label,path=file,patient=pid.",
+)
+@click.option(
+    "--keep", help="Columns to take along, with commas: density,birads,findings, or by their names."
+)
+@click.option(
+    "--disagree",
+    type=click.Choice(["csv", "tag", "drop", "error"]),
+    default="csv",
+    show_default=True,
+    help="Where the DICOM header states another view, side or age: the table counts, the header counts, "
+    "the image is left out, or the build ends.",
+)
 @click.option("--out", type=_PATH, required=True, help="The dataset root to make or to continue.")
 @click.option(
     "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
@@ -45,7 +75,12 @@ def cli() -> None:
 @click.option(
     "--keep-background", is_flag=True, help="Leave labels and noise outside the breast; default is air."
 )
-@click.option("--split", default="80/10/10", show_default=True, help="Shares of train/val/test, by patient.")
+@click.option(
+    "--split",
+    default="80/10/10",
+    show_default=True,
+    help="Shares of train/val/test, by patient; or dataset: its own division.",
+)
 @click.option("--split-seed", default=0, show_default=True, help="Chooses another division of the patients.")
 @click.option("--patient-column", help="Column of the CSV that names the patient.")
 @click.option(
@@ -71,7 +106,11 @@ def cli() -> None:
     help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is more.",
 )
 def build_shards_command(
-    csv_path: Path,
+    csv_paths: tuple[Path, ...],
+    dataset: str | None,
+    columns: tuple[str, ...],
+    keep: str | None,
+    disagree: str,
     out: Path,
     images: Path | None,
     resolution: int,
@@ -100,23 +139,32 @@ def build_shards_command(
       File Path,Image Laterality,View Position,Age,Cancer,False Positive
       abnormal\\109430185503\\left\\CC\\IM-0019-0002-0001.dcm,L,CC,66,0,0
 
-    Empty cells are unknown, and stay unknown. Files that cannot be used are named in images.csv
+    Tables of other public datasets are recognised too. Empty cells are unknown; the DICOM header may
+    fill view, side and age, and nothing else does. Files that cannot be used are named in images.csv
     with the reason. Run the same command again to continue a build that was stopped.
     """
+    from nlbs.manifests.dialects import parse_columns
     from nlbs.manifests.splits import parse_shares
+    from nlbs.manifests.table import TableOptions
     from nlbs.preprocess.build import BuildOptions, build_shards
     from nlbs.preprocess.decode import DecodeOptions
     from nlbs.preprocess.grid import CutOptions
     from nlbs.preprocess.report import build_report
 
     options = BuildOptions(
-        csv=csv_path,
+        csv=csv_paths,
         out=out,
         images=images,
-        patient_column=patient_column,
-        patient_part=patient_part,
+        table=TableOptions(
+            dataset=dataset,
+            columns=parse_columns(columns),
+            keep=tuple(name.strip() for name in (keep or "").split(",") if name.strip()),
+            patient_column=patient_column,
+            patient_part=patient_part,
+        ),
+        disagree=disagree,
         patient_per_image=patient_per_image,
-        shares=parse_shares(split),
+        shares=None if split == "dataset" else parse_shares(split),
         split_seed=split_seed,
         decode=DecodeOptions(dtype=dtype, voi=voi, decoder=decoder, keep_background=keep_background),
         cut=CutOptions(resolution=resolution, stride=stride, min_foreground=min_foreground),

@@ -58,6 +58,9 @@ _PYDICOM_ERRORS = (
     struct.error,
 )
 
+#: What reading a header alone may raise, for readers of no pixels.
+HEADER_ERRORS = (*_PYDICOM_ERRORS, zlib.error)
+
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 

@@ -48,9 +48,9 @@ def ingest(
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
     """
-    known = {source.row.row: known_outcome(source, store, stamps) for source in sources}
-    outcomes = {row: outcome for row, outcome in known.items() if outcome is not None}
-    waiting = [source for source in sources if source.row.row not in outcomes]
+    known = {(source.row.row, source.image): known_outcome(source, store, stamps) for source in sources}
+    outcomes = {key: outcome for key, outcome in known.items() if outcome is not None}
+    waiting = [source for source in sources if (source.row.row, source.image) not in outcomes]
     failed = sum(outcome.is_failure for outcome in outcomes.values())
     decoded = _decoded(waiting, store, options, decode, jobs, timeout_s)
     with Progress("Decoding", len(waiting)) as progress, warnings.catch_warnings(), closing(decoded):
@@ -58,11 +58,15 @@ def ingest(
         warnings.filterwarnings("ignore", message=".*successfully executed but not used")
         while len(outcomes) < len(sources) and failed <= most_failures:
             outcome = next(decoded)
-            outcomes[outcome.source.row.row] = outcome
+            outcomes[outcome.source.row.row, outcome.source.image] = outcome
             failed += outcome.is_failure
             progress.advance(1, len(patches_of(outcome.record, cut)) if outcome.record else 0)
     not_reached = "the work was stopped before, because too many images failed"
-    return [outcomes.get(source.row.row, Outcome(source, "not_reached", not_reached)) for source in sources]
+    # A row of a breast has several images.
+    return [
+        outcomes.get((source.row.row, source.image), Outcome(source, "not_reached", not_reached))
+        for source in sources
+    ]
 
 
 def _decoded(

@@ -3,6 +3,8 @@
 from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.shard_set import CutSummary
 
+_MOST_PROBLEMS = 12  # lines on the table; images.csv has every row
+
 
 def cut_report(cut: CutSummary) -> list[str]:
     """Gives what a shard set holds."""
@@ -21,8 +23,15 @@ def build_report(summary: BuildSummary) -> list[str]:
         f"Table       {summary.rows} rows, {summary.dialect} form",
         f"Images      {cut.images} usable, {summary.decoded} decoded now, {skipped} skipped",
     ]
+    lines[1:1] = [f"            {note}" for note in summary.notes]
     lines += [f"  skipped   {count} {status}" for status, count in sorted(summary.skipped.items())]
     lines += [f"            {example}" for example in summary.examples]
+    lines += [f"  table     {problem}" for problem in summary.problems[:_MOST_PROBLEMS]]
+    if len(summary.problems) > _MOST_PROBLEMS:
+        lines.append(f"            and {len(summary.problems) - _MOST_PROBLEMS} problems of other kinds")
+    lines += [f"  header    gave {name} of {count} images" for name, count in summary.from_header.items()]
+    if summary.disagreements:
+        lines.append(f"  disagree  table and DICOM header of {summary.disagreements} images: see --disagree")
     if summary.remarks:
         lines.append(f"  remarks   on {summary.remarks} usable images: see the column reason")
     lines += [f"  unknown   {name} of {count} images" for name, count in summary.unknown.items()]

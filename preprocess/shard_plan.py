@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class LabelledImage:
     conditions: Conditions
     patient: str  #: pseudonymous
     split: str
+    kept: Mapping[str, str | None] = field(default_factory=dict)  #: what --keep took along
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,19 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
         "format_version": FORMAT_VERSION,
         "parameters": parameters,
         "images": [
-            [asdict(labelled), record["pixels_sha256"]]
+            [_described(labelled), record["pixels_sha256"]]
             for labelled, record in zip(ordered, records, strict=True)
         ],
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     return ShardPlan(groups, parameters, digest[:32])
+
+
+def _described(labelled: LabelledImage) -> dict[str, Any]:
+    """Gives what the digest of a set holds of an image; a set that keeps nothing has the id it always had."""
+    known = asdict(labelled)
+    return known if known["kept"] else {name: value for name, value in known.items() if name != "kept"}
 
 
 def record_of(store: ImageStore, image: str) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
 
 def _commit(folder: Path, plan: ShardPlan) -> None:
     """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards."""
-    columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
+    kept = list(plan.groups[0][0].kept)
+    columns: dict[str, list[Any]] = {field: [] for field in (*SCHEMA.names, *kept)}
     shards = []
     for number in range(len(plan.groups)):
         part = read_part(folder, number)
@@ -133,6 +134,7 @@ def _commit(folder: Path, plan: ShardPlan) -> None:
             "cancer": ["no", "yes"],
             "false_positive": ["no", "yes"],
             "split": list(SPLITS),
+            **{name: table[name].chunk(0).dictionary.to_pylist() for name in kept},
         },
         "manifest": {
             "name": MANIFEST,

@@ -36,6 +36,7 @@ _IMAGE_COLUMNS = (
     *_CONDITIONS,
     "patient",
     "split",
+    "from_header",
     "spacing_mm",
     *_RECORD,
 )
@@ -47,7 +48,8 @@ def write_images_csv(root: Path, outcomes: Sequence[Outcome]) -> None:
 
     An empty cell is *unknown*. Nothing in it identifies a patient.
     """
-    _write(root / IMAGES_CSV, _IMAGE_COLUMNS, (_image_row(outcome) for outcome in outcomes), 0o644)
+    kept = dict.fromkeys(name for outcome in outcomes for name in outcome.source.row.kept)
+    _write(root / IMAGES_CSV, (*_IMAGE_COLUMNS, *kept), (_image_row(outcome) for outcome in outcomes), 0o644)
 
 
 def write_sources_csv(root: Path, outcomes: Sequence[Outcome]) -> None:
@@ -121,7 +123,9 @@ def _labelled(row: dict[str, str]) -> LabelledImage:
         cancer=flag("cancer"),
         false_positive=flag("false_positive"),
     )
-    return LabelledImage(row["image"], conditions, row["patient"], row["split"])
+    # What is no column of ours was kept from the table.
+    kept = {name: _plain(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
+    return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
 
 
 def _image_row(outcome: Outcome) -> dict[str, Any]:
@@ -132,6 +136,8 @@ def _image_row(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "patient": outcome.source.patient,
         "split": outcome.source.split,
+        "from_header": " ".join(outcome.from_header),
+        **outcome.source.row.kept,
     }
     for name in _CONDITIONS:
         value = getattr(outcome.source.row.conditions, name)
@@ -150,6 +156,11 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], p
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _harmless(row.get(name)) for name in columns})
+
+
+def _plain(cell: str) -> str | None:
+    """Gives what a cell said before it was made harmless; None where it is empty."""
+    return (cell[1:] if re.match(r"'[=+\-@\t\r]", cell) else cell) or None
 
 
 def _harmless(value: Any) -> Any:
