@@ -41,6 +41,7 @@ RESERVED = frozenset(
         ),
         *("spacing_mm", "source_rows", "source_columns", "crop_y", "crop_x", "crop_rows", "crop_columns"),
         *("mask_fraction", "voi", "inverted", "bits_stored", "transfer_syntax", "decoder"),
+        *("frame", "generation", "scale", "mask_flags", "mask_method", "pixels_sha256"),
     )
 )
 
@@ -153,13 +154,16 @@ def united(name: str, values: Iterable[str | None]) -> str | None:
     return joined(part for value in known for part in value.split("|"))
 
 
-def refuse_identifying(name: str, identifying: Iterable[str], values: Iterable[str | None]) -> None:
+def refuse_identifying(
+    name: str, identifying: Iterable[str], values: Iterable[str | None], may_differ: bool = False
+) -> None:
     """Refuses to keep a column that could lead to a patient.
 
     Args:
         name: of the column.
         identifying: columns of the table that name a patient, an exam or a file.
         values: of the images, one each.
+        may_differ: whether each image may have a value of its own, as in a small table of findings.
 
     Raises:
         DatasetError: it is one of those, is called like one, or its values look like ids, dates or UIDs.
@@ -181,7 +185,7 @@ def refuse_identifying(name: str, identifying: Iterable[str], values: Iterable[s
                     raise _refusal(name, f"it holds what looks like {what}")
         if len(known) > MOST_VALUES:
             raise _refusal(name, f"it has more than {MOST_VALUES} different values")
-    if rows > 1 and len(known) == rows:
+    if rows > 1 and len(known) == rows and not may_differ:
         raise _refusal(name, "no two images have the same value in it")
 
 

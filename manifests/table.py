@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nlbs.errors import ConfigError, DatasetError
+from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
 from nlbs.manifests.dialect import EXTRA_PARSERS, Companion, Dialect, Rule, rule_of
 from nlbs.manifests.dialects import DIALECTS, dialect_of, own_dialect, positions, recognise, simplified
-from nlbs.manifests.extras import RESERVED, parse_text, refuse_identifying
+from nlbs.manifests.kept import check_kept, kept_rule
 from nlbs.manifests.rows import ImageRow, RowReader, merged
 from nlbs.manifests.sheet import Sheet, open_sheet
 
@@ -62,7 +62,7 @@ def read_table(
         ConfigError: options that do not go together.
     """
     options = options or TableOptions(patient_column=patient_column, patient_part=patient_part)
-    given = [paths] if isinstance(paths, Path) else list(paths)
+    given = list(paths) if isinstance(paths, Sequence) else [paths]
     lines = [dialect.line for dialect in _candidates(options) if dialect.line]
     sheets = [open_sheet(path, lines) for path in given]
     dialect, sheets = _dialect(sheets, options)
@@ -73,13 +73,7 @@ def read_table(
     rows, counted = _rows(sheets, dialect, options)
     if not rows:
         raise DatasetError(f"{given[0]} has a header and no rows: expected one row per image")
-    for name in options.keep:
-        if simplified(name) not in {simplified(extra) for extra in EXTRA_PARSERS}:
-            values = [
-                row.kept[kept] for row in rows for kept in row.kept if simplified(kept) == simplified(name)
-            ]
-            patient = () if options.patient_column is None else (options.patient_column,)
-            refuse_identifying(name, (*dialect.identifying, *patient), values)
+    check_kept(dialect, rows, options.columns, options.patient_column)
     return Table(dialect, rows, _notes(dialect, rows, counted))
 
 
@@ -190,7 +184,7 @@ def _rows(
             raise DatasetError(
                 f"{sheet.path} is no table of {dialect.name}, as the other is: build them apart"
             )
-        reader, total = _reader(sheet, dialect, options)
+        reader, total = _reader(sheet, dialect, options, sheets)
         before = number
         for place, cells in sheet.records:
             number = before + place
@@ -207,7 +201,9 @@ def _rows(
     return tuple(merged(rows) for rows in images), number
 
 
-def _reader(sheet: Sheet, dialect: Dialect, options: TableOptions) -> tuple[RowReader, int | None]:
+def _reader(
+    sheet: Sheet, dialect: Dialect, options: TableOptions, others: Sequence[Sheet]
+) -> tuple[RowReader, int | None]:
     _, where = recognise(sheet.header, str(sheet.path), (dialect,))
     everywhere = positions(sheet.header)
     extras = {name: rule_of(said, EXTRA_PARSERS[name]) for name, said in dialect.extras.items()}
@@ -217,7 +213,7 @@ def _reader(sheet: Sheet, dialect: Dialect, options: TableOptions) -> tuple[RowR
         where |= {c: everywhere[simplified(c)] for c in rule.columns if simplified(c) in everywhere}
     kept = {}
     for asked in options.keep:
-        name, rule = _kept(asked, sheet, extras, where)
+        name, rule = kept_rule(asked, sheet, extras, others)
         where |= {column: everywhere[simplified(column)] for column in rule.columns}
         kept[name] = rule
     patient = None if dialect.patient is None else rule_of(dialect.patient)
@@ -231,36 +227,6 @@ def _reader(sheet: Sheet, dialect: Dialect, options: TableOptions) -> tuple[RowR
         patient = Rule(("patient column",), str.strip)
     total = None if dialect.empty_is_no_row is None else everywhere.get(simplified(dialect.empty_is_no_row))
     return RowReader(dialect, where, len(sheet.header), kept, patient), total
-
-
-def _kept(asked: str, sheet: Sheet, extras: Mapping[str, Rule], where: Mapping[str, int]) -> tuple[str, Rule]:
-    """Gives the name and the rule of a column to be kept: one of the dataset's extras, or any column."""
-    for name, rule in extras.items():
-        if simplified(name) == simplified(asked) and all(column in where for column in rule.columns):
-            return name, rule
-    everywhere = positions(sheet.header)
-    if simplified(asked) not in everywhere:
-        known = (
-            ", ".join(name for name, rule in extras.items() if all(c in where for c in rule.columns))
-            or "none"
-        )
-        raise DatasetError(
-            f"{sheet.path} has nothing to keep as {asked!r}; known of this dataset: {known}; its columns: "
-            f"{', '.join(sheet.header)[:600]}"
-        )
-    column = sheet.header[everywhere[simplified(asked)]]
-    if column in RESERVED:
-        own = (
-            " (--keep dataset_split keeps the dataset's own)"
-            if column == "split" and "dataset_split" in extras
-            else ""
-        )
-        raise ConfigError(f"--keep {asked!r}: a column of that name is there already{own}")
-    if not column.isprintable() or len(column) > 64 or not (column[0].isalnum() or column[0] == "_"):
-        raise ConfigError(
-            f"--keep {asked!r}: rename that column; a name has up to 64 letters, digits and the like"
-        )
-    return column, Rule((column,), parse_text)
 
 
 def _notes(dialect: Dialect, rows: Sequence[ImageRow], counted: int) -> tuple[str, ...]:

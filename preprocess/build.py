@@ -34,7 +34,7 @@ class BuildOptions:
     out: Path  #: the dataset root; only names of ours are written there
     images: Path | None = None  #: what the paths are relative to; None is the (first) CSV's folder
     table: TableOptions = field(default_factory=TableOptions)
-    disagree: str = "csv"  #: one of nlbs.preprocess.stated.DISAGREE_CHOICES
+    disagree: str = "csv"  #: "csv" or "tag" counts, "drop" leaves the image out, "error" ends
     patient_per_image: bool = False
     #: of train, val, test; None takes the split of the dataset itself
     shares: tuple[float, float, float] | None = (0.8, 0.1, 0.1)
@@ -82,7 +82,7 @@ def build_shards(options: BuildOptions) -> BuildSummary:
 
 
 def _build(options: BuildOptions, begun: float) -> BuildSummary:
-    csvs = (options.csv,) if isinstance(options.csv, Path) else options.csv
+    csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
     table = read_table(csvs, options=options.table)
     pseudonyms = load_pseudonyms(options.key_file or default_key_file())
     root = options.images or csvs[0].parent

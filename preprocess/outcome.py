@@ -97,8 +97,8 @@ def with_header(outcome: Outcome, disagree: str) -> Outcome:
         return outcome
     row = outcome.source.row
     put = settled(outcome.record, row.conditions, "header" if disagree == "tag" else "table")
-    notes = [_filled(note, put.from_header) for note in row.notes]
-    reason = "; ".join((*notes, *put.disagreements, *put.remarks, *outcome.record.get("notes", ())))
+    known = _filled(outcome.reason, put.from_header)
+    reason = "; ".join((*([known] if known else []), *put.disagreements, *put.remarks))
     source = replace(outcome.source, row=replace(row, conditions=put.conditions))
     dropped = disagree == "drop" and bool(put.disagreements)
     return replace(
@@ -111,10 +111,10 @@ def with_header(outcome: Outcome, disagree: str) -> Outcome:
     )
 
 
-def _filled(note: str, names: tuple[str, ...]) -> str:
+def _filled(reason: str, names: tuple[str, ...]) -> str:
     for name in names:
-        note = note.replace(f"{name} is kept as unknown:", f"{name} is taken from the DICOM header:")
-    return note
+        reason = reason.replace(f"{name} is kept as unknown:", f"{name} is taken from the DICOM header:")
+    return reason
 
 
 def stamp_of(path: Path) -> str:

@@ -9,8 +9,11 @@ import pydicom
 from nlbs.manifests.conditions import Conditions, age_bin_of, parse_age, parse_laterality, parse_view
 from nlbs.preprocess.dicom import element
 
-#: What to do where table and header disagree: the table counts, the header counts, the image is left out, all stops.
-DISAGREE_CHOICES = ("csv", "tag", "drop", "error")
+#: What :func:`settled` uses of the record of a stored image.
+SETTLED_BY = (
+    *("header_view", "header_laterality", "header_age_years", "header_rows_toward"),
+    *("crop_x", "crop_columns", "source_columns"),
+)
 
 #: Codes of View Code Sequence (PS3.16 CID 4014), SNOMED CT and the older SRT: some vendors state the view here alone.
 _VIEW_CODES = {
@@ -44,7 +47,12 @@ class Settled:
 
 
 def stated_conditions(dataset: pydicom.Dataset) -> dict[str, str | int | None]:
-    """Gives "header_view", "header_laterality", "header_age_years": None where the header has none that is known."""
+    """Gives view, side, age and the way of rows that a header states, None where it states none that is known.
+
+    Returns:
+        header_view, header_laterality, header_age_years (up to 90), and header_rows_toward ("A" anterior, "P"
+        posterior).
+    """
     return {
         "header_view": _parsed(parse_view, element(dataset, "ViewPosition")) or _coded_view(dataset),
         "header_laterality": stated_side(dataset),

@@ -170,6 +170,18 @@ def test_the_four_tables_of_cbis_ddsm_become_one_row_per_image(tmp_path: Path) -
     assert "1 patients stand in both train and test of the dataset's own split" in table.notes
 
 
+def test_a_column_that_one_of_the_tables_lacks_is_unknown_there(tmp_path: Path) -> None:
+    for tables in ((MASS_TRAIN, CALC_TRAIN), (CALC_TRAIN, MASS_TRAIN)):
+        table = read(tmp_path, *tables, keep="Mass Shape")
+        shapes = {row.patient: dict(row.kept) for row in table.rows}
+        assert shapes["P_00001"] == {"mass shape": "IRREGULAR"}
+        assert shapes["P_00005"] == {"mass shape": None}
+    assert {row.kept["findings"] for row in read(tmp_path, BREASTS, FINDINGS, keep="findings").rows} == {
+        "No Finding",
+        "Mass|Skin Thickening|Suspicious Calcification",
+    }
+
+
 def test_the_newline_within_the_image_path_is_no_part_of_it(tmp_path: Path) -> None:
     content = (
         _MASS + 'P_00001,3,LEFT,CC,1,mass,OVAL,ILL,4,BENIGN,4,"Mass-Test_P_00001_LEFT_CC/1/2/0.dcm\n",c,r\n'

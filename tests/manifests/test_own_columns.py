@@ -116,6 +116,13 @@ def test_what_identifies_is_never_kept(
     )  # not even in the message
 
 
+def test_a_name_that_is_mapped_or_taken_for_findings_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no two images have the same value"):
+        read(tmp_path, MINE, keep="findings", columns=(*MAP, "findings=comment"))
+    with pytest.raises(DatasetError, match="no two images have the same value"):
+        read(tmp_path, MINE.replace("comment", "Findings"), keep="findings")
+
+
 def test_a_column_of_more_than_a_thousand_values_is_not_kept(tmp_path: Path) -> None:
     rows = "".join(f"{n}.dcm,1,CC,L,50,0,v{n % 1001},\n" for n in range(2002))
     with pytest.raises(DatasetError, match="more than 1000 different values"):
