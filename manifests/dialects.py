@@ -1,79 +1,21 @@
-"""The CSV dialects of datasets, as declarations: which column says what."""
+"""Which dataset a table is of: by its header, by name, or by columns that a person names."""
 
+import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from nlbs.errors import DatasetError
-from nlbs.manifests.conditions import parse_age, parse_age_bin, parse_flag, parse_laterality, parse_view
+from nlbs.errors import ConfigError, DatasetError
+from nlbs.manifests.datasets import DIALECTS
+from nlbs.manifests.dialect import EXTRA_PARSERS, PARSERS, Dialect
 
+__all__ = ["DIALECTS", "Dialect", "dialect_of", "own_dialect", "parse_columns", "recognise", "simplified"]
 
-@dataclass(frozen=True)
-class Dialect:
-    """How one dataset writes its table."""
-
-    name: str
-    path: str  #: column with the image's path
-    conditions: dict[str, str]  #: condition -> column
-    patient_part: int | None = (
-        None  #: which folder of the path names the patient, from 1; None: not in the path
-    )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that a table of this dialect has."""
-        return (self.path, *self.conditions.values())
-
-
-#: Condition -> how a cell becomes its value.
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "view": parse_view,
-    "laterality": parse_laterality,
-    "age_years": parse_age,
-    "age_bin": parse_age_bin,
-    "cancer": parse_flag,
-    "false_positive": parse_flag,
-}
-
-DIALECTS = (
-    Dialect(
-        name="NLBS",
-        path="File Path",
-        conditions={
-            "laterality": "Image Laterality",
-            "view": "View Position",
-            "age_years": "Age",
-            "cancer": "Cancer",
-            "false_positive": "False Positive",
-        },
-        patient_part=2,
-    ),
-    Dialect(
-        name="NLBS as in the guide",
-        path="File Path",
-        conditions={
-            "view": "View",
-            "laterality": "Laterality",
-            "age_years": "Age",
-            "cancer": "Cancer",
-            "false_positive": "False Positive",
-        },
-        patient_part=2,
-    ),
-    Dialect(
-        name="prepared",
-        path="out_path",
-        conditions={
-            "view": "view",
-            "laterality": "laterality",
-            "age_bin": "age_bin",
-            "cancer": "cancer",
-            "false_positive": "false_positive",
-        },
-    ),
-)
+#: Those whose tables have a header with separators.
+WITH_HEADER = tuple(dialect for dialect in DIALECTS if dialect.line is None)
+#: What --map may say a column to be.
+MAPPED = ("path", "patient", *PARSERS, *EXTRA_PARSERS)
+_OTHER_NAMES = {"age": "age_years", "side": "laterality", "falsepositive": "false_positive", "file": "path"}
 
 
 def simplified(column: str) -> str:
@@ -81,7 +23,22 @@ def simplified(column: str) -> str:
     return re.sub(r"[\W_]", "", column.casefold())
 
 
-def recognise(header: Sequence[str], source: str) -> tuple[Dialect, dict[str, int]]:
+def dialect_of(key: str) -> Dialect:
+    """Gives the dataset of a name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    for dialect in DIALECTS:
+        if dialect.key == key:
+            return dialect
+    keys = [dialect.key for dialect in DIALECTS]
+    raise ConfigError(f"there is no dataset {key!r}{_nearest(key, keys)}; --dataset takes {', '.join(keys)}")
+
+
+def recognise(
+    header: Sequence[str], source: str, dialects: Sequence[Dialect] = WITH_HEADER
+) -> tuple[Dialect, dict[str, int]]:
     """Gives the dialect of a table and the position of each of its columns.
 
     Case, spaces and underscores in names do not matter; columns that no dialect knows are left alone.
@@ -89,19 +46,93 @@ def recognise(header: Sequence[str], source: str) -> tuple[Dialect, dict[str, in
     Args:
         header: column names as they stand in the file.
         source: names the table in messages.
+        dialects: those to choose from.
 
     Raises:
-        DatasetError: no dialect fits; the message says what the nearest one lacks.
+        DatasetError: no dialect fits, and the message says what the nearest one lacks; or several do.
     """
-    where = {simplified(name): position for position, name in reversed(list(enumerate(header)))}
+    where = positions(header)
     missing = {
-        dialect.name: [column for column in dialect.columns if simplified(column) not in where]
-        for dialect in DIALECTS
+        dialect.key: [column for column in dialect.columns if simplified(column) not in where]
+        for dialect in dialects
     }
-    best = min(DIALECTS, key=lambda dialect: len(missing[dialect.name]))
-    if missing[best.name]:
-        raise DatasetError(_what_is_missing(best, missing[best.name], header, source))
-    return best, {column: where[simplified(column)] for column in best.columns}
+    fitting = [dialect for dialect in dialects if not missing[dialect.key]]
+    # A form whose columns are some of another's is the less exact one.
+    exact = [one for one in fitting if not any(_names(one) < _names(other) for other in fitting)]
+    if len(exact) > 1:
+        names = ", ".join(dialect.key for dialect in exact)
+        raise DatasetError(f"{source} may be a table of several datasets: say which with --dataset ({names})")
+    if not exact:
+        best = min(dialects, key=lambda dialect: len(missing[dialect.key]) / len(dialect.columns))
+        raise DatasetError(_what_is_missing(best, missing[best.key], header, source))
+    return exact[0], {column: where[simplified(column)] for column in exact[0].columns}
+
+
+def positions(header: Sequence[str]) -> dict[str, int]:
+    """Gives simplified name -> position; of two columns of one name the first counts."""
+    return {simplified(name): place for place, name in reversed(list(enumerate(header)))}
+
+
+def parse_columns(texts: Sequence[str]) -> dict[str, str]:
+    """Reads ``--map``: "view=View Position,path=file" as condition -> column.
+
+    Raises:
+        ConfigError: no "=", a condition that does not exist, or one that is named twice.
+    """
+    result: dict[str, str] = {}
+    for text in texts:
+        # A column's own name may have a comma: only one before "word=" divides.
+        for part in re.split(r",(?=\s*\w+\s*=)", text):
+            said, equals, column = (piece.strip() for piece in part.partition("="))
+            name = _OTHER_NAMES.get(simplified(said), said.lower())
+            if not equals or not column:
+                raise ConfigError(
+                    f"--map {part.strip()!r}: expected condition=column, such as view=View Position"
+                )
+            if name not in MAPPED:
+                raise ConfigError(
+                    f"--map: there is no condition {said!r}{_nearest(said, MAPPED)}; there are {', '.join(MAPPED)}"
+                )
+            if name in result:
+                raise ConfigError(f"--map names {name} twice ({result[name]!r} and {column!r})")
+            result[name] = column
+    return result
+
+
+def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dialect:
+    """Gives the dialect in which the named columns say what they are said to say, in place of a dataset's own.
+
+    Args:
+        columns: condition, "path" or "patient" -> column or template.
+        base: the dataset whose other columns stay as they are; None for a table of one's own.
+
+    Raises:
+        ConfigError: a table of one's own whose images nothing names.
+    """
+    if base is None:
+        if "path" not in columns:
+            raise ConfigError(
+                "--map does not say which column names the image: add path=COLUMN, or name a --dataset"
+            )
+        base = Dialect(key="own", name="own columns", path=columns["path"], conditions={})
+    said = {name: column for name, column in columns.items() if name in PARSERS}
+    extras = {name: column for name, column in columns.items() if name in EXTRA_PARSERS}
+    return dataclasses.replace(
+        base,
+        path=columns.get("path", base.path),
+        patient=columns.get("patient", base.patient),
+        conditions={**base.conditions, **said},
+        extras={**base.extras, **extras},
+    )
+
+
+def _names(dialect: Dialect) -> frozenset[str]:
+    return frozenset(simplified(column) for column in dialect.columns)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _what_is_missing(best: Dialect, missing: Sequence[str], header: Sequence[str], source: str) -> str:
@@ -121,5 +152,5 @@ def _what_is_missing(best: Dialect, missing: Sequence[str], header: Sequence[str
     return (
         f"{source}: the header has no column {', '.join(hints)}; {read} "
         f"A table of the {best.name} form has {', '.join(best.columns)}: rename the columns, and leave the cells "
-        "of what is not known empty"
+        "of what is not known empty; or say with --dataset what it is, or with --map which column is what"
     )

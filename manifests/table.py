@@ -1,175 +1,243 @@
-"""A dataset's CSV becomes rows of conditions; what cannot be understood is said, row by row."""
+"""A dataset's tables become rows of conditions; what cannot be understood is said, row by row."""
 
-import codecs
-import csv
-import io
-import re
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from nlbs.errors import DatasetError
-from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty
-from nlbs.manifests.dialects import PARSERS, Dialect, recognise, simplified
+from nlbs.manifests.conditions import is_empty
+from nlbs.manifests.dialect import EXTRA_PARSERS, Companion, Dialect, Rule, rule_of
+from nlbs.manifests.dialects import DIALECTS, dialect_of, own_dialect, positions, recognise, simplified
+from nlbs.manifests.kept import check_kept, kept_rule
+from nlbs.manifests.rows import ImageRow, RowReader, merged
+from nlbs.manifests.sheet import Sheet, open_sheet
 
-_LARGEST_CELL = 1 << 20
-_LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
-_LONGEST_DETAIL = 200  # characters of a cell that cannot be read, kept in sources.csv
-
-#: Folders of the NLBS layout that are no patient: where one stands in a patient's place, the layout is another.
-_NO_PATIENTS = frozenset({"L", "R", "LEFT", "RIGHT", *VIEWS})
+__all__ = ["ImageRow", "Table", "TableOptions", "read_table"]
 
 
 @dataclass(frozen=True)
-class ImageRow:
-    """One row of a dataset's CSV."""
+class TableOptions:
+    """How a table is to be read, where it does not say so itself."""
 
-    row: int  #: data rows counted from 1
-    path: str  #: of the image, with forward slashes, as the CSV has it
-    conditions: Conditions
-    patient: str | None  #: as the source names the patient; None is unknown
-    problem: str | None = None  #: why the row cannot be used at all
-    notes: tuple[str, ...] = ()  #: what was left unknown, without text from the file
-    details: tuple[str, ...] = ()  #: the same with the text: identifies, so it goes to sources.csv only
+    dataset: str | None = None  #: key of a dialect; None recognises it from the header
+    columns: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  #: condition -> column, over the dialect's
+    keep: tuple[str, ...] = ()  #: extras and columns to take along
+    patient_column: str | None = None
+    patient_part: int | None = None  #: folder of the path, from 1; None is the dialect's own rule
 
 
 @dataclass(frozen=True)
 class Table:
-    """A dataset's CSV, read."""
+    """A dataset's tables, read."""
 
     dialect: Dialect
     rows: tuple[ImageRow, ...]
+    notes: tuple[str, ...] = ()  #: what is to be known of the tables as a whole
 
 
-def read_table(path: Path, patient_column: str | None = None, patient_part: int | None = None) -> Table:
-    """Gives the rows of a dataset's CSV in a form of :data:`nlbs.manifests.dialects.DIALECTS`.
+def read_table(
+    paths: Path | Sequence[Path],
+    patient_column: str | None = None,
+    patient_part: int | None = None,
+    options: TableOptions | None = None,
+) -> Table:
+    """Gives the images of a dataset's tables, in a form of :data:`nlbs.manifests.dialects.DIALECTS` or one's own.
 
-    UTF-8 with or without BOM, or else Latin-1; separated by comma, semicolon or tab; blank lines do not count.
+    UTF-8 with or without BOM, or else Latin-1; separated by comma, semicolon or tab; blank lines do not count. Rows
+    are counted on from table to table.
 
     Args:
-        path: of the CSV.
+        paths: of the CSV, or of the several that a dataset has.
         patient_column: the column that names the patient.
         patient_part: which folder of the image's path names the patient, counted from 1; None is
             the dialect's own rule.
+        options: all of this and more.
 
     Raises:
-        DatasetError: the file is missing, empty, of no known form, or has a quote that is not closed.
+        DatasetError: a file is missing, empty, of no known form, or has a quote that is not closed; tables of
+            different datasets; a column to be kept that is not there or that identifies.
+        ConfigError: options that do not go together.
     """
-    records = _records(_read_text(path), path)
-    header = [name.strip() for name in next(records, [])]
-    if not header:
-        raise DatasetError(f"{path} is empty: expected a header and one row per image")
-    dialect, columns = recognise(header, str(path))
-    patient_at = _patient_position(header, patient_column, path)
-    part = dialect.patient_part if patient_part is None else patient_part
-    rows = tuple(
-        _parse_row(number, cells, len(header), dialect, columns, patient_at, part)
-        for number, cells in enumerate(records, start=1)
-    )
+    options = options or TableOptions(patient_column=patient_column, patient_part=patient_part)
+    given = list(paths) if isinstance(paths, Sequence) else [paths]
+    lines = [dialect.line for dialect in _candidates(options) if dialect.line]
+    sheets = [open_sheet(path, lines) for path in given]
+    dialect, sheets = _dialect(sheets, options)
+    if options.patient_part is not None:
+        dialect = dataclasses.replace(
+            dialect, patient_part=options.patient_part, patient_token=None, patient=None
+        )
+    rows, counted = _rows(sheets, dialect, options)
     if not rows:
-        raise DatasetError(f"{path} has a header and no rows: expected one row per image")
-    return Table(dialect, rows)
+        raise DatasetError(f"{given[0]} has a header and no rows: expected one row per image")
+    check_kept(dialect, rows, options.columns, options.patient_column)
+    return Table(dialect, rows, _notes(dialect, rows, counted))
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError(f"there is no CSV at {path}: check --csv") from None
-    except IsADirectoryError:
-        raise DatasetError(f"{path} is a folder: --csv takes the dataset's table, a .csv file") from None
-    except OSError as error:
+def _candidates(options: TableOptions) -> Sequence[Dialect]:
+    if options.dataset is not None:
+        return (dialect_of(options.dataset),)
+    return () if options.columns else DIALECTS
+
+
+def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, list[Sheet]]:
+    """Gives the dialect of all the tables, and those with images in them: a companion is joined to each."""
+    candidates = _candidates(options)
+    main, second = _apart(sheets, candidates)
+    if options.columns:
+        base = candidates[0] if candidates else None
+        dialect = own_dialect(options.columns, base)
+    else:
+        dialect = candidates[0] if len(candidates) == 1 else _recognised(main[0], candidates)
+    if dialect.companion is None:
+        return dialect, list(sheets)
+    if not main:
         raise DatasetError(
-            f"cannot read {path} ({error.strerror or error}): --csv takes the dataset's table, a .csv file"
-        ) from None
-    if b"\0" in data[:4096]:
-        raise DatasetError(f"{path} is no text: --csv takes a comma-separated table in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Decodes anything; names with accents from older tools.
-        return data.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+            f"{sheets[0].path} names no images: give the other table of {dialect.name} too, as --csv"
+        )
+    if second is None:
+        raise DatasetError(
+            f"{main[0].path} is one of two tables of {dialect.name}: "
+            f"give its {dialect.companion.name} as a second --csv"
+        )
+    return dialect, _joined(main, second, dialect.companion)
 
 
-def _delimiter(text: str) -> str:
-    header = text.lstrip("\r\n ").split("\n", 1)[0]
-    return max(",;\t", key=header.count)
+def _recognised(sheet: Sheet, candidates: Sequence[Dialect]) -> Dialect:
+    fitting = [dialect for dialect in candidates if dialect.line == sheet.line]
+    return recognise(sheet.header, str(sheet.path), fitting)[0]
 
 
-def _records(text: str, path: Path) -> Iterator[list[str]]:
-    """Gives the cells of each row that is not blank, the header first."""
-    csv.field_size_limit(_LARGEST_CELL)
-    # strict: otherwise a quote that is never closed takes all rows after it into one cell, and says nothing.
-    lines, delimiter = io.StringIO(text, newline=""), _delimiter(text)
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
+def _apart(sheets: Sequence[Sheet], candidates: Sequence[Dialect]) -> tuple[list[Sheet], Sheet | None]:
+    """Gives the tables with images, and the companion of them where there is one."""
+    for dialect in candidates:
+        if dialect.companion is None:
+            continue
+        wanted = {simplified(column) for column in dialect.companion.columns}
+        own = {simplified(column) for column in dialect.columns}
+        seconds = [
+            sheet
+            for sheet in sheets
+            if wanted <= set(positions(sheet.header)) and not own <= set(positions(sheet.header))
+        ]
+        if seconds:
+            main = [sheet for sheet in sheets if sheet is not seconds[0]]
+            if not main:
+                raise DatasetError(
+                    f"{seconds[0].path} is the {dialect.companion.name} of {dialect.name}, which names no images: "
+                    "give the table of its files too, as another --csv"
+                )
+            return main, seconds[0]
+    return list(sheets), None
+
+
+def _joined(main: Sequence[Sheet], second: Sheet, companion: Companion) -> list[Sheet]:
+    where = positions(second.header)
+    places = {column: where[simplified(column)] for column in companion.columns}
+    rows = [
+        {column: cells[place] for column, place in places.items()}
+        for _, cells in second.records
+        if len(cells) == len(second.header)
+    ]
+    index = companion.index(rows)
+    return [_with_companion(sheet, index, companion) for sheet in main]
+
+
+def _with_companion(
+    sheet: Sheet, index: Mapping[tuple[str, ...], Sequence[Mapping[str, str]]], companion: Companion
+) -> Sheet:
+    where = positions(sheet.header)
+    missing = [column for column in companion.key if simplified(column) not in where]
+    if missing:
+        raise DatasetError(
+            f"{sheet.path} has no column {', '.join(missing)}, by which the two tables are joined"
+        )
+    key = [where[simplified(column)] for column in companion.key]
+    # Columns of both tables: the companion's, which stand behind, are meant.
+    taken = {simplified(column) for column in companion.gives}
+    header = [f"{name} (not used)" if simplified(name) in taken else name for name in sheet.header]
+    none: Sequence[Mapping[str, str]] = ({},)
+
+    def records() -> Iterator[tuple[int, list[str]]]:
+        for number, cells in sheet.records:
+            found: Iterable[Mapping[str, str]] = none
+            if len(cells) == len(sheet.header):
+                found = index.get(tuple(cells[place].strip() for place in key), none)
+            for row in found:
+                yield number, [*cells, *(row.get(column, "") for column in companion.gives)]
+
+    return Sheet(sheet.path, (*header, *companion.gives), records(), sheet.line)
+
+
+def _rows(
+    sheets: Sequence[Sheet], dialect: Dialect, options: TableOptions
+) -> tuple[tuple[ImageRow, ...], int]:
+    """Gives the rows of all tables, those of one image together where the dataset has a row per lesion."""
+    by_image: dict[str, list[ImageRow]] = {}
+    images: list[list[ImageRow]] = []
+    before = number = 0
+    for sheet in sheets:
+        if len(sheets) > 1 and sheet.line != dialect.line:
             raise DatasetError(
-                f"{path}: the row that begins in line {line} cannot be read ({error}): "
-                "close every quote, and double those inside a cell"
-            ) from None
-        if any(cell.strip() for cell in cells):
-            yield cells
+                f"{sheet.path} is no table of {dialect.name}, as the other is: build them apart"
+            )
+        reader, total = _reader(sheet, dialect, options, sheets)
+        before = number
+        for place, cells in sheet.records:
+            number = before + place
+            if total is not None and len(cells) > total and is_empty(cells[total]):
+                continue
+            row = reader.read(number, cells)
+            if not dialect.lesions or row.problem is not None:
+                images.append([row])
+            elif row.path in by_image:
+                by_image[row.path].append(row)
+            else:
+                by_image[row.path] = [row]
+                images.append(by_image[row.path])
+    return tuple(merged(rows) for rows in images), number
 
 
-def _patient_position(header: list[str], patient_column: str | None, path: Path) -> int | None:
-    if patient_column is None:
-        return None
-    names = [simplified(name) for name in header]
-    if simplified(patient_column) not in names:
-        raise DatasetError(
-            f"{path} has no column {patient_column!r} for --patient-column; it has {', '.join(header)[:300]}"
-        )
-    return names.index(simplified(patient_column))
+def _reader(
+    sheet: Sheet, dialect: Dialect, options: TableOptions, others: Sequence[Sheet]
+) -> tuple[RowReader, int | None]:
+    _, where = recognise(sheet.header, str(sheet.path), (dialect,))
+    everywhere = positions(sheet.header)
+    extras = {name: rule_of(said, EXTRA_PARSERS[name]) for name, said in dialect.extras.items()}
+    given = () if dialect.companion is None else dialect.companion.gives
+    where |= {column: everywhere[simplified(column)] for column in given}
+    for rule in extras.values():
+        where |= {c: everywhere[simplified(c)] for c in rule.columns if simplified(c) in everywhere}
+    kept = {}
+    for asked in options.keep:
+        name, rule = kept_rule(asked, sheet, extras, others)
+        where |= {column: everywhere[simplified(column)] for column in rule.columns}
+        kept[name] = rule
+    patient = None if dialect.patient is None else rule_of(dialect.patient)
+    if options.patient_column is not None:
+        if simplified(options.patient_column) not in everywhere:
+            raise DatasetError(
+                f"{sheet.path} has no column {options.patient_column!r} for --patient-column; it has "
+                f"{', '.join(sheet.header)[:300]}"
+            )
+        where["patient column"] = everywhere[simplified(options.patient_column)]
+        patient = Rule(("patient column",), str.strip)
+    total = None if dialect.empty_is_no_row is None else everywhere.get(simplified(dialect.empty_is_no_row))
+    return RowReader(dialect, where, len(sheet.header), kept, patient), total
 
 
-def _parse_row(
-    number: int,
-    cells: list[str],
-    width: int,
-    dialect: Dialect,
-    columns: dict[str, int],
-    patient_at: int | None,
-    patient_part: int | None,
-) -> ImageRow:
-    if len(cells) != width:
-        problem = f"the row has {len(cells)} cells, the header has {width}"
-        return ImageRow(number, "", Conditions(), None, problem=problem)
-    lines = re.split(r"[\r\n]+", cells[columns[dialect.path]])
-    path = " ".join(line.strip() for line in lines).strip().replace("\\", "/")
-    if not path:
-        problem = "the cell with the path of the image is empty"
-        return ImageRow(number, "", Conditions(), None, problem=problem)
-    if len(path) > _LONGEST_PATH:
-        problem = (
-            f"the cell with the path of the image has {len(path)} characters, a path at most {_LONGEST_PATH}"
-        )
-        return ImageRow(number, "", Conditions(), None, problem=problem)
-    values, notes, details = {}, [], []
-    for condition, column in dialect.conditions.items():
-        try:
-            values[condition] = PARSERS[condition](cells[columns[column]])
-        except ValueError as error:
-            notes.append(f"{condition} is kept as unknown: its cell cannot be read")
-            details.append(f"{condition}: {error}"[:_LONGEST_DETAIL])
-    if values.get("age_years") is not None:
-        values["age_bin"] = age_bin_of(values["age_years"])
-    if values.get("cancer") and values.get("false_positive"):
-        notes.append("cancer and false positive are both yes")
-    patient = _patient_in(path, patient_part) if patient_at is None else cells[patient_at].strip()
-    if patient is not None and is_empty(patient):
-        patient = None
-    return ImageRow(number, path, Conditions(**values), patient, notes=tuple(notes), details=tuple(details))
-
-
-def _patient_in(path: str, part: int | None) -> str | None:
-    """Gives the folder that names the patient; None where the path has none at that place."""
-    folders = [name for name in PurePosixPath(path).parts[:-1] if name not in (".", "/")]
-    if part is None or not 1 <= part <= len(folders) or folders[part - 1].upper() in _NO_PATIENTS:
-        return None
-    return folders[part - 1]
+def _notes(dialect: Dialect, rows: Sequence[ImageRow], counted: int) -> tuple[str, ...]:
+    notes = []
+    if dialect.lesions and counted > len(rows):
+        notes.append(f"{counted} rows tell of {len(rows)} images: rows of one image are taken together")
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        if row.patient is not None and row.split is not None:
+            splits.setdefault(row.patient, set()).add(row.split)
+    torn = sum(len(found) > 1 for found in splits.values())
+    if torn:
+        notes.append(f"{torn} patients stand in both train and test of the dataset's own split")
+    return tuple(notes)

@@ -10,12 +10,19 @@ from pathlib import Path
 from nlbs.errors import DatasetError
 from nlbs.files import only_one, remove_partials
 from nlbs.manifests.splits import SPLITS, assign_splits
-from nlbs.preprocess.build import BuildOptions, failure_limit, in_words, read_sources, too_many_failures
+from nlbs.preprocess.build import (
+    BuildOptions,
+    disagreement,
+    failure_limit,
+    in_words,
+    read_sources,
+    too_many_failures,
+)
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.duplicates import refuse_leaks
 from nlbs.preprocess.generations import add_generation
 from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.outcome import Outcome, with_header
 from nlbs.preprocess.shard_set import CutSummary
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
@@ -23,6 +30,7 @@ from nlbs.preprocess.tables import (
     extend_tables,
     generation_of,
     image_row,
+    kept_columns,
     read_generations,
     read_image_rows,
     read_source_rows,
@@ -103,18 +111,18 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         decode = DecodeOptions(**{name: attributes[name] for name in names})
         read = read_sources(replace(options, decode=decode), known.splits)
         _check_splits(options)
-        differing = _differing(read.sources, known)
+        _check_kept(root, read.kept)
+        differing = _differing(read.sources, known, store, options.disagree)
         if differing and changed == "error":
             raise DatasetError(_in_other_words(differing, root))
         new = [source for source in read.sources if source.image not in known.usable]
         outcomes = _decode(replace(options, decode=decode), new, store, known)
         if outcomes:
             number = known.generation + 1
-            rows = chain(read_image_rows(root), (image_row(outcome, number) for outcome in outcomes))
-            refuse_leaks(rows, options.allow_duplicates, root / IMAGES_CSV)
-            extend_tables(
-                root, (image_row(outcome, number) for outcome in outcomes), map(source_row, outcomes)
-            )
+            both = chain(read_image_rows(root), (image_row(outcome, number) for outcome in outcomes))
+            refuse_leaks(both, options.allow_duplicates, root / IMAGES_CSV)
+            rows = (image_row(outcome, number) for outcome in outcomes)
+            extend_tables(root, rows, map(source_row, outcomes), read.kept)
         remove_partials(root / STORE)  # of workers that died
         generations = read_generations(root)
         cut = [add_generation(folder, store, generations, options.workers) for folder in sets]
@@ -157,6 +165,9 @@ def _decode(options: BuildOptions, new: Sequence[Source], store: ImageStore, kno
     )
     if any(outcome.status == "not_reached" for outcome in outcomes):
         raise DatasetError(too_many_failures(outcomes, limit, options.out))
+    outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]
+    if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
+        raise DatasetError(disagreement(outcomes, options.out))
     return [outcome for outcome in outcomes if _key(outcome) not in known.others]
 
 
@@ -170,14 +181,18 @@ def _place(row: str, image: str) -> str:
     return "" if image else row
 
 
-def _differing(sources: Sequence[Source], known: _Known) -> list[tuple[Source, list[str]]]:
+def _differing(
+    sources: Sequence[Source], known: _Known, store: ImageStore, disagree: str
+) -> list[tuple[Source, list[str]]]:
     """Gives the rows that say otherwise about an image than images.csv, with the columns."""
     found = []
     for source in sources:
         if source.image in known.usable and source.status != "duplicate":
             columns = [
                 name
-                for name, old, new in zip(_COMPARED, known.usable[source.image], _cells(source), strict=True)
+                for name, old, new in zip(
+                    _COMPARED, known.usable[source.image], _cells(source, store, disagree), strict=True
+                )
                 if old != new
             ]
             if columns:
@@ -185,8 +200,19 @@ def _differing(sources: Sequence[Source], known: _Known) -> list[tuple[Source, l
     return found
 
 
-def _cells(source: Source) -> tuple[str, ...]:
-    row: Mapping[str, object] = image_row(Outcome(source))
+def _check_kept(root: Path, kept: Sequence[str]) -> None:
+    """Raises DatasetError where the table does not keep the columns that images.csv has."""
+    there = kept_columns(root)
+    if set(there) != set(kept):
+        raise DatasetError(
+            f"{root} keeps {', '.join(there) or 'no columns'} of its table, this one {', '.join(kept) or 'none'}: pass "
+            + (f"--keep {','.join(there)}" if there else "no --keep")
+        )
+
+
+def _cells(source: Source, store: ImageStore, disagree: str) -> tuple[str, ...]:
+    known = with_header(Outcome(source, record=store.record(source.image)), disagree)
+    row: Mapping[str, object] = image_row(known)
     return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
 
 
@@ -201,7 +227,7 @@ def _in_other_words(differing: Sequence[tuple[Source, list[str]]], root: Path) -
 
 def _check_splits(options: BuildOptions) -> None:
     """Raises DatasetError where the patients of the root do not stand where the options would put them."""
-    if not (options.out / SOURCES_CSV).exists():
+    if options.shares is None or not (options.out / SOURCES_CSV).exists():
         return
     standing = {}
     for image, source in zip(read_image_rows(options.out), read_source_rows(options.out), strict=False):

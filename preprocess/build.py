@@ -10,14 +10,16 @@ from pathlib import Path
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, remove_partials
+from nlbs.manifests.problems import problems_by_row, row_list
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
-from nlbs.manifests.table import read_table
+from nlbs.manifests.table import TableOptions, read_table
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.duplicates import Duplicate, refuse_leaks
+from nlbs.preprocess.found_files import found_files
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome, planned_outcome
+from nlbs.preprocess.outcome import Outcome, planned_outcome, with_header
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import Source, locate_sources
 from nlbs.preprocess.store import ImageStore
@@ -41,13 +43,14 @@ from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SHARD_SET_JSON, STORE
 class BuildOptions:
     """What build-shards is asked to do."""
 
-    csv: Path
+    csv: Path | tuple[Path, ...]  #: the dataset's table, or the several that it has
     out: Path  #: the dataset root; only names of ours are written there
-    images: Path | None = None  #: what the paths are relative to; None is the CSV's folder
-    patient_column: str | None = None
-    patient_part: int | None = None  #: folder of the path, from 1; None is the dialect's rule
+    images: Path | None = None  #: what the paths are relative to; None is the (first) CSV's folder
+    table: TableOptions = field(default_factory=TableOptions)
+    disagree: str = "csv"  #: "csv" or "tag" counts, "drop" leaves the image out, "error" ends
     patient_per_image: bool = False
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)  #: of train, val, test
+    #: of train, val, test; None takes the split of the dataset itself
+    shares: tuple[float, float, float] | None = (0.8, 0.1, 0.1)
     split_seed: int = 0
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     cut: CutOptions = field(default_factory=CutOptions)
@@ -68,6 +71,10 @@ class BuildSummary:
     decoded: int  #: in this run
     skipped: dict[str, int]  #: status -> rows
     remarks: int  #: usable images with a remark in images.csv
+    from_header: dict[str, int]  #: condition -> usable images to which the DICOM header gave it
+    disagreements: int  #: images whose table and header state different things
+    notes: tuple[str, ...]  #: on the tables as a whole
+    problems: list[str]  #: of the tables, each with its rows
     unknown: dict[str, int]  #: condition -> usable images that lack it
     duplicates: list[Duplicate]  #: images with equal pixels
     examples: list[str]  #: a few skipped rows in words, for the console
@@ -105,12 +112,15 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         *(sources, store, options.decode, options.cut, stamps, options.workers, limit),
         timeout_s=options.file_timeout_s,
     )
-    write_tables(options.out, map(image_row, outcomes), map(source_row, outcomes))
+    outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]
+    write_tables(options.out, map(image_row, outcomes), map(source_row, outcomes), read.kept)
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
     if not usable:
         raise DatasetError(_nothing_usable(outcomes, read.images, options.out))
     if any(outcome.status == "not_reached" for outcome in outcomes):
         raise DatasetError(too_many_failures(outcomes, limit, options.out))
+    if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
+        raise DatasetError(disagreement(outcomes, options.out))
     table = options.out / IMAGES_CSV
     duplicates = refuse_leaks(read_image_rows(options.out), options.allow_duplicates, table)
     images = read_labelled_images(options.out)
@@ -121,6 +131,10 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
         skipped=dict(Counter(outcome.status for outcome in outcomes if outcome.status != "ok")),
         remarks=sum(bool(outcome.reason) for outcome in usable),
+        from_header=dict(Counter(name for outcome in usable for name in outcome.from_header)),
+        disagreements=sum(outcome.disagrees for outcome in outcomes),
+        notes=read.notes,
+        problems=read.problems,
         unknown=_unknown_conditions(usable),
         duplicates=duplicates,
         examples=[in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
@@ -137,6 +151,9 @@ class SourcesRead:
     images: Path  #: what the paths are relative to
     sources: list[Source]
     store: ImageStore
+    kept: tuple[str, ...]  #: columns that --keep took along
+    notes: tuple[str, ...]  #: on the tables as a whole
+    problems: list[str]  #: of the tables, each with its rows
 
 
 def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None = None) -> SourcesRead:
@@ -149,17 +166,27 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
     Raises:
         NlbsError: the table, the folder of the images, the key or the store cannot be used.
     """
-    table = read_table(options.csv, options.patient_column, options.patient_part)
+    csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
+    table = read_table(csvs, options=options.table)
     pseudonyms = load_pseudonyms(options.key_file or default_key_file())
-    images = options.images or options.csv.parent
+    images = options.images or csvs[0].parent
     if not images.is_dir():
         raise DatasetError(f"there is no folder {images}: check --images")
+    rows = found_files(table, images)
     sources = locate_sources(
-        *(table.rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
+        *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
         known_splits,
     )
     recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
-    return SourcesRead(table.dialect.name, images, sources, ImageStore.open(options.out / STORE, recipe))
+    return SourcesRead(
+        table.dialect.name,
+        images,
+        sources,
+        ImageStore.open(options.out / STORE, recipe),
+        kept=tuple(dict.fromkeys(name for row in rows for name in row.kept)),
+        notes=table.notes,
+        problems=problems_by_row(table.rows),
+    )
 
 
 def refuse_what_append_does(options: BuildOptions, sources: Sequence[Source]) -> None:
@@ -242,6 +269,17 @@ def too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> s
     return (
         f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
         f"{in_words(failed[0])}. {out / 'images.csv'} says more. What was decoded is kept; --max-failures allows more"
+    )
+
+
+def disagreement(outcomes: Sequence[Outcome], out: Path) -> str:
+    """Gives why a build ended that was to end where table and header disagree."""
+    found = [outcome for outcome in outcomes if outcome.disagrees]
+    rows = row_list([outcome.source.row.row for outcome in found], most=20)
+    return (
+        f"table and DICOM header state different things of {len(found)} images ({rows}), for example row "
+        f"{found[0].source.row.row}: {found[0].reason}. {out / IMAGES_CSV} says more. Mend the table, or choose with "
+        "--disagree csv, tag or drop; what was decoded is kept"
     )
 
 

@@ -1,107 +1,24 @@
 """The command ``nlbs-preprocess``: options in, one function call, a summary out."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
-
-if TYPE_CHECKING:
-    from nlbs.preprocess.grid import CutOptions
-
-_PATH = click.Path(path_type=Path)
-
-# What a patch is and what it is stored as: the same for every command that cuts.
-_MIN_FOREGROUND = click.option(
-    "--min-foreground",
-    type=float,
-    help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+from nlbs.preprocess.options import (
+    COMPRESSION,
+    PATH,
+    asked_table,
+    build_options,
+    check_container,
+    cut_options,
+    patch_options,
+    source_options,
+    table_options,
+    workers_options,
 )
-_MODE = click.option(
-    "--mode",
-    type=click.Choice(["patches", "whole"]),
-    default="patches",
-    show_default=True,
-    help="whole: one patch per image, the breast made to fit, at its own aspect.",
-)
-_SPACING_MM = click.option(
-    "--spacing-mm",
-    type=float,
-    help="Bring all images to this many mm per pixel first.  [default: as they are]",
-)
-_UNKNOWN_SPACING = click.option(
-    "--unknown-spacing",
-    type=click.Choice(["refuse", "skip"]),
-    help="With --spacing-mm: images whose spacing is unknown stop the cut, or are left out.  [default: refuse]",
-)
-_CONTAINER = click.option(
-    "--container",
-    type=click.Choice(["tar", "zarr"]),
-    default="tar",
-    show_default=True,
-    help="tar: files for WebDataset readers. zarr: a zarr version 3 array per shard.",
-)
-_COMPRESSION = click.option(
-    "--compression",
-    type=click.Choice(["none", "png", "zstd"]),
-    default="none",
-    show_default=True,
-    help="Of each patch, lossless: png in tar, zstd in zarr. Smaller files, slower reading.",
-)
-
-
-def _check_container(container: str, compression: str) -> None:
-    from nlbs.shards.container import misfit
-
-    problem = misfit(container, compression)
-    if problem is not None:
-        raise click.UsageError(problem)
-
-
-def _cut_options(
-    resolution: int,
-    stride: int | None,
-    min_foreground: float | None,
-    default_stride: int = 512,
-    dtype: str | None = None,
-    **options: Any,
-) -> "CutOptions":
-    """Gives the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
-    from nlbs.preprocess.grid import CutOptions
-
-    _check_container(options["container"], options["compression"])
-    whole = options["mode"] == "whole"
-    if whole and stride is not None:
-        raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
-    if whole and options["spacing_mm"] is not None:
-        raise click.UsageError(
-            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
-        )
-    if options["unknown_spacing"] is not None and options["spacing_mm"] is None:
-        raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
-    least = (0.0 if whole else 0.1) if min_foreground is None else min_foreground
-    chosen = {**options, "unknown_spacing": options["unknown_spacing"] or "refuse"}
-    return CutOptions(resolution, default_stride if stride is None else stride, least, dtype=dtype, **chosen)
-
-
-def _workers_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options that say who does the work."""
-    for option in (
-        click.option("--scheduler", help="Of a cluster, for --backend dask or ray: tcp://host:8786."),
-        click.option(
-            "--backend",
-            type=click.Choice(["loky", "threading", "dask", "ray"]),
-            default="loky",
-            show_default=True,
-            help="Processes (loky) or threads of this machine, or a cluster on the same file system.",
-        ),
-        click.option("--jobs", default=-1, help="Workers on this machine.  [default: one per core]"),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -111,19 +28,12 @@ def cli() -> None:
 
 
 @cli.command("build-shards")
-@click.option("--csv", "csv_path", type=_PATH, required=True, help="The dataset's table: one row per image.")
-@click.option("--out", type=_PATH, required=True, help="The dataset root to make or to continue.")
-@click.option(
-    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
-)
+@table_options
+@source_options
+@click.option("--out", type=PATH, required=True, help="The dataset root to make or to continue.")
 @click.option("--resolution", default=256, show_default=True, help="Edge of a patch in pixels.")
 @click.option("--stride", type=int, help="Distance between patches in pixels.  [default: 512]")
-@_MIN_FOREGROUND
-@_MODE
-@_SPACING_MM
-@_UNKNOWN_SPACING
-@_CONTAINER
-@_COMPRESSION
+@patch_options
 @click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
 @click.option(
     "--voi",
@@ -146,41 +56,13 @@ def cli() -> None:
 @click.option(
     "--keep-background", is_flag=True, help="Leave labels and noise outside the breast; default is air."
 )
-@click.option("--split", default="80/10/10", show_default=True, help="Shares of train/val/test, by patient.")
-@click.option("--split-seed", default=0, show_default=True, help="Chooses another division of the patients.")
-@click.option("--patient-column", help="Column of the CSV that names the patient.")
-@click.option(
-    "--patient-part", type=click.IntRange(1), help="Folder of the path that names the patient, from 1."
-)
-@click.option(
-    "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
-)
-@_workers_options
-@click.option(
-    "--key-file", type=_PATH, help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]"
-)
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
-)
-@click.option(
-    "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
-)
-@click.option(
-    "--max-failures",
-    default="auto",
-    show_default=True,
-    help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is more.",
-)
-@click.option(
-    "--allow-duplicates", is_flag=True, help="Build although images of equal pixels stand in two splits."
 )
 @click.option(
     "--part", help="Decode one part only, such as 3/16, beside other machines; merge finishes the build."
 )
 def build_shards_command(
-    csv_path: Path,
-    out: Path,
-    images: Path | None,
     resolution: int,
     stride: int | None,
     min_foreground: float | None,
@@ -194,20 +76,9 @@ def build_shards_command(
     decoder: str,
     frame: str | None,
     keep_background: bool,
-    split: str,
-    split_seed: int,
-    patient_column: str | None,
-    patient_part: int | None,
-    patient_per_image: bool,
-    jobs: int,
-    backend: str,
-    scheduler: str | None,
-    key_file: Path | None,
     overwrite: bool,
-    file_timeout: float,
-    max_failures: str,
-    allow_duplicates: bool,
     part: str | None,
+    **asked: Any,
 ) -> None:
     """Decode every image of a CSV once and cut patches into shards.
 
@@ -217,18 +88,17 @@ def build_shards_command(
       File Path,Image Laterality,View Position,Age,Cancer,False Positive
       abnormal\\109430185503\\left\\CC\\IM-0019-0002-0001.dcm,L,CC,66,0,0
 
-    Empty cells are unknown, and stay unknown. Files that cannot be used are named in images.csv
+    Tables of other public datasets are recognised too. Empty cells are unknown; the DICOM header may
+    fill view, side and age, and nothing else does. Files that cannot be used are named in images.csv
     with the reason. Run the same command again to continue a build that was stopped.
     """
-    from nlbs.manifests.splits import parse_shares
-    from nlbs.preprocess.build import BuildOptions, build_shards
+    from nlbs.preprocess.build import build_shards
     from nlbs.preprocess.decode import DecodeOptions
     from nlbs.preprocess.frames import parse_frame
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.summary import build_summary, part_summary
-    from nlbs.preprocess.workers import Workers
 
-    cut = _cut_options(
+    cut = cut_options(
         resolution,
         stride,
         min_foreground,
@@ -238,30 +108,8 @@ def build_shards_command(
         container=container,
         compression=compression,
     )
-    options = BuildOptions(
-        csv=csv_path,
-        out=out,
-        images=images,
-        patient_column=patient_column,
-        patient_part=patient_part,
-        patient_per_image=patient_per_image,
-        shares=parse_shares(split),
-        split_seed=split_seed,
-        decode=DecodeOptions(
-            dtype=dtype,
-            voi=voi,
-            decoder=decoder,
-            keep_background=keep_background,
-            frame=parse_frame(frame),
-        ),
-        cut=cut,
-        workers=Workers(jobs, backend, scheduler),
-        key_file=key_file,
-        overwrite=overwrite,
-        file_timeout_s=file_timeout,
-        most_failures=max_failures,
-        allow_duplicates=allow_duplicates,
-    )
+    decode = DecodeOptions(dtype, voi, decoder, keep_background, parse_frame(frame))
+    options = build_options(**asked, decode=decode, cut=cut, overwrite=overwrite)
     lines = (
         build_summary(build_shards(options))
         if part is None
@@ -272,8 +120,8 @@ def build_shards_command(
 
 
 @cli.command("merge")
-@click.option("--shards", type=_PATH, required=True, help="The dataset root that build-shards --part filled.")
-@_workers_options
+@click.option("--shards", type=PATH, required=True, help="The dataset root that build-shards --part filled.")
+@workers_options
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
@@ -288,11 +136,9 @@ def merge_command(shards: Path, jobs: int, backend: str, scheduler: str | None, 
 
 
 @cli.command("append")
-@click.option("--csv", "csv_path", type=_PATH, required=True, help="A table with the images to add.")
-@click.option("--out", type=_PATH, required=True, help="The dataset root to add them to.")
-@click.option(
-    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
-)
+@table_options
+@source_options
+@click.option("--out", type=PATH, required=True, help="The dataset root to add them to.")
 @click.option(
     "--shard-set", help="Name of the only set to cut, such as r256-s512.  [default: all of the root]"
 )
@@ -303,80 +149,22 @@ def merge_command(shards: Path, jobs: int, backend: str, scheduler: str | None, 
     show_default=True,
     help="Where the table says otherwise about an image that is there: stop, or keep what is there.",
 )
-@click.option("--split", default="80/10/10", show_default=True, help="As the build had it: for new patients.")
-@click.option("--split-seed", default=0, show_default=True, help="As the build had it: for new patients.")
-@click.option("--patient-column", help="Column of the CSV that names the patient.")
-@click.option(
-    "--patient-part", type=click.IntRange(1), help="Folder of the path that names the patient, from 1."
-)
-@click.option(
-    "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
-)
-@click.option(
-    "--allow-duplicates", is_flag=True, help="Append although images of equal pixels stand in two splits."
-)
-@_workers_options
-@click.option("--key-file", type=_PATH, help="The secret that the ids of the build were made with.")
-@click.option(
-    "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
-)
-@click.option(
-    "--max-failures", default="auto", show_default=True, help="Stop when more new images fail, as in a build."
-)
-def append_command(
-    csv_path: Path,
-    out: Path,
-    images: Path | None,
-    shard_set: str | None,
-    changed: str,
-    split: str,
-    split_seed: int,
-    patient_column: str | None,
-    patient_part: int | None,
-    patient_per_image: bool,
-    jobs: int,
-    backend: str,
-    scheduler: str | None,
-    key_file: Path | None,
-    file_timeout: float,
-    allow_duplicates: bool,
-    max_failures: str,
-) -> None:
+def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
     """Add images to a dataset root: new shards, old ones untouched.
 
-    Images that are there already are kept as they are, patients keep their split. Each shard set
+    Give the options of the build that concern its table, its split and its key. Images that are
+    there already are kept as they are, patients keep their split. Each shard set
     gets a new generation; the one before stays readable. Run the same command again to continue.
     """
-    from nlbs.manifests.splits import parse_shares
     from nlbs.preprocess.append import append
-    from nlbs.preprocess.build import BuildOptions
     from nlbs.preprocess.summary import append_summary
-    from nlbs.preprocess.workers import Workers
 
-    options = BuildOptions(
-        csv=csv_path,
-        out=out,
-        images=images,
-        patient_column=patient_column,
-        patient_part=patient_part,
-        patient_per_image=patient_per_image,
-        shares=parse_shares(split),
-        split_seed=split_seed,
-        workers=Workers(jobs, backend, scheduler),
-        key_file=key_file,
-        file_timeout_s=file_timeout,
-        allow_duplicates=allow_duplicates,
-        most_failures=max_failures,
-    )
-    for line in append_summary(append(options, changed, shard_set)):
+    for line in append_summary(append(build_options(**asked), changed, shard_set)):
         click.echo(line)
 
 
 @cli.command("preflight")
-@click.option("--csv", "csv_path", type=_PATH, required=True, help="The dataset's table: one row per image.")
-@click.option(
-    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
-)
+@table_options
 @click.option(
     "--decoder",
     type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
@@ -385,22 +173,25 @@ def append_command(
     help="As for build-shards.",
 )
 @click.option("--all", "every", is_flag=True, help="Look at every file, not at a sample of 2000.")
-def preflight_command(csv_path: Path, images: Path | None, decoder: str, every: bool) -> None:
+def preflight_command(decoder: str, every: bool, images: Path | None, **asked: Any) -> None:
     """List the transfer syntaxes of a CSV's files, and the decoder of each; no pixel is read."""
     from nlbs.errors import DatasetError
     from nlbs.manifests.table import read_table
+    from nlbs.preprocess.found_files import found_files
     from nlbs.preprocess.preflight import MOST_FILES, paths_of_rows, preflight, preflight_lines
 
-    root = images or csv_path.parent
+    csvs = asked.pop("csv_paths")
+    root = images or csvs[0].parent
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}: check --images")
-    paths = paths_of_rows(read_table(csv_path).rows, root)
+    rows = found_files(read_table(csvs, options=asked_table(**asked)), root)
+    paths = paths_of_rows(rows, root)
     for line in preflight_lines(preflight(paths, decoder, max(1, len(paths)) if every else MOST_FILES)):
         click.echo(line)
 
 
 @cli.command("reshard")
-@click.option("--shards", type=_PATH, required=True, help="The dataset root, with images.zarr in it.")
+@click.option("--shards", type=PATH, required=True, help="The dataset root, with images.zarr in it.")
 @click.option(
     "--preset",
     type=click.Choice(["high", "balanced", "fast"]),
@@ -410,16 +201,11 @@ def preflight_command(csv_path: Path, images: Path | None, decoder: str, every: 
 @click.option(
     "--stride", type=int, help="Distance between patches in pixels; over the preset.  [default: 512]"
 )
-@_MIN_FOREGROUND
-@_MODE
-@_SPACING_MM
-@_UNKNOWN_SPACING
-@_CONTAINER
-@_COMPRESSION
+@patch_options
 @click.option(
     "--dtype", type=click.Choice(["uint8", "uint16"]), help="Of the patches.  [default: that of the images]"
 )
-@_workers_options
+@workers_options
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
@@ -447,7 +233,7 @@ def reshard_command(
     from nlbs.preprocess.workers import Workers
 
     preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
-    options = _cut_options(
+    options = cut_options(
         preset_resolution if resolution is None else resolution,
         stride,
         min_foreground,
@@ -464,13 +250,13 @@ def reshard_command(
 
 
 @cli.command("convert")
-@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
 @click.option(
     "--to", "container", type=click.Choice(["tar", "zarr"]), required=True, help="The new container."
 )
-@_COMPRESSION
-@click.option("--out", type=_PATH, help="The new folder.  [default: beside the old one]")
-@_workers_options
+@COMPRESSION
+@click.option("--out", type=PATH, help="The new folder.  [default: beside the old one]")
+@workers_options
 @click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
 def convert_command(
     shards: Path,
@@ -483,7 +269,7 @@ def convert_command(
     overwrite: bool,
 ) -> None:
     """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
-    _check_container(container, compression)
+    check_container(container, compression)
     from nlbs.preprocess.convert import ConvertOptions, convert
     from nlbs.preprocess.summary import cut_summary
     from nlbs.preprocess.workers import Workers
@@ -494,7 +280,7 @@ def convert_command(
 
 
 @cli.command("info")
-@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
 )
@@ -514,9 +300,9 @@ def info_command(shards: Path, batch_size: int, as_json: bool) -> None:
 
 @cli.command("report")
 @click.option(
-    "--shards", type=_PATH, required=True, help="A dataset root with one shard set, or a shard set in one."
+    "--shards", type=PATH, required=True, help="A dataset root with one shard set, or a shard set in one."
 )
-@click.option("--out", type=_PATH, required=True, help="The HTML page to write; one file, nothing beside it.")
+@click.option("--out", type=PATH, required=True, help="The HTML page to write; one file, nothing beside it.")
 @click.option(
     "--images", type=click.IntRange(0), default=24, show_default=True, help="Pictures of images at most."
 )
@@ -533,11 +319,11 @@ def report_command(shards: Path, out: Path, images: int, patches: int, seed: int
 
 
 @cli.command("verify")
-@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
 @click.option(
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
-@_workers_options
+@workers_options
 def verify_command(shards: Path, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
     """Read every byte of a shard set and name what is not as it was written."""
     from nlbs.errors import ShardError
@@ -561,10 +347,8 @@ def verify_command(shards: Path, repair: bool, jobs: int, backend: str, schedule
 
 
 @cli.command("preview")
-@click.option(
-    "--shards", type=_PATH, required=True, help="A dataset root with one shard set, or a shard set."
-)
-@click.option("--out", type=_PATH, required=True, help="Folder for patches.png and images.png.")
+@click.option("--shards", type=PATH, required=True, help="A dataset root with one shard set, or a shard set.")
+@click.option("--out", type=PATH, required=True, help="Folder for patches.png and images.png.")
 @click.option(
     "--images", type=click.IntRange(1), default=24, show_default=True, help="Images to show at most."
 )
@@ -582,7 +366,7 @@ def preview_command(shards: Path, out: Path, images: int, patches: int, seed: in
 
 
 @cli.command("phantom")
-@click.option("--out", type=_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv.")
+@click.option("--out", type=PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv.")
 @click.option("--patients", type=click.IntRange(1), default=20, show_default=True, help="Four images each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
 @click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")

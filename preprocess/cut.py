@@ -84,6 +84,7 @@ class _CutPatch:
             "false_positive": None if known.false_positive is None else int(known.false_positive),
             "patient": self.labelled.patient,
             "split": self.labelled.split,
+            **self.labelled.kept,
         }
 
     def member(self) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
@@ -124,7 +125,8 @@ def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.N
 def _manifest_columns(
     patches: Sequence[_CutPatch], placements: Sequence[Placement], name: str
 ) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
+    kept = patches[0].labelled.kept if patches else ()
+    columns: dict[str, list[Any]] = {field: [] for field in (*SCHEMA.names, *kept)}
     for patch, placement in zip(patches, placements, strict=True):
         for field, value in {"shard": name, **placement._asdict(), **patch.row()}.items():
             columns[field].append(value)

@@ -1,14 +1,14 @@
 """What comes of one source file: it is decoded into the store, or it is said why not."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.sources import Source
-from nlbs.preprocess.stated import disagreements
+from nlbs.preprocess.stated import settled
 from nlbs.preprocess.store import ImageStore
 
 #: Turns a file into an image: :func:`nlbs.preprocess.decode.decode_image`.
@@ -29,11 +29,13 @@ class Outcome:
     stamp: str = ""  #: size and time of the file that was decoded
     decoded: bool = False  #: in this run, and not an earlier one
     patches: int = 0  #: that the image gives, where they were counted
+    from_header: tuple[str, ...] = ()  #: conditions that the DICOM header gave
+    disagrees: bool = False  #: table and header state different things
 
     @property
     def is_failure(self) -> bool:
         """Whether an image was lost; a second row of the same image is no loss."""
-        return self.status not in ("ok", "duplicate", "not_reached")
+        return self.status not in ("ok", "duplicate", "not_reached", "disagreement")
 
 
 def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder) -> Outcome:
@@ -96,14 +98,44 @@ def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool)
     """Gives the outcome of a source whose image is in the store."""
     return Outcome(
         source,
-        reason="; ".join(
-            (*source.row.notes, *disagreements(record, source.row.conditions), *record.get("notes", ()))
-        ),
+        reason="; ".join((*source.row.notes, *record.get("notes", ()))),
         detail="; ".join(source.row.details),
         record=record,
         stamp=stamp,
         decoded=decoded,
     )
+
+
+def with_header(outcome: Outcome, disagree: str) -> Outcome:
+    """Gives an outcome with what the DICOM header adds to the table, and a remark where the two disagree.
+
+    Args:
+        outcome: of a source whose image is in the store; any other is given back as it is.
+        disagree: "csv" or "tag": which of the two counts; "drop": neither, the image is left out. "error" is
+            for the caller, who knows all of them.
+    """
+    if outcome.status != "ok" or outcome.record is None:
+        return outcome
+    row = outcome.source.row
+    put = settled(outcome.record, row.conditions, "header" if disagree == "tag" else "table")
+    known = _filled(outcome.reason, put.from_header)
+    reason = "; ".join((*([known] if known else []), *put.disagreements, *put.remarks))
+    source = replace(outcome.source, row=replace(row, conditions=put.conditions))
+    dropped = disagree == "drop" and bool(put.disagreements)
+    return replace(
+        outcome,
+        source=source,
+        reason="; ".join(put.disagreements).replace(", which counts,", "") if dropped else reason,
+        status="disagreement" if dropped else "ok",
+        from_header=put.from_header,
+        disagrees=bool(put.disagreements),
+    )
+
+
+def _filled(reason: str, names: tuple[str, ...]) -> str:
+    for name in names:
+        reason = reason.replace(f"{name} is kept as unknown:", f"{name} is taken from the DICOM header:")
+    return reason
 
 
 def stamp_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from nlbs.preprocess.build import (
     BuildOptions,
     BuildSummary,
     SourcesRead,
+    disagreement,
     failure_limit,
     read_sources,
     refuse_what_append_does,
@@ -26,7 +27,7 @@ from nlbs.preprocess.build import (
 from nlbs.preprocess.duplicates import refuse_leaks
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.outcome import Outcome, with_header
 from nlbs.preprocess.shard_set import cut_shard_set
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
@@ -104,7 +105,10 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
                 refuse_what_append_does(options, read.sources)
             share = share_of(read.sources, part)
             outcomes = _decode_share(options, read, share, folder)
-            write_tables(folder, map(image_row, outcomes), map(source_row, outcomes))
+            outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]
+            write_tables(folder, map(image_row, outcomes), map(source_row, outcomes), read.kept)
+            if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
+                raise DatasetError(disagreement(outcomes, folder))
             decoded = sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes)
             _write_part(folder, _described(options, read, part, decoded))
     skipped = Counter(outcome.status for outcome in outcomes if outcome.status != "ok")
@@ -146,6 +150,7 @@ def merge(root: Path, workers: Workers, overwrite: bool) -> BuildSummary:
             root,
             _in_order([read_image_rows(folder) for folder in folders]),
             _in_order([read_source_rows(folder) for folder in folders]),
+            parts[0]["kept"],
         )
         images = read_labelled_images(root)
         if not images:
@@ -162,6 +167,10 @@ def merge(root: Path, workers: Workers, overwrite: bool) -> BuildSummary:
         decoded=sum(part["decoded"] for part in parts),
         skipped=dict(counted.skipped),
         remarks=counted.remarks,
+        from_header=dict(counted.from_header),
+        disagreements=counted.disagreements,
+        notes=tuple(parts[0]["notes"]),
+        problems=parts[0]["problems"],
         unknown=dict(counted.unknown),
         duplicates=duplicates,
         examples=counted.examples,
@@ -183,7 +192,7 @@ def _decode_share(
         notes=(folder / _IN_HAND).absolute(),
     )
     if any(outcome.status == "not_reached" for outcome in outcomes):
-        write_tables(folder, map(image_row, outcomes), map(source_row, outcomes))
+        write_tables(folder, map(image_row, outcomes), map(source_row, outcomes), read.kept)
         raise DatasetError(too_many_failures(outcomes, limit, folder))
     return outcomes
 
@@ -198,15 +207,20 @@ def _described(options: BuildOptions, read: SourcesRead, part: Part, decoded: in
             source.split,
             source.status,
             asdict(source.row.conditions),
+            dict(source.row.kept),
         ]
         for source in read.sources
     ]
-    build = {"rows": rows, "store": read.store.attributes, "cut": asdict(options.cut)}
+    build: dict[str, Any] = {"rows": rows, "store": read.store.attributes, "cut": asdict(options.cut)}
+    build["disagree"] = options.disagree
     return {
         "part": part.number,
         "of": part.of,
         "build": hashlib.sha256(json.dumps(build, sort_keys=True).encode()).hexdigest(),
         "cut": asdict(options.cut),
+        "kept": list(read.kept),
+        "notes": list(read.notes),
+        "problems": read.problems,
         "allow_duplicates": options.allow_duplicates,
         "dialect": read.dialect,
         "decoded": decoded,
@@ -267,11 +281,14 @@ class _Counted:
         self.rows = self.remarks = 0
         self.skipped: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.from_header: Counter[str] = Counter()
+        self.disagreements = 0
         self.examples: list[str] = []
         for row, source in zip(read_image_rows(root), read_source_rows(root), strict=True):
             self.rows += 1
             if row["status"] == "ok":
                 self.remarks += bool(row["reason"])
+                self.from_header.update(row["from_header"].split())
                 self.unknown.update(name for name in _CONDITIONS if not row[name])
                 continue
             self.skipped[row["status"]] += 1

@@ -26,6 +26,8 @@ PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "
 
 _MOST_CHARS = 500  #: of one text from a table
 
+_MOST_PROBLEMS = 12  # lines on the table; images.csv has every row
+
 
 def write_report(shards: Path, out: Path, images: int, patches: int, seed: int) -> list[str]:
     """Writes the page; gives lines that say where it is, what is left out and what asks for attention.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class LabelledImage:
     conditions: Conditions
     patient: str  #: pseudonymous
     split: str
+    kept: Mapping[str, str | None] = field(default_factory=dict)  #: what --keep took along
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class ShardPlan:
     unknown_spacing: int = 0  #: images left out, because their spacing is unknown
     images_generation: int = 1  #: the newest one of images.csv that is in it
     history: tuple[dict[str, Any], ...] = ()  #: of shard_set.json: what the set held before, oldest first
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that --keep took along."""
+        return tuple(next((image.kept for group in self.groups for image in group), ()))
 
     @property
     def generation(self) -> int:
@@ -93,7 +99,7 @@ def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters:
     meant = {key: value for key, value in parameters.items() if key not in _STORED_AS}
     digest = hashlib.sha256(f'{{"format_version": {FORMAT_VERSION}, "images": ['.encode())
     for number, labelled in enumerate(ordered):
-        described = [asdict(labelled), record_of(store, labelled.image)["pixels_sha256"]]
+        described = [_described(labelled), record_of(store, labelled.image)["pixels_sha256"]]
         digest.update(f"{', ' if number else ''}{json.dumps(described, sort_keys=True)}".encode())
     digest.update(f'], "parameters": {json.dumps(meant, sort_keys=True)}}}'.encode())
     return digest.hexdigest()[:32]
@@ -102,6 +108,12 @@ def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters:
 def dataset_id_of(content_id: str, parameters: Mapping[str, Any]) -> str:
     """Gives the id of the same patches in some container: equal ids mean equal bytes."""
     return digest_of({"content_id": content_id, **{key: parameters[key] for key in _STORED_AS}})
+
+
+def _described(labelled: LabelledImage) -> dict[str, Any]:
+    """Gives what the digest of a set holds of an image; a set that keeps nothing has the id it always had."""
+    known = asdict(labelled)
+    return known if known["kept"] else {name: value for name, value in known.items() if name != "kept"}
 
 
 def record_of(store: ImageStore, image: str) -> dict[str, Any]:

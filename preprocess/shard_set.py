@@ -206,7 +206,7 @@ def assemble(
 
     Args: as for :func:`commit`.
     """
-    columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
+    columns: dict[str, list[Any]] = {field: [] for field in (*SCHEMA.names, *plan.kept)}
     shards = list(before)
     for number in range(plan.first, plan.first + len(plan.groups)):
         shard, part = committed_shard(folder, number, plan.parameters["container"])
@@ -244,6 +244,7 @@ def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, 
             "cancer": ["no", "yes"],
             "false_positive": ["no", "yes"],
             "split": list(SPLITS),
+            **{name: table[name].chunk(0).dictionary.to_pylist() for name in plan.kept},
         },
         "shards": list(shards),
         "generation": plan.generation,

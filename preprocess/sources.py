@@ -35,7 +35,7 @@ def locate_sources(
     rows: Sequence[ImageRow],
     root: Path,
     pseudonyms: Pseudonyms,
-    shares: tuple[float, float, float],
+    shares: tuple[float, float, float] | None,
     split_seed: int,
     patient_per_image: bool,
     known_splits: Mapping[str, str] | None = None,
@@ -46,7 +46,7 @@ def locate_sources(
         rows: of the CSV.
         root: the folder that the paths are relative to; nothing outside it is opened.
         pseudonyms: makes the ids.
-        shares, split_seed: of train, val and test, by patient.
+        shares, split_seed: of train, val and test, by patient; None for the split of the dataset itself.
         patient_per_image: where the patient is not known, take each image as its own.
         known_splits: pseudonymous patient -> split, of patients who never move.
 
@@ -54,12 +54,14 @@ def locate_sources(
         DatasetError: patients are unknown and ``patient_per_image`` is not set.
     """
     usable = [row for row in rows if row.problem is None]
-    patients = _patients(usable, patient_per_image)
-    known = None
-    if known_splits is not None:
-        old = {patient: known_splits.get(pseudonyms.patient(patient)) for patient in set(patients.values())}
-        known = {patient: split for patient, split in old.items() if split}
-    splits = assign_splits(patients.values(), shares, split_seed, known)
+    _check_patients(usable, patient_per_image)
+    splits = (
+        own_splits(usable)
+        if shares is None
+        else assign_splits(
+            map(_patient, usable), shares, split_seed, _standing(usable, pseudonyms, known_splits)
+        )
+    )
     seen: dict[str, int] = {}
     sources = []
     for row in rows:
@@ -67,8 +69,8 @@ def locate_sources(
             sources.append(Source(row, "", "", "", None, "bad_row", row.problem))
             continue
         name = str(PurePosixPath(row.path))
-        image, patient = pseudonyms.image(name), pseudonyms.patient(patients[row.row])
-        split = splits[patients[row.row]]
+        person = _patient(row)
+        image, patient, split = pseudonyms.image(name), pseudonyms.patient(person), splits[person]
         if image in seen:
             problem = f"the same image as row {seen[image]}, whose conditions count"
             sources.append(Source(row, image, patient, split, None, "duplicate", problem))
@@ -96,14 +98,55 @@ def safe_path(root: Path, text: str) -> Path:
     return path
 
 
-def _patients(rows: Sequence[ImageRow], patient_per_image: bool) -> dict[int, str]:
-    """Gives the patient of each row, by row number."""
+def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
+    """Gives the split of each patient as the dataset itself divides them.
+
+    Raises:
+        DatasetError: it does not say, or has a patient in two splits.
+    """
+    unknown = [row.row for row in rows if row.split is None]
+    if unknown:
+        raise DatasetError(
+            f"--split dataset: no split is named for {len(unknown)} of {len(rows)} rows (rows {_some(unknown)}); "
+            "divide by patient, with --split 80/10/10"
+        )
+    splits: dict[str, str] = {}
+    torn: dict[str, int] = {}
+    for row in rows:
+        if splits.setdefault(_patient(row), str(row.split)) != row.split:
+            torn.setdefault(_patient(row), row.row)
+    if torn:
+        raise DatasetError(
+            f"--split dataset: {len(torn)} patients stand in two splits of the dataset, for example in rows "
+            f"{_some(list(torn.values()))}, so a model would be tested on patients that it knows; divide by patient, "
+            "with --split 80/10/10"
+        )
+    return splits
+
+
+def _patient(row: ImageRow) -> str:
+    return f"image {row.path}" if row.patient is None else row.patient
+
+
+def _standing(
+    rows: Sequence[ImageRow], pseudonyms: Pseudonyms, known: Mapping[str, str] | None
+) -> dict[str, str] | None:
+    """Gives the splits of patients that have one already; None where nobody has."""
+    if known is None:
+        return None
+    old = {person: known.get(pseudonyms.patient(person)) for person in {_patient(row) for row in rows}}
+    return {person: split for person, split in old.items() if split}
+
+
+def _check_patients(rows: Sequence[ImageRow], patient_per_image: bool) -> None:
     unknown = [row.row for row in rows if row.patient is None]
     if unknown and not patient_per_image:
-        some = ", ".join(str(number) for number in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         raise DatasetError(
-            f"the patient of {len(unknown)} of {len(rows)} rows is not known (rows {some}), so images of one patient "
-            "could come to stand in both train and test. Name the column with --patient-column, or the folder of the "
-            "path with --patient-part (1 is the first); --patient-per-image takes each image as its own patient"
+            f"the patient of {len(unknown)} of {len(rows)} rows is not known (rows {_some(unknown)}), so images of one "
+            "patient could come to stand in both train and test. Name the column with --patient-column, or the folder "
+            "of the path with --patient-part (1 is the first); --patient-per-image takes each image as its own patient"
         )
-    return {row.row: f"image {row.path}" if row.patient is None else row.patient for row in rows}
+
+
+def _some(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number) for number in numbers[:5]) + (", ..." if len(numbers) > 5 else "")

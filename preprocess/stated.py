@@ -1,26 +1,73 @@
-"""What a DICOM header states of view, side and modality, and where a table says otherwise."""
+"""What a DICOM header states of view, side, age and modality: it fills what a table leaves open, and may disagree."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pydicom
 
-from nlbs.manifests.conditions import Conditions, parse_laterality, parse_view
+from nlbs.manifests.conditions import Conditions, age_bin_of, parse_age, parse_laterality, parse_view
 from nlbs.preprocess.header import element
 
-#: SNOMED CT codes of View Code Sequence (PS3.16 CID 4014): some vendors state the view here alone.
-_VIEW_CODES = {"399162004": "CC", "399368009": "MLO"}
+#: What :func:`settled` uses of the record of a stored image.
+SETTLED_BY = (
+    *("header_view", "header_laterality", "header_age_years", "header_rows_toward"),
+    *("crop_x", "crop_columns", "source_columns"),
+)
+
+#: Codes of View Code Sequence (PS3.16 CID 4014), SNOMED CT and the older SRT: some vendors state the view here alone.
+_VIEW_CODES = {
+    **dict.fromkeys(("399162004", "R-10242"), "CC"),
+    **dict.fromkeys(("399368009", "R-10226"), "MLO"),
+    **dict.fromkeys(("399260004", "R-10224"), "ML"),
+    **dict.fromkeys(("399352003", "R-10228"), "LM"),
+    **dict.fromkeys(("399099002", "R-10230"), "LMO"),
+    **dict.fromkeys(("399196006", "R-10244"), "FB"),
+    **dict.fromkeys(("399188001", "R-102D0"), "SIO"),
+    **dict.fromkeys(("441555000", "R-40AAA"), "ISO"),
+    **dict.fromkeys(("399192008", "R-1024A"), "XCCL"),
+    **dict.fromkeys(("399101009", "R-1024B"), "XCCM"),
+}
+#: Elements in which a side may stand (PS3.3 C.8.11.3, C.7.3.1, C.7.6.16.2.8).
+SIDE_KEYWORDS = ("ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence")
+#: Ages differ by a birthday between exam and table.
+_YEARS_APART = 1
+#: A breast nearer to one edge by less than this share of the width lies on neither.
+_LEAST_LEAN = 0.05
 
 
-def stated_conditions(dataset: pydicom.Dataset) -> dict[str, str | None]:
-    """Gives "header_view" and "header_laterality": None where the header has none that is known."""
-    sides = (element(dataset, keyword) for keyword in ("ImageLaterality", "Laterality"))
+@dataclass(frozen=True)
+class Settled:
+    """What is known of an image once table and header are put together."""
+
+    conditions: Conditions
+    from_header: tuple[str, ...]  #: conditions that the header gave
+    disagreements: tuple[str, ...]  #: remarks: table and header state different things
+    remarks: tuple[str, ...]  #: what else looks odd
+
+
+def stated_conditions(dataset: pydicom.Dataset) -> dict[str, str | int | None]:
+    """Gives view, side, age and the way of rows that a header states, None where it states none that is known.
+
+    Returns:
+        header_view, header_laterality, header_age_years (up to 90), and header_rows_toward ("A" anterior, "P"
+        posterior).
+    """
     return {
         "header_view": _parsed(parse_view, element(dataset, "ViewPosition")) or _coded_view(dataset),
-        "header_laterality": next(
-            (side for side in (_parsed(parse_laterality, s) for s in sides) if side), None
-        ),
+        "header_laterality": stated_side(dataset),
+        "header_age_years": _parsed(parse_age, element(dataset, "PatientAge")),
+        "header_rows_toward": _rows_toward(dataset),
     }
+
+
+def stated_side(dataset: pydicom.Dataset) -> str | None:
+    """Gives the side that a header states: of the image, of the series, or of its only frame."""
+    groups = element(dataset, "SharedFunctionalGroupsSequence")
+    anatomy = element(groups[0], "FrameAnatomySequence") if groups else None
+    frame = element(anatomy[0], "FrameLaterality") if anatomy else None
+    stated = (element(dataset, "ImageLaterality"), element(dataset, "Laterality"), frame)
+    return next((side for side in (_parsed(parse_laterality, text) for text in stated) if side), None)
 
 
 def modality_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
@@ -31,20 +78,77 @@ def modality_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
     return ("Modality (0008,0060) is not MG: is this a mammogram?",)
 
 
-def disagreements(record: Mapping[str, Any], conditions: Conditions) -> tuple[str, ...]:
-    """Gives a remark for each condition that the table and the header of an image state differently.
+def settled(record: Mapping[str, Any], known: Conditions, counts: str = "table") -> Settled:
+    """Gives the conditions of an image from its table, filled from its header, and where the two disagree.
 
-    The table counts: headers are often wrong, and a table was made on purpose.
+    Args:
+        record: of the stored image.
+        known: what the table says.
+        counts: "table" or "header", where they disagree. Headers are often wrong, and a table was made on purpose.
     """
-    stated = {"view": record.get("header_view"), "laterality": record.get("header_laterality")}
-    return tuple(
-        f"{name} is {getattr(conditions, name)} in the table, which counts, and {value} in the DICOM header"
-        for name, value in stated.items()
-        if value is not None and getattr(conditions, name) not in (None, value)
+    stated = {name: record.get(f"header_{name}") for name in ("view", "laterality", "age_years")}
+    values: dict[str, Any] = {}
+    against = []
+    for name, value in stated.items():
+        own = getattr(known, name)
+        # An age bin without an age is the table's, and no header's age is put beside it.
+        if value is None or (name == "age_years" and own is None and known.age_bin is not None):
+            continue
+        if own is None:
+            values[name] = value
+        elif _differ(name, own, value):
+            table, header = (", which counts,", "") if counts == "table" else ("", ", which counts")
+            against.append(f"{name} is {own} in the table{table} and {value} in the DICOM header{header}")
+            if counts == "header":
+                values[name] = value
+    if "age_years" in values:
+        values["age_bin"] = age_bin_of(values["age_years"])
+    conditions = replace(known, **values)
+    taken = tuple(name for name in stated if name in values)
+    return Settled(conditions, taken, tuple(against), _side_remarks(record, conditions.laterality))
+
+
+def _differ(name: str, own: Any, value: Any) -> bool:
+    return abs(own - value) > _YEARS_APART if name == "age_years" else bool(own != value)
+
+
+def _side_remarks(record: Mapping[str, Any], laterality: str | None) -> tuple[str, ...]:
+    """Gives a remark where the breast lies against the edge at which the other one is shown.
+
+    Rows run away from the chest wall in a left breast, and toward it in a right one, unless Patient Orientation says
+    how they run: A, toward anterior, or P (PS3.3 C.7.6.1.1.1).
+    """
+    edge, toward = _edge(record), record.get("header_rows_toward")
+    expected = {"A": "left", "P": "right"}.get(
+        toward or "", {"L": "left", "R": "right"}.get(laterality or "")
+    )
+    if edge is None or expected is None or edge == expected:
+        return ()
+    source = "Patient Orientation (0020,0020)" if toward else f"laterality {laterality}"
+    return (
+        f"the breast lies at the {edge} edge, and {source} lets expect the {expected} one: is it mirrored?",
     )
 
 
-def _parsed(parse: Callable[[str], str | None], value: Any) -> str | None:
+def _edge(record: Mapping[str, Any]) -> str | None:
+    """Gives the edge of the source image at which the breast lies; None where it lies at neither, or nobody knows."""
+    if not {"crop_x", "crop_columns", "source_columns"} <= set(record):
+        return None
+    left = record["crop_x"]
+    right = record["source_columns"] - left - record["crop_columns"]
+    if abs(left - right) < _LEAST_LEAN * record["source_columns"]:
+        return None
+    return "left" if left < right else "right"
+
+
+def _rows_toward(dataset: pydicom.Dataset) -> str | None:
+    """Gives where rows run to by Patient Orientation: "A", anterior, or "P", posterior; None where it says neither."""
+    value = element(dataset, "PatientOrientation")
+    first = value[0] if isinstance(value, pydicom.multival.MultiValue) and len(value) == 2 else None
+    return first[0] if isinstance(first, str) and first[:1] in ("A", "P") else None
+
+
+def _parsed(parse: Callable[[str], Any], value: Any) -> Any:
     try:
         return parse(value) if isinstance(value, str) else None
     except ValueError:

@@ -37,12 +37,23 @@ def build_summary(summary: BuildSummary) -> list[str]:
         f"Table       {counted(summary.rows, 'row')}, {summary.dialect} form",
         f"Images      {cut.images:,} usable, {summary.decoded:,} decoded now, {skipped:,} skipped",
     ]
+    lines[1:1] = [f"            {_on_one_line(note)}" for note in summary.notes]
     kinds = sorted(summary.skipped.items(), key=lambda kind: (-kind[1], kind[0]))
     lines += [f"  skipped   {count:,} {status}" for status, count in kinds[:_MOST_KINDS]]
     if kinds[_MOST_KINDS:]:
         rest = sum(count for _, count in kinds[_MOST_KINDS:])
         lines.append(f"  skipped   {rest:,} of {counted(len(kinds) - _MOST_KINDS, 'other kind')}")
     lines += [f"            {_on_one_line(example)}" for example in summary.examples]
+    lines += [f"  table     {_on_one_line(problem)}" for problem in summary.problems[:_MOST_KINDS]]
+    if summary.problems[_MOST_KINDS:]:
+        more = counted(len(summary.problems) - _MOST_KINDS, "problem")
+        lines.append(f"            and {more} of other kinds")
+    lines += [
+        f"  header    gave {name} of {counted(count, 'image')}" for name, count in summary.from_header.items()
+    ]
+    if summary.disagreements:
+        images = counted(summary.disagreements, "image")
+        lines.append(f"  disagree  table and DICOM header of {images}: see --disagree")
     if summary.remarks:
         lines.append(f"  remarks   on {counted(summary.remarks, 'usable image')}: see the column reason")
     lines += [f"  unknown   {name} of {counted(count, 'image')}" for name, count in summary.unknown.items()]

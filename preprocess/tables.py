@@ -12,6 +12,7 @@ from nlbs.files import atomic_file
 from nlbs.manifests.conditions import Conditions
 from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.shard_plan import LabelledImage
+from nlbs.preprocess.stated import SETTLED_BY
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV
 
 _CONDITIONS = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
@@ -48,7 +49,7 @@ _RECORD = (
     "pixels_sha256",
 )
 #: What images.csv takes from the record of a stored image.
-RECORD_KEYS = (*_RECORD, "spacing_mm")
+RECORD_KEYS = tuple(dict.fromkeys((*_RECORD, "spacing_mm", *SETTLED_BY)))
 _IMAGE_COLUMNS = (
     "row",
     "image",
@@ -57,6 +58,7 @@ _IMAGE_COLUMNS = (
     *_CONDITIONS,
     "patient",
     "split",
+    "from_header",
     "spacing_mm",
     *_RECORD,
     "generation",
@@ -64,16 +66,19 @@ _IMAGE_COLUMNS = (
 _SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
 
 
-def write_tables(root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]]) -> None:
+def write_tables(
+    root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]], kept: Sequence[str] = ()
+) -> None:
     """Writes images.csv, which identifies nobody, and sources.csv, readable by the owner only.
 
     Args:
         root: the dataset root.
         images, sources: one each per row of the input CSV, of :func:`image_row` and :func:`source_row`. None
             becomes an empty cell: *unknown*.
+        kept: columns that --keep took along.
     """
     write_sources(root, sources)
-    _write(root / IMAGES_CSV, _IMAGE_COLUMNS, images, 0o644)
+    _write(root / IMAGES_CSV, (*_IMAGE_COLUMNS, *kept), images, 0o644)
 
 
 def write_sources(root: Path, sources: Iterable[dict[str, Any]]) -> None:
@@ -81,7 +86,9 @@ def write_sources(root: Path, sources: Iterable[dict[str, Any]]) -> None:
     _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
 
 
-def extend_tables(root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]]) -> None:
+def extend_tables(
+    root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]], kept: Sequence[str] = ()
+) -> None:
     """Adds rows to images.csv and sources.csv; those that are there stay as they are.
 
     Args: as for :func:`write_tables`.
@@ -89,7 +96,7 @@ def extend_tables(root: Path, images: Iterable[dict[str, Any]], sources: Iterabl
     # Rows of sources.csv beyond those of images.csv are of a run that ended between the two files.
     known = islice(_read_rows(root / SOURCES_CSV), sum(1 for _ in read_image_rows(root)))
     old_sources = known if (root / SOURCES_CSV).exists() else iter(())
-    write_tables(root, chain(read_image_rows(root), images), chain(old_sources, sources))
+    write_tables(root, chain(read_image_rows(root), images), chain(old_sources, sources), kept)
 
 
 def source_row(outcome: Outcome) -> dict[str, Any]:
@@ -147,6 +154,11 @@ def read_generations(root: Path) -> dict[int, list[LabelledImage]]:
     except (KeyError, ValueError) as error:
         raise _unreadable(root / IMAGES_CSV, error) from None
     return found
+
+
+def kept_columns(root: Path) -> tuple[str, ...]:
+    """Gives the columns of images.csv that --keep took along; none where there is no row."""
+    return tuple(name for name in next(read_image_rows(root), {}) if name not in _IMAGE_COLUMNS)
 
 
 def generation_of(row: dict[str, str]) -> int:
@@ -216,7 +228,9 @@ def _labelled(row: dict[str, str]) -> LabelledImage:
         cancer=flag("cancer"),
         false_positive=flag("false_positive"),
     )
-    return LabelledImage(row["image"], conditions, row["patient"], row["split"])
+    # What is no column of ours was kept from the table.
+    kept = {name: _plain(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
+    return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
 
 
 def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
@@ -228,7 +242,9 @@ def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
         "reason": outcome.reason,
         "patient": outcome.source.patient,
         "split": outcome.source.split,
+        "from_header": " ".join(outcome.from_header),
         "generation": generation,
+        **outcome.source.row.kept,
     }
     for name in _CONDITIONS:
         value = getattr(outcome.source.row.conditions, name)
@@ -249,6 +265,11 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], p
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _harmless(row.get(name)) for name in columns})
+
+
+def _plain(cell: str) -> str | None:
+    """Gives what a cell said before it was made harmless; None where it is empty."""
+    return (cell[1:] if re.match(r"'[=+\-@\t\r]", cell) else cell) or None
 
 
 def _harmless(value: Any) -> Any:

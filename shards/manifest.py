@@ -39,6 +39,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+#: Type of a column beside them, kept from a dataset's table on request: density, BI-RADS, ...
+_KEPT = pa.dictionary(pa.int32(), pa.string())
+
 _FIXED_VALUES: dict[str, tuple[str, ...]] = {"view": VIEWS, "laterality": LATERALITIES, "split": SPLITS}
 
 
@@ -47,12 +50,14 @@ def manifest_table(columns: Mapping[str, Sequence[Any]], shard_names: Sequence[s
 
     Args:
         columns: the names of :data:`SCHEMA`; strings for view, laterality, image, patient, split
-            and shard; None where a value is unknown.
+            and shard; None where a value is unknown. Further names are columns of text that a
+            dataset's table had beside: they follow, in their order.
         shard_names: every shard of the set in order, those without a patch too: the index of a
             name in the manifest is the number of the shard.
     """
     arrays = []
-    for field in SCHEMA:
+    schema = pa.schema([*SCHEMA, *((name, _KEPT) for name in columns if name not in SCHEMA.names)])
+    for field in schema:
         values = columns[field.name]
         if pa.types.is_dictionary(field.type):
             known = list(shard_names) if field.name == "shard" else list(_FIXED_VALUES.get(field.name, ()))
@@ -60,7 +65,7 @@ def manifest_table(columns: Mapping[str, Sequence[Any]], shard_names: Sequence[s
             arrays.append(_encode(values, known + others, field.type))
         else:
             arrays.append(pa.array(values, type=field.type, from_pandas=False))
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def write_manifest(path: Path, table: pa.Table, dataset_id: str) -> None:
@@ -82,7 +87,7 @@ def read_manifest(path: Path, dataset_id: str, rows: int) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         what = " ".join(str(error).split())
         raise ShardError(f"cannot read the manifest {path} ({what}); {how_to_restore(path.parent)}") from None
-    if table.schema.remove_metadata() != SCHEMA:
+    if not _is_manifest(table.schema):
         raise ShardError(f"{path} does not have the columns of a manifest; {how_to_restore(path.parent)}")
     found = (table.schema.metadata or {}).get(b"dataset_id", b"").decode(errors="replace")
     if found != dataset_id or table.num_rows != rows:
@@ -102,6 +107,15 @@ def dataset_id_of(path: Path) -> str | None:
         return None
     found: bytes = metadata.get(b"dataset_id", b"")
     return found.decode(errors="replace") or None
+
+
+def _is_manifest(schema: pa.Schema) -> bool:
+    """Says whether a schema has the columns of a manifest, and after them at most columns of text."""
+    fields = list(schema.remove_metadata())
+    kept = (pa.dictionary(pa.int8(), pa.string()), _KEPT)
+    return fields[: len(SCHEMA)] == list(SCHEMA) and all(
+        field.type in kept for field in fields[len(SCHEMA) :]
+    )
 
 
 def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:

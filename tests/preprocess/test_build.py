@@ -204,7 +204,9 @@ def test_a_bad_file_costs_that_file_only_and_its_row_says_why(phantom: Path, tmp
     assert "8 skipped" in done.stdout
 
 
-def test_values_that_nobody_knows_stay_unknown_and_the_row_says_so(phantom: Path, tmp_path: Path) -> None:
+def test_values_that_nobody_knows_stay_unknown_and_those_of_the_header_are_taken(
+    phantom: Path, tmp_path: Path
+) -> None:
     rows = read_csv(phantom / "meta.csv")[:2]
     rows[0] |= {
         "View Position": "sideways",
@@ -225,14 +227,24 @@ def test_values_that_nobody_knows_stay_unknown_and_the_row_says_so(phantom: Path
     assert done.returncode == 0, done.stderr
     first, second = read_csv(tmp_path / "s" / "images.csv")
     names = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
-    assert [first[name] for name in names] == [""] * 6
-    assert "view is kept as unknown" in first["reason"]
-    assert "age_years is kept as unknown" in first["reason"]
+    header = pydicom.dcmread(phantom / rows[0]["File Path"].replace("\\", "/"), stop_before_pixels=True)
+    stated = [header.ViewPosition, header.ImageLaterality, str(int(header.PatientAge[:3]))]
+    assert [first[name] for name in names[:3]] == stated
+    assert [first[name] for name in names[4:]] == ["", ""]  # no header says so, so nobody knows
+    assert first["from_header"] == "view laterality age_years"
+    assert "view is taken from the DICOM header: its cell cannot be read" in first["reason"]
+    assert "cancer is kept as unknown" in first["reason"]
     assert second["view"] == "ML"
+    assert second["from_header"] == ""
+    assert "header    gave view of 1 image" in done.stdout
+    assert "cancer is kept as unknown: its cell cannot be read: row 1" in done.stdout
+    assert "disagree  table and DICOM header of 1 image:" in done.stdout
     shards = open_shards(tmp_path / "s")
     codes = shards.conditions()
-    assert set(codes["view"]) == {-1}  # neither is CC or MLO
-    assert {"ML", None} == set(shards.manifest["view"].to_pylist())
+    assert set(codes["cancer"]) == {-1, 0}
+    views = shards.manifest["view"].to_pylist()
+    assert set(views) == {"ML", header.ViewPosition}
+    assert all(code == -1 for code, view in zip(codes["view"], views, strict=True) if view == "ML")
     assert "sideways" in (tmp_path / "s" / "sources.csv").read_text(encoding="utf-8")
     assert "sideways" not in (tmp_path / "s" / "images.csv").read_text(encoding="utf-8")
 

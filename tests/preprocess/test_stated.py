@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from pydicom.sr._snomed_dict import mapping
+from pydicom.sr.codedict import codes
 
 from nlbs.manifests.conditions import Conditions
-from nlbs.preprocess.stated import disagreements, modality_notes, stated_conditions
+from nlbs.preprocess.stated import modality_notes, settled, stated_conditions
 from tests.conftest import CUT, run_command
 
 
@@ -18,12 +20,18 @@ def header(**elements: object) -> Dataset:
     return dataset
 
 
+def header_of_a_frame(side: str) -> Dataset:
+    return header(FrameAnatomySequence=[header(FrameLaterality=side)])
+
+
 @pytest.mark.parametrize(
     ("elements", "view", "laterality"),
     [
         ({"ViewPosition": "MLO", "ImageLaterality": "R"}, "MLO", "R"),
         ({"ViewPosition": "CC", "Laterality": "L"}, "CC", "L"),
         ({"ImageLaterality": "B", "Laterality": "L"}, None, "L"),
+        ({"SharedFunctionalGroupsSequence": [header_of_a_frame("R")]}, None, "R"),
+        ({"ViewPosition": "XCCL"}, "XCCL", None),
         ({"ViewPosition": "PA"}, None, None),
         ({}, None, None),
     ],
@@ -31,13 +39,46 @@ def header(**elements: object) -> Dataset:
 def test_view_and_side_are_read_where_they_are_known(
     elements: dict[str, object], view: str | None, laterality: str | None
 ) -> None:
-    assert stated_conditions(header(**elements)) == {"header_view": view, "header_laterality": laterality}
+    stated = stated_conditions(header(**elements))
+    assert (stated["header_view"], stated["header_laterality"]) == (view, laterality)
 
 
 def test_a_view_that_stands_in_the_code_sequence_alone_is_read() -> None:
     """SNOMED CT codes of PS3.16 CID 4014, as CMMD files have them."""
     coded = header(ViewCodeSequence=[header(CodeValue="399368009", CodingSchemeDesignator="SCT")])
     assert stated_conditions(coded)["header_view"] == "MLO"
+
+
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [
+        ("CranioCaudal", "CC"),
+        ("MedioLateralObliqueProjection", "MLO"),
+        ("MedioLateralProjection", "ML"),
+        ("LateroMedial", "LM"),
+        ("LateroMedialOblique", "LMO"),
+        ("CaudoCranial", "FB"),
+        ("SuperolateralToInferomedialOblique", "SIO"),
+        ("InferomedialToSuperolateralOblique", "ISO"),
+        ("CranioCaudalExaggeratedLaterally", "XCCL"),
+        ("CranioCaudalExaggeratedMedially", "XCCM"),
+    ],
+)
+def test_every_code_of_the_standards_view_table_is_read_in_both_code_systems(name: str, view: str) -> None:
+    """The codes are pydicom's copy of PS3.16 CID 4014; SRT is what files before 2020 have."""
+    snomed = getattr(codes.cid4014, name).value
+    older = {new: old for old, new in mapping["SRT"].items()}[snomed]
+    for code in (snomed, older):
+        assert stated_conditions(header(ViewCodeSequence=[header(CodeValue=code)]))["header_view"] == view
+
+
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [("046Y", 46), ("000Y", None), ("093Y", 90), ("018M", 1), ("", None), ("old", None), (None, None)],
+)
+def test_an_age_is_read_zero_is_unknown_and_none_is_above_90(age: str | None, years: int | None) -> None:
+    dataset = header() if age is None else header(PatientAge=age)
+    assert stated_conditions(dataset)["header_age_years"] == years
 
 
 @pytest.mark.parametrize(("modality", "remarks"), [("MG", 0), ("", 0), (None, 0), ("CT", 1), ("DOE^JANE", 1)])
@@ -47,12 +88,60 @@ def test_another_modality_is_remarked_without_repeating_it(modality: str | None,
     assert not any("CT" in note or "DOE" in note for note in notes)
 
 
-def test_only_what_both_state_can_disagree() -> None:
-    record = {"header_view": "MLO", "header_laterality": None}
-    assert disagreements(record, Conditions(view="MLO", laterality="L")) == ()
-    assert disagreements(record, Conditions(view=None)) == ()
-    (note,) = disagreements(record, Conditions(view="CC"))
-    assert note == "view is CC in the table, which counts, and MLO in the DICOM header"
+RECORD = {"header_view": "MLO", "header_laterality": None, "header_age_years": 50}
+
+
+def test_what_the_table_lacks_is_taken_from_the_header() -> None:
+    put = settled(RECORD, Conditions(laterality="L"))
+    assert put.conditions == Conditions("MLO", "L", 50, 1)
+    assert put.from_header == ("view", "age_years")
+    assert put.disagreements == ()
+
+
+def test_only_what_both_state_can_disagree_and_the_table_counts() -> None:
+    assert settled(RECORD, Conditions("MLO", "L", 50, 1)).disagreements == ()
+    put = settled(RECORD, Conditions(view="CC"))
+    assert put.disagreements == ("view is CC in the table, which counts, and MLO in the DICOM header",)
+    assert put.conditions.view == "CC"
+    put = settled(RECORD, Conditions(view="CC"), counts="header")
+    assert put.disagreements == ("view is CC in the table and MLO in the DICOM header, which counts",)
+    assert put.conditions.view == "MLO"
+    assert "view" in put.from_header
+
+
+@pytest.mark.parametrize(("years", "differ"), [(49, 0), (50, 0), (51, 0), (52, 1), (48, 1)])
+def test_ages_disagree_beyond_one_year(years: int, differ: int) -> None:
+    assert len(settled(RECORD, Conditions("MLO", age_years=years)).disagreements) == differ
+
+
+def test_an_age_bin_of_the_table_is_not_mixed_with_an_age_of_the_header() -> None:
+    assert settled(RECORD, Conditions("MLO", age_bin=3)).conditions == Conditions("MLO", age_bin=3)
+
+
+def test_a_record_of_an_older_store_states_nothing() -> None:
+    assert settled({}, Conditions(view="CC")).conditions == Conditions(view="CC")
+
+
+@pytest.mark.parametrize(
+    ("crop_x", "laterality", "toward", "remarks"),
+    [
+        (0, "L", None, 0),
+        (0, "R", None, 1),
+        (60, "R", None, 0),
+        (60, "L", None, 1),
+        (60, "L", "P", 0),  # mirrored, and the header says so
+        (60, "R", "A", 1),
+        (30, "L", None, 0),  # in the middle: no side
+        (0, None, None, 0),
+    ],
+)
+def test_a_breast_at_the_edge_of_the_other_side_is_remarked_and_nothing_changes(
+    crop_x: int, laterality: str | None, toward: str | None, remarks: int
+) -> None:
+    record = {"crop_x": crop_x, "crop_columns": 40, "source_columns": 100, "header_rows_toward": toward}
+    put = settled(record, Conditions(laterality=laterality))
+    assert len(put.remarks) == remarks
+    assert put.conditions.laterality == laterality
 
 
 def test_a_table_against_its_headers_is_counted_in_the_summary(phantom: Path, tmp_path: Path) -> None:

@@ -1,0 +1,257 @@
+"""Options of ``nlbs-preprocess`` that several commands take, and what becomes of them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlbs.manifests.datasets import DIALECTS
+
+if TYPE_CHECKING:
+    from nlbs.manifests.table import TableOptions
+    from nlbs.preprocess.build import BuildOptions
+    from nlbs.preprocess.grid import CutOptions
+
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+
+PATH = click.Path(path_type=Path)
+
+# What a patch is and what it is stored as: the same for every command that cuts.
+_MIN_FOREGROUND = click.option(
+    "--min-foreground",
+    type=float,
+    help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+)
+_MODE = click.option(
+    "--mode",
+    type=click.Choice(["patches", "whole"]),
+    default="patches",
+    show_default=True,
+    help="whole: one patch per image, the breast made to fit, at its own aspect.",
+)
+_SPACING_MM = click.option(
+    "--spacing-mm",
+    type=float,
+    help="Bring all images to this many mm per pixel first.  [default: as they are]",
+)
+_UNKNOWN_SPACING = click.option(
+    "--unknown-spacing",
+    type=click.Choice(["refuse", "skip"]),
+    help="With --spacing-mm: images whose spacing is unknown stop the cut, or are left out.  [default: refuse]",
+)
+_CONTAINER = click.option(
+    "--container",
+    type=click.Choice(["tar", "zarr"]),
+    default="tar",
+    show_default=True,
+    help="tar: files for WebDataset readers. zarr: a zarr version 3 array per shard.",
+)
+COMPRESSION = click.option(
+    "--compression",
+    type=click.Choice(["none", "png", "zstd"]),
+    default="none",
+    show_default=True,
+    help="Of each patch, lossless: png in tar, zstd in zarr. Smaller files, slower reading.",
+)
+
+
+def check_container(container: str, compression: str) -> None:
+    """Raises UsageError where a container does not hold what is so compressed."""
+    from nlbs.shards.container import misfit
+
+    problem = misfit(container, compression)
+    if problem is not None:
+        raise click.UsageError(problem)
+
+
+def cut_options(
+    resolution: int,
+    stride: int | None,
+    min_foreground: float | None,
+    default_stride: int = 512,
+    dtype: str | None = None,
+    **options: Any,
+) -> "CutOptions":
+    """Gives the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
+    from nlbs.preprocess.grid import CutOptions
+
+    check_container(options["container"], options["compression"])
+    whole = options["mode"] == "whole"
+    if whole and stride is not None:
+        raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
+    if whole and options["spacing_mm"] is not None:
+        raise click.UsageError(
+            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
+        )
+    if options["unknown_spacing"] is not None and options["spacing_mm"] is None:
+        raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
+    least = (0.0 if whole else 0.1) if min_foreground is None else min_foreground
+    chosen = {**options, "unknown_spacing": options["unknown_spacing"] or "refuse"}
+    return CutOptions(resolution, default_stride if stride is None else stride, least, dtype=dtype, **chosen)
+
+
+def workers_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say who does the work."""
+    for option in (
+        click.option("--scheduler", help="Of a cluster, for --backend dask or ray: tcp://host:8786."),
+        click.option(
+            "--backend",
+            type=click.Choice(["loky", "threading", "dask", "ray"]),
+            default="loky",
+            show_default=True,
+            help="Processes (loky) or threads of this machine, or a cluster on the same file system.",
+        ),
+        click.option("--jobs", default=-1, help="Workers on this machine.  [default: one per core]"),
+    ):
+        command = option(command)
+    return command
+
+
+def _all_of(options: Sequence[Option]) -> Option:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+#: What a patch is and what it is stored as.
+patch_options = _all_of((_MIN_FOREGROUND, _MODE, _SPACING_MM, _UNKNOWN_SPACING, _CONTAINER, COMPRESSION))
+
+#: Which table, and how it is read.
+table_options = _all_of(
+    (
+        click.option(
+            "--csv",
+            "csv_paths",
+            type=PATH,
+            required=True,
+            multiple=True,
+            help="The dataset's table. Again for each that it has, such as the four of CBIS-DDSM.",
+        ),
+        click.option(
+            "--dataset",
+            type=click.Choice([dialect.key for dialect in DIALECTS]),
+            help="What the table is of.  [default: recognised from its header]",
+        ),
+        click.option(
+            "--map",
+            "columns",
+            multiple=True,
+            help="Columns of your own: view=View Position,laterality=Side,age=Age,cancer=Label,path=file,patient=pid.",
+        ),
+        click.option(
+            "--images", type=PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+        ),
+        click.option("--patient-column", help="Column of the CSV that names the patient."),
+        click.option(
+            "--patient-part",
+            type=click.IntRange(1),
+            help="Folder of the path that names the patient, from 1.",
+        ),
+    )
+)
+
+#: What else a command that decodes the images of a table asks.
+source_options = _all_of(
+    (
+        click.option(
+            "--keep", help="Columns to take along, with commas: density,birads,findings, or by their names."
+        ),
+        click.option(
+            "--disagree",
+            type=click.Choice(["csv", "tag", "drop", "error"]),
+            default="csv",
+            show_default=True,
+            help="Where the DICOM header states another view, side or age: the table counts, the header counts, "
+            "the image is left out, or the build ends.",
+        ),
+        click.option(
+            "--split",
+            default="80/10/10",
+            show_default=True,
+            help="Shares of train/val/test, by patient; or dataset: its own division.",
+        ),
+        click.option(
+            "--split-seed", default=0, show_default=True, help="Chooses another division of the patients."
+        ),
+        click.option(
+            "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
+        ),
+        workers_options,
+        click.option(
+            "--key-file",
+            type=PATH,
+            help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]",
+        ),
+        click.option(
+            "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
+        ),
+        click.option(
+            "--max-failures",
+            default="auto",
+            show_default=True,
+            help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is "
+            "more.",
+        ),
+        click.option(
+            "--allow-duplicates",
+            is_flag=True,
+            help="Go on although images of equal pixels stand in two splits.",
+        ),
+    )
+)
+
+
+def asked_table(
+    dataset: str | None,
+    columns: Sequence[str],
+    patient_column: str | None,
+    patient_part: int | None,
+    keep: str | None = None,
+) -> "TableOptions":
+    """Gives how a table is to be read."""
+    from nlbs.manifests.dialects import parse_columns
+    from nlbs.manifests.table import TableOptions
+
+    return TableOptions(
+        dataset=dataset,
+        columns=parse_columns(columns),
+        keep=tuple(name.strip() for name in (keep or "").split(",") if name.strip()),
+        patient_column=patient_column,
+        patient_part=patient_part,
+    )
+
+
+def build_options(
+    csv_paths: tuple[Path, ...],
+    dataset: str | None,
+    columns: tuple[str, ...],
+    patient_column: str | None,
+    patient_part: int | None,
+    keep: str | None,
+    split: str,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
+    file_timeout: float,
+    max_failures: str,
+    **others: Any,
+) -> "BuildOptions":
+    """Gives the options of a build as a command takes them; the others have the names they have there."""
+    from nlbs.manifests.splits import parse_shares
+    from nlbs.preprocess.build import BuildOptions
+    from nlbs.preprocess.workers import Workers
+
+    return BuildOptions(
+        csv=csv_paths,
+        table=asked_table(dataset, columns, patient_column, patient_part, keep),
+        shares=None if split == "dataset" else parse_shares(split),
+        workers=Workers(jobs, backend, scheduler),
+        file_timeout_s=file_timeout,
+        most_failures=max_failures,
+        **others,
+    )
