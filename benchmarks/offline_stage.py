@@ -1,18 +1,18 @@
-"""CPU time of build-shards against a bare decode loop over the same files, and of reshard against build-shards.
+"""What a build costs beside decoding: against bare decoders, against a plain loop of pydicom, against reshard.
 
-Draws one phantom patient at 4096 x 3328 per transfer syntax, copies its files to fill a set, and runs each side in a
-process of its own, single-threaded, after one run that warms the file cache. Prints one JSON line.
+Draws one phantom patient at 4096 x 3328 per transfer syntax, copies its files to fill a set, and runs each side in
+processes of its own after one run that warms the file cache. Start-up, measured on runs that have nothing to do, is
+taken off all sides. Prints one JSON line of ratios.
 """
 
 import argparse
 import csv
 import json
 import os
-import resource
-import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 #: The bare loop: read the file, decode its one frame, nothing else.
@@ -30,13 +30,58 @@ for path in sorted(Path(sys.argv[2]).rglob("*.dcm")):
     decode(next(generate_frames(dataset.PixelData, number_of_frames=1)), dataset)
 """
 
+#: What people write: pydicom with pylibjpeg, one process, pixels only.
+PLAIN = """
+import sys
+from pathlib import Path
+from pydicom.pixels import pixel_array
+import libjpeg, openjpeg, rle
+for path in sorted(Path(sys.argv[1]).rglob("*.dcm")):
+    pixel_array(path, decoding_plugin="pylibjpeg")
+"""
 
-def cpu_seconds(*command: object) -> float:
-    """Gives the CPU time, user and system, of a command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+#: The fence around a file in a worker (a note, a timer, a limit), around nothing; CPU seconds of one.
+FENCE = """
+import pathlib, sys, time
+from nlbs.preprocess.guard import _limits
+note = pathlib.Path(sys.argv[1]) / "note"
+begun = time.process_time()
+for _ in range(500):
+    note.touch()
+    with _limits(60.0):
+        pass
+    note.unlink()
+print((time.process_time() - begun) / 500)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command cost."""
+
+    cpu_s: float  #: user and system, of all its processes
+    wall_s: float
+    peak_mb: float  #: resident memory of the largest of its processes
+
+    def without(self, idle: "Cost") -> "Cost":
+        """Gives the cost beyond that of starting up."""
+        return Cost(self.cpu_s - idle.cpu_s, self.wall_s - idle.wall_s, self.peak_mb)
+
+
+#: Runs a command and says what it cost: in a process of its own, because peaks of children never fall.
+METER = """
+import json, resource, subprocess, sys, time
+begun = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps({"cpu_s": used.ru_utime + used.ru_stime, "wall_s": wall, "peak_mb": used.ru_maxrss / 1024}))
+"""
+
+
+def cost_of(*command: object) -> Cost:
+    """Gives what a command costs."""
+    words = [sys.executable, "-c", METER, *(str(word) for word in command)]
+    return Cost(**json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
 
 
 def make_set(folder: Path, syntax: str, images: int) -> Path:
@@ -55,37 +100,68 @@ def make_set(folder: Path, syntax: str, images: int) -> Path:
             row = rows[number % len(rows)]
             target = table.parent / "a" / f"{number:04d}" / "image.dcm"
             target.parent.mkdir(parents=True)
-            shutil.copy(phantom / row["File Path"].replace("\\", "/"), target)
+            os.link(phantom / row["File Path"].replace("\\", "/"), target)
             writer.writerow({**row, "File Path": str(target.relative_to(table.parent))})
     return table
 
 
 def measure(syntax: str, images: int) -> dict[str, float]:
-    """Gives the ratios for one transfer syntax; start-up, measured on no images, is taken off both sides."""
+    """Gives the ratios for one transfer syntax."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         table = make_set(folder, syntax, images)
         (folder / "none").mkdir()
         nlbs = [sys.executable, "-m", "nlbs.preprocess"]
-        bare = [sys.executable, "-c", BARE, syntax]
-        cpu_seconds(*bare, table.parent)  # warms the file cache
-        decode = cpu_seconds(*bare, table.parent) - cpu_seconds(*bare, folder / "none")
-        build = [*nlbs, "build-shards", "--csv", table, "--out", folder / "shards", "--jobs", "1"]
-        first = cpu_seconds(*build)
-        idle = cpu_seconds(*build)  # the same again has nothing to do: what is left is start-up
-        reshard = [*nlbs, "reshard", "--shards", folder / "shards", "--stride", "256", "--jobs", "1"]
-        cut = cpu_seconds(*reshard)
+        bare, plain = [sys.executable, "-c", BARE, syntax], [sys.executable, "-c", PLAIN]
+        cost_of(*bare, table.parent)  # warms the file cache
+        decode = cost_of(*bare, table.parent).without(cost_of(*bare, folder / "none"))
+        loop = cost_of(*plain, table.parent).without(cost_of(*plain, folder / "none"))
+        built = {}
+        for jobs in (1, 2):
+            # Copies of one patient's images stand under several patients here.
+            build = [
+                *nlbs,
+                "build-shards",
+                "--csv",
+                table,
+                "--out",
+                folder / f"shards{jobs}",
+                "--allow-duplicates",
+            ]
+            first = cost_of(*build, "--jobs", jobs)
+            # The same again has nothing to do.
+            idle = cost_of(*build, "--jobs", jobs)
+            built[jobs] = first.without(idle)
+        reshard = [*nlbs, "reshard", "--shards", folder / "shards1", "--jobs", "1"]
+        cut = cost_of(*reshard, "--stride", "256").without(cost_of(*reshard, "--stride", "512"))
+        fence = float(
+            subprocess.run(
+                [sys.executable, "-c", FENCE, folder], check=True, capture_output=True, text=True
+            ).stdout
+        )
         return {
-            "build_over_decode": round((first - idle) / decode, 2),
-            "build_over_reshard": round((first - idle) / max(cut - idle, 1e-9), 2),
-            "decode_cpu_s_per_image": round(decode / images, 3),
+            "build_over_decode_cpu": round(built[1].cpu_s / decode.cpu_s, 2),
+            "build_over_reshard_cpu": round(built[1].cpu_s / max(cut.cpu_s, 1e-9), 2),
+            "plain_loop_over_build_with_2_jobs_wall": round(loop.wall_s / built[2].wall_s, 2),
+            "1_job_over_2_jobs_wall": round(built[1].wall_s / built[2].wall_s, 2),
+            "fence_share_of_build": round(fence * images / built[1].cpu_s, 5),
+            "largest_process_mb": round(built[2].peak_mb),
+            "store_over_crop_bytes": round(store_ratio(folder / "shards1" / "images.zarr"), 3),
+            "decode_cpu_s_per_image": round(decode.cpu_s / images, 3),
         }
+
+
+def store_ratio(store: Path) -> float:
+    """Gives the bytes of the stored images over those of their pixels."""
+    chunks = list(store.glob("*/c/0/0"))
+    shapes = [json.loads((chunk.parents[2] / "zarr.json").read_text())["shape"] for chunk in chunks]
+    return sum(chunk.stat().st_size for chunk in chunks) / sum(rows * columns for rows, columns in shapes)
 
 
 def main() -> None:
     """Measures each syntax and prints one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--syntax", nargs="*", default=["jpeg2000", "jpeg-ls", "jpeg-lossless", "rle"])
     options = parser.parse_args()
     os.environ.update({"OMP_NUM_THREADS": "1", "BLOSC_NTHREADS": "1"})

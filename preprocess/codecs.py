@@ -20,10 +20,10 @@ DECODERS = ("auto", "imagecodecs", "pylibjpeg")
 
 
 def _rle(frame: bytes, bits_allocated: int, pixels: int) -> Cells:
-    kind = f"<u{bits_allocated // 8}"
-    # The size bounds what a frame may unpack to, which its own header does not state.
-    size = pixels * bits_allocated // 8
-    return np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype=kind, out=size), kind)
+    # An array of the right size: a frame does not state what it unpacks to, and may not unpack to more.
+    cells = np.empty(pixels, f"<u{bits_allocated // 8}")
+    unpacked = imagecodecs.dicomrle_decode(frame, dtype=cells.dtype.str, out=cells.data.cast("B"))
+    return cells[: len(unpacked) // cells.itemsize]
 
 
 def _jpeg(frame: bytes, *_: int) -> Cells:

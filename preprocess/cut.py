@@ -42,9 +42,9 @@ def cut_shard(
 ) -> CutShard:
     """Writes one shard and then, as its commit record, its rows of the manifest."""
     name = shard_name(number, options.container)
-    rows = committed_rows(folder, number, options.container, dataset_id)
-    if rows is not None:
-        return CutShard(len(group), len(rows["offset"]), reused=True)
+    committed = committed_rows(folder, number, options.container, dataset_id)
+    if committed is not None:
+        return CutShard(len(group), len(committed["offset"]), reused=True)
     patches = [item for labelled in group for item in _cut_image(labelled, store, options)]
     # Not of the dataset_id, so that the same patches stand in the same order in every container.
     order = np.random.Generator(np.random.Philox(key=int(content_id[:16], 16) + number)).permutation(
@@ -52,8 +52,11 @@ def cut_shard(
     )
     dtype = options.dtype or str((store.attributes or {})["dtype"])
     form = PatchFormat(options.container, options.compression, options.resolution, dtype)
-    written = write_shard(folder / name, (patches[index].member() for index in order), form)
-    columns = _manifest_columns([patches[index] for index in order], written.placements, name)
+    patches = [patches[index] for index in order]
+    rows = [patch.row() for patch in patches]
+    members = (patch.member(row) for patch, row in zip(patches, rows, strict=True))
+    written = write_shard(folder / name, members, form)
+    columns = _manifest_columns(rows, written.placements, name)
     write_part(folder, number, dataset_id, written, columns)
     return CutShard(len(group), len(patches), reused=False)
 
@@ -87,9 +90,9 @@ class _CutPatch:
             **self.labelled.kept,
         }
 
-    def member(self) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
+    def member(self, row: dict[str, Any]) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
         """Gives key, pixels and record of the patch in a tar shard."""
-        return f"{self.labelled.image}_{self.y:05d}_{self.x:05d}", self.pixels, self.row()
+        return f"{self.labelled.image}_{self.y:05d}_{self.x:05d}", self.pixels, row
 
 
 def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) -> list[_CutPatch]:
@@ -123,14 +126,16 @@ def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.N
 
 
 def _manifest_columns(
-    patches: Sequence[_CutPatch], placements: Sequence[Placement], name: str
+    rows: Sequence[dict[str, Any]], placements: Sequence[Placement], name: str
 ) -> dict[str, list[Any]]:
-    kept = patches[0].labelled.kept if patches else ()
-    columns: dict[str, list[Any]] = {field: [] for field in (*SCHEMA.names, *kept)}
-    for patch, placement in zip(patches, placements, strict=True):
-        for field, value in {"shard": name, **placement._asdict(), **patch.row()}.items():
-            columns[field].append(value)
-    return columns
+    names = (
+        rows[0] if rows else [field for field in SCHEMA.names if field not in ("shard", *Placement._fields)]
+    )
+    return {
+        "shard": [name] * len(rows),
+        **{field: [getattr(placement, field) for placement in placements] for field in Placement._fields},
+        **{field: [row[field] for row in rows] for field in names},
+    }
 
 
 def write_part(

@@ -91,6 +91,7 @@ def breast_mask(stored: Stored, header: Header) -> BreastMask:
 def small_copy(stored: Stored, header: Header, step: int) -> Small:
     """Gives every ``step``-th pixel as the mean of its 3 x 3 neighbours, air low, padding as air."""
     rows, columns = (max(1, length // step) for length in stored.shape)
+    small_shape = rows, columns
     start = step // 2
     reach = min(1, start)
     total = np.zeros((rows, columns), np.float32)
@@ -98,7 +99,8 @@ def small_copy(stored: Stored, header: Header, step: int) -> Small:
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             part = stored[start + dy :: step, start + dx :: step][:rows, :columns]
-            part = np.pad(part, ((0, rows - part.shape[0]), (0, columns - part.shape[1])), mode="edge")
+            if part.shape != small_shape:
+                part = np.pad(part, ((0, rows - part.shape[0]), (0, columns - part.shape[1])), mode="edge")
             total += part
             if header.padding is not None:
                 outside |= (part >= header.padding[0]) & (part <= header.padding[1])

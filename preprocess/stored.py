@@ -42,8 +42,10 @@ def stored_values(cells: Stored, header: Header) -> Stored:
     shift = header.high_bit - bits + 1
     if shift:
         cells = cells >> shift
-    if shift + bits < header.bits_allocated or shift:
-        cells = cells & np.array((1 << bits) - 1, dtype=cells.dtype)
+    largest = (1 << bits) - 1
+    # To look is cheaper than to copy, and the bits above the stored ones are rarely in use.
+    if bits < header.bits_allocated and cells.max() > largest:
+        cells = cells & np.array(largest, dtype=cells.dtype)
     return sign_extended(cells, bits) if header.signed else cells
 
 

@@ -84,16 +84,17 @@ def member_header(name: str, size: int) -> bytes:
         info.size = size
         return info.tobuf(tarfile.USTAR_FORMAT, encoding="ascii", errors="strict")
     # Name, size and checksum are all that differs; tarfile would take forty times as long for each.
-    template = _empty_header()
-    checksum = sum(encoded) + sum(number) + sum(template[100:124]) + sum(template[136:148]) + 8 * 32
-    checksum += sum(template[156:])
-    tail = b"%06o\0 " % checksum
-    return encoded.ljust(100, b"\0") + template[100:124] + number + template[136:148] + tail + template[156:]
+    owner, time, rest, their_sum = _unchanging()
+    checksum = b"%06o\0 " % (sum(encoded) + sum(number) + their_sum)
+    return b"".join((encoded.ljust(100, b"\0"), owner, number, time, checksum, rest))
 
 
 @lru_cache(maxsize=1)
-def _empty_header() -> bytes:
-    return tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, encoding="ascii", errors="strict")
+def _unchanging() -> tuple[bytes, bytes, bytes, int]:
+    """Gives what stands before the size, between size and checksum, and after it, and the sum of it all."""
+    header = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, encoding="ascii", errors="strict")
+    parts = header[100:124], header[136:148], header[156:]
+    return *parts, sum(map(sum, parts)) + 8 * ord(" ")  # the checksum itself counts as spaces
 
 
 def _json_bytes(record: Mapping[str, Any]) -> bytes:
