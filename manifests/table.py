@@ -6,11 +6,12 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty
 from nlbs.manifests.dialects import PARSERS, Dialect, recognise, simplified
+from nlbs.paths import AnyPath
 
 _LARGEST_CELL = 1 << 20
 _LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
@@ -41,7 +42,7 @@ class Table:
     rows: tuple[ImageRow, ...]
 
 
-def read_table(path: Path, patient_column: str | None = None, patient_part: int | None = None) -> Table:
+def read_table(path: AnyPath, patient_column: str | None = None, patient_part: int | None = None) -> Table:
     """Gives the rows of a dataset's CSV in a form of :data:`nlbs.manifests.dialects.DIALECTS`.
 
     UTF-8 with or without BOM, or else Latin-1; separated by comma, semicolon or tab; blank lines do not count.
@@ -71,7 +72,7 @@ def read_table(path: Path, patient_column: str | None = None, patient_part: int 
     return Table(dialect, rows)
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: AnyPath) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -96,7 +97,7 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _records(text: str, path: Path) -> Iterator[list[str]]:
+def _records(text: str, path: AnyPath) -> Iterator[list[str]]:
     """Gives the cells of each row that is not blank, the header first."""
     csv.field_size_limit(_LARGEST_CELL)
     # strict: otherwise a quote that is never closed takes all rows after it into one cell, and says nothing.
@@ -117,7 +118,7 @@ def _records(text: str, path: Path) -> Iterator[list[str]]:
             yield cells
 
 
-def _patient_position(header: list[str], patient_column: str | None, path: Path) -> int | None:
+def _patient_position(header: list[str], patient_column: str | None, path: AnyPath) -> int | None:
     if patient_column is None:
         return None
     names = [simplified(name) for name in header]

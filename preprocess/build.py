@@ -11,6 +11,7 @@ from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, remove_partials
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
 from nlbs.manifests.table import read_table
+from nlbs.paths import AnyPath
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
@@ -28,9 +29,9 @@ from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE, read_shard_set
 class BuildOptions:
     """What build-shards is asked to do."""
 
-    csv: Path
-    out: Path  #: the dataset root; only names of ours are written there
-    images: Path | None = None  #: what the paths are relative to; None is the CSV's folder
+    csv: AnyPath
+    out: AnyPath  #: the dataset root; only names of ours are written there
+    images: AnyPath | None = None  #: what the paths are relative to; None is the CSV's folder
     patient_column: str | None = None
     patient_part: int | None = None  #: folder of the path, from 1; None is the dialect's rule
     patient_per_image: bool = False
@@ -112,7 +113,7 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
     )
 
 
-def reshard(root: Path, cut: CutOptions, jobs: int, overwrite: bool) -> CutSummary:
+def reshard(root: AnyPath, cut: CutOptions, jobs: int, overwrite: bool) -> CutSummary:
     """Cuts another shard set from the decoded images of a dataset root; no DICOM is opened.
 
     Raises:
@@ -123,7 +124,7 @@ def reshard(root: Path, cut: CutOptions, jobs: int, overwrite: bool) -> CutSumma
         return cut_shard_set(root, store, images, cut, jobs, overwrite)
 
 
-def repair(folder: Path, jobs: int) -> CutSummary:
+def repair(folder: AnyPath, jobs: int) -> CutSummary:
     """Cuts a damaged shard set anew from the decoded images beside it: the same bytes as before.
 
     Raises:
@@ -182,7 +183,7 @@ def _in_words(outcome: Outcome) -> str:
     return f"row {row.row} ({row.path or 'no path'}): {outcome.reason}"
 
 
-def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> str:
+def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: AnyPath) -> str:
     failed = [outcome for outcome in outcomes if outcome.is_failure]
     kinds = ", ".join(
         f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
@@ -193,7 +194,7 @@ def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> 
     )
 
 
-def _nothing_usable(outcomes: Sequence[Outcome], root: Path, out: Path) -> str:
+def _nothing_usable(outcomes: Sequence[Outcome], root: AnyPath, out: AnyPath) -> str:
     counts = Counter(outcome.status for outcome in outcomes)
     kinds = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     return (

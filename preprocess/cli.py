@@ -6,8 +6,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
-
-_PATH = click.Path(path_type=Path)
+from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -17,10 +16,10 @@ def cli() -> None:
 
 
 @cli.command("build-shards")
-@click.option("--csv", "csv_path", type=_PATH, required=True, help="The dataset's table: one row per image.")
-@click.option("--out", type=_PATH, required=True, help="The dataset root to make or to continue.")
+@click.option("--csv", "csv_path", type=PATH, required=True, help="The dataset's table: one row per image.")
+@click.option("--out", type=PATH, required=True, help="The dataset root to make or to continue.")
 @click.option(
-    "--images", type=_PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+    "--images", type=PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
 )
 @click.option("--resolution", default=256, show_default=True, help="Edge of a patch in pixels.")
 @click.option("--stride", default=512, show_default=True, help="Distance between patches in pixels.")
@@ -56,13 +55,15 @@ def cli() -> None:
 )
 @click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
 @click.option(
-    "--key-file", type=_PATH, help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]"
+    "--key-file",
+    type=LOCAL_PATH,
+    help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
 @click.option(
-    "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
+    "--file-timeout", default=60.0, show_default=True, help="Seconds that reading and decoding one file may take."
 )
 @click.option(
     "--max-failures",
@@ -71,9 +72,9 @@ def cli() -> None:
     help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is more.",
 )
 def build_shards_command(
-    csv_path: Path,
-    out: Path,
-    images: Path | None,
+    csv_path: AnyPath,
+    out: AnyPath,
+    images: AnyPath | None,
     resolution: int,
     stride: int,
     min_foreground: float,
@@ -131,7 +132,7 @@ def build_shards_command(
 
 
 @cli.command("reshard")
-@click.option("--shards", type=_PATH, required=True, help="The dataset root, with images.zarr in it.")
+@click.option("--shards", type=PATH, required=True, help="The dataset root, with images.zarr in it.")
 @click.option(
     "--preset",
     type=click.Choice(["high", "balanced", "fast"]),
@@ -149,7 +150,7 @@ def build_shards_command(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
 def reshard_command(
-    shards: Path,
+    shards: AnyPath,
     preset: str | None,
     resolution: int | None,
     stride: int | None,
@@ -173,11 +174,11 @@ def reshard_command(
 
 
 @cli.command("info")
-@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
 )
-def info_command(shards: Path, batch_size: int) -> None:
+def info_command(shards: AnyPath, batch_size: int) -> None:
     """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
     from nlbs.preprocess.info import shard_set_info
     from nlbs.shards import open_shards
@@ -188,12 +189,12 @@ def info_command(shards: Path, batch_size: int) -> None:
 
 
 @cli.command("verify")
-@click.option("--shards", type=_PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
 @click.option(
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
 @click.option("--jobs", default=-1, help="Worker processes of the repair.  [default: one per core]")
-def verify_command(shards: Path, repair: bool, jobs: int) -> None:
+def verify_command(shards: AnyPath, repair: bool, jobs: int) -> None:
     """Read every byte of a shard set and name what is not as it was written."""
     from nlbs.errors import ShardError
     from nlbs.shards.layout import find_shard_set
@@ -215,10 +216,8 @@ def verify_command(shards: Path, repair: bool, jobs: int) -> None:
 
 
 @cli.command("preview")
-@click.option(
-    "--shards", type=_PATH, required=True, help="A dataset root with one shard set, or a shard set."
-)
-@click.option("--out", type=_PATH, required=True, help="Folder for patches.png and images.png.")
+@click.option("--shards", type=PATH, required=True, help="A dataset root with one shard set, or a shard set.")
+@click.option("--out", type=PATH, required=True, help="Folder for patches.png and images.png.")
 @click.option(
     "--images", type=click.IntRange(1), default=24, show_default=True, help="Images to show at most."
 )
@@ -226,7 +225,7 @@ def verify_command(shards: Path, repair: bool, jobs: int) -> None:
     "--patches", type=click.IntRange(1), default=96, show_default=True, help="Patches to show at most."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
-def preview_command(shards: Path, out: Path, images: int, patches: int, seed: int) -> None:
+def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Draw contact sheets: patches at random, and images with mask and patch grid."""
     from nlbs.preprocess.preview import write_preview
 
@@ -236,7 +235,9 @@ def preview_command(shards: Path, out: Path, images: int, patches: int, seed: in
 
 
 @cli.command("phantom")
-@click.option("--out", type=_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv.")
+@click.option(
+    "--out", type=LOCAL_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv."
+)
 @click.option("--patients", type=click.IntRange(1), default=20, show_default=True, help="Four images each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
 @click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")

@@ -3,19 +3,19 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nlbs.files import atomic_file
+from nlbs.paths import AnyPath
 from nlbs.preprocess.grid import CutOptions, Patch, patches_of
 from nlbs.preprocess.shard_plan import LabelledImage, record_of
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards.manifest import SCHEMA
 from nlbs.shards.tar import Placement, write_tar
-from nlbs.shards.verify import crc32c_of
+from nlbs.shards.verify import crc32c_in
 
 #: Folder of the commit records of single shards, while a set is being cut.
 PARTS = "parts"
@@ -31,7 +31,7 @@ class CutShard:
 
 
 def cut_shard(
-    folder: Path,
+    folder: AnyPath,
     number: int,
     group: Sequence[LabelledImage],
     store: ImageStore,
@@ -47,12 +47,12 @@ def cut_shard(
     order = np.random.Generator(np.random.Philox(key=int(dataset_id[:16], 16) + number)).permutation(
         len(patches)
     )
-    with atomic_file(folder / name) as file:
+    with atomic_file(folder / name, "w+b") as file:
         placements = write_tar(file, (patches[index].member() for index in order))
-        size = file.tell()
+        size, crc32c = file.tell(), crc32c_in(file)
     columns = _manifest_columns([patches[index] for index in order], placements, name)
     with atomic_file(part, "w", encoding="utf-8") as record:
-        committed = {"dataset_id": dataset_id, "bytes": size, "crc32c": crc32c_of(folder / name)}
+        committed = {"dataset_id": dataset_id, "bytes": size, "crc32c": crc32c}
         json.dump({**committed, "columns": columns}, record)
     return CutShard(len(group), len(patches), reused=False)
 
@@ -122,7 +122,7 @@ def _manifest_columns(
     return columns
 
 
-def _committed_rows(folder: Path, number: int, dataset_id: str) -> dict[str, list[Any]] | None:
+def _committed_rows(folder: AnyPath, number: int, dataset_id: str) -> dict[str, list[Any]] | None:
     """Gives the manifest rows of a shard that this plan has already written; None where it has to be cut."""
     part = read_part(folder, number)
     shard = folder / shard_name(number)
@@ -134,7 +134,7 @@ def _committed_rows(folder: Path, number: int, dataset_id: str) -> dict[str, lis
     return columns
 
 
-def read_part(folder: Path, number: int) -> dict[str, Any] | None:
+def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
     try:
         part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -142,7 +142,7 @@ def read_part(folder: Path, number: int) -> dict[str, Any] | None:
     return part
 
 
-def _part_path(folder: Path, number: int) -> Path:
+def _part_path(folder: AnyPath, number: int) -> AnyPath:
     return folder / PARTS / f"{number:05d}.json"
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import tempfile
 import warnings
 from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +14,8 @@ import joblib
 from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions, patches_of
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, decode_alone, decode_guarded
-from nlbs.preprocess.outcome import Decoder, Outcome, known_outcome
+from nlbs.preprocess.known import known_outcomes
+from nlbs.preprocess.outcome import Decoder, Outcome
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
@@ -48,7 +50,7 @@ def ingest(
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
     """
-    known = {source.row.row: known_outcome(source, store, stamps) for source in sources}
+    known = known_outcomes(sources, store, stamps)
     outcomes = {row: outcome for row, outcome in known.items() if outcome is not None}
     waiting = [source for source in sources if source.row.row not in outcomes]
     failed = sum(outcome.is_failure for outcome in outcomes.values())
@@ -75,7 +77,8 @@ def _decoded(
 ) -> Generator[Outcome, None, None]:
     """Gives the outcome of each source as it comes, whatever dies on the way."""
     left = {source.image: source for source in waiting}
-    notes = store.path / _IN_HAND
+    # Not in an object store: the notes are for processes of this machine, and have to be quick.
+    notes = store.path / _IN_HAND if isinstance(store.path, Path) else Path(tempfile.mkdtemp(prefix="nlbs-"))
     try:
         while left:
             shutil.rmtree(notes, ignore_errors=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import Conditions
+from nlbs.paths import in_parallel
 from nlbs.preprocess.grid import CutOptions, patches_of
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards.layout import FORMAT_VERSION
@@ -44,7 +45,7 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
     ordered = sorted(
         images, key=lambda labelled: hashlib.sha256(f"nlbs shard {labelled.image}".encode()).digest()
     )
-    records = [record_of(store, labelled.image) for labelled in ordered]
+    records = in_parallel(store.path, lambda labelled: record_of(store, labelled.image), ordered)
     parameters = _parameters(options, store)
     size = _images_per_shard(records, options, np.dtype(parameters["dtype"]).itemsize)
     described = {

@@ -1,18 +1,17 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import joblib
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import remove_partials, write_json
+from nlbs.files import make_folder, remove_folder, remove_partials, write_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
+from nlbs.paths import AnyPath
 from nlbs.preprocess.cut import PARTS, cut_shard, read_part, shard_name
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
@@ -27,7 +26,7 @@ from nlbs.shards.verify import sha256_of
 class CutSummary:
     """What a shard set holds."""
 
-    folder: Path
+    folder: AnyPath
     images: int
     patches: int
     shards: int
@@ -36,7 +35,7 @@ class CutSummary:
 
 
 def cut_shard_set(
-    root: Path,
+    root: AnyPath,
     store: ImageStore,
     images: Sequence[LabelledImage],
     options: CutOptions,
@@ -65,7 +64,7 @@ def cut_shard_set(
     if _is_complete(folder, plan.dataset_id, overwrite):
         summary = _summary_of(folder)
         return replace(summary, reused=summary.shards)
-    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / PARTS)
     for place in (folder, folder / PARTS):
         remove_partials(place)
     reused = 0
@@ -82,7 +81,7 @@ def cut_shard_set(
     return replace(_summary_of(folder), reused=reused)
 
 
-def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
+def _is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
     if not (folder / SHARD_SET_JSON).exists():
         return False
     info = read_shard_set_json(folder)
@@ -99,7 +98,7 @@ def _is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
     return False
 
 
-def _commit(folder: Path, plan: ShardPlan) -> None:
+def _commit(folder: AnyPath, plan: ShardPlan) -> None:
     """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards."""
     columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
     shards = []
@@ -159,16 +158,16 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def _remove_parts(folder: Path, shards: set[str]) -> None:
+def _remove_parts(folder: AnyPath, shards: set[str]) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
         name = shard_name(int(part.stem))
         if name not in shards:
             (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / PARTS)
+    remove_folder(folder / PARTS)
 
 
-def _summary_of(folder: Path) -> CutSummary:
+def _summary_of(folder: AnyPath) -> CutSummary:
     info = read_shard_set_json(folder)
     shards = info["shards"]
     return CutSummary(

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,8 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from nlbs.errors import DatasetError
-from nlbs.files import atomic_folder, write_json
+from nlbs.files import atomic_folder, local_folder, make_folder, remove_folder, write_json
+from nlbs.paths import AnyPath
 from nlbs.preprocess.mask import Bits
 
 STORE_VERSION = 1
@@ -28,11 +27,11 @@ class ImageStore:
     The array's attributes are the image's record: its geometry, its mask, how it was decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, recipe: Mapping[str, Any]) -> "ImageStore":
+    def open(cls, path: AnyPath, recipe: Mapping[str, Any]) -> "ImageStore":
         """Opens the store at ``path``, or makes an empty one.
 
         Args:
@@ -45,7 +44,7 @@ class ImageStore:
         attributes = {"store_version": STORE_VERSION, **recipe}
         found = cls(path).attributes
         if found is None:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
             write_json(path / "zarr.json", group)
         elif found != attributes:
@@ -62,7 +61,7 @@ class ImageStore:
         return cls(path)
 
     @classmethod
-    def existing(cls, path: Path) -> "ImageStore":
+    def existing(cls, path: AnyPath) -> "ImageStore":
         """Opens the store at ``path`` as it is.
 
         Raises:
@@ -94,8 +93,7 @@ class ImageStore:
 
     def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
         """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0."""
-        if (self.path / image).exists():  # of an earlier version of the file
-            shutil.rmtree(self.path / image)
+        remove_folder(self.path / image)  # of an earlier version of the file
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
         description = {"attributes": attributes, "shape": list(pixels.shape), "data_type": pixels.dtype.name}
         attributes["record_sha256"] = _record_digest(description)
@@ -124,9 +122,10 @@ class ImageStore:
         record = self.record(image)
         try:
             # zarr gives zeros for a chunk that is not there.
-            if record is None or not (folder / "c" / "0" / "0").is_file():
-                raise FileNotFoundError("its pixels are missing")
-            pixels = np.asarray(zarr.open_array(folder, mode="r")[...])
+            with local_folder(folder) as local:
+                if record is None or not (local / "c" / "0" / "0").is_file():
+                    raise FileNotFoundError("its pixels are missing")
+                pixels = np.asarray(zarr.open_array(local, mode="r")[...])
             if hashlib.sha256(pixels.tobytes()).hexdigest() != record["pixels_sha256"]:
                 raise ValueError("its pixels are not the ones that were stored")
         except (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
@@ -152,7 +151,7 @@ def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
     return np.repeat(values, runs).reshape(mask["rows"], mask["columns"]), int(mask["step"])
 
 
-def _description(folder: Path) -> dict[str, Any] | None:
+def _description(folder: AnyPath) -> dict[str, Any] | None:
     """Gives what zarr keeps of an array or group; None where there is none."""
     try:
         text = (folder / "zarr.json").read_text(encoding="utf-8")
@@ -176,5 +175,5 @@ def _record_digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()
 
 
-def _damaged(file: Path, folder: Path) -> DatasetError:
+def _damaged(file: AnyPath, folder: AnyPath) -> DatasetError:
     return DatasetError(f"{file} is damaged: delete {folder} and run build-shards again")

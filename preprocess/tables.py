@@ -3,12 +3,12 @@
 import csv
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import Conditions
+from nlbs.paths import AnyPath
 from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV
@@ -42,7 +42,7 @@ _IMAGE_COLUMNS = (
 _SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
 
 
-def write_images_csv(root: Path, outcomes: Sequence[Outcome]) -> None:
+def write_images_csv(root: AnyPath, outcomes: Sequence[Outcome]) -> None:
     """Writes one row per row of the input CSV: id, status, reason, conditions, split, geometry.
 
     An empty cell is *unknown*. Nothing in it identifies a patient.
@@ -50,7 +50,7 @@ def write_images_csv(root: Path, outcomes: Sequence[Outcome]) -> None:
     _write(root / IMAGES_CSV, _IMAGE_COLUMNS, (_image_row(outcome) for outcome in outcomes), 0o644)
 
 
-def write_sources_csv(root: Path, outcomes: Sequence[Outcome]) -> None:
+def write_sources_csv(root: AnyPath, outcomes: Sequence[Outcome]) -> None:
     """Writes what leads from an image id back to its file and patient, readable by the owner only."""
     rows = (
         {
@@ -66,7 +66,7 @@ def write_sources_csv(root: Path, outcomes: Sequence[Outcome]) -> None:
     _write(root / SOURCES_CSV, _SOURCE_COLUMNS, rows, 0o600)
 
 
-def read_stamps(root: Path) -> dict[str, str]:
+def read_stamps(root: AnyPath) -> dict[str, str]:
     """Gives image id -> stamp of its source file, from the last run; empty where there was none.
 
     Raises:
@@ -86,7 +86,7 @@ def read_stamps(root: Path) -> dict[str, str]:
         ) from None
 
 
-def read_labelled_images(root: Path) -> list[LabelledImage]:
+def read_labelled_images(root: AnyPath) -> list[LabelledImage]:
     """Gives what images.csv of a dataset root says about each usable image.
 
     Raises:
@@ -144,7 +144,7 @@ def _image_row(outcome: Outcome) -> dict[str, Any]:
     return row
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
+def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
     with atomic_file(path, "w", permissions, encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

@@ -1,10 +1,10 @@
 """The names in a dataset root, and how a shard set is found there: by its shard_set.json alone."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ShardError
+from nlbs.paths import AnyPath
 
 FORMAT = "nlbs-shards"
 FORMAT_VERSION = 1
@@ -20,24 +20,24 @@ _KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards
 _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
 
 
-def how_to_restore(folder: Path) -> str:
+def how_to_restore(folder: AnyPath) -> str:
     """Gives what to do about a shard set with damaged files, for the end of a message."""
     return f"nlbs-preprocess verify --shards {folder} --repair cuts it anew from the decoded images"
 
 
-def how_to_recut(folder: Path) -> str:
+def how_to_recut(folder: AnyPath) -> str:
     """Gives what to do about a shard set that does not even say what it holds, for the end of a message."""
     return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
 
 
-def shard_sets_in(root: Path) -> list[Path]:
+def shard_sets_in(root: AnyPath) -> list[AnyPath]:
     """Gives the complete shard sets of a dataset root, sorted by name."""
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if (path / SHARD_SET_JSON).is_file())
 
 
-def find_shard_set(path: Path) -> Path:
+def find_shard_set(path: AnyPath) -> AnyPath:
     """Gives the folder of the shard set that ``path`` means: itself, or the only one of a dataset root.
 
     Raises:
@@ -63,7 +63,7 @@ def find_shard_set(path: Path) -> Path:
     )
 
 
-def read_shard_set_json(folder: Path) -> dict[str, Any]:
+def read_shard_set_json(folder: AnyPath) -> dict[str, Any]:
     """Gives what ``shard_set.json`` of a shard set says.
 
     Raises:

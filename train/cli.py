@@ -7,17 +7,21 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
+from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
-@click.option("--shards", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
-              help="A shard set, or a dataset root that holds one.")  # fmt: skip
+@click.option("--shards", required=True, type=PATH, metavar="FOLDER",
+              help="A shard set, or a dataset root that holds one; s3://bucket/folder too.")  # fmt: skip
+@click.option("--cache-gb", type=click.FloatRange(min=0), show_default=False,
+              help="How much of shards from an object store the local disk keeps.  "
+              "[default: $NLBS_CACHE_GB, or 20]")  # fmt: skip
 @click.option("--preset", default="guide", metavar="NAME",
               help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
-@click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
-@click.option("--run", "run_path", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--run", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
               help="auto: a CUDA device if there is one.")  # fmt: skip
@@ -32,8 +36,8 @@ from nlbs.command import entry_point
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
 def cli(
-    shards: Path, preset: str, config_path: Path | None, run_path: Path | None, device: str, dry_run: bool,
-    **flags: Any,
+    shards: AnyPath, cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
+    device: str, dry_run: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the conditional VAE from shards.
 
@@ -45,7 +49,7 @@ def cli(
     from nlbs.train.config import check_against_shards, resolved_config
 
     config = resolved_config(preset, config_path, _as_config(flags))
-    shard_set = open_shards(shards)
+    shard_set = open_shards(shards, cache_gb)
     check_against_shards(config, shard_set.parameters, str(shard_set.folder))
 
     from nlbs.cvae.device import choose_device
