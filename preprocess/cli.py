@@ -63,7 +63,10 @@ def cli() -> None:
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
 @click.option(
-    "--file-timeout", default=60.0, show_default=True, help="Seconds that reading and decoding one file may take."
+    "--file-timeout",
+    default=60.0,
+    show_default=True,
+    help="Seconds that reading and decoding one file may take.",
 )
 @click.option(
     "--max-failures",

@@ -81,11 +81,12 @@ class Cache:
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{TEMPORARY_SUFFIX}")
         try:
-            self._make_room(len(data))
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
+            with self._lock:  # so that a count never misses what another thread is about to add
+                self._make_room(len(data))
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(data)
+                os.replace(temporary, path)
         except OSError as error:  # a full disk makes reading slow, not wrong
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -107,15 +108,11 @@ class Cache:
 
         Other processes put pieces there too: this one counts anew after every twentieth of the limit.
         """
-        with self._lock:
-            if (
-                self._total is None
-                or self._total + nbytes > self.limit
-                or self._added + nbytes > self.limit // 20
-            ):
-                self._total, self._added = self._evict(self.limit - nbytes), 0
-            self._total += nbytes
-            self._added += nbytes
+        full = self._total is None or self._total + nbytes > self.limit
+        if full or self._added + nbytes > self.limit // 20:
+            self._total, self._added = self._evict(self.limit - nbytes), 0
+        self._total = (self._total or 0) + nbytes
+        self._added += nbytes
 
     def _evict(self, limit: int) -> int:
         """Removes the oldest pieces down to a limit; gives the bytes that stay."""

@@ -4,12 +4,12 @@ A process that is killed leaves it behind. Another one takes it over at once whe
 machine and sees that the process is gone, and otherwise after :data:`STALE_S` without a renewal.
 """
 
-import _thread
 import contextlib
 import hashlib
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -72,20 +72,26 @@ def _take_over(path: RemotePath, what: str, claim: bytes, token: str) -> None:
     found = _holder(path)
     if found.get("token") == token:  # our own: the store's answer to it was lost on the way
         return
-    silent_s = _silent_s(path, token)
-    gone = found.get("machine") == _machine() is not None and not _is_alive(found.get("pid"))
-    if silent_s < STALE_S and not gone:
-        raise _busy(path, what, found, silent_s)
-    print(
-        f"Taking over {path.parent} from {_name(found)}, which "
-        + ("has ended" if gone else f"gave no sign of life for {silent_s / 60:.0f} minutes"),
-        file=sys.stderr,
-    )
+    # A local lock is a file that is empty while nobody has it; it may have been copied here with its folder.
+    if found or not _is_empty(path):
+        silent_s = _silent_s(path, token)
+        gone = found.get("machine") == _machine() is not None and not _is_alive(found.get("pid"))
+        if silent_s < STALE_S and not gone:
+            raise _busy(path, what, found, silent_s)
+        why = "has ended" if gone else f"gave no sign of life for {silent_s / 60:.0f} minutes"
+        print(f"Taking over {path.parent} from {_name(found)}, which {why}", file=sys.stderr)
     path.write_bytes(claim)
     time.sleep(_SETTLE_S)
     now = _holder(path)
     if now.get("token") != token:
         raise _busy(path, what, now, 0.0)
+
+
+def _is_empty(path: RemotePath) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:  # released this moment
+        return True
 
 
 def _busy(path: RemotePath, what: str, holder: dict[str, Any], silent_s: float) -> NlbsError:
@@ -104,7 +110,7 @@ def _renew(
             holder = _holder(path)
             if holder and holder.get("token") != token:
                 lost.set()
-                _thread.interrupt_main()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
             path.write_bytes(claim)
 
