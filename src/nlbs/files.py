@@ -129,8 +129,7 @@ def local_folder(path: AnyPath) -> Iterator[Path]:
         for name in path.sizes():
             copy = Path(scratch) / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with copy.open("wb") as file:
-                (path / name).download(file)
+            copy.write_bytes((path / name).read_bytes())
         yield Path(scratch)
 
 
