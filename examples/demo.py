@@ -59,6 +59,7 @@ def main() -> None:
     # Eight images give few patches: a denser cut of the same decoded images gives a model more to see.
     run("nlbs-preprocess reshard --resolution 256 --stride 128", shards=shards)
     run("nlbs-preprocess preview", shards=dense, out=out / "preview")
+    run("nlbs-preprocess report", shards=dense, out=out / "report.html")
     run("nlbs-train --preset guide-small --device cpu", shards=dense, run=first)
     checkpoint = first / "best_model.safetensors"
     conditions = "--view MLO --laterality L --cancer yes --num 32"
@@ -67,6 +68,7 @@ def main() -> None:
     print(f"\nDone in {(time.monotonic() - begun) / 60:.1f} minutes.")
     print(f"Shard set           {dense}")
     print(f"Checkpoint          {checkpoint}")
+    print(f"Report              {out / 'report.html'}")
     print(f"Real patches        {out / 'preview' / 'patches.png'}")
     print(f"Generated patches   {samples / 'contact_sheet.png'}")
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nlbs.errors import ConfigError
 
@@ -26,17 +26,31 @@ def parse_shares(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
-def assign_splits(patients: Iterable[str], shares: tuple[float, float, float], seed: int) -> dict[str, str]:
+def assign_splits(
+    patients: Iterable[str],
+    shares: tuple[float, float, float],
+    seed: int,
+    known: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Gives the split of each patient.
 
     A patient's place is a hash of (seed, patient), so it does not move when others are added.
     Where that leaves a wanted split empty, the patient nearest to its interval joins it from the
     largest split; with fewer patients than wanted splits, train is filled first, then val.
+
+    Args:
+        patients: who is to be divided.
+        shares: of train, val and test.
+        seed: chooses another division.
+        known: patient -> split, of those who stand in one already and stay there, where others join a
+            division that was made before: then nobody is moved.
     """
     place = {patient: _uniform(seed, patient) for patient in set(patients)}
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0][: len(place)]
     bounds = (shares[0], shares[0] + shares[1])
     result = {patient: SPLITS[sum(u >= bound for bound in bounds)] for patient, u in place.items()}
+    if known is not None:
+        return {patient: known.get(patient, split) for patient, split in result.items()}
     if not wanted:
         return result
     for split in wanted:

@@ -1,28 +1,40 @@
 """build-shards: a dataset's CSV in, a dataset root out."""
 
+import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.files import only_one, remove_partials
+from nlbs.files import only_one, remove_folder, remove_partials
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
 from nlbs.manifests.table import read_table
 from nlbs.paths import AnyPath
 from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.duplicates import Duplicate, refuse_leaks
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
 from nlbs.preprocess.outcome import Outcome
-from nlbs.preprocess.shard_plan import plan_shards
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
-from nlbs.preprocess.sources import locate_sources
+from nlbs.preprocess.sources import Source, locate_sources
 from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import read_labelled_images, read_stamps, write_images_csv, write_sources_csv
-from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE, read_shard_set_json
+from nlbs.preprocess.tables import (
+    generation_of,
+    image_row,
+    read_generations,
+    read_image_rows,
+    read_labelled_images,
+    read_stamps,
+    require_root,
+    source_row,
+    write_tables,
+)
+from nlbs.preprocess.workers import Workers
+from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SHARD_SET_JSON, STORE
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,12 @@ class BuildOptions:
     split_seed: int = 0
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     cut: CutOptions = field(default_factory=CutOptions)
-    jobs: int = -1  #: worker processes; -1 is one per core
+    workers: Workers = field(default_factory=Workers)
     key_file: Path | None = None  #: None is the user's own
     overwrite: bool = False
     file_timeout_s: float = FILE_TIMEOUT_S  #: seconds that decoding one file may take
     most_failures: str = "auto"  #: images that may fail: a count, a share such as "5%", or auto
+    allow_duplicates: bool = False  #: build although equal pixels stand in two splits
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,7 @@ class BuildSummary:
     skipped: dict[str, int]  #: status -> rows
     remarks: int  #: usable images with a remark in images.csv
     unknown: dict[str, int]  #: condition -> usable images that lack it
+    duplicates: list[Duplicate]  #: images with equal pixels
     examples: list[str]  #: a few skipped rows in words, for the console
     shard_set: CutSummary
     seconds: float
@@ -72,81 +86,115 @@ def build_shards(options: BuildOptions) -> BuildSummary:
     with only_one(options.out, "nlbs-preprocess"):
         remove_partials(options.out / STORE)
         remove_partials(options.out)
-        return _build(options, time.monotonic())
+        summary = _build(options, time.monotonic())
+        remove_partials(options.out / STORE)  # of workers that died
+        with contextlib.suppress(OSError):
+            remove_folder(options.out / BUILD_PARTS)  # what merge would make is made
+        return summary
 
 
 def _build(options: BuildOptions, begun: float) -> BuildSummary:
-    table = read_table(options.csv, options.patient_column, options.patient_part)
-    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
-    root = options.images or options.csv.parent
-    if not root.is_dir():
-        raise DatasetError(f"there is no folder {root}: check --images")
-    sources = locate_sources(
-        table.rows, root, pseudonyms, options.shares, options.split_seed, options.patient_per_image
-    )
-    store = ImageStore.open(
-        options.out / STORE, {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
-    )
+    read = read_sources(options)
+    sources, store = read.sources, read.store
+    if not options.overwrite:
+        refuse_what_append_does(options, sources)
     stamps, limit = read_stamps(options.out), failure_limit(options.most_failures, len(sources))
     outcomes = ingest(
-        sources, store, options.decode, options.cut, stamps, options.jobs, limit, options.file_timeout_s
+        *(sources, store, options.decode, options.cut, stamps, options.workers, limit),
+        timeout_s=options.file_timeout_s,
     )
-    write_images_csv(options.out, outcomes)
-    write_sources_csv(options.out, outcomes)
+    write_tables(options.out, map(image_row, outcomes), map(source_row, outcomes))
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
     if not usable:
-        raise DatasetError(_nothing_usable(outcomes, root, options.out))
+        raise DatasetError(_nothing_usable(outcomes, read.images, options.out))
     if any(outcome.status == "not_reached" for outcome in outcomes):
-        raise DatasetError(_too_many_failures(outcomes, limit, options.out))
+        raise DatasetError(too_many_failures(outcomes, limit, options.out))
+    table = options.out / IMAGES_CSV
+    duplicates = refuse_leaks(read_image_rows(options.out), options.allow_duplicates, table)
     images = read_labelled_images(options.out)
-    shard_set = cut_shard_set(options.out, store, images, options.cut, options.jobs, options.overwrite)
+    shard_set = cut_shard_set(options.out, store, images, options.cut, options.workers, options.overwrite)
     return BuildSummary(
-        dialect=table.dialect.name,
-        rows=len(table.rows),
+        dialect=read.dialect,
+        rows=len(sources),
         decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
         skipped=dict(Counter(outcome.status for outcome in outcomes if outcome.status != "ok")),
         remarks=sum(bool(outcome.reason) for outcome in usable),
         unknown=_unknown_conditions(usable),
-        examples=[_in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
+        duplicates=duplicates,
+        examples=[in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
         shard_set=shard_set,
         seconds=time.monotonic() - begun,
     )
 
 
-def reshard(root: AnyPath, cut: CutOptions, jobs: int, overwrite: bool) -> CutSummary:
+@dataclass(frozen=True)
+class SourcesRead:
+    """A table with where its images are, and the store that takes them."""
+
+    dialect: str
+    images: AnyPath  #: what the paths are relative to
+    sources: list[Source]
+    store: ImageStore
+
+
+def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None = None) -> SourcesRead:
+    """Reads the table of a build, and opens the store or makes it.
+
+    Args:
+        options: of the build.
+        known_splits: pseudonymous patient -> split, of patients who never move.
+
+    Raises:
+        NlbsError: the table, the folder of the images, the key or the store cannot be used.
+    """
+    table = read_table(options.csv, options.patient_column, options.patient_part)
+    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
+    images = options.images or options.csv.parent
+    if not images.is_dir():
+        raise DatasetError(f"there is no folder {images}: check --images")
+    sources = locate_sources(
+        *(table.rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
+        known_splits,
+    )
+    recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
+    return SourcesRead(table.dialect.name, images, sources, ImageStore.open(options.out / STORE, recipe))
+
+
+def refuse_what_append_does(options: BuildOptions, sources: Sequence[Source]) -> None:
+    """Raises DatasetError where a complete set would be lost to a table that grew, before anything is decoded."""
+    out = options.out
+    if not (out / IMAGES_CSV).is_file() or not (out / options.cut.name / SHARD_SET_JSON).is_file():
+        return
+    add = f"nlbs-preprocess append --csv {options.csv} --out {out}"
+    known = {row["image"]: generation_of(row) for row in read_image_rows(out)}
+    if max(known.values(), default=1) > 1:
+        raise DatasetError(
+            f"{out} has grown by append, and would lose what {options.csv} does not name: {add} adds what is new, "
+            "reshard cuts all images anew, --overwrite starts again from this table alone"
+        )
+    new = sum(source.path is not None and source.image not in known for source in sources)
+    if new:
+        raise DatasetError(
+            f"{options.csv} has {new} images that {out / options.cut.name} was not cut from: {add} cuts them into "
+            "new shards and leaves the old ones as they are, --overwrite cuts everything anew"
+        )
+
+
+def reshard(root: AnyPath, cut: CutOptions, workers: Workers, overwrite: bool) -> CutSummary:
     """Cuts another shard set from the decoded images of a dataset root; no DICOM is opened.
+
+    Images of all generations are cut as one.
 
     Raises:
         NlbsError: the folder is no dataset root, or such a set of other images stands there.
     """
-    images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
+    require_root(root)
+    store = ImageStore.existing(root / STORE)
     with only_one(root, "nlbs-preprocess"):
-        return cut_shard_set(root, store, images, cut, jobs, overwrite)
-
-
-def repair(folder: AnyPath, jobs: int) -> CutSummary:
-    """Cuts a damaged shard set anew from the decoded images beside it: the same bytes as before.
-
-    Raises:
-        DatasetError: the images, conditions or splits are no longer those that the set was cut from.
-    """
-    root, info = folder.parent, read_shard_set_json(folder)
-    if not (root / IMAGES_CSV).is_file() or not (root / STORE).is_dir():
-        raise DatasetError(
-            f"{folder} stands alone, without the decoded images it was cut from, so it cannot be restored: copy it "
-            f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"
-        )
-    parameters = info["parameters"]
-    cut = CutOptions(**{field.name: parameters[field.name] for field in fields(CutOptions)})
-    images, store = read_labelled_images(root), ImageStore.existing(root / STORE)
-    with only_one(root, "nlbs-preprocess"):
-        if plan_shards(images, store, cut).dataset_id != info["dataset_id"]:
-            raise DatasetError(
-                f"{folder} was cut from other images or conditions than {root} holds now, so its bytes cannot be "
-                "restored: cut it anew with reshard --overwrite"
-            )
-        (folder / SHARD_SET_JSON).unlink()
-        return cut_shard_set(root, store, images, cut, jobs, overwrite=False)
+        generations = read_generations(root)
+        images = [image for found in generations.values() for image in found]
+        newest = max(generations, default=1)
+        return cut_shard_set(root, store, images, cut, workers, overwrite, newest)
 
 
 def failure_limit(text: str, images: int) -> float:
@@ -178,19 +226,21 @@ def _unknown_conditions(usable: Sequence[Outcome]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _in_words(outcome: Outcome) -> str:
+def in_words(outcome: Outcome) -> str:
+    """Gives what became of a row, for the console of whoever has the table."""
     row = outcome.source.row
     return f"row {row.row} ({row.path or 'no path'}): {outcome.reason}"
 
 
-def _too_many_failures(outcomes: Sequence[Outcome], limit: float, out: AnyPath) -> str:
+def too_many_failures(outcomes: Sequence[Outcome], limit: float, out: AnyPath) -> str:
+    """Gives why a build stopped."""
     failed = [outcome for outcome in outcomes if outcome.is_failure]
     kinds = ", ".join(
         f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
     )
     return (
         f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
-        f"{_in_words(failed[0])}. {out / 'images.csv'} says more. What was decoded is kept; --max-failures allows more"
+        f"{in_words(failed[0])}. {out / 'images.csv'} says more. What was decoded is kept; --max-failures allows more"
     )
 
 
@@ -198,6 +248,6 @@ def _nothing_usable(outcomes: Sequence[Outcome], root: AnyPath, out: AnyPath) ->
     counts = Counter(outcome.status for outcome in outcomes)
     kinds = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     return (
-        f"none of the {len(outcomes)} images can be used ({kinds}), for example {_in_words(outcomes[0])}. "
+        f"none of the {len(outcomes)} images can be used ({kinds}), for example {in_words(outcomes[0])}. "
         f"Paths are taken relative to {root}; name another folder with --images. {out / 'images.csv'} says more"
     )

@@ -1,12 +1,106 @@
 """The command ``nlbs-preprocess``: options in, one function call, a summary out."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
+
+if TYPE_CHECKING:
+    from nlbs.preprocess.grid import CutOptions
+
+# What a patch is and what it is stored as: the same for every command that cuts.
+_MIN_FOREGROUND = click.option(
+    "--min-foreground",
+    type=float,
+    help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+)
+_MODE = click.option(
+    "--mode",
+    type=click.Choice(["patches", "whole"]),
+    default="patches",
+    show_default=True,
+    help="whole: one patch per image, the breast made to fit, at its own aspect.",
+)
+_SPACING_MM = click.option(
+    "--spacing-mm",
+    type=float,
+    help="Bring all images to this many mm per pixel first.  [default: as they are]",
+)
+_UNKNOWN_SPACING = click.option(
+    "--unknown-spacing",
+    type=click.Choice(["refuse", "skip"]),
+    help="With --spacing-mm: images whose spacing is unknown stop the cut, or are left out.  [default: refuse]",
+)
+_CONTAINER = click.option(
+    "--container",
+    type=click.Choice(["tar", "zarr"]),
+    default="tar",
+    show_default=True,
+    help="tar: files for WebDataset readers. zarr: a zarr version 3 array per shard.",
+)
+_COMPRESSION = click.option(
+    "--compression",
+    type=click.Choice(["none", "png", "zstd"]),
+    default="none",
+    show_default=True,
+    help="Of each patch, lossless: png in tar, zstd in zarr. Smaller files, slower reading.",
+)
+
+
+def _check_container(container: str, compression: str) -> None:
+    from nlbs.shards.container import misfit
+
+    problem = misfit(container, compression)
+    if problem is not None:
+        raise click.UsageError(problem)
+
+
+def _cut_options(
+    resolution: int,
+    stride: int | None,
+    min_foreground: float | None,
+    default_stride: int = 512,
+    dtype: str | None = None,
+    **options: Any,
+) -> "CutOptions":
+    """Gives the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
+    from nlbs.preprocess.grid import CutOptions
+
+    _check_container(options["container"], options["compression"])
+    whole = options["mode"] == "whole"
+    if whole and stride is not None:
+        raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
+    if whole and options["spacing_mm"] is not None:
+        raise click.UsageError(
+            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
+        )
+    if options["unknown_spacing"] is not None and options["spacing_mm"] is None:
+        raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
+    least = (0.0 if whole else 0.1) if min_foreground is None else min_foreground
+    chosen = {**options, "unknown_spacing": options["unknown_spacing"] or "refuse"}
+    return CutOptions(resolution, default_stride if stride is None else stride, least, dtype=dtype, **chosen)
+
+
+def _workers_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say who does the work."""
+    for option in (
+        click.option("--scheduler", help="Of a cluster, for --backend dask or ray: tcp://host:8786."),
+        click.option(
+            "--backend",
+            type=click.Choice(["loky", "threading", "dask", "ray"]),
+            default="loky",
+            show_default=True,
+            help="Processes (loky) or threads of this machine, or a cluster on the same file system.",
+        ),
+        click.option("--jobs", default=-1, help="Workers on this machine.  [default: one per core]"),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,10 +116,13 @@ def cli() -> None:
     "--images", type=PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
 )
 @click.option("--resolution", default=256, show_default=True, help="Edge of a patch in pixels.")
-@click.option("--stride", default=512, show_default=True, help="Distance between patches in pixels.")
-@click.option(
-    "--min-foreground", default=0.1, show_default=True, help="Least share of a patch that is breast, 0 to 1."
-)
+@click.option("--stride", type=int, help="Distance between patches in pixels.  [default: 512]")
+@_MIN_FOREGROUND
+@_MODE
+@_SPACING_MM
+@_UNKNOWN_SPACING
+@_CONTAINER
+@_COMPRESSION
 @click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
 @click.option(
     "--voi",
@@ -42,6 +139,10 @@ def cli() -> None:
     help="pylibjpeg is the reference; imagecodecs is faster and gives the same pixels.",
 )
 @click.option(
+    "--frame",
+    help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
+)
+@click.option(
     "--keep-background", is_flag=True, help="Leave labels and noise outside the breast; default is air."
 )
 @click.option("--split", default="80/10/10", show_default=True, help="Shares of train/val/test, by patient.")
@@ -53,7 +154,7 @@ def cli() -> None:
 @click.option(
     "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
 )
-@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@_workers_options
 @click.option(
     "--key-file",
     type=LOCAL_PATH,
@@ -74,16 +175,28 @@ def cli() -> None:
     show_default=True,
     help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is more.",
 )
+@click.option(
+    "--allow-duplicates", is_flag=True, help="Build although images of equal pixels stand in two splits."
+)
+@click.option(
+    "--part", help="Decode one part only, such as 3/16, beside other machines; merge finishes the build."
+)
 def build_shards_command(
     csv_path: AnyPath,
     out: AnyPath,
     images: AnyPath | None,
     resolution: int,
-    stride: int,
-    min_foreground: float,
+    stride: int | None,
+    min_foreground: float | None,
+    mode: str,
+    spacing_mm: float | None,
+    unknown_spacing: str | None,
+    container: str,
+    compression: str,
     dtype: str,
     voi: str,
     decoder: str,
+    frame: str | None,
     keep_background: bool,
     split: str,
     split_seed: int,
@@ -91,12 +204,16 @@ def build_shards_command(
     patient_part: int | None,
     patient_per_image: bool,
     jobs: int,
+    backend: str,
+    scheduler: str | None,
     key_file: Path | None,
     overwrite: bool,
     file_timeout: float,
     max_failures: str,
+    allow_duplicates: bool,
+    part: str | None,
 ) -> None:
-    """Decode every DICOM of a CSV once and cut patches into shards.
+    """Decode every image of a CSV once and cut patches into shards.
 
     The CSV has a header such as
 
@@ -110,8 +227,135 @@ def build_shards_command(
     from nlbs.manifests.splits import parse_shares
     from nlbs.preprocess.build import BuildOptions, build_shards
     from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.grid import CutOptions
-    from nlbs.preprocess.report import build_report
+    from nlbs.preprocess.frames import parse_frame
+    from nlbs.preprocess.parts import build_part, parse_part
+    from nlbs.preprocess.summary import build_summary, part_summary
+    from nlbs.preprocess.workers import Workers
+
+    cut = _cut_options(
+        resolution,
+        stride,
+        min_foreground,
+        mode=mode,
+        spacing_mm=spacing_mm,
+        unknown_spacing=unknown_spacing,
+        container=container,
+        compression=compression,
+    )
+    options = BuildOptions(
+        csv=csv_path,
+        out=out,
+        images=images,
+        patient_column=patient_column,
+        patient_part=patient_part,
+        patient_per_image=patient_per_image,
+        shares=parse_shares(split),
+        split_seed=split_seed,
+        decode=DecodeOptions(
+            dtype=dtype,
+            voi=voi,
+            decoder=decoder,
+            keep_background=keep_background,
+            frame=parse_frame(frame),
+        ),
+        cut=cut,
+        workers=Workers(jobs, backend, scheduler),
+        key_file=key_file,
+        overwrite=overwrite,
+        file_timeout_s=file_timeout,
+        most_failures=max_failures,
+        allow_duplicates=allow_duplicates,
+    )
+    lines = (
+        build_summary(build_shards(options))
+        if part is None
+        else part_summary(build_part(options, parse_part(part)))
+    )
+    for line in lines:
+        click.echo(line)
+
+
+@cli.command("merge")
+@click.option("--shards", type=PATH, required=True, help="The dataset root that build-shards --part filled.")
+@_workers_options
+@click.option(
+    "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
+)
+def merge_command(shards: AnyPath, jobs: int, backend: str, scheduler: str | None, overwrite: bool) -> None:
+    """Finish a build whose parts several machines decoded: check, write the tables, cut the shard set."""
+    from nlbs.preprocess.parts import merge
+    from nlbs.preprocess.summary import build_summary
+    from nlbs.preprocess.workers import Workers
+
+    for line in build_summary(merge(shards, Workers(jobs, backend, scheduler), overwrite)):
+        click.echo(line)
+
+
+@cli.command("append")
+@click.option("--csv", "csv_path", type=PATH, required=True, help="A table with the images to add.")
+@click.option("--out", type=PATH, required=True, help="The dataset root to add them to.")
+@click.option(
+    "--images", type=PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+)
+@click.option(
+    "--shard-set", help="Name of the only set to cut, such as r256-s512.  [default: all of the root]"
+)
+@click.option(
+    "--changed",
+    type=click.Choice(["error", "keep"]),
+    default="error",
+    show_default=True,
+    help="Where the table says otherwise about an image that is there: stop, or keep what is there.",
+)
+@click.option("--split", default="80/10/10", show_default=True, help="As the build had it: for new patients.")
+@click.option("--split-seed", default=0, show_default=True, help="As the build had it: for new patients.")
+@click.option("--patient-column", help="Column of the CSV that names the patient.")
+@click.option(
+    "--patient-part", type=click.IntRange(1), help="Folder of the path that names the patient, from 1."
+)
+@click.option(
+    "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
+)
+@click.option(
+    "--allow-duplicates", is_flag=True, help="Append although images of equal pixels stand in two splits."
+)
+@_workers_options
+@click.option("--key-file", type=LOCAL_PATH, help="The secret that the ids of the build were made with.")
+@click.option(
+    "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
+)
+@click.option(
+    "--max-failures", default="auto", show_default=True, help="Stop when more new images fail, as in a build."
+)
+def append_command(
+    csv_path: AnyPath,
+    out: AnyPath,
+    images: AnyPath | None,
+    shard_set: str | None,
+    changed: str,
+    split: str,
+    split_seed: int,
+    patient_column: str | None,
+    patient_part: int | None,
+    patient_per_image: bool,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
+    key_file: Path | None,
+    file_timeout: float,
+    allow_duplicates: bool,
+    max_failures: str,
+) -> None:
+    """Add images to a dataset root: new shards, old ones untouched.
+
+    Images that are there already are kept as they are, patients keep their split. Each shard set
+    gets a new generation; the one before stays readable. Run the same command again to continue.
+    """
+    from nlbs.manifests.splits import parse_shares
+    from nlbs.preprocess.append import append
+    from nlbs.preprocess.build import BuildOptions
+    from nlbs.preprocess.summary import append_summary
+    from nlbs.preprocess.workers import Workers
 
     options = BuildOptions(
         csv=csv_path,
@@ -122,15 +366,42 @@ def build_shards_command(
         patient_per_image=patient_per_image,
         shares=parse_shares(split),
         split_seed=split_seed,
-        decode=DecodeOptions(dtype=dtype, voi=voi, decoder=decoder, keep_background=keep_background),
-        cut=CutOptions(resolution=resolution, stride=stride, min_foreground=min_foreground),
-        jobs=jobs,
+        workers=Workers(jobs, backend, scheduler),
         key_file=key_file,
-        overwrite=overwrite,
         file_timeout_s=file_timeout,
+        allow_duplicates=allow_duplicates,
         most_failures=max_failures,
     )
-    for line in build_report(build_shards(options)):
+    for line in append_summary(append(options, changed, shard_set)):
+        click.echo(line)
+
+
+@cli.command("preflight")
+@click.option("--csv", "csv_path", type=PATH, required=True, help="The dataset's table: one row per image.")
+@click.option(
+    "--images", type=PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
+    default="auto",
+    show_default=True,
+    help="As for build-shards.",
+)
+@click.option(
+    "--all", "every", is_flag=True, help="Look at every file, not at a sample of 2000, or of 64 objects."
+)
+def preflight_command(csv_path: AnyPath, images: AnyPath | None, decoder: str, every: bool) -> None:
+    """List the transfer syntaxes of a CSV's files, and the decoder of each; no pixel is read."""
+    from nlbs.errors import DatasetError
+    from nlbs.manifests.table import read_table
+    from nlbs.preprocess.preflight import paths_of_rows, preflight, preflight_lines
+
+    root = images or csv_path.parent
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}: check --images")
+    paths = paths_of_rows(read_table(csv_path).rows, root)
+    for line in preflight_lines(preflight(paths, decoder, len(paths) if every else None)):
         click.echo(line)
 
 
@@ -145,10 +416,16 @@ def build_shards_command(
 @click.option(
     "--stride", type=int, help="Distance between patches in pixels; over the preset.  [default: 512]"
 )
+@_MIN_FOREGROUND
+@_MODE
+@_SPACING_MM
+@_UNKNOWN_SPACING
+@_CONTAINER
+@_COMPRESSION
 @click.option(
-    "--min-foreground", default=0.1, show_default=True, help="Least share of a patch that is breast, 0 to 1."
+    "--dtype", type=click.Choice(["uint8", "uint16"]), help="Of the patches.  [default: that of the images]"
 )
-@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@_workers_options
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
@@ -157,22 +434,68 @@ def reshard_command(
     preset: str | None,
     resolution: int | None,
     stride: int | None,
-    min_foreground: float,
+    min_foreground: float | None,
+    mode: str,
+    spacing_mm: float | None,
+    unknown_spacing: str | None,
+    container: str,
+    compression: str,
+    dtype: str | None,
     jobs: int,
+    backend: str,
+    scheduler: str | None,
     overwrite: bool,
 ) -> None:
     """Cut another shard set from the decoded images; no DICOM is opened."""
     from nlbs.preprocess.build import reshard
-    from nlbs.preprocess.grid import CUT_PRESETS, CutOptions
-    from nlbs.preprocess.report import cut_report
+    from nlbs.preprocess.grid import CUT_PRESETS
+    from nlbs.preprocess.summary import cut_summary
+    from nlbs.preprocess.workers import Workers
 
     preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
-    options = CutOptions(
-        resolution=preset_resolution if resolution is None else resolution,
-        stride=preset_stride if stride is None else stride,
-        min_foreground=min_foreground,
+    options = _cut_options(
+        preset_resolution if resolution is None else resolution,
+        stride,
+        min_foreground,
+        preset_stride,
+        dtype,
+        mode=mode,
+        spacing_mm=spacing_mm,
+        unknown_spacing=unknown_spacing,
+        container=container,
+        compression=compression,
     )
-    for line in cut_report(reshard(shards, options, jobs, overwrite)):
+    for line in cut_summary(reshard(shards, options, Workers(jobs, backend, scheduler), overwrite)):
+        click.echo(line)
+
+
+@cli.command("convert")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option(
+    "--to", "container", type=click.Choice(["tar", "zarr"]), required=True, help="The new container."
+)
+@_COMPRESSION
+@click.option("--out", type=PATH, help="The new folder.  [default: beside the old one]")
+@_workers_options
+@click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
+def convert_command(
+    shards: AnyPath,
+    container: str,
+    compression: str,
+    out: AnyPath | None,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
+    overwrite: bool,
+) -> None:
+    """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
+    _check_container(container, compression)
+    from nlbs.preprocess.convert import ConvertOptions, convert
+    from nlbs.preprocess.summary import cut_summary
+    from nlbs.preprocess.workers import Workers
+
+    options = ConvertOptions(container, compression, out, Workers(jobs, backend, scheduler), overwrite)
+    for line in cut_summary(convert(shards, options)):
         click.echo(line)
 
 
@@ -181,14 +504,38 @@ def reshard_command(
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
 )
-def info_command(shards: AnyPath, batch_size: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object, sizes in bytes.")
+def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
     """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
-    from nlbs.preprocess.info import shard_set_info
+    import json
+
+    from nlbs.preprocess.info import info_lines, shard_set_info
     from nlbs.shards import open_shards
 
     with open_shards(shards) as shard_set:
-        for line in shard_set_info(shard_set, batch_size):
-            click.echo(line)
+        info = shard_set_info(shard_set, batch_size)
+    for line in [json.dumps(info, indent=1)] if as_json else info_lines(info):
+        click.echo(line)
+
+
+@cli.command("report")
+@click.option(
+    "--shards", type=PATH, required=True, help="A dataset root with one shard set, or a shard set in one."
+)
+@click.option("--out", type=PATH, required=True, help="The HTML page to write; one file, nothing beside it.")
+@click.option(
+    "--images", type=click.IntRange(0), default=24, show_default=True, help="Pictures of images at most."
+)
+@click.option(
+    "--patches", type=click.IntRange(0), default=12, show_default=True, help="Patches per split and value."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
+def report_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
+    """Write one HTML page for a person: what was read and skipped, counts, masks, outliers, doubles."""
+    from nlbs.preprocess.report import write_report
+
+    for line in write_report(shards, out, images, patches, seed):
+        click.echo(line)
 
 
 @cli.command("verify")
@@ -196,8 +543,8 @@ def info_command(shards: AnyPath, batch_size: int) -> None:
 @click.option(
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
-@click.option("--jobs", default=-1, help="Worker processes of the repair.  [default: one per core]")
-def verify_command(shards: AnyPath, repair: bool, jobs: int) -> None:
+@_workers_options
+def verify_command(shards: AnyPath, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
     """Read every byte of a shard set and name what is not as it was written."""
     from nlbs.errors import ShardError
     from nlbs.shards.layout import find_shard_set
@@ -208,9 +555,10 @@ def verify_command(shards: AnyPath, repair: bool, jobs: int) -> None:
     for damage in found:
         click.echo(f"{folder / damage.name} {damage.what}")
     if found and repair:
-        from nlbs.preprocess.build import repair as restore
+        from nlbs.preprocess.repair import repair as restore
+        from nlbs.preprocess.workers import Workers
 
-        restore(folder, jobs)
+        restore(folder, Workers(jobs, backend, scheduler))
         found = list(damages(folder))
         click.echo(f"{folder} is restored" if not found else f"{folder} could not be restored")
     if found:

@@ -2,9 +2,7 @@
 
 import importlib.metadata
 import importlib.util
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,12 +12,11 @@ import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import pixel_array
 
+from nlbs.preprocess import syntaxes
+
 Cells = npt.NDArray[Any]
 
 DECODERS = ("auto", "imagecodecs", "pylibjpeg")
-
-RLE = "1.2.840.10008.1.2.5"
-JPEG_BASELINE, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 
 
 def _rle(frame: bytes, bits_allocated: int, pixels: int) -> Cells:
@@ -29,45 +26,55 @@ def _rle(frame: bytes, bits_allocated: int, pixels: int) -> Cells:
     return np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype=kind, out=size), kind)
 
 
-#: JPEG lossless by libjpeg-turbo: liblj92, ``ljpeg_decode``, is no faster and dies of damaged streams.
+def _jpeg(frame: bytes, *_: int) -> Cells:
+    """Decodes by libjpeg-turbo: liblj92, ``ljpeg_decode``, is no faster and dies of damaged lossless streams."""
+    return imagecodecs.jpeg8_decode(frame)
+
+
+def _jpeg_ls(frame: bytes, *_: int) -> Cells:
+    return imagecodecs.jpegls_decode(frame)
+
+
+def _jpeg_2000(frame: bytes, *_: int) -> Cells:
+    return imagecodecs.jpeg2k_decode(frame, numthreads=1)
+
+
+def _jpeg_xl(frame: bytes, *_: int) -> Cells:
+    return imagecodecs.jpegxl_decode(frame, numthreads=1)
+
+
 #: Transfer syntax -> function of (frame, bits allocated, pixels). One thread each: workers are processes.
 CODECS: dict[str, Callable[[bytes, int, int], Cells]] = {
-    JPEG_BASELINE: lambda frame, *_: imagecodecs.jpeg8_decode(frame),
-    JPEG_EXTENDED: lambda frame, *_: imagecodecs.jpeg8_decode(frame),
-    "1.2.840.10008.1.2.4.57": lambda frame, *_: imagecodecs.jpeg8_decode(frame),
-    "1.2.840.10008.1.2.4.70": lambda frame, *_: imagecodecs.jpeg8_decode(frame),
-    "1.2.840.10008.1.2.4.80": lambda frame, *_: imagecodecs.jpegls_decode(frame),
-    "1.2.840.10008.1.2.4.81": lambda frame, *_: imagecodecs.jpegls_decode(frame),
-    "1.2.840.10008.1.2.4.90": lambda frame, *_: imagecodecs.jpeg2k_decode(frame, numthreads=1),
-    "1.2.840.10008.1.2.4.91": lambda frame, *_: imagecodecs.jpeg2k_decode(frame, numthreads=1),
-    RLE: _rle,
+    syntaxes.JPEG_BASELINE: _jpeg,
+    syntaxes.JPEG_EXTENDED: _jpeg,
+    syntaxes.JPEG_LOSSLESS: _jpeg,
+    syntaxes.JPEG_LOSSLESS_SV1: _jpeg,
+    syntaxes.JPEG_LS: _jpeg_ls,
+    syntaxes.JPEG_LS_LOSSY: _jpeg_ls,
+    syntaxes.JPEG_2000_LOSSLESS: _jpeg_2000,
+    syntaxes.JPEG_2000: _jpeg_2000,
+    syntaxes.HTJ2K_LOSSLESS: _jpeg_2000,
+    syntaxes.HTJ2K_RPCL: _jpeg_2000,
+    syntaxes.HTJ2K: _jpeg_2000,
+    syntaxes.JPEG_XL_LOSSLESS: _jpeg_xl,
+    syntaxes.JPEG_XL_JPEG: _jpeg_xl,
+    syntaxes.JPEG_XL: _jpeg_xl,
+    syntaxes.RLE: _rle,
 }
 
-#: Which package of pylibjpeg decodes a transfer syntax.
-_PLUGINS = {
-    JPEG_BASELINE: "libjpeg",
-    JPEG_EXTENDED: "libjpeg",
-    "1.2.840.10008.1.2.4.57": "libjpeg",
-    "1.2.840.10008.1.2.4.70": "libjpeg",
-    "1.2.840.10008.1.2.4.80": "libjpeg",
-    "1.2.840.10008.1.2.4.81": "libjpeg",
-    "1.2.840.10008.1.2.4.90": "openjpeg",
-    "1.2.840.10008.1.2.4.91": "openjpeg",
-    "1.2.840.10008.1.2.4.201": "openjpeg",
-    "1.2.840.10008.1.2.4.202": "openjpeg",
-    "1.2.840.10008.1.2.4.203": "openjpeg",
-    RLE: "rle",
-}
+#: Which package of pylibjpeg decodes a coding.
+_PLUGINS = {"jpeg": "libjpeg", "jpeg-ls": "libjpeg", "jpeg2000": "openjpeg", "rle": "rle"}
 
 #: JPEG with a DCT (T.81) leaves the last bit of the inverse transform to the decoder, so the two
 #: differ there; the reference stays the reference.
-_REFERENCE_FIRST = (JPEG_BASELINE, JPEG_EXTENDED)
+_REFERENCE_FIRST = (syntaxes.JPEG_BASELINE, syntaxes.JPEG_EXTENDED)
 
 
 def names_of_decoders(transfer_syntax: str, wanted: str) -> list[str]:
     """Gives the decoder to use for a transfer syntax: empty when there is none, else one name."""
     fast = transfer_syntax in CODECS
-    reference = transfer_syntax in _PLUGINS and _installed(_PLUGINS[transfer_syntax])
+    syntax = syntaxes.SYNTAXES.get(transfer_syntax)
+    reference = syntax is not None and _installed(_PLUGINS.get(syntax.coding, ""))
     order = (
         ["pylibjpeg", "imagecodecs"] if transfer_syntax in _REFERENCE_FIRST else ["imagecodecs", "pylibjpeg"]
     )
@@ -78,51 +85,6 @@ def names_of_decoders(transfer_syntax: str, wanted: str) -> list[str]:
 def decode_with_pydicom(dataset: pydicom.Dataset) -> tuple[Cells, str]:
     """Gives the pixels of a dataset's compressed frame by pydicom with pylibjpeg, and the decoder's name."""
     return pixel_array(dataset, raw=True, decoding_plugin="pylibjpeg"), "pylibjpeg"
-
-
-@dataclass(frozen=True)
-class Codestream:
-    """What a compressed image says of itself."""
-
-    rows: int
-    columns: int
-    components: int
-    precision: int  #: bits per value
-
-
-def codestream(frame: bytes) -> Codestream | None:
-    """Gives what the first frame header of JPEG or JPEG-LS, or the SIZ of JPEG 2000, says; None without one.
-
-    T.81 B.2.2, T.87 C.2.2, T.800 A.5.1. It stands before any decoder allocates memory by it.
-    """
-    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # SOC and SIZ, perhaps within a JP2 box
-    try:
-        if start >= 0:
-            right, bottom, left, top, *_, count, depth = struct.unpack_from(">8IHB", frame, start + 8)
-            return Codestream(bottom - top, right - left, count, (depth & 0x7F) + 1)
-        position = 2
-        while frame[position] == 0xFF:
-            marker = frame[position + 1]
-            if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-                precision, rows, columns, count = struct.unpack_from(">BHHB", frame, position + 4)
-                return Codestream(rows, columns, count, precision)
-            # A marker may be preceded by fill bytes FF (T.81 B.1.1.2).
-            position += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, position + 2)[0]
-    except (struct.error, IndexError):
-        pass
-    return None
-
-
-def with_full_spectrum(frame: bytes) -> bytes:
-    """Gives a DCT JPEG whose scan ends at coefficient 63, where some vendors write 0 (T.81 B.2.3).
-
-    Sequential DCT knows no other end; libjpeg refuses 0.
-    """
-    start = frame.find(b"\xff\xda")
-    end = start + 5 + 2 * frame[start + 4] + 1 if 0 <= start < len(frame) - 16 else -1
-    if end < 0 or end >= len(frame) or frame[end - 1 : end + 1] != b"\0\0":
-        return frame
-    return frame[:end] + b"\x3f" + frame[end + 1 :]
 
 
 @cache
@@ -147,4 +109,4 @@ def versions() -> dict[str, str]:
 
 @cache
 def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    return module != "" and importlib.util.find_spec(module) is not None

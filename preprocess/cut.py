@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from nlbs.files import atomic_file
 from nlbs.paths import AnyPath
-from nlbs.preprocess.grid import CutOptions, Patch, patches_of
+from nlbs.preprocess.grid import CutOptions, Patch, patches_of, sampling_of
+from nlbs.preprocess.resample import as_dtype, resampled
 from nlbs.preprocess.shard_plan import LabelledImage, record_of
 from nlbs.preprocess.store import ImageStore
+from nlbs.shards.container import PatchFormat, WrittenShard, pixels_file, shard_name, write_shard
 from nlbs.shards.manifest import SCHEMA
-from nlbs.shards.tar import Placement, write_tar
-from nlbs.shards.verify import crc32c_in
+from nlbs.shards.tar import Placement
 
 #: Folder of the commit records of single shards, while a set is being cut.
 PARTS = "parts"
@@ -36,24 +37,24 @@ def cut_shard(
     group: Sequence[LabelledImage],
     store: ImageStore,
     options: CutOptions,
+    content_id: str,
     dataset_id: str,
 ) -> CutShard:
     """Writes one shard and then, as its commit record, its rows of the manifest."""
-    name, part = shard_name(number), _part_path(folder, number)
-    rows = _committed_rows(folder, number, dataset_id)
+    name = shard_name(number, options.container)
+    rows = committed_rows(folder, number, options.container, dataset_id)
     if rows is not None:
         return CutShard(len(group), len(rows["offset"]), reused=True)
     patches = [item for labelled in group for item in _cut_image(labelled, store, options)]
-    order = np.random.Generator(np.random.Philox(key=int(dataset_id[:16], 16) + number)).permutation(
+    # Not of the dataset_id, so that the same patches stand in the same order in every container.
+    order = np.random.Generator(np.random.Philox(key=int(content_id[:16], 16) + number)).permutation(
         len(patches)
     )
-    with atomic_file(folder / name, "w+b") as file:
-        placements = write_tar(file, (patches[index].member() for index in order))
-        size, crc32c = file.tell(), crc32c_in(file)
-    columns = _manifest_columns([patches[index] for index in order], placements, name)
-    with atomic_file(part, "w", encoding="utf-8") as record:
-        committed = {"dataset_id": dataset_id, "bytes": size, "crc32c": crc32c}
-        json.dump({**committed, "columns": columns}, record)
+    dtype = options.dtype or str((store.attributes or {})["dtype"])
+    form = PatchFormat(options.container, options.compression, options.resolution, dtype)
+    written = write_shard(folder / name, (patches[index].member() for index in order), form)
+    columns = _manifest_columns([patches[index] for index in order], written.placements, name)
+    write_part(folder, number, dataset_id, written, columns)
     return CutShard(len(group), len(patches), reused=False)
 
 
@@ -63,6 +64,7 @@ class _CutPatch:
     patch: Patch
     y: int  # in pixels of the source image
     x: int
+    scale: float  # source pixels per pixel of the patch
     pixels: npt.NDArray[Any]
 
     def row(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class _CutPatch:
             "image": self.labelled.image,
             "y": self.y,
             "x": self.x,
+            "scale": self.scale,
             "foreground": round(self.patch.foreground, 4),
             "view": known.view,
             "laterality": known.laterality,
@@ -89,13 +92,18 @@ class _CutPatch:
 
 
 def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) -> list[_CutPatch]:
-    record, pixels = record_of(store, labelled.image), store.pixels(labelled.image)
+    record, crop = record_of(store, labelled.image), store.pixels(labelled.image)
+    grid = sampling_of(record, options)
+    if grid is None:
+        raise AssertionError("the plan leaves out images whose spacing is unknown")
+    pixels = as_dtype(resampled(crop, grid), crop.dtype, np.dtype(options.dtype or crop.dtype))
     return [
         _CutPatch(
             labelled,
             patch,
-            y=record["crop_y"] + patch.y,
-            x=record["crop_x"] + patch.x,
+            y=record["crop_y"] + patch.crop_y,
+            x=record["crop_x"] + patch.crop_x,
+            scale=float(np.float32(grid.scale_y)),  # the same number in the manifest and beside the pixels
             pixels=patch_pixels(pixels, patch, options.resolution),
         )
         for patch in patches_of(record, options)
@@ -104,11 +112,12 @@ def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) 
 
 def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.NDArray[Any]:
     """Gives a patch (resolution, resolution) of a crop; what lies outside the crop is air, 0."""
-    part = crop[patch.y : patch.y + resolution, patch.x : patch.x + resolution]
+    left = max(0, patch.x)
+    part = crop[patch.y : patch.y + resolution, left : patch.x + resolution]
     if part.shape == (resolution, resolution):
-        return part
+        return part.copy()  # a view would keep every crop of the shard in memory until it is written
     padded = np.zeros((resolution, resolution), crop.dtype)
-    padded[: part.shape[0], : part.shape[1]] = part
+    padded[: part.shape[0], left - patch.x :][:, : part.shape[1]] = part
     return padded
 
 
@@ -122,19 +131,31 @@ def _manifest_columns(
     return columns
 
 
-def _committed_rows(folder: AnyPath, number: int, dataset_id: str) -> dict[str, list[Any]] | None:
+def write_part(
+    folder: AnyPath, number: int, dataset_id: str, written: WrittenShard, columns: dict[str, list[Any]]
+) -> None:
+    """Writes the commit record of one shard."""
+    with atomic_file(_part_path(folder, number), "w", encoding="utf-8") as file:
+        # dumps: dump goes through a slower encoder, written in Python.
+        file.write(json.dumps({"dataset_id": dataset_id, "entry": written.entry, "columns": columns}))
+
+
+def committed_rows(
+    folder: AnyPath, number: int, container: str, dataset_id: str
+) -> dict[str, list[Any]] | None:
     """Gives the manifest rows of a shard that this plan has already written; None where it has to be cut."""
     part = read_part(folder, number)
-    shard = folder / shard_name(number)
+    shard = pixels_file(folder, shard_name(number, container))
     if part is None or part["dataset_id"] != dataset_id:
         return None
-    if not shard.is_file() or shard.stat().st_size != part["bytes"]:
+    if not shard.is_file() or shard.stat().st_size != part["entry"]["bytes"]:
         return None
     columns: dict[str, list[Any]] = part["columns"]
     return columns
 
 
 def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
+    """Gives the commit record of a shard; None where it is not written yet."""
     try:
         part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -144,8 +165,3 @@ def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
 
 def _part_path(folder: AnyPath, number: int) -> AnyPath:
     return folder / PARTS / f"{number:05d}.json"
-
-
-def shard_name(number: int) -> str:
-    """Gives the file name of a shard."""
-    return f"{number:05d}.tar"

@@ -1,4 +1,4 @@
-"""The way from a DICOM file to a decoded image: read, mask, display values, crop. Straight down this page."""
+"""The way from an image file to a decoded image: read, mask, display values, crop. Straight down this page."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.preprocess.codecs import versions
-from nlbs.preprocess.dicom import DicomImage, read_dicom
 from nlbs.preprocess.display import display_pixels, display_table
+from nlbs.preprocess.figures import mask_figures, mask_flags, pixel_figures
+from nlbs.preprocess.header import SourceImage
+from nlbs.preprocess.image_file import read_image
 from nlbs.preprocess.mask import (
     LARGEST_FRACTION,
+    METHOD,
     SMALLEST_FRACTION,
     BreastMask,
     breast_mask,
@@ -29,10 +32,14 @@ class DecodeOptions:
     voi: str = "auto"  #: one of nlbs.preprocess.display.VOI_CHOICES
     decoder: str = "auto"  #: one of nlbs.preprocess.codecs.DECODERS
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
+    frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
 
     def recipe(self) -> dict[str, Any]:
         """Gives the options as they are recorded with the store; the decoder's version stands with each image."""
-        return asdict(self)
+        recipe = asdict(self)
+        if self.frame is None:  # as in stores that were made before there was this option
+            del recipe["frame"]
+        return recipe
 
 
 @dataclass(frozen=True)
@@ -50,52 +57,61 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     Raises:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
-    image = read_dicom(path, options.decoder)
+    image = read_image(path, options.decoder, options.frame)
     mask = breast_mask(image.stored, image.header)
+    box = crop_box(mask)
+    stored = image.stored[box]
     display = display_table(
         image.header,
-        first=int(image.stored.min()),
-        last=int(image.stored.max()),
+        first=int(stored.min()),
+        last=int(stored.max()),
         breast=breast_values(image.stored, mask),
         dtype=options.dtype,
         choice=options.voi,
     )
-    pixels = display_pixels(image.stored, display)
-    crop, corner = cropped(pixels, mask, options.keep_background)
+    pixels = display_pixels(stored, display)
+    if not options.keep_background:
+        clear_outside(pixels, mask)
     remarks = (*modality_notes(image.header.dataset), *image.notes)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
-    return DecodedImage(crop, _record(image, mask, display.voi, crop.shape, corner), notes)
+    corner = (box[0].start, box[1].start)
+    return DecodedImage(pixels, _record(image, mask, display.voi, pixels, corner), notes)
 
 
-def cropped(
-    pixels: npt.NDArray[Any], mask: BreastMask, keep_background: bool
-) -> tuple[npt.NDArray[Any], tuple[int, int]]:
-    """Gives an image cropped to the breast and its margin, and the top-left corner of the crop.
+def crop_box(mask: BreastMask) -> tuple[slice, slice]:
+    """Gives the rows and columns of an image that hold its breast and the margin around it."""
+    lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
+    step = mask.step
+    return (
+        slice(int(lines[0]) * step, (int(lines[-1]) + 1) * step),
+        slice(int(positions[0]) * step, (int(positions[-1]) + 1) * step),
+    )
 
-    What lies outside the margin (labels, film rims, noise) becomes air, 0.
+
+def clear_outside(crop: npt.NDArray[Any], mask: BreastMask) -> None:
+    """Makes what lies outside the margin (labels, film rims, noise) air, 0.
 
     Args:
-        pixels: (H, W) display values.
+        crop: display values of :func:`crop_box`, changed in place.
         mask: of the same image.
-        keep_background: leave what lies outside as it is.
     """
-    lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
-    top, left, step = int(lines[0]), int(positions[0]), mask.step
-    small = mask.keep[top : lines[-1] + 1, left : positions[-1] + 1]
-    part = pixels[top * step : (int(lines[-1]) + 1) * step, left * step : (int(positions[-1]) + 1) * step]
-    if keep_background:
-        return np.ascontiguousarray(part), (top * step, left * step)
-    full = np.repeat(np.repeat(small, step, axis=0), step, axis=1)[: part.shape[0], : part.shape[1]]
-    return np.where(full, part, np.zeros((), part.dtype)), (top * step, left * step)
+    rows, columns = crop_box(mask)
+    step = mask.step
+    small = mask.keep[rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
+    edges = np.pad(small, ((0, 0), (1, 1)), constant_values=True)
+    # Runs of outside, each from a line's first cell to behind its last: a mask at full size would cost a copy.
+    runs = np.argwhere(edges[:, 1:] != edges[:, :-1]).reshape(-1, 2, 2) * step
+    for (line, first), (_, behind) in runs.tolist():
+        crop[line : line + step, first:behind] = 0
 
 
 def _record(
-    image: DicomImage, mask: BreastMask, voi: str, crop: tuple[int, ...], corner: tuple[int, int]
+    image: SourceImage, mask: BreastMask, voi: str, pixels: npt.NDArray[Any], corner: tuple[int, int]
 ) -> dict[str, Any]:
-    header, step = image.header, mask.step
+    header, step, crop = image.header, mask.step, pixels.shape
     # The mask of the crop alone: its corner lies on the mask's grid.
     bits = mask.bits[corner[0] // step :, corner[1] // step :][: -(-crop[0] // step), : -(-crop[1] // step)]
-    return {
+    record = {
         "source_rows": header.rows,
         "source_columns": header.columns,
         "crop_y": corner[0],
@@ -106,13 +122,18 @@ def _record(
         "mask": {"step": step, "rows": bits.shape[0], "columns": bits.shape[1], "runs": run_lengths(bits)},
         "mask_fraction": round(mask.fraction, 4),
         "mask_threshold": round(mask.threshold, 1),
+        "mask_method": METHOD,
+        **mask_figures(bits, step, corner, image.stored.shape),
+        **pixel_figures(pixels, bits, step),
         "voi": voi,
         **stated_conditions(header.dataset),
         "inverted": header.inverted,
         "bits_stored": header.bits_stored,
         "transfer_syntax": header.transfer_syntax,
+        "frame": image.frame,
         "decoder": f"{image.decoder} {versions().get(image.decoder, np.__version__)}",
     }
+    return {**record, "mask_flags": mask_flags(record)}
 
 
 def _doubts(mask: BreastMask) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nlbs.paths import AnyPath
-from nlbs.preprocess.dicom import MAX_PIXELS, MissingFileError, UnsupportedImageError
+from nlbs.preprocess.header import MAX_PIXELS
+from nlbs.preprocess.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.remote import RemotePath, scratch_file
 
 #: No larger object is fetched: the largest image at 16 bits, and room for its header.
@@ -35,4 +36,25 @@ def fetched(path: AnyPath) -> Iterator[Path]:
             raise MissingFileError("there is no such object") from None
         except PermissionError:
             raise MissingFileError("no permission to read the object") from None
+        yield local
+
+
+@contextmanager
+def fetched_start(path: AnyPath, nbytes: int) -> Iterator[Path]:
+    """Gives a file to look at its first bytes alone: itself, or a copy of these that is gone after the body.
+
+    Raises:
+        MissingFileError: there is no such object, or it may not be read.
+        ObjectStoreError: the store cannot be reached.
+    """
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    try:
+        start = path.read_range(0, nbytes)
+    except OSError:
+        raise MissingFileError("there is no such object, or no permission to read it") from None
+    with scratch_file() as (file, local):
+        file.write(start)
+        file.flush()
         yield local

@@ -10,11 +10,14 @@ import multiprocessing
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.kept import kept
 from nlbs.preprocess.outcome import Decoder, Outcome, decode_into_store
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
@@ -23,58 +26,59 @@ from nlbs.preprocess.store import ImageStore
 FILE_TIMEOUT_S, WORKER_BYTES = 60.0, 6 << 30
 
 
-def decode_guarded(
-    source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder, notes: Path, timeout_s: float
-) -> Outcome:
+@dataclass(frozen=True)
+class Decoding:
+    """How every file of a build is decoded, whoever does it."""
+
+    store: ImageStore  #: takes the images
+    options: DecodeOptions
+    cut: CutOptions  #: only to tell the number of patches
+    decode: Decoder
+    timeout_s: float  #: after so many seconds a process ends itself, whatever native code holds it
+
+    def __call__(self, source: Source) -> Outcome:
+        """Decodes one file without any fence."""
+        return kept(decode_into_store(source, self.store, self.options, self.decode), self.cut)
+
+
+def decode_guarded(source: Source, how: Decoding, notes: Path) -> Outcome:
     """Decodes one file in a worker process: noted while it is in hand, with limits of time and memory.
 
     Args:
-        source, store, options, decode: as for :func:`~nlbs.preprocess.outcome.decode_into_store`.
+        source: the file.
+        how: to decode.
         notes: folder for the note, which stays behind where the process dies.
-        timeout_s: after so many seconds the process ends itself, whatever native code holds it.
     """
-    if multiprocessing.parent_process() is None:  # a single job runs in the command's own process
-        return decode_into_store(source, store, options, decode)
     note = notes / source.image
     note.touch()
-    with _limits(timeout_s):
-        outcome = decode_into_store(source, store, options, decode)
+    # A cluster's worker without a parent that starts it anew is not to be ended.
+    with _limits(how.timeout_s) if multiprocessing.parent_process() else nullcontext():
+        outcome = how(source)
     note.unlink(missing_ok=True)
     return outcome
 
 
-def decode_alone(
-    source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder, timeout_s: float
-) -> Outcome:
+def decode_alone(source: Source, how: Decoding) -> Outcome:
     """Decodes one suspect in a process of its own, and gives a verdict if that process dies."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(
-        target=_decode_in_child, args=(sender, source, store, options, decode, timeout_s), daemon=True
-    )
+    child = context.Process(target=_decode_in_child, args=(sender, source, how), daemon=True)
     child.start()
     sender.close()
     try:
         outcome: Outcome = receiver.recv()
     except EOFError:
         child.join()
-        return _verdict(source, child.exitcode, timeout_s)
+        return _verdict(source, child.exitcode, how.timeout_s)
     finally:
         receiver.close()
     child.join()
     return outcome
 
 
-def _decode_in_child(
-    sender: Connection,
-    source: Source,
-    store: ImageStore,
-    options: DecodeOptions,
-    decode: Decoder,
-    timeout_s: float,
-) -> None:
-    with _limits(timeout_s):
-        outcome = decode_into_store(source, store, options, decode)
+def _decode_in_child(sender: Connection, source: Source, how: Decoding) -> None:
+    with _limits(how.timeout_s):
+        outcome = how(source)
     sender.send(outcome)
 
 
@@ -97,3 +101,4 @@ def _limits(timeout_s: float) -> Iterator[None]:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))  # a cluster's worker has other work too

@@ -1,40 +1,111 @@
-"""What a shard set holds, in lines of text."""
+"""What a shard set holds: sizes, counts, and how well a batch mixes; as values, and in lines of text."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from nlbs.files import TEMPORARY_SUFFIX
+from nlbs.manifests.splits import SPLITS
+from nlbs.paths import AnyPath
+from nlbs.preprocess.counts import by_condition, by_split, images_of
+from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.survey import survey
+from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
-from nlbs.shards.manifest import indices
+from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
 
 
-def shard_set_info(shards: ShardSet, batch_size: int = 64) -> list[str]:
-    """Gives parameters, sizes and counts of a shard set, and how well a batch mixes its images."""
-    info, counts = shards.info, shards.info["counts"]
-    cut = shards.parameters
-    size = sum(shard["bytes"] for shard in info["shards"])
+def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
+    """Gives parameters, sizes in bytes, counts and the mix of a batch of a shard set, as plain JSON values.
+
+    ``store`` is None where the set stands without the decoded images. ``batch`` has an entry per split with
+    patches: how many images and patients a batch of random patches is of, on average (a global shuffle).
+    """
+    images = images_of(shards)
+    root = shards.folder.parent
+    sizes = {folder.name: set_bytes(folder) for folder in shard_sets_in(root)}
+    return {
+        "shard_set": str(shards.folder),
+        "dataset_id": shards.dataset_id,
+        "format_version": shards.info["format_version"],
+        "parameters": dict(shards.parameters),
+        "shards": len(shards.info["shards"]),
+        "history": list(shards.info.get("history", ())),
+        "bytes": set_bytes(shards.folder),
+        "shard_sets_bytes": sizes,
+        "store": store_info(root),
+        "counts": by_split(images),
+        "conditions": by_condition(images),
+        "batch": {
+            split: batch_mix(images[images["split"] == split], batch_size)
+            for split in SPLITS
+            if (images["split"] == split).any()
+        },
+    }
+
+
+def info_lines(info: dict[str, Any]) -> list[str]:
+    """Gives what shard_set_info says, in lines of text."""
+    cut, counts, store = info["parameters"], info["counts"], info["store"]
+    of_all = counts["all"]
+    where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
+    if cut.get("spacing_mm") is not None:
+        where += f", {cut['spacing_mm']:g} mm per pixel"
+    compression = cut.get("compression", "none")
+    stored = cut["container"] + ("" if compression == "none" else f" {compression}")
     lines = [
-        f"Shard set       {shards.folder}  (id {shards.dataset_id[:12]}, format version {info['format_version']})",
-        f"Patches         {counts['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, stride "
-        f"{cut['stride']}, at least {100 * cut['min_foreground']:g} % breast",
-        f"From            {counts['images']:,} images of {counts['patients']:,} patients",
-        f"On disk         {size / 1e6:,.1f} MB in {len(info['shards'])} {cut['container']} shards",
+        f"Shard set       {info['shard_set']}  (id {info['dataset_id'][:12]}, format version {info['format_version']})",
+        f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, {where}, "
+        f"at least {100 * cut['min_foreground']:g} % breast",
+        f"From            {of_all['images']:,} images of {of_all['patients']:,} patients",
+        f"On disk         {info['bytes'] / 1e6:,.1f} MB in {info['shards']:,} {stored} shards",
     ]
-    for name in ("split", "view", "laterality", "age_bin", "cancer", "false_positive"):
-        values = ", ".join(f"{value} {count:,}" for value, count in counts[name].items() if count)
-        lines.append(f"{name.replace('_', ' ').capitalize():<14}  {values}")
-    for split in ("train", "val", "test"):
-        rows = shards.rows(split)
-        if len(rows):
-            patches = np.bincount(indices(shards.manifest["image"]).to_numpy()[rows])
-            batch = min(batch_size, len(rows))
-            mixed = expected_distinct(patches[patches > 0], batch)
-            lines.append(
-                f"{'A batch':<16}of {batch} random {split} patches mixes {mixed:.1f} images of "
-                f"{np.count_nonzero(patches)} on average"
-            )
+    history = info["history"]
+    if history:
+        earlier = [
+            f"{number}: {entry['images']:,} images in {entry['shards']:,} shards"
+            for number, entry in enumerate(history, start=1)
+        ]
+        now = f"{len(history) + 1}: {of_all['images']:,} in {info['shards']:,}"
+        lines.append(f"Generations     {'; '.join([*earlier, now])}")
+    others = {
+        name: size for name, size in info["shard_sets_bytes"].items() if name != Path(info["shard_set"]).name
+    }
+    lines += [f"Beside it       {name}, {size / 1e6:,.1f} MB" for name, size in others.items()]
+    if store is None:
+        lines.append("Store           not here: this set stands without the decoded images it was cut from")
+    else:
+        ratio = f", {store['ratio']:.2f} times smaller than its pixels" if store["ratio"] else ""
+        lines.append(f"Store           {store['bytes'] / 1e6:,.1f} MB, {store['images']:,} images{ratio}")
+    lines += ["", f"{'patches / images / patients':<30}" + "".join(f"{name:>21}" for name in counts)]
+    lines.append(_counts_line("all", counts))
+    for name, values in info["conditions"].items():
+        for value, splits in values.items():
+            lines.append(_counts_line(f"{name.replace('_', ' ')} {value}", splits))
+    lines.append("")
+    for split, mix in info["batch"].items():
+        lines.append(
+            f"{'A batch':<16}of {mix['batch_size']} random {split} patches mixes {mix['images']:.1f} of "
+            f"{mix['of_images']:,} images and {mix['patients']:.1f} of {mix['of_patients']:,} patients on average"
+        )
     return lines
+
+
+def batch_mix(images: pd.DataFrame, batch_size: int) -> dict[str, int | float]:
+    """Gives how many images and patients a batch is of, on average, where all patches are shuffled together."""
+    patches = images["patches"].to_numpy(np.int64)
+    of_patients = images.groupby("patient", observed=True)["patches"].sum().to_numpy(np.int64)
+    batch = min(batch_size, int(patches.sum()))
+    return {
+        "batch_size": batch,
+        "images": round(expected_distinct(patches, batch), 4),
+        "of_images": len(patches),
+        "patients": round(expected_distinct(of_patients, batch), 4),
+        "of_patients": len(of_patients),
+    }
 
 
 def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
@@ -47,7 +118,47 @@ def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
         batch: patches in a batch, at most their sum.
     """
     total = int(patches.sum())
+    # A million images have a few hundred different numbers of patches.
+    sizes, images = np.unique(patches, return_counts=True)
     drawn = np.arange(batch)
-    left = total - patches.astype(np.float64)[:, None] - drawn
+    left = total - sizes.astype(np.float64)[:, None] - drawn
     missing = np.prod(np.maximum(left, 0) / (total - drawn), axis=1)
-    return float((1 - missing).sum())
+    return float(((1 - missing) * images).sum())
+
+
+def store_info(root: AnyPath) -> dict[str, Any] | None:
+    """Gives ``images``, ``bytes`` on disk, ``raw_bytes`` of the pixels and their ``ratio``; None without a store.
+
+    ``raw_bytes`` and ``ratio`` are None where there is no images.csv.
+    """
+    attributes = ImageStore(root / STORE).attributes
+    if attributes is None:
+        return None
+    size, raw, images = folder_bytes(root / STORE), None, None
+    if (root / IMAGES_CSV).is_file():
+        found = survey(root, most_skipped=0)
+        images = found.statuses["ok"]
+        raw = found.raw_pixels * np.dtype(str(attributes["dtype"])).itemsize
+    ratio = round(raw / size, 3) if raw else None
+    return {"images": images or 0, "bytes": size, "raw_bytes": raw, "ratio": ratio}
+
+
+def folder_bytes(folder: AnyPath) -> int:
+    """Gives the size of all files in a folder and below it, without what is just being written."""
+    if isinstance(folder, RemotePath):
+        return sum(folder.sizes().values())
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and TEMPORARY_SUFFIX not in str(path.relative_to(folder))
+    )
+
+
+def set_bytes(folder: AnyPath) -> int:
+    """Gives the size of the shards of a shard set."""
+    return sum(int(shard["bytes"]) for shard in read_shard_set_json(folder)["shards"])
+
+
+def _counts_line(label: str, splits: dict[str, dict[str, int]]) -> str:
+    cells = (f"{c['patches']:,} / {c['images']:,} / {c['patients']:,}" for c in splits.values())
+    return f"{label:<30}" + "".join(f"{cell:>21}" for cell in cells)

@@ -2,23 +2,23 @@
 
 import math
 import shutil
+import sys
 import tempfile
-import warnings
 from collections.abc import Generator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import joblib
-
 from nlbs.preprocess.decode import DecodeOptions, decode_image
-from nlbs.preprocess.grid import CutOptions, patches_of
-from nlbs.preprocess.guard import FILE_TIMEOUT_S, decode_alone, decode_guarded
+from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.guard import FILE_TIMEOUT_S, Decoding, decode_alone, decode_guarded
 from nlbs.preprocess.known import known_outcomes
 from nlbs.preprocess.outcome import Decoder, Outcome
+from nlbs.preprocess.preflight import require_decoders
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.workers import Workers, WorkersDied
 
 #: Holds a note per file in the hands of a worker, inside the store's folder.
 _IN_HAND = ".in-hand"
@@ -30,10 +30,11 @@ def ingest(
     options: DecodeOptions,
     cut: CutOptions,
     stamps: dict[str, str],
-    jobs: int,
+    workers: Workers,
     most_failures: float = math.inf,
     timeout_s: float = FILE_TIMEOUT_S,
     decode: Decoder = decode_image,
+    notes: Path | None = None,
 ) -> list[Outcome]:
     """Decodes what the store does not hold yet; gives one outcome per source, in their order.
 
@@ -45,65 +46,80 @@ def ingest(
         options: how to decode.
         cut: only to tell the number of patches while the work goes on.
         stamps: image id -> stamp of the file that the store's image was decoded from.
-        jobs: worker processes; -1 is one per core.
+        workers: who decodes.
         most_failures: how many sources may fail before the work stops.
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
+        notes: folder, made here, for the names of files in the hands of workers; None is one in the store, or
+            a temporary one where the store is remote.
+
+    Raises:
+        DatasetError: no file that is still to be decoded has a decoder here.
     """
-    known = known_outcomes(sources, store, stamps)
-    outcomes = {row: outcome for row, outcome in known.items() if outcome is not None}
-    waiting = [source for source in sources if source.row.row not in outcomes]
-    failed = sum(outcome.is_failure for outcome in outcomes.values())
-    decoded = _decoded(waiting, store, options, decode, jobs, timeout_s)
-    with Progress("Decoding", len(waiting)) as progress, warnings.catch_warnings(), closing(decoded):
-        # joblib's remark on results that nobody took, where too many failures stop the work.
-        warnings.filterwarnings("ignore", message=".*successfully executed but not used")
-        while len(outcomes) < len(sources) and failed <= most_failures:
+    outcomes = known_outcomes(sources, store, cut, stamps)
+    waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}
+    failed = sum(outcome.is_failure for outcome in outcomes if outcome is not None)
+    how = Decoding(type(store)(store.path.absolute()), options, cut, decode, timeout_s)
+    left = {image: sources[at] for image, at in waiting.items()}
+    warning = require_decoders([source.path for source in left.values() if source.path], options.decoder)
+    if warning:
+        print(warning, file=sys.stderr)
+    decoded = _decoded(left, how, workers, notes or _notes_of(how.store))
+    with Progress("Decoding", len(waiting)) as progress, closing(decoded):
+        while left and failed <= most_failures:
             outcome = next(decoded)
-            outcomes[outcome.source.row.row] = outcome
+            at = waiting[outcome.source.image]
+            # What comes back has a source and texts of its own.
+            outcomes[at] = replace(outcome, source=sources[at], status=sys.intern(outcome.status))
             failed += outcome.is_failure
-            progress.advance(1, len(patches_of(outcome.record, cut)) if outcome.record else 0)
+            progress.advance(1, outcome.patches)
     not_reached = "the work was stopped before, because too many images failed"
-    return [outcomes.get(source.row.row, Outcome(source, "not_reached", not_reached)) for source in sources]
+    return [
+        outcome or Outcome(source, "not_reached", not_reached)
+        for outcome, source in zip(outcomes, sources, strict=True)
+    ]
+
+
+def _notes_of(store: ImageStore) -> Path:
+    # Not in an object store: the notes are for processes of this machine, and have to be quick.
+    return store.path / _IN_HAND if isinstance(store.path, Path) else Path(tempfile.mkdtemp(prefix="nlbs-"))
 
 
 def _decoded(
-    waiting: Sequence[Source],
-    store: ImageStore,
-    options: DecodeOptions,
-    decode: Decoder,
-    jobs: int,
-    timeout_s: float,
+    left: dict[str, Source], how: Decoding, workers: Workers, notes: Path
 ) -> Generator[Outcome, None, None]:
-    """Gives the outcome of each source as it comes, whatever dies on the way."""
-    left = {source.image: source for source in waiting}
-    # Not in an object store: the notes are for processes of this machine, and have to be quick.
-    notes = store.path / _IN_HAND if isinstance(store.path, Path) else Path(tempfile.mkdtemp(prefix="nlbs-"))
+    """Takes each source out of ``left`` and gives its outcome, as it comes, whatever dies on the way."""
     try:
         while left:
             shutil.rmtree(notes, ignore_errors=True)
-            notes.mkdir()
-            run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            tasks = (
-                joblib.delayed(decode_guarded)(source, store, options, decode, notes, timeout_s)
-                for source in list(left.values())
-            )
+            notes.mkdir(parents=True)
             try:
-                with closing(run(tasks)) as results:
+                with closing(_run(list(left.values()), how, workers, notes)) as results:
                     for outcome in results:
                         del left[outcome.source.image]
                         yield outcome
-            except BrokenProcessPool:
-                suspects = _suspects(notes, left)
+            except WorkersDied:
+                suspects = _suspects(notes, left, workers)
                 if not suspects:  # a worker died between two files: nothing of ours to blame
                     raise
                 for source in suspects:
                     del left[source.image]
-                    yield decode_alone(source, store, options, decode, timeout_s)
+                    yield decode_alone(source, how)
     finally:
         shutil.rmtree(notes, ignore_errors=True)
 
 
-def _suspects(notes: Path, left: dict[str, Source]) -> list[Source]:
-    """Gives the sources that some worker had in its hands when the pool broke."""
+def _run(
+    sources: Sequence[Source], how: Decoding, workers: Workers, notes: Path
+) -> Generator[Outcome, None, None]:
+    placed = (replace(source, path=source.path and source.path.absolute()) for source in sources)
+    if not workers.own_processes:  # in this one there is nothing to fence
+        return workers.run(how, ((source,) for source in placed), how.store.path)
+    return workers.run(decode_guarded, ((source, how, notes) for source in placed), how.store.path)
+
+
+def _suspects(notes: Path, left: dict[str, Source], workers: Workers) -> list[Source]:
+    """Gives the sources that some worker had in its hands when it died."""
+    if workers.backend == "dask":  # which has done everything else
+        return list(left.values())
     return [left[note.name] for note in sorted(notes.iterdir()) if note.name in left]

@@ -8,12 +8,15 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.dicom import Header, Stored
 from nlbs.preprocess.display import modality_falls
+from nlbs.preprocess.header import Header, Stored
 
 Small = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.bool_]
 Image = TypeVar("Image", Small, Bits)
+
+#: How masks are made, kept with each: raise the number with whatever changes a mask.
+METHOD = "background-peak 1"
 
 #: The small copy has about this many rows; what follows counts in its pixels.
 SMALL_ROWS = 512
@@ -81,7 +84,7 @@ def breast_mask(stored: Stored, header: Header) -> BreastMask:
         raise NoBreastError(f"only {100 * bits.mean():.1f} % of the image stands out from its background")
     spacing_mm = header.spacing_mm[0] if header.spacing_mm else TYPICAL_HEIGHT_MM / stored.shape[0]
     margin = max(2, round(MARGIN_MM / (spacing_mm * step)))
-    keep = ndimage.binary_dilation(bits, iterations=margin) & ~trimmed
+    keep = dilated(bits, margin) & ~trimmed
     return BreastMask(bits, keep, step, threshold)
 
 
@@ -209,8 +212,8 @@ def _from_each_edge(image: Image) -> tuple[Image, Image, Image, Image]:
 
 def _breast_above(small: Small, threshold: float) -> tuple[Bits, Bits]:
     bright, trimmed = without_strips(small, threshold)
-    bits = _breast_components(ndimage.binary_opening(bright, iterations=_OPENING))
-    bits = ndimage.binary_fill_holes(_closed(bits)) & ~trimmed
+    bits = _breast_components(dilated(eroded(bright, _OPENING), _OPENING))
+    bits = filled(_closed(bits)) & ~trimmed
     return bits, trimmed
 
 
@@ -227,7 +230,7 @@ def _breast_components(bright: Bits) -> Bits:
     labels, count = ndimage.label(bright)
     if count == 0:
         return bright
-    area = ndimage.sum_labels(bright, labels, np.arange(1, count + 1))
+    area = np.bincount(labels.ravel())[1:]
     main = int(np.argmax(area)) + 1
     breast = labels == main
     left, right = breast[:, :_WALL].sum(), breast[:, -_WALL:].sum()
@@ -242,8 +245,37 @@ def _closed(bits: Bits) -> Bits:
     """Gives the mask with notches closed; the padding keeps the image's edge from eroding it."""
     width = _CLOSING + 1
     padded = np.pad(bits, width, mode="edge")
-    closed: Bits = ndimage.binary_closing(padded, iterations=_CLOSING)[width:-width, width:-width]
+    closed: Bits = eroded(dilated(padded, _CLOSING), _CLOSING)[width:-width, width:-width]
     return closed
+
+
+def filled(bits: Bits) -> Bits:
+    """Gives the mask with what its foreground encloses: all but the air that is connected to a side."""
+    labels, count = ndimage.label(~bits)
+    is_air = np.zeros(count + 1, np.bool_)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        is_air[side] = True
+    is_air[0] = False  # the label of the foreground
+    filled: Bits = ~is_air[labels]
+    return filled
+
+
+def dilated(bits: Bits, iterations: int) -> Bits:
+    """Gives the dilation by a cross, repeated; five times as fast as scipy's, whose elements may be any."""
+    for _ in range(iterations):
+        grown = bits.copy()
+        grown[1:] |= bits[:-1]
+        grown[:-1] |= bits[1:]
+        grown[:, 1:] |= bits[:, :-1]
+        grown[:, :-1] |= bits[:, 1:]
+        bits = grown
+    return bits
+
+
+def eroded(bits: Bits, iterations: int) -> Bits:
+    """Gives the erosion by a cross, repeated; outside the image nothing is foreground."""
+    around = np.pad(~bits, 1, constant_values=True)
+    return ~dilated(around, iterations)[1:-1, 1:-1]
 
 
 def breast_values(stored: Stored, mask: BreastMask) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """What comes of one source file: it is decoded into the store, or it is said why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from nlbs.remote import RemotePath
 Decoder = Callable[[Path, DecodeOptions], DecodedImage]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # of a million images the command holds one each
 class Outcome:
     """What came of one source."""
 
@@ -26,9 +26,10 @@ class Outcome:
     status: str = "ok"
     reason: str = ""  #: a sentence that names no patient
     detail: str = ""  #: what else is known, perhaps with text from the file
-    record: dict[str, Any] | None = None  #: of the stored image
+    record: Mapping[str, Any] | None = None  #: of the stored image
     stamp: str = ""  #: size and time of the file that was decoded
     decoded: bool = False  #: in this run, and not an earlier one
+    patches: int = 0  #: that the image gives, where they were counted
 
     @property
     def is_failure(self) -> bool:
@@ -52,8 +53,7 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
         return Outcome(
             source, "out_of_memory", "decoding needs more memory than a worker may have", decoded=True
         )
-    record = {**image.record, "notes": list(image.notes)}
-    store.put(source.image, image.pixels, record)
+    record = store.put(source.image, image.pixels, {**image.record, "notes": list(image.notes)})
     return succeeded(source, record, stamp, decoded=True)
 
 

@@ -49,7 +49,7 @@ def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray
     title = f"{len(rows)} of {len(shard_set)} patches of {shard_set.folder.name}"
     return contact_sheet(
         list(as_uint8(shard_set.read(rows))),
-        [_caption(patch) for patch in known],
+        [patch_caption(patch) for patch in known],
         columns=12,
         tile_px=128,
         title=title,
@@ -59,12 +59,12 @@ def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray
 def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Gives a page of decoded images: the mask's outline in red, the patches in green."""
     store = ImageStore(shard_set.folder.parent / STORE)
-    places = shard_set.manifest.select(["image", "y", "x", "view", "laterality"]).to_pylist()
+    places = shard_set.manifest.select(["image", "y", "x", "scale", "view", "laterality"]).to_pylist()
     tiles, captions = [], []
     for image in images:
         patches = [place for place in places if place["image"] == image]
-        tiles.append(_drawn(store, image, patches, shard_set.resolution))
-        captions.append(f"{image}\n{_caption(patches[0])}, {len(patches)} patches")
+        tiles.append(drawn_image(store, image, patches, shard_set.resolution))
+        captions.append(f"{image}\n{patch_caption(patches[0])}, {len(patches)} patches")
     return contact_sheet(tiles, captions, columns=6, tile_px=300, title=f"{len(images)} decoded images")
 
 
@@ -73,16 +73,26 @@ def as_uint8(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
-def _drawn(
+def drawn_image(
     store: ImageStore, image: str, patches: Sequence[dict[str, Any]], resolution: int
 ) -> npt.NDArray[np.uint8]:
+    """Gives a small copy of a decoded image with its mask's outline and its patches, (H, W, 3) uint8.
+
+    Raises:
+        DatasetError: the image is missing or damaged.
+    """
     record = store.record(image) or {}
     bits, step = mask_of(record)
     small = as_uint8(store.pixels(image))[::step, ::step]
     page = np.repeat(small[:, :, None], 3, axis=2)
     for patch in patches:
         top, left = (patch["y"] - record["crop_y"]) // step, (patch["x"] - record["crop_x"]) // step
-        bottom, right = top + resolution // step, left + resolution // step
+        edge = round(resolution * patch["scale"]) // step
+        bottom, right, left = (
+            top + edge,
+            left + edge,
+            max(0, left),
+        )  # a whole breast may begin beside its crop
         page[top:bottom, [left, min(right, page.shape[1]) - 1]] = _PATCH
         page[[top, min(bottom, page.shape[0]) - 1], left:right] = _PATCH
     outline = bits & ~ndimage.binary_erosion(bits, iterations=2)
@@ -90,7 +100,8 @@ def _drawn(
     return page
 
 
-def _caption(known: dict[str, Any]) -> str:
+def patch_caption(known: dict[str, Any]) -> str:
+    """Gives in a few words what is known about a patch, a row of the manifest."""
     words = [str(known[name] or f"{name}?") for name in ("view", "laterality")]
     if known.get("foreground") is not None:
         words.append(f"{100 * known['foreground']:.0f} %")

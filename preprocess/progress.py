@@ -12,13 +12,13 @@ _SECONDS_BETWEEN_LINES = 30.0
 class Progress:
     """Counts images and patches of one stage, with rate and time left, on standard error."""
 
-    def __init__(self, what: str, total: int) -> None:
-        """Begins a stage of ``total`` images."""
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: int, unit: str = "image") -> None:
+        """Begins a stage of ``total`` images, or of what else ``unit`` says."""
+        self._what, self._total, self._unit = what, total, unit
         self._images = self._patches = 0
         self._begun = self._said = time.monotonic()
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=what, unit="image", file=sys.stderr, disable=not terminal)
+        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, disable=not terminal)
 
     def advance(self, images: int = 1, patches: int = 0) -> None:
         """Counts what is done."""
@@ -45,6 +45,6 @@ class Progress:
         left = (self._total - self._images) / rate if rate else 0.0
         patches = f", {self._patches:,} patches" if self._patches else ""
         return (
-            f"{self._what}: {self._images:,} of {self._total:,} images{patches}, "
-            f"{rate:.1f} images/s, {left / 60:.0f} min left"
+            f"{self._what}: {self._images:,} of {self._total:,} {self._unit}s{patches}, "
+            f"{rate:.1f} {self._unit}s/s, {left / 60:.0f} min left"
         )

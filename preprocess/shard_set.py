@@ -1,24 +1,26 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-import joblib
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import make_folder, remove_folder, remove_partials, write_json
+from nlbs.files import make_folder, remove_folder, remove_partials, write_json, write_with
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
-from nlbs.preprocess.cut import PARTS, cut_shard, read_part, shard_name
+from nlbs.preprocess.cut import PARTS, cut_shard, read_part
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
-from nlbs.shards.layout import FORMAT, FORMAT_VERSION, MANIFEST, SHARD_SET_JSON, read_shard_set_json
-from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, write_manifest
+from nlbs.preprocess.workers import Workers
+from nlbs.shards.container import remove_shard, shard_name
+from nlbs.shards.layout import FORMAT, FORMAT_VERSION, SHARD_SET_JSON, manifest_name, read_shard_set_json
+from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, read_manifest, write_manifest
 from nlbs.shards.verify import sha256_of
 
 
@@ -32,6 +34,7 @@ class CutSummary:
     shards: int
     nbytes: int  #: of all shards
     reused: int  #: shards that were there already
+    unknown_spacing: int = 0  #: images left out, because their spacing is unknown
 
 
 def cut_shard_set(
@@ -39,8 +42,10 @@ def cut_shard_set(
     store: ImageStore,
     images: Sequence[LabelledImage],
     options: CutOptions,
-    jobs: int,
+    workers: Workers,
     overwrite: bool,
+    images_generation: int = 1,
+    folder: AnyPath | None = None,
 ) -> CutSummary:
     """Cuts a shard set into ``root``/``options.name``, or finishes one that was interrupted.
 
@@ -51,37 +56,81 @@ def cut_shard_set(
         root: the dataset root.
         store: the decoded images.
         images: what to cut, in any order.
-        options: resolution, stride, least foreground.
-        jobs: worker processes; -1 is one per core.
+        options: what a patch is, and what it is stored as.
+        workers: who cuts.
         overwrite: cut anew what is there for other images or options.
+        images_generation: the newest one of images.csv.
+        folder: of the set; None is the one of ``root`` that the options name.
 
     Raises:
         DatasetError: a complete set of other images or options stands there and is not to be
-            overwritten; or no patch is left.
+            overwritten; no patch is left; or the spacing of images is unknown and has to be known.
+        ConfigError: the store holds less than the options ask for.
     """
-    folder = root / options.name
-    plan = plan_shards(images, store, options)
-    if _is_complete(folder, plan.dataset_id, overwrite):
-        summary = _summary_of(folder)
-        return replace(summary, reused=summary.shards)
+    options = options.for_store(str((store.attributes or {})["dtype"]))
+    folder = folder or root / options.name
+    plan = replace(plan_shards(images, store, options), images_generation=images_generation)
+    if is_complete(folder, plan.dataset_id, overwrite):
+        summary = summary_of(folder)
+        return replace(summary, reused=summary.shards, unknown_spacing=plan.unknown_spacing)
+    reused = cut_groups(folder, plan, store, options, workers)
+    commit(folder, plan)
+    return replace(summary_of(folder), reused=reused, unknown_spacing=plan.unknown_spacing)
+
+
+def cut_groups(
+    folder: AnyPath,
+    plan: ShardPlan,
+    store: ImageStore,
+    options: CutOptions,
+    workers: Workers,
+    only: Collection[int] | None = None,
+) -> int:
+    """Cuts the shards of a plan; gives how many were there already.
+
+    Args:
+        folder: of the shard set.
+        plan: which images stand in which shard.
+        store: the decoded images.
+        options: how to cut.
+        workers: who cuts.
+        only: numbers of shards; None is all of the plan.
+    """
+    folder, store = folder.absolute(), type(store)(store.path.absolute())
+    begin_set(folder)
+    groups = [
+        (number, group)
+        for number, group in enumerate(plan.groups, start=plan.first)
+        if only is None or number in only
+    ]
+    ids = (plan.content_id, plan.dataset_id)
+    tasks = ((folder, number, group, store, options, *ids) for number, group in groups)
+    reused = 0
+    with (
+        Progress("Cutting", sum(len(group) for _, group in groups)) as progress,
+        closing(workers.run(cut_shard, tasks, folder)) as results,
+    ):
+        for done in results:
+            reused += done.reused
+            progress.advance(done.images, done.patches)
+    for place in (folder, folder / PARTS):
+        remove_partials(place)  # of a cluster's workers that died
+    return reused
+
+
+def begin_set(folder: AnyPath) -> None:
+    """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
     make_folder(folder / PARTS)
     for place in (folder, folder / PARTS):
         remove_partials(place)
-    reused = 0
-    with Progress("Cutting", len(images)) as progress:
-        tasks = (
-            joblib.delayed(cut_shard)(folder, number, group, store, options, plan.dataset_id)
-            for number, group in enumerate(plan.groups)
-        )
-        run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        for done in run(tasks):
-            reused += done.reused
-            progress.advance(done.images, done.patches)
-    _commit(folder, plan)
-    return replace(_summary_of(folder), reused=reused)
 
 
-def _is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
+def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
+    """Says whether a set stands there whole; one of another id goes, where it may.
+
+    Raises:
+        DatasetError: one of another id stands there and is not to be overwritten.
+    """
     if not (folder / SHARD_SET_JSON).exists():
         return False
     info = read_shard_set_json(folder)
@@ -93,38 +142,69 @@ def _is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
     (folder / SHARD_SET_JSON).unlink()  # first: from here on the set is not complete
-    for name in [shard["name"] for shard in info["shards"]] + [MANIFEST]:
+    earlier = [
+        name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
+    ]
+    for name in [*earlier, info["manifest"]["name"]]:
         (folder / name).unlink(missing_ok=True)
+    for shard in info["shards"]:
+        remove_shard(folder, shard["name"])
     return False
 
 
-def _commit(folder: AnyPath, plan: ShardPlan) -> None:
-    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards."""
+def commit(folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Makes the shards of a plan a set, or the next generation of one.
+
+    Args:
+        folder: of the shard set, every shard of the plan cut.
+        plan: what was cut.
+        before: shards of earlier generations, as in their ``shard_set.json``.
+    """
+    table, shards = assemble(folder, plan, before)
+    if plan.history:  # a copy of what now stands there, for whoever opens the earlier generation
+        kept, data = folder / plan.history[-1]["name"], (folder / SHARD_SET_JSON).read_bytes()
+        write_with(kept, lambda file: file.write(data))
+    finish_set(folder, table, description(plan, table, shards))
+
+
+def assemble(
+    folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
+) -> tuple[pa.Table, list[Mapping[str, Any]]]:
+    """Gives the manifest of a plan whose shards are cut, and what ``shard_set.json`` says of each shard.
+
+    Args: as for :func:`commit`.
+    """
     columns: dict[str, list[Any]] = {field: [] for field in SCHEMA.names}
-    shards = []
-    for number in range(len(plan.groups)):
-        part = read_part(folder, number)
-        if part is None:
-            raise ShardError(
-                f"shard {folder / shard_name(number)} has vanished while it was cut: run it again"
-            )
-        for field, values in part["columns"].items():
+    shards = list(before)
+    for number in range(plan.first, plan.first + len(plan.groups)):
+        shard, part = committed_shard(folder, number, plan.parameters["container"])
+        for field, values in part.items():
             columns[field].extend(values)
-        committed = {key: part[key] for key in ("bytes", "crc32c")}
-        shards.append({"name": shard_name(number), **committed, "patches": len(part["columns"]["offset"])})
-    if not columns["offset"]:
+        shards.append(shard)
+    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
+    if plan.history:
+        last = plan.history[-1]
+        manifest = last["manifest"]
+        old = read_manifest(folder / manifest["name"], last["dataset_id"], manifest["rows"])
+        # Values keep their places in the dictionaries, and new ones follow.
+        table = pa.concat_tables([old.replace_schema_metadata(None), table]).unify_dictionaries()
+    if not table.num_rows:
         raise DatasetError(
             f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
             f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
         )
-    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
-    write_manifest(folder / MANIFEST, table, plan.dataset_id)
-    info = {
+    return table, shards
+
+
+def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` says of a plan that is cut, but for its manifest."""
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "dataset_id": plan.dataset_id,
+        "content_id": plan.content_id,
         "parameters": plan.parameters,
-        "counts": {**_counts(table), "images": sum(len(group) for group in plan.groups)},
+        "counts": {**_counts(table), "images": plan.images},
         "code_books": {
             "view": list(VIEWS),
             "laterality": list(LATERALITIES),
@@ -133,15 +213,45 @@ def _commit(folder: AnyPath, plan: ShardPlan) -> None:
             "false_positive": ["no", "yes"],
             "split": list(SPLITS),
         },
-        "manifest": {
-            "name": MANIFEST,
-            "rows": table.num_rows,
-            "sha256": sha256_of(folder / MANIFEST),
-        },
-        "shards": shards,
+        "shards": list(shards),
+        "generation": plan.generation,
+        "images_generation": plan.images_generation,
+        "history": list(plan.history),
     }
-    write_json(folder / SHARD_SET_JSON, info)
-    _remove_parts(folder, {str(shard["name"]) for shard in shards})
+
+
+def committed_shard(
+    folder: AnyPath, number: int, container: str
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Gives what shard_set.json says of a shard that was written, and its columns of the manifest.
+
+    Raises:
+        ShardError: its commit record is gone.
+    """
+    name, part = shard_name(number, container), read_part(folder, number)
+    if part is None:
+        raise ShardError(f"shard {folder / name} has vanished while it was written: run it again")
+    columns: dict[str, list[Any]] = part["columns"]
+    return {"name": name, **part["entry"], "patches": len(columns["offset"])}, columns
+
+
+def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any]) -> None:
+    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards.
+
+    Args:
+        folder: of the set, with all its shards.
+        table: the manifest.
+        info: all that shard_set.json says, but for the manifest.
+    """
+    write_manifest(folder / manifest_name(info["generation"]), table, info["dataset_id"])
+    write_json(folder / SHARD_SET_JSON, with_manifest(folder, info, table.num_rows))
+    remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
+
+
+def with_manifest(folder: AnyPath, info: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
+    name = manifest_name(info["generation"])
+    return {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
 
 
 def _counts(table: pa.Table) -> dict[str, Any]:
@@ -158,16 +268,17 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def _remove_parts(folder: AnyPath, shards: set[str]) -> None:
+def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
-        name = shard_name(int(part.stem))
+        name = shard_name(int(part.stem), container)
         if name not in shards:
-            (folder / name).unlink(missing_ok=True)
+            remove_shard(folder, name)
     remove_folder(folder / PARTS)
 
 
-def _summary_of(folder: AnyPath) -> CutSummary:
+def summary_of(folder: AnyPath) -> CutSummary:
+    """Gives what the newest generation of a shard set holds."""
     info = read_shard_set_json(folder)
     shards = info["shards"]
     return CutSummary(

@@ -3,7 +3,7 @@
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +41,7 @@ def locate_sources(
     shares: tuple[float, float, float],
     split_seed: int,
     patient_per_image: bool,
+    known_splits: Mapping[str, str] | None = None,
 ) -> list[Source]:
     """Gives where each row's file is, who its patient is and in which split that patient stands.
 
@@ -50,13 +51,18 @@ def locate_sources(
         pseudonyms: makes the ids.
         shares, split_seed: of train, val and test, by patient.
         patient_per_image: where the patient is not known, take each image as its own.
+        known_splits: pseudonymous patient -> split, of patients who never move.
 
     Raises:
         DatasetError: patients are unknown and ``patient_per_image`` is not set.
     """
     usable = [row for row in rows if row.problem is None]
     patients = _patients(usable, patient_per_image)
-    splits = assign_splits(patients.values(), shares, split_seed)
+    known = None
+    if known_splits is not None:
+        old = {patient: known_splits.get(pseudonyms.patient(patient)) for patient in set(patients.values())}
+        known = {patient: split for patient, split in old.items() if split}
+    splits = assign_splits(patients.values(), shares, split_seed, known)
     seen: dict[str, int] = {}
     sources = []
     for row in rows:

@@ -6,7 +6,7 @@ from typing import Any
 import pydicom
 
 from nlbs.manifests.conditions import Conditions, parse_laterality, parse_view
-from nlbs.preprocess.dicom import element
+from nlbs.preprocess.header import element
 
 #: SNOMED CT codes of View Code Sequence (PS3.16 CID 4014): some vendors state the view here alone.
 _VIEW_CODES = {"399162004": "CC", "399368009": "MLO"}

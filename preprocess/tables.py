@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from nlbs.errors import DatasetError
@@ -21,13 +22,33 @@ _RECORD = (
     "crop_x",
     "crop_rows",
     "crop_columns",
+    "mask_y",
+    "mask_x",
+    "mask_rows",
+    "mask_columns",
     "mask_fraction",
+    "mask_method",
+    "mask_threshold",
+    "mask_raggedness",
+    "mask_components",
+    "mask_borders",
+    "mask_flags",
+    "breast_p1",
+    "breast_median",
+    "breast_p99",
+    "qc_row_jump",
+    "qc_streaks",
+    "qc_busiest",
+    "qc_flattest",
     "voi",
     "inverted",
     "bits_stored",
     "transfer_syntax",
     "decoder",
+    "pixels_sha256",
 )
+#: What images.csv takes from the record of a stored image.
+RECORD_KEYS = (*_RECORD, "spacing_mm")
 _IMAGE_COLUMNS = (
     "row",
     "image",
@@ -38,32 +59,44 @@ _IMAGE_COLUMNS = (
     "split",
     "spacing_mm",
     *_RECORD,
+    "generation",
 )
 _SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
 
 
-def write_images_csv(root: AnyPath, outcomes: Sequence[Outcome]) -> None:
-    """Writes one row per row of the input CSV: id, status, reason, conditions, split, geometry.
+def write_tables(root: AnyPath, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]]) -> None:
+    """Writes images.csv, which identifies nobody, and sources.csv, readable by the owner only.
 
-    An empty cell is *unknown*. Nothing in it identifies a patient.
+    Args:
+        root: the dataset root.
+        images, sources: one each per row of the input CSV, of :func:`image_row` and :func:`source_row`. None
+            becomes an empty cell: *unknown*.
     """
-    _write(root / IMAGES_CSV, _IMAGE_COLUMNS, (_image_row(outcome) for outcome in outcomes), 0o644)
+    _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
+    _write(root / IMAGES_CSV, _IMAGE_COLUMNS, images, 0o644)
 
 
-def write_sources_csv(root: AnyPath, outcomes: Sequence[Outcome]) -> None:
-    """Writes what leads from an image id back to its file and patient, readable by the owner only."""
-    rows = (
-        {
-            "row": outcome.source.row.row,
-            "image": outcome.source.image,
-            "path": outcome.source.row.path,
-            "patient": outcome.source.row.patient,
-            "detail": outcome.detail,
-            "stamp": outcome.stamp,
-        }
-        for outcome in outcomes
-    )
-    _write(root / SOURCES_CSV, _SOURCE_COLUMNS, rows, 0o600)
+def extend_tables(root: AnyPath, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]]) -> None:
+    """Adds rows to images.csv and sources.csv; those that are there stay as they are.
+
+    Args: as for :func:`write_tables`.
+    """
+    # Rows of sources.csv beyond those of images.csv are of a run that ended between the two files.
+    known = islice(_read_rows(root / SOURCES_CSV), sum(1 for _ in read_image_rows(root)))
+    old_sources = known if (root / SOURCES_CSV).exists() else iter(())
+    write_tables(root, chain(read_image_rows(root), images), chain(old_sources, sources))
+
+
+def source_row(outcome: Outcome) -> dict[str, Any]:
+    """Gives what leads from an image id back to its file and patient: a row of sources.csv."""
+    return {
+        "row": outcome.source.row.row,
+        "image": outcome.source.image,
+        "path": outcome.source.row.path,
+        "patient": outcome.source.row.patient,
+        "detail": outcome.detail,
+        "stamp": outcome.stamp,
+    }
 
 
 def read_stamps(root: AnyPath) -> dict[str, str]:
@@ -92,18 +125,75 @@ def read_labelled_images(root: AnyPath) -> list[LabelledImage]:
     Raises:
         DatasetError: the file is missing or damaged.
     """
-    path = root / IMAGES_CSV
+    return [image for images in read_generations(root).values() for image in images]
+
+
+def read_generations(root: AnyPath) -> dict[int, list[LabelledImage]]:
+    """Gives the usable images of images.csv by the generation that they came with, 1 and those of appends.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    found: dict[int, list[LabelledImage]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_labelled(row) for row in csv.DictReader(file) if row["status"] == "ok"]
+        for row in read_image_rows(root):
+            if row["status"] == "ok":
+                found.setdefault(generation_of(row), []).append(_labelled(row))
+    except (KeyError, ValueError) as error:
+        raise _unreadable(root / IMAGES_CSV, error) from None
+    return found
+
+
+def generation_of(row: dict[str, str]) -> int:
+    """Gives the generation of a row of images.csv."""
+    return int(row.get("generation") or 1)
+
+
+def require_root(root: AnyPath) -> None:
+    """Raises DatasetError where a folder is no dataset root, before anything is made in it."""
+    next(read_image_rows(root), None)
+
+
+def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
+    """Gives the rows of images.csv as they are, one after the other.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    try:
+        yield from _read_rows(root / IMAGES_CSV)
     except FileNotFoundError:
         raise DatasetError(
             f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out {root}"
         ) from None
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+
+
+def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
+    """Gives the rows of sources.csv as they are, one after the other.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    try:
+        yield from _read_rows(root / SOURCES_CSV)
+    except FileNotFoundError:
         raise DatasetError(
-            f"cannot read {path} ({error}): run build-shards again, which writes it anew"
+            f"{root} lacks {SOURCES_CSV}: run build-shards again, which writes it anew"
         ) from None
+
+
+def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: AnyPath, error: Exception) -> DatasetError:
+    return DatasetError(f"cannot read {path} ({error}): run build-shards again, which writes it anew")
 
 
 def _labelled(row: dict[str, str]) -> LabelledImage:
@@ -124,7 +214,8 @@ def _labelled(row: dict[str, str]) -> LabelledImage:
     return LabelledImage(row["image"], conditions, row["patient"], row["split"])
 
 
-def _image_row(outcome: Outcome) -> dict[str, Any]:
+def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
+    """Gives what is known of an image and identifies nobody: a row of images.csv."""
     row: dict[str, Any] = {
         "row": outcome.source.row.row,
         "image": outcome.source.image,
@@ -132,12 +223,14 @@ def _image_row(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "patient": outcome.source.patient,
         "split": outcome.source.split,
+        "generation": generation,
     }
     for name in _CONDITIONS:
         value = getattr(outcome.source.row.conditions, name)
         row[name] = int(value) if isinstance(value, bool) else value
     if outcome.record is not None:
-        row |= {name: outcome.record[name] for name in _RECORD}
+        row |= {name: outcome.record.get(name) for name in _RECORD}  # an older store has fewer
+        row["mask_flags"] = " ".join(outcome.record.get("mask_flags", ()))
         row["inverted"] = int(outcome.record["inverted"])
         spacing = outcome.record["spacing_mm"]
         row["spacing_mm"] = spacing[0] if spacing else None

@@ -12,8 +12,20 @@ FORMAT_VERSION = 1
 IMAGES_CSV = "images.csv"  #: one row per row of the input CSV
 SOURCES_CSV = "sources.csv"  #: image id -> source path; identifies patients
 STORE = "images.zarr"  #: the decoded images
+BUILD_PARTS = ".parts"  #: what the parts of a build by several machines leave for merge; identifies patients
 SHARD_SET_JSON = "shard_set.json"  #: written last: a folder with it is a complete shard set
 MANIFEST = "manifest.arrow"  #: one row per patch
+
+
+def manifest_name(generation: int) -> str:
+    """Gives the file name of the manifest of a generation of a shard set, counted from 1."""
+    return MANIFEST if generation == 1 else f"manifest-{generation:05d}.arrow"
+
+
+def description_name(generation: int) -> str:
+    """Gives the file name under which ``shard_set.json`` of a generation is kept once there is a newer one."""
+    return f"shard_set-{generation:05d}.json"
+
 
 #: What every shard_set.json has beside its format and version.
 _KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards")
@@ -27,7 +39,9 @@ def how_to_restore(folder: AnyPath) -> str:
 
 def how_to_recut(folder: AnyPath) -> str:
     """Gives what to do about a shard set that does not even say what it holds, for the end of a message."""
-    return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
+    if (folder.parent / STORE).is_dir():
+        return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
+    return f"copy {folder} again from where it came: the decoded images it was cut from are not beside it"
 
 
 def shard_sets_in(root: AnyPath) -> list[AnyPath]:
@@ -63,13 +77,24 @@ def find_shard_set(path: AnyPath) -> AnyPath:
     )
 
 
-def read_shard_set_json(folder: AnyPath) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` of a shard set says.
+def read_shard_set_json(folder: AnyPath, generation: int | None = None) -> dict[str, Any]:
+    """Gives what ``shard_set.json`` of a shard set says, or its copy for an earlier generation.
 
     Raises:
-        ShardError: it is no JSON, not ours, or of a format version that this release does not read.
+        ShardError: it is no JSON, not ours, or of a format version that this release does not read; or
+            there is no such generation.
     """
-    path = folder / SHARD_SET_JSON
+    info = _read_description(folder, SHARD_SET_JSON)
+    newest = int(info.get("generation", 1))
+    if generation is None or generation == newest:
+        return info
+    if not 1 <= generation <= newest:
+        raise ShardError(f"{folder} has no generation {generation}: expected 1 to {newest}")
+    return _read_description(folder, description_name(generation))
+
+
+def _read_description(folder: AnyPath, name: str) -> dict[str, Any]:
+    path = folder / name
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

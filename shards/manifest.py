@@ -20,12 +20,13 @@ from nlbs.shards.layout import how_to_restore
 SCHEMA = pa.schema(
     [
         ("shard", pa.dictionary(pa.int32(), pa.string())),  # file name in the shard set
-        ("offset", pa.int64()),  # of the first pixel, in bytes from the start of the file
-        ("nbytes", pa.int32()),  # of the pixels
-        ("crc32c", pa.uint32()),  # of the pixels
+        ("offset", pa.int64()),  # of the pixels as stored, in bytes from the start of the file
+        ("nbytes", pa.int32()),  # of the pixels as stored
+        ("crc32c", pa.uint32()),  # of these bytes
         ("image", pa.dictionary(pa.int32(), pa.string())),  # pseudonymous image id
         ("y", pa.int32()),  # top-left corner in pixels of the source image
         ("x", pa.int32()),
+        ("scale", pa.float32()),  # source pixels per pixel of the patch, from row to row
         ("foreground", pa.float32()),  # fraction of the patch inside the breast
         ("view", pa.dictionary(pa.int8(), pa.string())),
         ("laterality", pa.dictionary(pa.int8(), pa.string())),

@@ -13,7 +13,7 @@ from nlbs.files import local_file
 from nlbs.paths import in_parallel
 from nlbs.remote import RemotePath
 from nlbs.shards.cache import Cache
-from nlbs.shards.layout import MANIFEST
+from nlbs.shards.container import pixels_name
 from nlbs.shards.verify import sha256_of
 
 BLOCK_BYTES = 1 << 20  #: what is fetched and kept: the patches beside a wanted one come in the same epoch
@@ -31,7 +31,7 @@ class RemoteShards:
     def __init__(self, folder: RemotePath, info: Mapping[str, Any], cache: Cache) -> None:
         self.folder, self.cache = folder, cache
         self._id = str(info["dataset_id"])
-        self._shards = [(str(shard["name"]), int(shard["bytes"])) for shard in info["shards"]]
+        self._shards = [(pixels_name(str(shard["name"])), int(shard["bytes"])) for shard in info["shards"]]
 
     def prefetch(self, shards: Integers, offsets: Integers, sizes: Integers) -> None:
         """Fetches into the cache what is not there of some records, neighbouring blocks in one request.
@@ -117,7 +117,7 @@ def local_manifest(folder: RemotePath, info: Mapping[str, Any], cache: Cache) ->
     if kept.is_file() and sha256_of(kept) == sha256:
         yield kept
         return
-    with local_file(folder / MANIFEST) as scratch:
+    with local_file(folder / str(info["manifest"]["name"])) as scratch:
         if sha256_of(scratch) == sha256:
             cache.put(f"manifests/{sha256}.arrow", scratch.read_bytes())
         yield scratch

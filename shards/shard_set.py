@@ -18,10 +18,11 @@ from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath, as_path
 from nlbs.remote import RemotePath
 from nlbs.shards.cache import Cache, default_bytes, default_folder
-from nlbs.shards.layout import MANIFEST, SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
+from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
+from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
+from nlbs.shards.payload import DECODERS, Pixels
 from nlbs.shards.remote_shards import RemoteShards, local_manifest
-from nlbs.shards.tar import Pixels
 from nlbs.shards.verify import sha256_of
 
 Rows = npt.NDArray[np.int64]
@@ -31,11 +32,14 @@ _THREADS = min(4, os.cpu_count() or 1)
 _ROWS_PER_TASK = 16
 
 
-def open_shards(path: str | AnyPath, cache_gb: float | None = None) -> "ShardSet":
+def open_shards(
+    path: str | AnyPath, generation: int | None = None, cache_gb: float | None = None
+) -> "ShardSet":
     """Opens a shard set: its folder, or a dataset root that holds just one.
 
     Args:
         path: local, or in an object store: "s3://bucket/shards".
+        generation: the set as it was after so many appends and one; None is as it is now.
         cache_gb: how much of remote shards is kept on the local disk, in gigabytes; 0 is nothing;
             None is ``$NLBS_CACHE_GB``, or else 20. They lie in ``~/.cache/nlbs-cvae`` or ``$NLBS_CACHE_DIR``.
 
@@ -44,7 +48,7 @@ def open_shards(path: str | AnyPath, cache_gb: float | None = None) -> "ShardSet
         ShardError: nothing there, several to choose from, another format version, a missing or
             shortened shard, or a manifest that is damaged or another set's.
     """
-    return ShardSet(find_shard_set(as_path(path)), cache_gb)
+    return ShardSet(find_shard_set(as_path(path)), generation, cache_gb)
 
 
 class ShardSet:
@@ -53,18 +57,18 @@ class ShardSet:
     May be read from several threads at once, after a fork, and pickled: it is then opened anew.
     """
 
-    def __init__(self, folder: AnyPath, cache_gb: float | None = None) -> None:
+    def __init__(self, folder: AnyPath, generation: int | None = None, cache_gb: float | None = None) -> None:
         """Opens the set in ``folder``. Raises ShardError as :func:`open_shards` does."""
-        self.folder: AnyPath = (
-            folder.absolute()
-        )  # files are opened when they are first read, perhaps from elsewhere
-        self.info: Mapping[str, Any] = read_shard_set_json(folder)
+        # Absolute, as files are opened when they are first read, perhaps from elsewhere.
+        self.folder: AnyPath = folder.absolute()
+        self.info: Mapping[str, Any] = read_shard_set_json(folder, generation)
         self._cache_gb = cache_gb
         self._remote: RemoteShards | None = None
         if isinstance(folder, RemotePath):
             limit = default_bytes() if cache_gb is None else int(cache_gb * 1e9)
             self._remote = RemoteShards(folder, self.info, Cache(default_folder(), limit))
         self.manifest: pa.Table = self._read_manifest()
+        self._decode = DECODERS.get(self._format().compression)
         self._check_files()
         self._files: dict[int, int] = {}
         self._readers: tuple[int, ThreadPoolExecutor] | None = None
@@ -83,6 +87,11 @@ class ShardSet:
         return str(self.info["dataset_id"])
 
     @property
+    def generation(self) -> int:
+        """1 for a set as it was cut, one more for each append since."""
+        return int(self.info.get("generation", 1))
+
+    @property
     def parameters(self) -> Mapping[str, Any]:
         """What the set was cut with: resolution, stride, min_foreground, dtype, ..."""
         parameters: Mapping[str, Any] = self.info["parameters"]
@@ -97,6 +106,11 @@ class ShardSet:
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
         return np.dtype(str(self.parameters["dtype"]))
+
+    @property
+    def compression(self) -> str:
+        """What a patch is stored as: "none", "png" or "zstd"."""
+        return PatchFormat.of(self.parameters).compression
 
     def rows(self, split: str | None = None) -> Rows:
         """Gives the rows of a split in the order of the manifest; all rows for None.
@@ -173,7 +187,7 @@ class ShardSet:
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "cache_gb": self._cache_gb}
+        return {"folder": self.folder, "generation": self.generation, "cache_gb": self._cache_gb}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # files and maps are opened anew per process
@@ -213,29 +227,44 @@ class ShardSet:
         return wanted
 
     def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
-        shard, offset, nbytes, crc = self._places
+        nbytes = self._places[2]
         for place in places:
-            row = wanted[place]
+            row = int(wanted[place])
             target = memoryview(out[place]).cast("B")
-            if nbytes[row] != len(target):
-                raise ShardError(self._damage(row, f"it has {nbytes[row]} bytes instead of {len(target)}"))
+            if self._decode is None:
+                if nbytes[row] != len(target):
+                    raise ShardError(
+                        self._damage(row, f"it has {nbytes[row]} bytes instead of {len(target)}")
+                    )
+                self._load(row, target)  # straight to where it is wanted
+                continue
+            stored = bytearray(nbytes[row])
+            self._load(row, memoryview(stored))
             try:
-                if self._remote is not None:
-                    got = self._remote.read_into(target, int(shard[row]), int(offset[row]), int(crc[row]))
-                else:
-                    with self._opened(int(shard[row])) as file:
-                        got = os.preadv(file, [target], int(offset[row]))
-            except FileNotFoundError:
-                raise ShardError(self._damage(row, "the file is gone")) from None
-            except OSError as error:  # of the disk or of a limit; the shard may well be whole
-                raise ShardError(f"cannot read {self._place(row)}: {error.strerror or error}") from None
-            if got != len(target):
-                raise ShardError(self._damage(row, f"the file ends after {got} of its {len(target)} bytes"))
-            # What comes over a network, or from a cache that others may write to, is checked each time.
-            if self._remote is not None or not self._verified[row]:
-                if google_crc32c.value(bytes(target)) != crc[row]:
-                    raise ShardError(self._damage(row, "its checksum does not match"))
-                self._verified[row] = True
+                self._decode(stored, out[place])
+            except ValueError as error:  # its bytes are what was written, but not what the set says
+                raise ShardError(self._damage(row, str(error))) from None
+
+    def _load(self, row: int, target: memoryview) -> None:
+        """Reads what is stored of a patch, and checks it; of a local file the first time alone."""
+        shard, offset, _, crc = self._places
+        try:
+            if self._remote is not None:
+                got = self._remote.read_into(target, int(shard[row]), int(offset[row]), int(crc[row]))
+            else:
+                with self._opened(int(shard[row])) as file:
+                    got = os.preadv(file, [target], int(offset[row]))
+        except FileNotFoundError:
+            raise ShardError(self._damage(row, "the file is gone")) from None
+        except OSError as error:  # of the disk or of a limit; the shard may well be whole
+            raise ShardError(f"cannot read {self._place(row)}: {error.strerror or error}") from None
+        if got != len(target):
+            raise ShardError(self._damage(row, f"the file ends after {got} of its {len(target)} bytes"))
+        # What comes over a network, or from a cache that others may write to, is checked each time.
+        if self._remote is not None or not self._verified[row]:
+            if google_crc32c.value(bytes(target)) != crc[row]:
+                raise ShardError(self._damage(row, "its checksum does not match"))
+            self._verified[row] = True
 
     def _damage(self, row: int, what: str) -> str:
         return f"{self._place(row)} is damaged: {what}; {how_to_restore(self.folder)}"
@@ -250,7 +279,7 @@ class ShardSet:
         if kept is not None:
             yield kept
             return
-        new = os.open(str(self.folder / self.info["shards"][shard]["name"]), os.O_RDONLY)
+        new = os.open(str(pixels_file(self.folder, self.info["shards"][shard]["name"])), os.O_RDONLY)
         # Another thread may have opened the same shard meanwhile; then that one is kept.
         if len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new:
             yield new
@@ -260,32 +289,45 @@ class ShardSet:
         finally:
             os.close(new)
 
+    def _format(self) -> PatchFormat:
+        found = PatchFormat.of(self.parameters)
+        if found.compression not in CONTAINERS.get(found.container, ()):
+            raise ShardError(
+                f"{self.folder} holds {found.container} shards of compression {found.compression}, which this "
+                "release does not read: install the release that wrote it"
+            )
+        return found
+
     def _check_files(self) -> None:
-        sizes = file_sizes(self.folder, [shard["name"] for shard in self.info["shards"]])
+        sizes = file_sizes(self.folder, [pixels_name(shard["name"]) for shard in self.info["shards"]])
         for shard in self.info["shards"]:
-            path, found = self.folder / shard["name"], sizes.get(shard["name"])
+            path, found = pixels_file(self.folder, shard["name"]), sizes.get(pixels_name(shard["name"]))
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
                 raise ShardError(f"shard {path} {state}; {how_to_restore(self.folder)}")
-        if not isinstance(self.folder, RemotePath):
-            self._check_manifest(self.folder / MANIFEST)
+        if self._remote is None:
+            self._check_manifest(self._manifest_path)
+
+    @property
+    def _manifest_path(self) -> AnyPath:
+        return self.folder / str(self.info["manifest"]["name"])
 
     def _read_manifest(self) -> pa.Table:
         expected = self.dataset_id, int(self.info["manifest"]["rows"])
         if self._remote is None:
-            return read_manifest(self.folder / MANIFEST, *expected)
+            return read_manifest(self._manifest_path, *expected)
         try:
             with local_manifest(self._remote.folder, self.info, self._remote.cache) as path:
                 self._check_manifest(path)
                 return read_manifest(path, *expected)
         except FileNotFoundError:
             raise ShardError(
-                f"the manifest {self.folder / MANIFEST} is missing; {how_to_restore(self.folder)}"
+                f"the manifest {self._manifest_path} is missing; {how_to_restore(self.folder)}"
             ) from None
 
     def _check_manifest(self, path: AnyPath) -> None:
         if sha256_of(path) != self.info["manifest"]["sha256"]:
             raise ShardError(
-                f"the manifest {self.folder / MANIFEST} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
+                f"the manifest {self._manifest_path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
                 f"{how_to_restore(self.folder)}"
             )

@@ -10,8 +10,10 @@ import numpy as np
 
 from nlbs.errors import ShardError
 from nlbs.paths import AnyPath
-from nlbs.shards.layout import MANIFEST, read_shard_set_json
+from nlbs.shards.container import pixels_file
+from nlbs.shards.layout import read_shard_set_json
 from nlbs.shards.manifest import indices, read_manifest
+from nlbs.shards.zarr_shard import ZARR_JSON
 
 _CHUNK = 1 << 20
 
@@ -34,12 +36,14 @@ def damages(folder: AnyPath) -> Iterator[Damage]:
         ShardError: ``shard_set.json`` itself cannot be read.
     """
     info = read_shard_set_json(folder)
-    manifest = folder / MANIFEST
+    for entry in info.get("history", ()):
+        yield from _damages_of_earlier(folder, entry)
+    manifest = folder / info["manifest"]["name"]
     intact = manifest.is_file() and sha256_of(manifest) == info["manifest"]["sha256"]
     if not intact:
-        yield Damage(MANIFEST, _manifest_trouble(manifest, info))
+        yield Damage(manifest.name, _manifest_trouble(manifest, info))
     for number, shard in enumerate(info["shards"]):
-        path = folder / shard["name"]
+        path = pixels_file(folder, shard["name"])
         if not path.is_file():
             yield Damage(shard["name"], "is missing")
         elif path.stat().st_size != shard["bytes"]:
@@ -47,20 +51,35 @@ def damages(folder: AnyPath) -> Iterator[Damage]:
         elif crc32c_of(path) != shard["crc32c"]:
             lost = _lost_patches(folder, info, number) if intact else "its patches cannot be told apart"
             yield Damage(shard["name"], f"is not what was written: {lost}")
+        if "zarr_json_crc32c" in shard:
+            described = folder / shard["name"] / ZARR_JSON
+            if not described.is_file():
+                yield Damage(f"{shard['name']}/{ZARR_JSON}", "is missing")
+            elif crc32c_of(described) != shard["zarr_json_crc32c"]:
+                yield Damage(
+                    f"{shard['name']}/{ZARR_JSON}", "is not what was written; every patch can be read"
+                )
+
+
+def _damages_of_earlier(folder: AnyPath, entry: dict[str, Any]) -> Iterator[Damage]:
+    """Gives what is wrong with description and manifest of an earlier generation, an entry of ``history``."""
+    for name, digest in (
+        (entry["name"], entry["sha256"]),
+        (entry["manifest"]["name"], entry["manifest"]["sha256"]),
+    ):
+        path = folder / name
+        if not path.is_file():
+            yield Damage(name, "is missing")
+        elif sha256_of(path) != digest:
+            yield Damage(name, "is not what was written: its checksum does not match")
 
 
 def crc32c_of(path: AnyPath) -> int:
     """Gives the CRC-32C of a whole file."""
-    with path.open("rb") as file:
-        return crc32c_in(file)
-
-
-def crc32c_in(file: IO[bytes]) -> int:
-    """Gives the CRC-32C of all that an open file holds."""
     checksum = 0
-    file.seek(0)
-    while chunk := file.read(_CHUNK):
-        checksum = int(google_crc32c.extend(checksum, chunk))
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum = int(google_crc32c.extend(checksum, chunk))
     return checksum
 
 
@@ -82,11 +101,12 @@ def _manifest_trouble(path: AnyPath, info: dict[str, Any]) -> str:
 
 def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:
     """Gives in words which patches of a changed shard do not match their checksums."""
-    table = read_manifest(folder / MANIFEST, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+    table = read_manifest(
+        folder / info["manifest"]["name"], str(info["dataset_id"]), int(info["manifest"]["rows"])
+    )
     rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
     offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
-    shard = folder / info["shards"][number]["name"]
-    with shard.open("rb") as file:
+    with pixels_file(folder, info["shards"][number]["name"]).open("rb") as file:
         lost = [
             int(row)
             for row in rows

@@ -11,6 +11,7 @@ import zarr
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.dialects import DIALECTS
 from nlbs.shards.manifest import SCHEMA
+from tests.shards.conftest import make_shard_set
 
 ROOT = Path(__file__).parents[1]
 SHARDS, MANIFESTS = (
@@ -46,6 +47,23 @@ def test_every_key_of_shard_set_json_has_a_row(dataset_root: Path) -> None:
     section = SHARDS.split("\n## shard_set.json\n")[1]
     for key in (*info["parameters"], *info["manifest"], *info["shards"][0]):
         assert f"`{key}`" in section
+
+
+def test_every_key_of_an_array_among_the_shards_has_a_row(tmp_path: Path) -> None:
+    make_shard_set(tmp_path / "set", container="zarr", compression="zstd")
+    info = json.loads((tmp_path / "set" / "shard_set.json").read_text())
+    section = SHARDS.split("\n## shard_set.json\n")[1].split("\n## ")[0]
+    for key in (*info["parameters"], *info["shards"][0]):
+        assert f"`{key}`" in section
+    described = json.loads((tmp_path / "set" / "00000.zarr" / "zarr.json").read_text())
+    codecs = described["codecs"][0]["configuration"]
+    section = SHARDS.split("\n## zarr shards\n")[1].split("\n## ")[0]
+    for name in (
+        "sharding_indexed",
+        *(codec["name"] for codec in codecs["codecs"]),
+        *described["dimension_names"],
+    ):
+        assert f"`{name}`" in section
 
 
 def test_every_attribute_of_a_stored_image_has_a_row(dataset_root: Path) -> None:

@@ -49,7 +49,7 @@ def cli(
     from nlbs.train.config import check_against_shards, resolved_config
 
     config = resolved_config(preset, config_path, _as_config(flags))
-    shard_set = open_shards(shards, cache_gb)
+    shard_set = open_shards(shards, cache_gb=cache_gb)
     check_against_shards(config, shard_set.parameters, str(shard_set.folder))
 
     from nlbs.cvae.device import choose_device

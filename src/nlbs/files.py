@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,9 @@ TEMPORARY_SUFFIX = ".partial"
 
 def temporary_path(path: Path) -> Path:
     """Gives the name, beside ``path``, that this process writes before the rename."""
-    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # Process numbers repeat among the machines, and still more the containers, that share a folder.
+    host = zlib.crc32(socket.gethostname().encode())
+    return path.with_name(f".{path.name}.{os.getpid()}{host:010d}{TEMPORARY_SUFFIX}")
 
 
 def make_folder(folder: AnyPath) -> None:
@@ -120,20 +123,6 @@ def _upload_folder(local: Path, path: RemotePath) -> None:
 
 
 @contextmanager
-def local_folder(path: AnyPath) -> Iterator[Path]:
-    """Gives a folder as a local one: itself, or a copy of a remote one for as long as it is needed."""
-    if not isinstance(path, RemotePath):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="nlbs-") as scratch:
-        for name in path.sizes():
-            copy = Path(scratch) / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((path / name).read_bytes())
-        yield Path(scratch)
-
-
-@contextmanager
 def local_file(path: AnyPath) -> Iterator[Path]:
     """Gives a file as a local one: itself, or a copy of a remote one for as long as it is needed.
 
@@ -168,7 +157,7 @@ def remove_folder(folder: AnyPath) -> None:
 
 
 @contextmanager
-def only_one(folder: AnyPath, what: str) -> Iterator[None]:
+def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]:
     """Keeps other processes from the same work in a folder; the lock ends with the process, however it ends.
 
     In an object store the lock is an object, which a killed process leaves behind: see :mod:`nlbs.locks`.
@@ -176,11 +165,14 @@ def only_one(folder: AnyPath, what: str) -> Iterator[None]:
     Args:
         folder: made where it is missing.
         what: is at work, for the message: "nlbs-train".
+        shared: others that ask for a shared lock may work there too, but nobody who asks for one alone.
 
     Raises:
         NlbsError: the folder cannot be made, or another process has it.
     """
     if isinstance(folder, RemotePath):
+        if shared:
+            raise NlbsError(f"the lock of {folder} is for one process alone: an object store has no other")
         with remote_lock(folder / LOCK, what):
             yield
         return
@@ -194,7 +186,7 @@ def only_one(folder: AnyPath, what: str) -> Iterator[None]:
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
             holder = file.read(200).strip() or "another process"
@@ -202,10 +194,12 @@ def only_one(folder: AnyPath, what: str) -> Iterator[None]:
                 f"{what} is at work in {folder} already ({holder}): wait for it, or take another folder"
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        others = "one of several, the last to begin was " if shared else ""
+        file.write(f"{others}process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
-        file.truncate(0)
+        if not shared:  # otherwise the others are still there
+            file.truncate(0)
 
 
 def remove_partials(folder: AnyPath) -> None:

@@ -134,3 +134,13 @@ def test_what_is_not_three_shares_is_refused_with_an_example(text: str) -> None:
 def test_shares_that_give_nobody_to_any_split_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="use for example 80/10/10"):
         parse_shares(text)
+
+
+def test_patients_who_stand_in_a_split_stay_there_when_others_join() -> None:
+    everybody = [f"patient {number}" for number in range(200)]
+    by_hash = assign_splits(everybody, (0.8, 0.1, 0.1), 0)
+    known = {"patient 3": "test", "patient 4": "val", "patient 5": "train"}
+    joined = assign_splits(everybody, (0.8, 0.1, 0.1), 0, known)
+    assert joined == by_hash | known
+    newcomer = next(patient for patient, split in by_hash.items() if split == "test")
+    assert assign_splits([newcomer], (0.8, 0.1, 0.1), 0, known) == {newcomer: "test"}

@@ -104,6 +104,20 @@ def make_dicom(
     return path
 
 
+def rename_syntax(path: Path, uid: str) -> Path:
+    """Writes another Transfer Syntax UID into a file, also one that pydicom does not know. Gives its path."""
+    data = path.read_bytes()
+    old, new = str(pydicom.dcmread(path).file_meta.TransferSyntaxUID).encode(), uid.encode()
+    old, new = (value + b"\0" * (len(value) % 2) for value in (old, new))
+    head = b"\x02\0\x10\0UI"
+    element = head + len(old).to_bytes(2, "little") + old
+    assert data.count(element) == 1
+    length = int.from_bytes(data[140:144], "little") + len(new) - len(old)  # of the group (PS3.10 7.1)
+    data = data[:140] + length.to_bytes(4, "little") + data[144:]
+    path.write_bytes(data.replace(element, head + len(new).to_bytes(2, "little") + new))
+    return path
+
+
 def _set_pixels(dataset: Dataset, pixels: np.ndarray, syntax: UID, bits: int) -> None:
     dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset["PixelData"].VR = "OW"

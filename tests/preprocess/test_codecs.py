@@ -21,8 +21,10 @@ from pydicom.uid import (
 )
 
 from nlbs.preprocess import codecs
-from nlbs.preprocess.codecs import Codestream, codestream, names_of_decoders, versions, with_full_spectrum
-from nlbs.preprocess.dicom import DecodeError, UnsupportedImageError, read_dicom
+from nlbs.preprocess.codecs import names_of_decoders, versions
+from nlbs.preprocess.codestream import Codestream, codestream, with_full_spectrum
+from nlbs.preprocess.dicom import read_dicom
+from nlbs.preprocess.image_errors import DecodeError, UnsupportedImageError
 from tests.preprocess.dicom_files import ENCODERS, NATIVE, PICTURE, make_dicom, public_file
 
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000, JPEGLSNearLossless)
@@ -168,9 +170,9 @@ def test_the_fast_decoder_comes_first_except_where_its_last_bit_differs() -> Non
     for syntax in (RLELossless, *ENCODERS):
         expected = "pylibjpeg" if syntax in DCT else "imagecodecs"
         assert names_of_decoders(syntax, "auto") == [expected]
-    # High-throughput JPEG 2000 is decoded by the reference alone.
-    assert names_of_decoders("1.2.840.10008.1.2.4.201", "auto") == ["pylibjpeg"]
-    assert names_of_decoders("1.2.840.10008.1.2.4.201", "imagecodecs") == []
+    # JPEG XL has no reference that is installed.
+    assert names_of_decoders("1.2.840.10008.1.2.4.110", "auto") == ["imagecodecs"]
+    assert names_of_decoders("1.2.840.10008.1.2.4.110", "pylibjpeg") == []
 
 
 def test_every_package_that_decodes_is_recorded_with_its_version() -> None:
@@ -225,7 +227,7 @@ def test_a_codestream_of_three_colours_in_a_grey_file_is_refused(
 ) -> None:
     colours = np.stack([(PICTURE >> 4).astype(np.uint8)] * 3, -1)
     frame = imagecodecs.jpegls_encode(colours)
-    assert codestream(frame) == Codestream(61, 47, 3, 8)
+    assert codestream(frame) == Codestream(61, 47, 3, 8, lossless=True)
     monkeypatch.setitem(ENCODERS, JPEGLSNearLossless, lambda *_: frame)
     path = make_dicom(tmp_path, (PICTURE >> 4).astype(np.uint8), JPEGLSNearLossless, 8)
     with pytest.raises(DecodeError, match="3 components"):

@@ -8,7 +8,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.decode import DecodeOptions, cropped, decode_image
+from nlbs.preprocess.decode import DecodeOptions, clear_outside, crop_box, decode_image
 from nlbs.preprocess.mask import BreastMask
 from nlbs.preprocess.store import mask_of
 from tests.preprocess.dicom_files import PICTURE, PLANTED, make_dicom
@@ -132,22 +132,38 @@ def test_a_crop_follows_the_kept_cells_of_the_mask(shape: tuple[int, int]) -> No
     pixels = np.arange(shape[0] * shape[1], dtype=np.uint16).reshape(shape) + 1
     keep = np.zeros((10, 8), bool)
     keep[2, 3], keep[4, 5] = True, True
-    part, corner = cropped(pixels, BreastMask(keep, keep, 4, 0.0), keep_background=False)
-    assert corner == (8, 12)
-    assert part.shape == (12, 12)
+    mask = BreastMask(keep, keep, 4, 0.0)
+    part = pixels[crop_box(mask)]
+    assert np.array_equal(part, pixels[8:20, 12:24])
+    part = part.copy()
+    clear_outside(part, mask)
     expected = np.zeros((12, 12), np.uint16)
     expected[:4, :4] = pixels[8:12, 12:16]
     expected[8:, 8:] = pixels[16:20, 20:24]
     assert np.array_equal(part, expected)
-    part, _ = cropped(pixels, BreastMask(keep, keep, 4, 0.0), keep_background=True)
-    assert np.array_equal(part, pixels[8:20, 12:24])
+
+
+def test_what_lies_outside_is_cleared_cell_by_cell_up_to_ragged_edges() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(30):
+        rows, columns, step = (int(n) for n in generator.integers((1, 1, 1), (60, 60, 9)))
+        keep = generator.random((max(1, rows // step), max(1, columns // step))) < 0.6
+        keep[0, 0] = True
+        mask, pixels = BreastMask(keep, keep, step, 0.0), np.ones((rows, columns), np.uint8)
+        part = pixels[crop_box(mask)].copy()
+        clear_outside(part, mask)
+        full = np.kron(keep, np.ones((step, step), bool))[:rows, :columns]
+        expected = np.zeros((rows, columns), np.uint8)
+        expected[: full.shape[0], : full.shape[1]] = full
+        assert np.array_equal(part, expected[crop_box(mask)])
 
 
 def test_the_recipe_names_every_option() -> None:
-    options = DecodeOptions("uint16", "window", "pylibjpeg", True)
+    options = DecodeOptions("uint16", "window", "pylibjpeg", True, 3)
     assert options.recipe() == {
         "dtype": "uint16",
         "voi": "window",
         "decoder": "pylibjpeg",
         "keep_background": True,
+        "frame": 3,
     }

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -29,7 +30,9 @@ from pydicom.uid import (
 
 from nlbs.errors import ImageError
 from nlbs.preprocess import dicom
-from nlbs.preprocess.dicom import (
+from nlbs.preprocess.dicom import read_dicom
+from nlbs.preprocess.header import element
+from nlbs.preprocess.image_errors import (
     BadHeaderError,
     DecodeError,
     MissingFileError,
@@ -37,10 +40,8 @@ from nlbs.preprocess.dicom import (
     NotDicomError,
     TruncatedError,
     UnsupportedImageError,
-    element,
-    read_dicom,
-    sign_extended,
 )
+from nlbs.preprocess.stored import sign_extended
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, PLANTED, make_dicom, public_file
 
 MUTATED_SYNTAXES = (
@@ -92,6 +93,46 @@ def test_values_may_stand_anywhere_in_their_cells_and_the_other_bits_are_ignored
             tmp_path, cells, syntax, 16, BitsStored=stored, HighBit=high, PixelRepresentation=int(signed)
         )
         assert np.array_equal(read_dicom(path, decoder).stored, expected)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless])
+@pytest.mark.parametrize("bits", range(9, 17))
+def test_signed_values_of_every_depth_come_back(bits: int, syntax: str, tmp_path: Path) -> None:
+    signed = ((PICTURE.astype(np.int32) << 4 >> (16 - bits)) - (1 << (bits - 1))).astype(np.int16)
+    assert (signed.min(), signed.max()) == (
+        -(1 << (bits - 1)),
+        (4095 << 4 >> (16 - bits)) - (1 << (bits - 1)),
+    )
+    path = make_dicom(tmp_path, signed, syntax, bits)
+    assert np.array_equal(read_dicom(path).stored, signed)
+
+
+def test_overlays_in_the_high_bits_of_a_signed_image_do_not_change_it(tmp_path: Path) -> None:
+    # PS3.5 8.1.2 as it was until 2004: an overlay plane in bit 15 of 16, beside 12 bits of pixels.
+    signed = (PICTURE.astype(np.int32) - 2048).astype(np.int16)
+    overlay = np.zeros(PICTURE.shape, np.uint16)
+    overlay[10:30, 10:30] = 1 << 15
+    cells = (signed.view(np.uint16) & 0x0FFF) | overlay
+    path = make_dicom(tmp_path, cells, bits=12, PixelRepresentation=1)
+    dataset = pydicom.dcmread(path)
+    for element_, vr, value in (
+        (0x0010, "US", 61),
+        (0x0011, "US", 47),
+        (0x0100, "US", 16),
+        (0x0102, "US", 15),
+    ):
+        dataset.add_new((0x6000, element_), vr, value)
+    dataset.save_as(path)
+    image = read_dicom(path)
+    assert np.array_equal(image.stored, signed)
+    assert image.notes == ()
+
+
+def test_signed_values_below_bits_stored_are_noted(tmp_path: Path) -> None:
+    # JPEG 2000 has a sign and a depth of its own: here two bits more than the header says.
+    signed = (PICTURE.astype(np.int32) - 2048).astype(np.int16)
+    path = make_dicom(tmp_path, np.minimum(signed, 100), JPEG2000Lossless, 12, BitsStored=10, HighBit=9)
+    assert read_dicom(path).notes == ("pixel values reach -2048, beyond BitsStored 10",)
 
 
 def test_a_missing_high_bit_is_bits_stored_less_one(tmp_path: Path) -> None:
@@ -149,6 +190,15 @@ def test_padding_is_a_value_or_a_range(
     assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.padding == padding
 
 
+def test_a_signed_padding_range_keeps_its_signs(tmp_path: Path) -> None:
+    path = make_dicom(tmp_path, (PICTURE.astype(np.int32) - 2048).astype(np.int16))
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "SS", -2048)
+    dataset.add_new("PixelPaddingRangeLimit", "SS", -2000)
+    dataset.save_as(path)
+    assert read_dicom(path).header.padding == (-2048, -2000)
+
+
 def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -> None:
     path = make_dicom(tmp_path, (PICTURE.astype(np.int32) - 2048).astype(np.int16))
     dataset = pydicom.dcmread(path)
@@ -203,7 +253,7 @@ def test_an_element_that_is_missing_or_blank_is_none(tmp_path: Path) -> None:
 
 
 def test_the_header_keeps_no_pixels(tmp_path: Path) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE)).header.dataset.PixelData is None
+    assert read_dicom(make_dicom(tmp_path, PICTURE)).header.dataset.get("PixelData") is None
 
 
 # --- Refused from the header -----------------------------------------------------------------------
@@ -218,7 +268,9 @@ def test_the_header_keeps_no_pixels(tmp_path: Path) -> None:
         ({"Rows": None}, BadHeaderError, "Rows is missing"),
         ({"Columns": None}, BadHeaderError, "Columns is missing"),
         ({"Columns": [47, 47]}, BadHeaderError, "Columns is no single whole number"),
+        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, BadHeaderError, "BitsAllocated 1,"),
         ({"BitsAllocated": 24}, BadHeaderError, "BitsAllocated 24"),
+        ({"PixelRepresentation": 2}, BadHeaderError, "PixelRepresentation is 2"),
         ({"BitsAllocated": 32}, BadHeaderError, "BitsAllocated 32"),
         ({"BitsStored": 17}, BadHeaderError, "BitsStored 17"),
         ({"BitsStored": 0}, BadHeaderError, "BitsStored 0"),
@@ -469,6 +521,33 @@ def test_only_image_errors_come_out_of_damaged_files(syntax: str, tmp_path: Path
             assert image.stored.dtype.kind in "iu"
         slowest = max(slowest, time.monotonic() - started)
     assert slowest < 5
+
+
+def test_a_length_of_four_gigabytes_in_a_small_file_takes_no_memory(tmp_path: Path) -> None:
+    path = make_dicom(tmp_path, PICTURE)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\xe0\x7f\x10\0OW")
+    data[place:place] = struct.pack("<HH2sHI", 0x0029, 0x1010, b"OB", 0, 0xFFFFFFF0)
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(TruncatedError):
+        read_dicom(path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGLSLossless, RLELossless])
+def test_what_follows_the_pixels_is_an_element_or_remarked(syntax: str, tmp_path: Path) -> None:
+    path = make_dicom(tmp_path, PICTURE, syntax)
+    whole = path.read_bytes()
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    padding = struct.pack(f"{order}HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4)  # PS3.10 7.2
+    for more, remarked in ((b"", False), (padding, False), (bytes(512), False), (b"what is this here", True)):
+        path.write_bytes(whole + more)
+        image = read_dicom(path)
+        assert np.array_equal(image.stored, PICTURE)
+        expected = (f"behind Pixel Data stand {len(more)} bytes that are no element",) if remarked else ()
+        assert image.notes == expected
 
 
 def test_no_message_repeats_text_of_the_file_or_its_path(tmp_path: Path) -> None:

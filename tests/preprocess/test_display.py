@@ -15,8 +15,9 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windo
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from nlbs.preprocess.dicom import Header, read_dicom
+from nlbs.preprocess.dicom import read_dicom
 from nlbs.preprocess.display import Display, display_pixels, display_table, modality_falls, window_fractions
+from nlbs.preprocess.header import Header
 from tests.preprocess.dicom_files import make_dicom, public_file
 
 #: Every stored value of 12 bits, once, as an image.
@@ -157,6 +158,37 @@ def test_a_voi_lut_is_applied_as_pydicom_applies_it(
     assert (display.voi, display.note) == ("lut", None)
     expected = apply_voi(RAMP, pydicom.dcmread(path)) / (2**bits - 1) * 65535
     assert np.abs(display_pixels(RAMP, display) - expected).max() <= 0.5 + 1e-6
+
+
+def test_a_lut_of_65536_entries_says_0_of_them(tmp_path: Path) -> None:
+    entries = np.arange(65536)[::-1] // 16  # PS3.3 C.11.2.1.1: 0 stands for 2^16
+    sequence = lut(0, entries, 12, "OW", entries.astype("<u2").tobytes())
+    display = table_of(header_of(tmp_path, VOILUTSequence=sequence), breast=BREAST / 10)
+    assert display.voi == "range"  # in 12 bits of 65536 values a breast has no contrast
+    wide = (RAMP * 16).astype(np.uint16)
+    header = header_of(tmp_path, wide, 16, VOILUTSequence=sequence)
+    display = display_table(header, 0, 65535, BREAST * 16, "uint16")
+    assert display.voi == "lut"
+    assert np.abs(display.table - entries / 4095 * 65535).max() <= 0.51
+
+
+@pytest.mark.parametrize("kind", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_the_first_value_of_a_lut_for_signed_pixels_may_be_negative(kind: str, tmp_path: Path) -> None:
+    signed = (RAMP.astype(np.int32) - 2048).astype(np.int16)
+    entries = gamma_lut(3000, 16)
+    more = {"WindowCenter": 32768, "WindowWidth": 65536} if kind.startswith("M") else {}
+    header = header_of(tmp_path, signed, **{kind: lut(-1500, entries, 16)}, **more)
+    display = display_table(header, -2048, 2047, BREAST - 2048, "uint16")
+    # C.11.1.1: below the first mapped value the first entry, beyond the last the last.
+    index = [min(max(value + 1500, 0), 2999) for value in range(-2048, 2048)]
+    assert np.abs(display.table.astype(int) - entries[index]).max() <= 1
+
+
+def test_the_rescale_type_says_what_values_mean_and_changes_none(tmp_path: Path) -> None:
+    more = {"RescaleSlope": 2, "RescaleIntercept": -7, "WindowCenter": 4000, "WindowWidth": 3000}
+    expected = table_of(header_of(tmp_path, **more)).table
+    for kind in ("HU", "US", "OD", "1A"):
+        assert np.array_equal(table_of(header_of(tmp_path, RescaleType=kind, **more)).table, expected)
 
 
 @pytest.mark.parametrize("first", [0, 100])

@@ -1,9 +1,15 @@
 """What info says of a shard set."""
 
-import numpy as np
+import json
+from pathlib import Path
 
-from nlbs.preprocess.info import expected_distinct, shard_set_info
+import numpy as np
+import zarr
+
+from nlbs.preprocess.info import expected_distinct, info_lines, shard_set_info
 from nlbs.shards import open_shards
+from tests.conftest import run_command
+from tests.shards.conftest import make_shard_set
 
 
 def test_the_mix_of_a_batch_is_what_drawing_many_batches_gives() -> None:
@@ -21,12 +27,50 @@ def test_a_whole_epoch_mixes_all_images_and_one_patch_mixes_one() -> None:
     assert np.isclose(expected_distinct(patches, 1), 1)
 
 
-def test_counts_are_those_of_the_manifest(dataset_root) -> None:  # type: ignore[no-untyped-def]
+def test_a_million_images_of_few_sizes_take_little_memory_and_the_formula_stays_exact() -> None:
+    patches = np.tile([10, 20], 500_000)
+    # Nearly with replacement: a batch of 64 hardly ever has two patches of one image.
+    assert 63.99 < expected_distinct(patches, 64) <= 64
+
+
+def test_counts_and_sizes_are_those_of_the_manifest_and_the_disk(dataset_root: Path) -> None:
     shards = open_shards(dataset_root)
-    text = "\n".join(shard_set_info(shards))
+    info = shard_set_info(shards)
     frame = shards.manifest.to_pandas()
-    assert f"{len(frame):,} of 64x64 uint8" in text
-    assert f"MLO {(frame['view'] == 'MLO').sum():,}" in text
-    assert f"unknown or other {frame['age_bin'].isna().sum():,}" in text
-    assert f"train {(frame['split'] == 'train').sum():,}" in text
-    assert f"{frame['patient'].nunique():,} patients" in text
+    assert info["counts"]["all"] == {
+        "patches": len(frame),
+        "images": frame["image"].nunique(),
+        "patients": frame["patient"].nunique(),
+    }
+    assert info["bytes"] == sum(path.stat().st_size for path in shards.folder.glob("*.tar"))
+    raw = sum(
+        array[...].nbytes for _, array in zarr.open_group(dataset_root / "images.zarr", mode="r").arrays()
+    )
+    size = sum(path.stat().st_size for path in (dataset_root / "images.zarr").rglob("*") if path.is_file())
+    assert info["store"] == {"images": 16, "bytes": size, "raw_bytes": raw, "ratio": round(raw / size, 3)}
+    text = "\n".join(info_lines(info))
+    unknown = frame["age_bin"].isna()
+    assert "age bin unknown" in text
+    assert info["conditions"]["age_bin"]["unknown"]["all"]["patches"] == unknown.sum()
+
+
+def test_the_mix_of_patients_is_counted_too(dataset_root: Path) -> None:
+    shards = open_shards(dataset_root)
+    frame = shards.manifest.to_pandas()
+    train = frame[frame["split"] == "train"]
+    mix = shard_set_info(shards, batch_size=3)["batch"]["train"]
+    generator = np.random.default_rng(0)
+    for name, key in (("images", "image"), ("patients", "patient")):
+        codes = train[key].cat.codes.to_numpy()
+        drawn = [len(np.unique(generator.choice(codes, 3, replace=False))) for _ in range(4000)]
+        assert abs(mix[name] - np.mean(drawn)) < 4 * np.std(drawn) / np.sqrt(len(drawn)) + 1e-4
+        assert mix[f"of_{name}"] == train[key].nunique()
+
+
+def test_a_set_without_its_store_says_so_and_machines_get_json(tmp_path: Path) -> None:
+    make_shard_set(tmp_path / "root" / "r16-s16")
+    done = run_command("preprocess", "info", "--shards", tmp_path / "root", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["store"] is None
+    done = run_command("preprocess", "info", "--shards", tmp_path / "root")
+    assert "without the decoded images" in done.stdout

@@ -7,17 +7,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.table import ImageRow
 from nlbs.preprocess.decode import DecodedImage, DecodeOptions
-from nlbs.preprocess.dicom import DecodeError
 from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.image_errors import DecodeError
 from nlbs.preprocess.ingest import ingest
 from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.workers import Workers
 
 OPTIONS, CUT = DecodeOptions(), CutOptions(resolution=8, stride=8)
 
@@ -51,7 +51,7 @@ def run(folder: Path, names: list[str], jobs: int = 2) -> dict[str, Outcome]:
         row = ImageRow(number, name, Conditions(), "p")
         sources.append(Source(row, f"{number:016x}", "p0", "train", folder / name))
     store = ImageStore.open(folder / "images.zarr", OPTIONS.recipe())
-    outcomes = ingest(sources, store, OPTIONS, CUT, {}, jobs, timeout_s=3, decode=poisoned)
+    outcomes = ingest(sources, store, OPTIONS, CUT, {}, Workers(jobs), timeout_s=3, decode=poisoned)
     assert [outcome.source.row.row for outcome in outcomes] == list(range(1, len(names) + 1))
     for outcome in outcomes:
         assert (store.record(outcome.source.image) is not None) == (outcome.status == "ok")
@@ -59,7 +59,6 @@ def run(folder: Path, names: list[str], jobs: int = 2) -> dict[str, Outcome]:
     return {outcome.source.row.path: outcome for outcome in outcomes}
 
 
-@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs")
 def test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded(tmp_path: Path) -> None:
     good = [f"good-{number}.dcm" for number in range(24)]
     poison = {

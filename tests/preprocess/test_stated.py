@@ -69,7 +69,7 @@ def test_a_table_against_its_headers_is_counted_in_the_summary(phantom: Path, tm
         *("--out", tmp_path / "s", *CUT),
     )
     assert done.returncode == 0, done.stderr
-    assert "remarks   on 1 usable images" in done.stdout
+    assert "remarks   on 1 usable image" in done.stdout
     with (tmp_path / "s" / "images.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert "laterality is" in found[0]["reason"]

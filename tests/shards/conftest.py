@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nlbs.files import atomic_file, write_json
+from nlbs.files import write_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
+from nlbs.shards.container import PatchFormat, write_shard
 from nlbs.shards.manifest import SCHEMA, manifest_table, write_manifest
-from nlbs.shards.tar import write_tar
 
 #: What the patches of a set say when the test does not: repeated in turn, with every kind of unknown.
 TAKEN_IN_TURN: dict[str, Sequence[Any]] = {
@@ -38,6 +37,8 @@ def make_shard_set(
     seed: int = 0,
     dataset_id: str = "0123456789abcdef0123456789abcdef",
     columns: Mapping[str, Sequence[Any]] | None = None,
+    container: str = "tar",
+    compression: str = "none",
 ) -> npt.NDArray[Any]:
     """Writes a complete shard set and gives its pixels, (patches, resolution, resolution), by row.
 
@@ -50,6 +51,7 @@ def make_shard_set(
         seed: of the noise.
         dataset_id: as in shard_set.json and the manifest.
         columns: values of manifest columns, one per patch, instead of those of TAKEN_IN_TURN.
+        container, compression: what the patches are stored as.
     """
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed)
@@ -63,13 +65,14 @@ def make_shard_set(
     values["patient"] = [f"p{row // 8:012x}" for row in range(patches)]
     values["y"] = [resolution * (row % 4) for row in range(patches)]
     values["x"] = [7] * patches
+    values["scale"] = [1.0] * patches
     values |= {name: list(given) for name, given in (columns or {}).items()}
     columns_in_tar = [name for name in SCHEMA.names if name in values]
     values |= {name: [] for name in ("shard", "offset", "nbytes", "crc32c")}
     infos = []
     for shard in range(shards):
         rows = [row for row in range(patches) if row * shards // patches == shard]
-        name = f"{shard:05d}.tar"
+        name = f"{shard:05d}.{container}"
         members = [
             (
                 f"{values['image'][row]}_{values['y'][row]:05d}_{values['x'][row]:05d}",
@@ -78,17 +81,13 @@ def make_shard_set(
             )
             for row in rows
         ]
-        with atomic_file(folder / name) as file:
-            placements = write_tar(file, members)
-        for placement in placements:
+        written = write_shard(folder / name, members, PatchFormat(container, compression, resolution, dtype))
+        for placement in written.placements:
             values["shard"].append(name)
             values["offset"].append(placement.offset)
             values["nbytes"].append(placement.nbytes)
             values["crc32c"].append(placement.crc32c)
-        data = (folder / name).read_bytes()
-        infos.append(
-            {"name": name, "bytes": len(data), "crc32c": google_crc32c.value(data), "patches": len(rows)}
-        )
+        infos.append({"name": name, **written.entry, "patches": len(rows)})
     table = manifest_table(values, [info["name"] for info in infos])
     write_manifest(folder / "manifest.arrow", table, dataset_id)
     write_json(
@@ -102,7 +101,8 @@ def make_shard_set(
                 "stride": resolution,
                 "min_foreground": 0.1,
                 "dtype": dtype,
-                "container": "tar",
+                "container": container,
+                "compression": compression,
             },
             "counts": {"patches": patches, "images": len(set(values["image"]))},
             "code_books": {

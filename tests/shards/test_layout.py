@@ -94,6 +94,7 @@ def test_the_shard_set_json_of_another_software_is_refused(shard_folder: Path, t
 @pytest.mark.parametrize("data", [b"", b"{", b'{"format": ', b"\xff\xfe\x00"])
 def test_a_garbled_shard_set_json_is_told_how_to_be_made_again(shard_folder: Path, data: bytes) -> None:
     (shard_folder / "shard_set.json").write_bytes(data)
+    (shard_folder.parent / "images.zarr").mkdir()
     with pytest.raises(
         ShardError, match=rf"cannot read {shard_folder}/shard_set.json .*delete {shard_folder} and run"
     ):
@@ -103,5 +104,12 @@ def test_a_garbled_shard_set_json_is_told_how_to_be_made_again(shard_folder: Pat
 @pytest.mark.parametrize("key", ["dataset_id", "parameters", "manifest", "shards", "counts", "code_books"])
 def test_a_key_that_is_lacking_is_named(shard_folder: Path, key: str) -> None:
     change(shard_folder, **{key: ...})
-    with pytest.raises(ShardError, match=f"it lacks {key}; delete"):
+    with pytest.raises(ShardError, match=f"it lacks {key}; copy"):
         read_shard_set_json(shard_folder)
+
+
+def test_nobody_is_told_to_delete_a_set_that_cannot_be_cut_again(shard_folder: Path) -> None:
+    (shard_folder / "shard_set.json").write_text("{")
+    with pytest.raises(ShardError, match=rf"copy {shard_folder} again from where it came") as caught:
+        read_shard_set_json(shard_folder)
+    assert "; delete" not in str(caught.value)

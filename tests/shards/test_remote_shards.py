@@ -48,7 +48,7 @@ def cached(tmp_path: Path) -> list[Path]:
 def test_the_pixels_are_those_that_were_written(
     bucket: Bucket, pixels: npt.NDArray[np.uint16], tmp_path: Path, cache_gb: float | None
 ) -> None:
-    with open_shards(bucket.url("root"), cache_gb) as shards:
+    with open_shards(bucket.url("root"), cache_gb=cache_gb) as shards:
         assert str(shards.folder) == bucket.url("root/set")
         np.testing.assert_array_equal(shards.read(shards.rows()), pixels)
         rows = [59, 0, 0, 31, 7]

@@ -69,6 +69,68 @@ def test_both_kinds_of_pixels_come_back_to_the_last_bit(tmp_path: Path, dtype: s
     np.testing.assert_array_equal(shards.read(shards.rows()), pixels)
 
 
+KINDS = [("tar", "none"), ("tar", "png"), ("zarr", "none"), ("zarr", "zstd")]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(("container", "compression"), KINDS)
+def test_every_container_gives_the_same_pixels(
+    tmp_path: Path, container: str, compression: str, dtype: str
+) -> None:
+    pixels = make_shard_set(
+        tmp_path / "set", patches=50, dtype=dtype, container=container, compression=compression
+    )
+    shards = open_shards(tmp_path)
+    assert shards.compression == compression
+    rows = np.random.default_rng(0).integers(0, 50, 120)
+    np.testing.assert_array_equal(shards.read(rows), pixels[rows])
+    np.testing.assert_array_equal(shards.read(rows[:3]), pixels[rows[:3]])  # without the threads
+
+
+@pytest.mark.parametrize(("container", "compression"), KINDS)
+def test_damage_is_found_in_every_container(tmp_path: Path, container: str, compression: str) -> None:
+    make_shard_set(tmp_path / "set", container=container, compression=compression)
+    shards = open_shards(tmp_path)
+    path, offset = place_of(shards, 5)
+    file = path / "c" / "0" / "0" / "0" if container == "zarr" else path
+    data = file.read_bytes()
+    rewrite(file, offset + 20)
+    with pytest.raises(ShardError, match=rf"patch 5 in {path} is damaged: its checksum does not match"):
+        shards.read([4, 5])
+    file.write_bytes(data[: offset + 20])
+    with pytest.raises(ShardError, match="the file ends after 20 of its"):
+        shards.read([5])
+    with pytest.raises(ShardError, match=f"{file} has {offset + 20} bytes instead of {len(data)}"):
+        open_shards(tmp_path)
+    shards.close()
+    file.unlink()
+    with pytest.raises(ShardError, match="the file is gone"):  # and not air, as zarr takes it
+        shards.read([5])
+    with pytest.raises(ShardError, match=f"{file} is missing"):
+        open_shards(tmp_path)
+
+
+@pytest.mark.parametrize(("container", "compression"), [("tar", "png"), ("zarr", "zstd")])
+@pytest.mark.parametrize("change", [{"resolution": 8}, {"resolution": 32}, {"dtype": "uint16"}])
+def test_compressed_patches_of_another_size_than_the_set_says_are_refused(
+    tmp_path: Path, container: str, compression: str, change: dict[str, Any]
+) -> None:
+    make_shard_set(tmp_path / "set", container=container, compression=compression)
+    path = tmp_path / "set" / "shard_set.json"
+    info = json.loads(path.read_text())
+    info["parameters"] |= change
+    path.write_text(json.dumps(info))
+    with pytest.raises(ShardError, match=r"patch 2 in .* is damaged: "):
+        open_shards(tmp_path).read([2])
+
+
+def test_a_compression_that_this_release_does_not_know_is_refused(shard_folder: Path) -> None:
+    path = shard_folder / "shard_set.json"
+    path.write_text(path.read_text().replace('"compression": "none"', '"compression": "jxl"'))
+    with pytest.raises(ShardError, match="tar shards of compression jxl, which this release does not read"):
+        open_shards(shard_folder)
+
+
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_pixels_are_read_into_the_array_that_is_given(opened: Opened, count: int) -> None:
     shards, pixels = opened

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import string
 import subprocess
 import tarfile
 from pathlib import Path
@@ -16,7 +17,7 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlbs.shards.tar import npy_header, write_tar
+from nlbs.shards.tar import member_header, npy_header, write_tar
 
 Patches = list[tuple[str, npt.NDArray[Any], dict[str, Any]]]
 
@@ -169,3 +170,13 @@ def test_a_record_that_json_cannot_say_is_refused() -> None:
 def test_the_checksum_library_agrees_with_the_definition() -> None:
     data = np.random.default_rng(0).bytes(4097)
     assert google_crc32c.value(data) == bitwise_crc32c(data)
+
+
+@given(
+    st.text(string.ascii_lowercase + string.digits + "_.", min_size=1, max_size=100),
+    st.integers(0, 8**11 - 1),
+)
+def test_a_header_is_the_one_that_tarfile_writes(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    assert member_header(name, size) == info.tobuf(tarfile.USTAR_FORMAT, encoding="ascii", errors="strict")

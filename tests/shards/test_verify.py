@@ -79,6 +79,37 @@ def test_a_manifest_that_is_missing_changed_or_another_sets_is_named(tmp_path: P
     assert list(damages(tmp_path / "a")) == [Damage("manifest.arrow", "is missing")]
 
 
+@pytest.mark.parametrize(("container", "compression"), [("tar", "png"), ("zarr", "none"), ("zarr", "zstd")])
+def test_every_kind_of_shard_is_checked_to_the_last_byte(
+    tmp_path: Path, container: str, compression: str
+) -> None:
+    make_shard_set(tmp_path / "set", container=container, compression=compression)
+    assert list(damages(tmp_path / "set")) == []
+    at = open_shards(tmp_path).manifest.slice(5, 1).to_pylist()[0]
+    path = tmp_path / "set" / at["shard"]
+    file = path / "c" / "0" / "0" / "0" if container == "zarr" else path
+    flip(file, at["offset"] + at["nbytes"] // 2)
+    assert list(damages(tmp_path / "set")) == [
+        Damage(at["shard"], "is not what was written: 1 of 4 patches are damaged (rows 5 of the manifest)")
+    ]
+    flip(file, at["offset"] + at["nbytes"] // 2)
+    flip(file, -1)
+    (damage,) = damages(tmp_path / "set")
+    assert "every patch is intact" in damage.what
+    file.unlink()
+    assert list(damages(tmp_path / "set")) == [Damage(at["shard"], "is missing")]
+
+
+def test_a_description_of_an_array_that_is_changed_or_missing_is_named(tmp_path: Path) -> None:
+    make_shard_set(tmp_path / "set", container="zarr")
+    flip(tmp_path / "set" / "00001.zarr" / "zarr.json", 30)
+    (tmp_path / "set" / "00002.zarr" / "zarr.json").unlink()
+    assert list(damages(tmp_path / "set")) == [
+        Damage("00001.zarr/zarr.json", "is not what was written; every patch can be read"),
+        Damage("00002.zarr/zarr.json", "is missing"),
+    ]
+
+
 def test_without_its_shard_set_json_nothing_can_be_said(shard_folder: Path) -> None:
     (shard_folder / "shard_set.json").write_text("{")
     with pytest.raises(ShardError, match="cannot read"):

@@ -2,6 +2,7 @@ import gc
 import threading
 import time
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import open_shards
 from nlbs.train import PatchStream
+from tests.shards.conftest import make_shard_set
 from tests.train.conftest import MemoryShards
 
 
@@ -160,3 +162,17 @@ def test_a_real_shard_set_streams_what_it_reads(dataset_root: object) -> None:
         codes = shards.conditions(batch.rows)
         assert all(np.array_equal(codes[name], code.numpy()) for name, code in batch.conditions.items())
         assert set(batch.rows.tolist()) <= set(shards.rows("train").tolist())
+
+
+@pytest.mark.parametrize(("container", "compression"), [("tar", "png"), ("zarr", "none"), ("zarr", "zstd")])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_every_kind_of_shard_streams_the_batches_of_plain_tar(
+    tmp_path: Path, container: str, compression: str, dtype: str
+) -> None:
+    make_shard_set(tmp_path / "plain", patches=40, dtype=dtype)
+    make_shard_set(tmp_path / "other", patches=40, dtype=dtype, container=container, compression=compression)
+    streams = [PatchStream(open_shards(tmp_path / name), batch_size=8, seed=3) for name in ("plain", "other")]
+    for ours, theirs in zip(*streams, strict=True):
+        assert theirs.pixels.dtype == getattr(torch, dtype)
+        assert torch.equal(ours.pixels, theirs.pixels)
+        assert all(torch.equal(ours.conditions[name], theirs.conditions[name]) for name in ours.conditions)

@@ -1,0 +1,89 @@
+"""Memory that the command's own process needs per image while workers decode, as tracemalloc counts it.
+
+Decodes made-up images with a decoder that costs nothing and a mask as long as a real one's, so that what comes back
+is all there is to measure. Prints one JSON line.
+"""
+
+import argparse
+import gc
+import json
+import tempfile
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+from nlbs.manifests.conditions import Conditions
+from nlbs.manifests.table import ImageRow
+from nlbs.preprocess.decode import DecodedImage, DecodeOptions
+from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.ingest import ingest
+from nlbs.preprocess.sources import Source
+from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.workers import Workers
+
+RECORD: dict[str, Any] = {
+    "source_rows": 4096, "source_columns": 3328, "crop_y": 300, "crop_x": 1001, "crop_rows": 2811, "crop_columns": 1717,
+    "mask": {"step": 8, "rows": 352, "columns": 215, "runs": [0, *([100, 115] * 352)]},
+    "mask_fraction": 0.4321, "voi": "window", "inverted": False, "bits_stored": 12, "spacing_mm": [0.07, 0.07],
+    "transfer_syntax": "1.2.840.10008.1.2.4.70", "decoder": "imagecodecs 2026.3.6",
+}  # fmt: skip
+
+
+class Store(ImageStore):
+    """Takes every image and keeps none."""
+
+    def put(self, image: str, pixels: Any, record: Any) -> None:
+        """Does nothing."""
+
+    def record(self, image: str) -> None:
+        """Knows nothing."""
+
+
+def decoded(path: Path, options: DecodeOptions) -> DecodedImage:
+    """Gives an image that is its record."""
+    record = {**RECORD, "crop_y": len(path.name) + 300, "mask_fraction": hash(path.name) % 9999 / 9999}
+    return DecodedImage(None, record, ())  # type: ignore[arg-type]
+
+
+def sources(folder: Path, images: int) -> list[Source]:
+    """Gives the sources of a table of so many rows."""
+    found = []
+    for number in range(1, images + 1):
+        name = f"normal/{number // 4:012d}/left/CC/IM-{number:04d}-0002-0001.dcm"
+        row = ImageRow(number, name, Conditions("CC", "L", 60, 2, False, False), f"{number // 4:012d}")
+        found.append(Source(row, f"{number:016x}", f"p{number // 4:012x}", "train", folder / name))
+    return found
+
+
+def main() -> None:
+    """Measures one size and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--backend", default="loky")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "images.zarr").mkdir()
+        store, workers = Store(Path(folder) / "images.zarr"), Workers(arguments.jobs, arguments.backend)
+        cut, table = CutOptions(), sources(Path(folder), arguments.images)
+        ingest(table[:100], store, DecodeOptions(), cut, {}, workers, decode=decoded)  # imports and processes
+        gc.collect()
+        tracemalloc.start()
+        outcomes = ingest(table, store, DecodeOptions(), cut, {}, workers, decode=decoded)
+        gc.collect()
+        left, peak = tracemalloc.get_traced_memory()
+    assert all(outcome.status == "ok" for outcome in outcomes)
+    print(
+        json.dumps(
+            {
+                "images": arguments.images,
+                "backend": arguments.backend,
+                "kept_bytes_per_image": round(left / arguments.images),
+                "peak_bytes_per_image": round(peak / arguments.images),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""append: more images into a dataset root; what is there stays as it is, and its shard sets get a new generation."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
+
+from nlbs.errors import DatasetError
+from nlbs.files import only_one, remove_partials
+from nlbs.manifests.splits import SPLITS, assign_splits
+from nlbs.paths import AnyPath
+from nlbs.preprocess.build import BuildOptions, failure_limit, in_words, read_sources, too_many_failures
+from nlbs.preprocess.decode import DecodeOptions
+from nlbs.preprocess.duplicates import refuse_leaks
+from nlbs.preprocess.generations import add_generation
+from nlbs.preprocess.ingest import ingest
+from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.shard_set import CutSummary
+from nlbs.preprocess.sources import Source
+from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.tables import (
+    extend_tables,
+    generation_of,
+    image_row,
+    read_generations,
+    read_image_rows,
+    read_source_rows,
+    read_stamps,
+    require_root,
+    source_row,
+)
+from nlbs.shards import open_shards
+from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+
+#: What to do where the table says otherwise about an image than images.csv.
+CHANGED = ("error", "keep")
+
+_COMPARED = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive", "patient")
+#: Patients per split that a build may have moved so that no split was empty.
+_MOVED = len(SPLITS)
+
+
+@dataclass(frozen=True)
+class AppendSummary:
+    """What append did."""
+
+    rows: int  #: of the table
+    known: int  #: rows whose image is there already
+    changed: int  #: of these, kept although the table says otherwise
+    added: int  #: images
+    skipped: dict[str, int]  #: status -> new rows
+    examples: list[str]  #: a few skipped rows in words, for the console
+    shard_sets: list[CutSummary]  #: that have a new generation
+    left_alone: list[AnyPath]  #: shard sets that were not cut from these images
+    seconds: float
+
+
+@dataclass
+class _Known:
+    """What images.csv says, as far as append asks."""
+
+    usable: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: image -> cells of _COMPARED
+    others: set[tuple[str, str, str]] = field(default_factory=set)  #: (row, image, status) of the rest
+    splits: dict[str, str] = field(default_factory=dict)  #: patient -> split
+    generation: int = 1
+
+    @classmethod
+    def of(cls, root: AnyPath) -> "_Known":
+        known = cls()
+        for row in read_image_rows(root):
+            known.generation = max(known.generation, generation_of(row))
+            if row["patient"]:
+                known.splits.setdefault(row["patient"], row["split"])
+            if row["status"] == "ok":
+                known.usable[row["image"]] = tuple(row[name] for name in _COMPARED)
+            else:
+                known.others.add((_place(row["row"], row["image"]), row["image"], row["status"]))
+        return known
+
+
+def append(options: BuildOptions, changed: str = "error", shard_set: str | None = None) -> AppendSummary:
+    """Decodes the images of a CSV that a dataset root lacks, and cuts them into new shards of its shard sets.
+
+    Args:
+        options: as for a build; how to decode and cut is that of the store and the sets.
+        changed: "error" where the table says otherwise about an image that is there, or "keep" what is there.
+        shard_set: name of the only set to cut; the others get the images with the next append.
+
+    Raises:
+        NlbsError: the CSV, the options or the root cannot be used, or too many images fail.
+    """
+    begun, root = time.monotonic(), options.out
+    require_root(root)
+    with only_one(root, "nlbs-preprocess"):
+        known = _Known.of(root)
+        sets, left_alone = _shard_sets(root, known, shard_set)
+        remove_partials(root / STORE)
+        remove_partials(root)
+        store = ImageStore.existing(root / STORE)
+        attributes = store.attributes or {}
+        names = {field.name for field in fields(DecodeOptions)} & attributes.keys()
+        decode = DecodeOptions(**{name: attributes[name] for name in names})
+        read = read_sources(replace(options, decode=decode), known.splits)
+        _check_splits(options)
+        differing = _differing(read.sources, known)
+        if differing and changed == "error":
+            raise DatasetError(_in_other_words(differing, root))
+        new = [source for source in read.sources if source.image not in known.usable]
+        outcomes = _decode(replace(options, decode=decode), new, store, known)
+        if outcomes:
+            number = known.generation + 1
+            rows = chain(read_image_rows(root), (image_row(outcome, number) for outcome in outcomes))
+            refuse_leaks(rows, options.allow_duplicates, root / IMAGES_CSV)
+            extend_tables(
+                root, (image_row(outcome, number) for outcome in outcomes), map(source_row, outcomes)
+            )
+        remove_partials(root / STORE)  # of workers that died
+        generations = read_generations(root)
+        cut = [add_generation(folder, store, generations, options.workers) for folder in sets]
+    skipped = [outcome for outcome in outcomes if outcome.status != "ok"]
+    return AppendSummary(
+        rows=len(read.sources),
+        known=len(read.sources) - len(new),
+        changed=len(differing),
+        added=len(outcomes) - len(skipped),
+        skipped=dict(Counter(outcome.status for outcome in skipped)),
+        examples=[in_words(outcome) for outcome in skipped[:5]],
+        shard_sets=[summary for summary in cut if summary is not None],
+        left_alone=left_alone,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[AnyPath], list[AnyPath]]:
+    """Gives the shard sets of a root that were cut from its images, and the others."""
+    ours: list[AnyPath] = []
+    others: list[AnyPath] = []
+    for folder in shard_sets_in(root):
+        with open_shards(folder) as shards:
+            images = set(shards.manifest["image"].chunk(0).dictionary.to_pylist())
+        (ours if images <= known.usable.keys() else others).append(folder)
+    if name is not None:
+        ours, others = [folder for folder in ours if folder.name == name], []
+    if not ours:
+        which = f"no shard set {name} cut from its images" if name else "no shard set cut from its images"
+        raise DatasetError(f"{root} has {which}: make one with build-shards or reshard first")
+    return ours, others
+
+
+def _decode(options: BuildOptions, new: Sequence[Source], store: ImageStore, known: _Known) -> list[Outcome]:
+    """Gives the outcomes of new rows, without failures that images.csv has already."""
+    limit = failure_limit(options.most_failures, len(new))
+    outcomes = ingest(
+        *(new, store, options.decode, options.cut, read_stamps(options.out), options.workers, limit),
+        timeout_s=options.file_timeout_s,
+    )
+    if any(outcome.status == "not_reached" for outcome in outcomes):
+        raise DatasetError(too_many_failures(outcomes, limit, options.out))
+    return [outcome for outcome in outcomes if _key(outcome) not in known.others]
+
+
+def _key(outcome: Outcome) -> tuple[str, str, str]:
+    source = outcome.source
+    return _place(str(source.row.row), source.image), source.image, outcome.status
+
+
+def _place(row: str, image: str) -> str:
+    """Tells rows apart that name no image."""
+    return "" if image else row
+
+
+def _differing(sources: Sequence[Source], known: _Known) -> list[tuple[Source, list[str]]]:
+    """Gives the rows that say otherwise about an image than images.csv, with the columns."""
+    found = []
+    for source in sources:
+        if source.image in known.usable and source.status != "duplicate":
+            columns = [
+                name
+                for name, old, new in zip(_COMPARED, known.usable[source.image], _cells(source), strict=True)
+                if old != new
+            ]
+            if columns:
+                found.append((source, columns))
+    return found
+
+
+def _cells(source: Source) -> tuple[str, ...]:
+    row: Mapping[str, object] = image_row(Outcome(source))
+    return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
+
+
+def _in_other_words(differing: Sequence[tuple[Source, list[str]]], root: AnyPath) -> str:
+    some = "; ".join(f"row {source.row.row}: {', '.join(columns)}" for source, columns in differing[:20])
+    more = f"; and {len(differing) - 20} more" if len(differing) > 20 else ""
+    return (
+        f"{len(differing)} rows say otherwise about images that {root} holds ({some}{more}): --changed keep leaves "
+        "these images as they are; build-shards --overwrite with a table of all images takes the new values"
+    )
+
+
+def _check_splits(options: BuildOptions) -> None:
+    """Raises DatasetError where the patients of the root do not stand where the options would put them."""
+    if not (options.out / SOURCES_CSV).exists():
+        return
+    standing = {}
+    for image, source in zip(read_image_rows(options.out), read_source_rows(options.out), strict=False):
+        if image["split"]:
+            standing[source["patient"] or f"image {source['path']}"] = image["split"]
+    expected = assign_splits(standing, options.shares, options.split_seed, known={})
+    moved = sum(expected[patient] != split for patient, split in standing.items())
+    if moved > _MOVED:
+        raise DatasetError(
+            f"{moved} of {len(standing)} patients of {options.out} stand in other splits than --split and --split-seed "
+            "give now: pass those of the build"
+        )

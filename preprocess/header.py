@@ -1,0 +1,212 @@
+"""What the header of a grey image says, read from DICOM elements and checked before any pixel is touched."""
+
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.errors import BytesLengthException
+
+from nlbs.preprocess.image_errors import BadHeaderError, UnsupportedImageError
+
+Stored = npt.NDArray[np.integer[Any]]
+
+#: Refused from the header, before any pixel is allocated; the largest detectors have 25 Mpixel.
+MAX_PIXELS = 120_000_000
+
+#: What pydicom raises on broken files, seen in fuzzed ones: they are one file's trouble, not the run's.
+PYDICOM_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a grey image says."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool  #: PixelRepresentation is 1
+    inverted: bool  #: MONOCHROME1, or PresentationLUTShape INVERSE: the smallest value is white
+    transfer_syntax: str  #: UID, or "png", "pgm", "tiff"
+    spacing_mm: tuple[float, float] | None  #: row, column distance on the detector
+    padding: tuple[int, int] | None  #: lowest and highest stored value that is no image (PS3.3 C.7.5.1.1.2)
+    dataset: pydicom.Dataset  #: without the pixels; empty where the file is no DICOM file
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """A decoded file, or one frame of it."""
+
+    stored: Stored  #: (rows, columns), integers as stored, before any lookup table
+    header: Header
+    decoder: str  #: which package decoded it
+    notes: tuple[str, ...]  #: what looked wrong and was not grave
+    frame: int | None = None  #: from 1, of a file with more than one
+
+
+def element(dataset: pydicom.Dataset, keyword: str) -> Any:
+    """Gives the value of an element; None where it is missing, empty, or cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the very values that the caller judges
+            value = dataset.get(keyword)
+    except PYDICOM_ERRORS:
+        return None
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def whole_number(dataset: pydicom.Dataset, keyword: str, default: int | None = None) -> int:
+    """Gives an element's value as an integer.
+
+    Raises:
+        BadHeaderError: it is no single whole number, or is missing and there is no default.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = dataset.get(keyword)
+        if value is not None and value != "":
+            return int(value)
+    except PYDICOM_ERRORS as error:
+        raise BadHeaderError(f"{keyword} is no single whole number") from error
+    if default is None:
+        raise BadHeaderError(f"{keyword} is missing")
+    return default
+
+
+def check_size(rows: int, columns: int, max_pixels: int) -> None:
+    """Refuses an image without pixels, or with more than allowed.
+
+    Raises:
+        BadHeaderError: it is one of them.
+    """
+    if rows < 1 or columns < 1 or rows * columns > max_pixels:
+        raise BadHeaderError(f"Rows x Columns is {rows} x {columns}, expected 1 to {max_pixels:,} pixels")
+
+
+def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int) -> Header:
+    """Gives what the elements of a grey image say, one frame of it where there are more.
+
+    Args:
+        dataset: its elements; those of the frame's functional groups stand among them.
+        transfer_syntax: UID.
+        max_pixels: larger images are refused.
+
+    Raises:
+        ImageError: it is no grey image, or the elements contradict each other.
+    """
+    rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    samples = whole_number(dataset, "SamplesPerPixel", 1)
+    allocated, stored = whole_number(dataset, "BitsAllocated"), whole_number(dataset, "BitsStored")
+    high_bit = whole_number(dataset, "HighBit", stored - 1)
+    signed = whole_number(dataset, "PixelRepresentation", 0)
+    photometric = str(element(dataset, "PhotometricInterpretation")).strip().upper()
+    check_size(rows, columns, max_pixels)
+    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise UnsupportedImageError(
+            f"{samples} samples per pixel, expected a grey image (MONOCHROME1 or MONOCHROME2)"
+        )
+    if allocated not in (8, 16) or not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
+        raise BadHeaderError(
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high_bit}: expected 8 or 16 bits "
+            "with BitsStored - 1 <= HighBit < BitsAllocated"
+        )
+    if signed not in (0, 1):
+        raise BadHeaderError(f"PixelRepresentation is {signed}, expected 0 (unsigned) or 1 (signed)")
+    return Header(
+        rows=rows,
+        columns=columns,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high_bit,
+        signed=signed == 1,
+        inverted=photometric == "MONOCHROME1" or element(dataset, "PresentationLUTShape") == "INVERSE",
+        transfer_syntax=transfer_syntax,
+        spacing_mm=_spacing(dataset),
+        padding=_padding(dataset, allocated),
+        dataset=dataset,
+    )
+
+
+def plain_header(rows: int, columns: int, bits: int, kind: str, signed: bool, inverted: bool) -> Header:
+    """Gives the header of an image whose file says nothing but its size: PNG, PGM, TIFF.
+
+    Its spacing is unknown: the resolution in such a file is that of a printer or a screen.
+
+    Args:
+        rows, columns: its size.
+        bits: per value that it can use, 1 to 16.
+        kind: "png", "pgm" or "tiff".
+        signed: whether values are.
+        inverted: whether the smallest value is white.
+    """
+    return Header(
+        rows=rows,
+        columns=columns,
+        bits_allocated=8 if bits <= 8 else 16,
+        bits_stored=bits,
+        high_bit=bits - 1,
+        signed=signed,
+        inverted=inverted,
+        transfer_syntax=kind,
+        spacing_mm=None,
+        padding=None,
+        dataset=pydicom.Dataset(),
+    )
+
+
+def size_text(shape: tuple[int, ...]) -> str:
+    """Gives a size as messages have it: "61 x 47"."""
+    return " x ".join(str(length) for length in shape)
+
+
+def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            row, column = (float(value) for value in element(dataset, keyword) or ())
+        except (TypeError, ValueError):
+            continue
+        if 0 < row < 10 and 0 < column < 10:
+            return row, column
+    return None
+
+
+def _padding(dataset: pydicom.Dataset, bits_allocated: int) -> tuple[int, int] | None:
+    value, limit = element(dataset, "PixelPaddingValue"), element(dataset, "PixelPaddingRangeLimit")
+    signed = element(dataset, "PixelRepresentation") == 1
+    try:
+        first, last = (
+            _as_cell(int(number), signed, bits_allocated)
+            for number in (value, value if limit is None else limit)
+        )
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(first, last), max(first, last)
+
+
+def _as_cell(number: int, signed: bool, bits_allocated: int) -> int:
+    """Gives a padding value, written as US where the pixels are SS or the other way round, as the pixels have it."""
+    span = 1 << bits_allocated
+    if signed and number >= span // 2:
+        return number - span
+    return number + span if not signed and number < 0 else number

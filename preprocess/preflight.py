@@ -1,0 +1,160 @@
+"""Before hours are spent: which transfer syntaxes a tree of files has, and whether each has a decoder here."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+
+from nlbs.errors import DatasetError, ImageError
+from nlbs.manifests.table import ImageRow
+from nlbs.paths import AnyPath, is_local
+from nlbs.preprocess.codecs import names_of_decoders
+from nlbs.preprocess.fetch import fetched_start
+from nlbs.preprocess.header import PYDICOM_ERRORS, element
+from nlbs.preprocess.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.sources import UnsafePathError, safe_path
+from nlbs.preprocess.syntaxes import SYNTAXES
+
+#: More files than these are sampled, evenly over the list; of an object store, where each is a request, fewer.
+MOST_FILES, MOST_OBJECTS = 2000, 64
+
+_REMOTE_BYTES = 64 << 10  #: of an object: the File Meta Information has a few hundred
+
+_THREADS = 16  # opening a file is waiting, on a network above all
+
+#: What is no transfer syntax: no file there, no image in it, DICOM that says nothing of its coding.
+MISSING, NO_IMAGE, UNSTATED = "missing", "no image", "unstated"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of one transfer syntax."""
+
+    name: str  #: of the standard; "PNG" and the like; or one of the words above
+    files: int
+    decoder: str | None  #: that will be used; None where there is none
+    advice: str  #: what to do where there is none
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found, most frequent first."""
+
+    found: tuple[Found, ...]
+    looked_at: int
+    files: int  #: looked at or not
+
+    @property
+    def undecodable(self) -> tuple[Found, ...]:
+        """Transfer syntaxes that have no decoder here."""
+        return tuple(one for one in self.found if one.decoder is None and one.name not in (MISSING, NO_IMAGE))
+
+
+def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int | None = None) -> Preflight:
+    """Gives which transfer syntaxes the files have; reads nothing but the first few hundred bytes of each.
+
+    Args:
+        paths: of the files; where there are more than ``most_files``, an even sample of them.
+        decoder: as for decoding.
+        most_files: to look at; None is MOST_FILES, or MOST_OBJECTS where they are objects.
+    """
+    if most_files is None:
+        most_files = MOST_FILES if all(map(is_local, paths)) else MOST_OBJECTS
+    count = min(len(paths), most_files)
+    sample = [paths[index * len(paths) // count] for index in range(count)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        kinds = Counter(threads.map(syntax_of, sample))
+    found = tuple(_found(kind, files, decoder) for kind, files in kinds.most_common())
+    return Preflight(found, count, len(paths))
+
+
+def require_decoders(paths: Sequence[AnyPath], decoder: str) -> str | None:
+    """Gives one line about files that no decoder here reads; None where there is nothing to say.
+
+    Raises:
+        DatasetError: not one of the files can be decoded.
+    """
+    result = preflight(paths, decoder)
+    lacking = result.undecodable
+    if not lacking:
+        return None
+    kinds = "; ".join(f"{one.files} {one.name}: {one.advice}" for one in lacking)
+    of = f"{sum(one.files for one in lacking)} of the {result.looked_at} files looked at"
+    if all(one.decoder is None for one in result.found):
+        raise DatasetError(
+            f"none of the files can be decoded: {of} have a transfer syntax without a decoder here ({kinds}). "
+            "nlbs-preprocess preflight lists them"
+        )
+    return f"Warning: {of} have no decoder here and will be skipped ({kinds})"
+
+
+def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
+    """Gives the files that the rows of a table name inside a folder, each once."""
+    paths: dict[AnyPath, None] = {}
+    for row in rows:
+        if row.problem is None:
+            try:
+                paths[safe_path(root, row.path)] = None
+            except UnsafePathError:
+                continue
+    return list(paths)
+
+
+def preflight_lines(result: Preflight) -> list[str]:
+    """Gives the table of a preflight for the console."""
+    lines = [f"{'Transfer syntax':<40} {'Files':>8}  Decoder"]
+    lines += [
+        f"{one.name:<40} {one.files:>8,}  {one.decoder or f'none: {one.advice}'}" for one in result.found
+    ]
+    if result.looked_at < result.files:
+        lines.append(f"A sample of {result.looked_at:,} of {result.files:,} files; --all looks at every one")
+    return lines
+
+
+def syntax_of(path: AnyPath) -> str:
+    """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; or MISSING, NO_IMAGE or UNSTATED."""
+    try:
+        with fetched_start(path, _REMOTE_BYTES) as local:
+            return _syntax_of(local)
+    except ImageError:
+        return MISSING
+
+
+def _syntax_of(path: Path) -> str:
+    with opened(path) as file, warnings.catch_warnings():
+        kind = kind_of(file.read(START_BYTES))
+        if kind != "dicom":
+            return kind or NO_IMAGE
+    try:
+        return str(element(read_file_meta_info(path), "TransferSyntaxUID") or UNSTATED)
+    except PYDICOM_ERRORS:
+        return UNSTATED
+
+
+def _found(kind: str, files: int, decoder: str) -> Found:
+    if kind in ("png", "pgm", "tiff"):
+        return Found(kind.upper(), files, "numpy" if kind == "pgm" else "imagecodecs", "")
+    if kind == MISSING:
+        return Found(kind, files, None, "no regular, readable file: check --images")
+    if kind == NO_IMAGE:
+        return Found(kind, files, None, "not DICOM, PNG, PGM or TIFF")
+    syntax = SYNTAXES.get(kind)
+    if kind == UNSTATED or syntax is None:
+        name = "unknown transfer syntax" if syntax is None and kind != UNSTATED else "no transfer syntax"
+        return Found(name, files, None, "convert them, for example with gdcmconv --raw")
+    if syntax.refusal:
+        return Found(syntax.name, files, None, syntax.refusal)
+    if syntax.coding in ("cells", "deflate"):
+        return Found(syntax.name, files, "numpy", "")
+    names = names_of_decoders(kind, decoder)
+    return Found(syntax.name, files, names[0] if names else None, _advice(kind, decoder))
+
+
+def _advice(uid: str, decoder: str) -> str:
+    if names_of_decoders(uid, "auto"):
+        return f"--decoder {decoder} has none, --decoder auto has"
+    return "install imagecodecs, or pylibjpeg with its plugins"

@@ -1,0 +1,96 @@
+"""Damaged files of a shard set are cut anew from the decoded images beside it: the same bytes as before."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nlbs.errors import DatasetError
+from nlbs.files import only_one, write_json
+from nlbs.paths import AnyPath
+from nlbs.preprocess.cut import PARTS
+from nlbs.preprocess.generations import (
+    Generations,
+    cut_options_of,
+    history_entry,
+    images_between,
+    plan_generation,
+)
+from nlbs.preprocess.shard_plan import ShardPlan
+from nlbs.preprocess.shard_set import assemble, cut_groups, description, remove_parts, with_manifest
+from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.tables import read_generations
+from nlbs.preprocess.workers import Workers
+from nlbs.shards.layout import IMAGES_CSV, STORE, description_name, manifest_name, read_shard_set_json
+from nlbs.shards.manifest import read_manifest, write_manifest
+from nlbs.shards.verify import damages
+
+
+def repair(folder: AnyPath, workers: Workers) -> None:
+    """Restores what is damaged in a shard set, of whichever generation.
+
+    Raises:
+        DatasetError: the images, conditions or splits are no longer those that the set was cut from.
+    """
+    root = folder.parent
+    if not (root / IMAGES_CSV).is_file() or not (root / STORE).is_dir():
+        raise DatasetError(
+            f"{folder} stands alone, without the decoded images it was cut from, so it cannot be restored: copy it "
+            f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"
+        )
+    with only_one(root, "nlbs-preprocess"):
+        info, store = read_shard_set_json(folder), ImageStore.existing(root / STORE)
+        plans = _plans(folder, info, store, read_generations(root))
+        damaged = {damage.name.split("/")[0] for damage in damages(folder)}  # a shard may be a folder
+        for plan in plans:
+            _restore(folder, info, plan, store, damaged, workers)
+        if (folder / PARTS).exists():
+            names = {shard["name"] for shard in info["shards"]}
+            remove_parts(folder, names, info["parameters"]["container"])
+
+
+def _plans(
+    folder: AnyPath, info: Mapping[str, Any], store: ImageStore, generations: Generations
+) -> list[ShardPlan]:
+    """Gives the plan of each generation of a set, checked against what the set says of itself."""
+    history: Sequence[dict[str, Any]] = info.get("history", ())
+    plans, before = [], 0
+    for number, entry in enumerate([*history, history_entry(folder, info)]):
+        until = entry["images_generation"]
+        images = images_between(generations, before, until)
+        plan = (
+            plan_generation(images, store, cut_options_of(info), history[:number], until) if images else None
+        )
+        if plan is None or plan.dataset_id != entry["dataset_id"]:
+            raise DatasetError(
+                f"{folder} was cut from other images or conditions than {folder.parent} holds now, so its bytes "
+                "cannot be restored: cut it anew with reshard --overwrite"
+            )
+        plans.append(plan)
+        before = until
+    return plans
+
+
+def _restore(
+    folder: AnyPath,
+    info: Mapping[str, Any],
+    plan: ShardPlan,
+    store: ImageStore,
+    damaged: set[str],
+    workers: Workers,
+) -> None:
+    """Restores the damaged files of one generation; those before it are whole."""
+    until = plan.first + len(plan.groups)
+    numbers = [n for n in range(plan.first, until) if info["shards"][n]["name"] in damaged]
+    name = manifest_name(plan.generation)
+    if name in damaged:  # its rows come with the shards
+        numbers = list(range(plan.first, until))
+    if numbers:
+        cut_groups(folder, plan, store, cut_options_of(info), workers, only=numbers)
+    if name in damaged:
+        table, _ = assemble(folder, plan, info["shards"][: plan.first])
+        write_manifest(folder / name, table, plan.dataset_id)
+    kept = description_name(plan.generation)
+    if kept in damaged:
+        rows = info["history"][plan.generation - 1]["manifest"]["rows"]
+        table = read_manifest(folder / name, plan.dataset_id, rows)
+        described = description(plan, table, info["shards"][:until])
+        write_json(folder / kept, with_manifest(folder, described, rows))

@@ -1,0 +1,196 @@
+"""Sections of the report that images.csv tells: what was read, equal images, masks, brightness, signs of damage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from nlbs.errors import NlbsError
+from nlbs.paths import AnyPath
+from nlbs.preprocess.charts import histogram_svg, picture_uri
+from nlbs.preprocess.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
+from nlbs.preprocess.preview import drawn_image
+from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.summary import counted
+from nlbs.preprocess.survey import Survey
+from nlbs.shards.layout import IMAGES_CSV, STORE
+
+MOST_LISTED = 100  #: rows of any list; how many more there are is said
+
+_EXTREMES = 3  #: images shown from each end of a figure
+_BINS = 64
+#: Which end of which figure of a mask is worth a look, and in what words; -1 is the high end.
+_ENDS = (
+    ("mask_fraction", "smallest share of breast", 1),
+    ("mask_fraction", "largest share of breast", -1),
+    ("mask_raggedness", "most ragged outline", -1),
+)
+_LEVELS = {"breast_p1": "darkest 1 %", "breast_median": "median", "breast_p99": "brightest 1 %"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list that is cut off where it is long."""
+
+    rows: Sequence[Any]
+    left: int  #: how many more there are
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture with the words below it."""
+
+    uri: Markup
+    caption: str
+
+
+class ImageSections:
+    """The sections, made in the order in which the pictures are shared out."""
+
+    def __init__(
+        self, found: Survey, root: AnyPath, pictures: int, sections: Mapping[str, list[str]]
+    ) -> None:
+        """Takes what images.csv says, how many pictures of images may be drawn, and the two lists of sentences."""
+        self.found, self.pictures = found, pictures
+        self.store = ImageStore(root / STORE) if (root / STORE).is_dir() else None
+        self.left_out, self.attention = sections["left_out"], sections["attention"]
+
+    def all(self) -> dict[str, Any]:
+        """Gives each section by its name in the template; None where it is left out."""
+        return {
+            "read": self.read(),
+            "duplicates": self.duplicates(),
+            "damage": self.damage(),
+            "masks": self.masks(),
+            "intensities": self.intensities(),
+        }
+
+    def read(self) -> dict[str, Any]:
+        """Gives what became of every row: counts, the rows without an image, remarks by kind."""
+        found = self.found
+        skipped = found.rows - found.statuses["ok"]
+        remarks = [(kind, count, found.examples[kind]) for kind, count in found.remarks.most_common()]
+        disagree = [remark for remark in remarks if "DICOM header" in remark[0]]
+        if skipped:
+            self.attention.append(f"{counted(skipped, 'row')} without an image")
+        if disagree:
+            self.attention.append(
+                f"{counted(sum(d[1] for d in disagree), 'disagreement')} of table and header"
+            )
+        return {
+            "rows": found.rows,
+            "statuses": found.statuses.most_common(),
+            "skipped": _listing(found.skipped, skipped),
+            "remarked": found.remarked,
+            "remarks": _listing([remark for remark in remarks if remark not in disagree]),
+            "disagreements": _listing(disagree),
+            "from_header": found.counted["from_header"].most_common(MOST_LISTED)
+            if "from_header" in found.counted
+            else None,
+        }
+
+    def duplicates(self) -> dict[str, Any] | None:
+        """Gives the groups of images with equal pixels."""
+        groups = self.found.duplicates()
+        if groups is None:
+            self.left_out.append(
+                f"{IMAGES_CSV} is of an earlier release, without checksums of pixels: run build-shards again to see "
+                "equal images."
+            )
+            return None
+        across, leaks = sum(group.across_patients for group in groups), sum(group.is_leak for group in groups)
+        if groups:
+            self.attention.append(
+                f"{counted(len(groups), 'picture')} held by several images, {across:,} under several patients, "
+                f"{leaks:,} in several splits"
+            )
+        return {"groups": _listing(groups), "across": across, "leaks": leaks}
+
+    def damage(self) -> dict[str, Any] | None:
+        """Gives the images whose pixels look like a damaged stream."""
+        figures = self.found.figures()
+        known = max((int(np.isfinite(figures[name]).sum()) for name in DAMAGE if name in figures), default=0)
+        if known < LEAST_IMAGES:
+            self.left_out.append(
+                f"Signs of damaged pixels are known of {counted(known, 'image')}; it takes {LEAST_IMAGES} to tell "
+                "what is usual."
+            )
+            return None
+        odd = outliers(figures, DAMAGE)
+        if odd:
+            self.attention.append(f"{counted(len(odd), 'image')} with pixels that look damaged")
+        return {"known": known, "images": self._listed(odd), "shown": self._shown(odd)}
+
+    def masks(self) -> dict[str, Any] | None:
+        """Gives the masks that are flagged, and the extremes, flagged or not."""
+        figures, images = self.found.figures(), self.found.images
+        if "mask_fraction" not in figures or images.empty:
+            return None
+        why: dict[int, str] = {}
+        if "mask_flags" in images.columns:
+            flags = images["mask_flags"].astype(str).to_numpy()
+            why = {int(place): f"flagged: {flags[place]}" for place in np.flatnonzero(flags != "")}
+        if why:
+            self.attention.append(f"{counted(len(why), 'mask')} of unusual size or shape")
+        flagged, worth = self._listed(why), dict(why)
+        for name, words, sign in _ENDS:
+            for place in _ends(figures.get(name), sign):
+                words_here = f"{words}: {figures[name][place]:.3g}"
+                worth[place] = f"{worth[place]}; {words_here}" if place in worth else words_here
+        svg = _histogram(figures["mask_fraction"], "share of the image inside the breast")
+        return {"flagged": flagged, "shown": self._shown(worth), "histogram": svg}
+
+    def intensities(self) -> dict[str, Any] | None:
+        """Gives how bright the images are inside the breast, and the odd ones."""
+        figures = self.found.figures()
+        charts = [
+            (words, _histogram(figures[name], words)) for name, words in _LEVELS.items() if name in figures
+        ]
+        if not charts:
+            return None
+        odd = outliers(figures, INTENSITY)
+        if odd:
+            self.attention.append(f"{counted(len(odd), 'image')} of unusual brightness")
+        return {"charts": charts, "images": self._listed(odd), "shown": self._shown(odd)}
+
+    def _listed(self, why: Mapping[int, str]) -> Listing:
+        names = self.found.images["image"]
+        some = list(why.items())[:MOST_LISTED]
+        return Listing([(names[place], text) for place, text in some], len(why) - len(some))
+
+    def _shown(self, why: Mapping[int, str]) -> list[Shown]:
+        """Draws images, as many as are left of those that may be drawn."""
+        shown: list[Shown] = []
+        if self.store is None:
+            return shown
+        for place, text in list(why.items())[: self.pictures]:
+            image = str(self.found.images["image"][place])
+            try:
+                uri = picture_uri(drawn_image(self.store, image, [], 0))
+            except NlbsError:
+                self.left_out.append(f"The picture of {image} is left out: its pixels cannot be read.")
+                continue
+            shown.append(Shown(uri, f"{image}: {text}"))
+        self.pictures -= len(shown)
+        return shown
+
+
+def _listing(rows: Sequence[Any], count: int | None = None) -> Listing:
+    some = rows[:MOST_LISTED]
+    return Listing(some, (len(rows) if count is None else count) - len(some))
+
+
+def _ends(values: npt.NDArray[np.float64] | None, sign: int) -> list[int]:
+    """Gives the places of the lowest values (sign 1) or the highest (-1), NaN never."""
+    if values is None:
+        return []
+    order = np.argsort(sign * values, kind="stable")  # NaN comes last
+    return [int(place) for place in order[:_EXTREMES] if np.isfinite(values[place])]
+
+
+def _histogram(values: npt.NDArray[np.float64], label: str) -> Markup:
+    counts, _ = np.histogram(values[np.isfinite(values)], bins=_BINS, range=(0.0, 1.0))
+    return histogram_svg(counts.tolist(), "0", "1", label)

@@ -1,0 +1,168 @@
+"""A grey TIFF file becomes stored values (TIFF 6.0, BigTIFF)."""
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import imagecodecs
+
+from nlbs.preprocess.frames import chosen_frame
+from nlbs.preprocess.header import SourceImage, check_size, plain_header
+from nlbs.preprocess.image_errors import BadHeaderError, DecodeError, TruncatedError, UnsupportedImageError
+from nlbs.preprocess.plain_pixels import grey_values
+
+_TAGS = {
+    254: "subfile", 256: "columns", 257: "rows", 258: "bits", 259: "compression", 262: "photometric",
+    273: "offsets", 277: "samples", 278: "rows_per_strip", 279: "byte_counts", 284: "planar",
+    322: "tile_columns", 323: "tile_rows", 324: "offsets", 325: "byte_counts", 338: "extra", 339: "format",
+}  # fmt: skip
+_KINDS = {
+    1: "B",
+    3: "H",
+    4: "I",
+    13: "I",
+    16: "Q",
+    18: "Q",
+}  #: of whole numbers: BYTE, SHORT, LONG, IFD, LONG8, IFD8
+_COMPRESSIONS = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 50000: "zstd"}
+_MOST_PAGES = 10_000
+
+Page = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the numbers of a file are written."""
+
+    order: str  #: "<" or ">"
+    big: bool  #: BigTIFF: offsets of 8 bytes
+
+
+def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
+    """Gives the values of a TIFF page of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
+
+    Raises:
+        ImageError: it is no such file, or one with several pages where no frame is asked for.
+    """
+    data = file.read()
+    try:
+        pages = _pages(data)
+    except struct.error as error:
+        raise TruncatedError("the TIFF file ends within its directories") from error
+    # A page that is marked as a smaller copy of another is no image of its own (TIFF 6.0, NewSubfileType).
+    images = [index for index, page in enumerate(pages) if not _one(page, "subfile", 0) & 1]
+    if not images:
+        raise BadHeaderError("a TIFF file without an image")
+    number = chosen_frame(len(images), frame)
+    index = images[number - 1]
+    page = pages[index]
+    _check(page, len(data), max_pixels)
+    try:
+        pixels = imagecodecs.tiff_decode(data, index=index)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise DecodeError("the TIFF pixels cannot be decoded by imagecodecs") from error
+    stored = grey_values(pixels, _one(page, "rows"), _one(page, "columns"), alpha="extra" in page)
+    header = plain_header(
+        _one(page, "rows"),
+        _one(page, "columns"),
+        bits=_one(page, "bits"),
+        kind="tiff",
+        signed=_one(page, "format", 1) == 2,
+        inverted=_one(page, "photometric") == 0,
+    )
+    return SourceImage(stored, header, "imagecodecs", (), number if len(images) > 1 else None)
+
+
+def _one(page: Page, name: str, default: int | None = None) -> int:
+    values = page.get(name, ())
+    if values:
+        return values[0]
+    if default is None:
+        raise BadHeaderError(f"the TIFF directory has no {name}")
+    return default
+
+
+def _pages(data: bytes) -> list[Page]:
+    """Gives the directories of a file, in order (TIFF 6.0 section 2)."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+    layout = _Layout(order, big)
+    (place,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
+    pages: list[Page] = []
+    seen = set()
+    while place:
+        if place in seen or len(pages) >= _MOST_PAGES:
+            raise BadHeaderError("the TIFF directories do not end")
+        seen.add(place)
+        page, place = _directory(data, place, layout)
+        pages.append(page)
+    return pages
+
+
+def _directory(data: bytes, place: int, layout: _Layout) -> tuple[Page, int]:
+    """Gives the known entries of a directory, and where the next one is."""
+    order, wide = layout.order, "Q" if layout.big else "I"
+    (count,) = struct.unpack_from(f"{order}{'Q' if layout.big else 'H'}", data, place)
+    place += 8 if layout.big else 2
+    entry = struct.calcsize(f"<HH{wide}{wide}")
+    if place + count * entry > len(data):
+        raise TruncatedError("the TIFF file ends within its directories")
+    page: Page = {}
+    for _ in range(count):
+        tag, kind, length = struct.unpack_from(f"{order}HH{wide}", data, place)
+        if tag in _TAGS and kind in _KINDS:
+            where = place + entry - struct.calcsize(wide)
+            if length * struct.calcsize(_KINDS[kind]) > struct.calcsize(wide):
+                (where,) = struct.unpack_from(f"{order}{wide}", data, where)
+            if length * struct.calcsize(_KINDS[kind]) > len(data):
+                raise TruncatedError("the TIFF file ends within its directories")
+            page[_TAGS[tag]] = struct.unpack_from(f"{order}{length}{_KINDS[kind]}", data, where)
+        place += entry
+    (following,) = struct.unpack_from(f"{order}{wide}", data, place)
+    return page, following
+
+
+def _check(page: Page, size: int, max_pixels: int) -> None:
+    """Refuses a page that is no grey image, or whose pixels are not all in the file, before it is decoded."""
+    rows, columns, samples = _one(page, "rows"), _one(page, "columns"), _one(page, "samples", 1)
+    check_size(rows, columns, max_pixels)
+    if _one(page, "photometric") not in (0, 1, 2) or not 1 <= samples <= 4:
+        raise UnsupportedImageError(
+            f"a TIFF with photometric interpretation {_one(page, 'photometric')} and {samples} samples per pixel, "
+            "expected a grey image"
+        )
+    bits = set(page.get("bits", (1,)))
+    if bits not in ({8}, {16}) or set(page.get("format", (1,))) not in ({1}, {2}):
+        raise UnsupportedImageError(
+            f"a TIFF of {'/'.join(str(number) for number in sorted(bits))} bits, sample format "
+            f"{_one(page, 'format', 1)}: expected integers of 8 or 16 bits"
+        )
+    if _one(page, "compression", 1) not in _COMPRESSIONS:
+        raise UnsupportedImageError(
+            f"a TIFF of compression {_one(page, 'compression')}, expected one of "
+            + ", ".join(dict.fromkeys(_COMPRESSIONS.values()))
+        )
+    _check_parts(page, size, _one(page, "bits") // 8)
+
+
+def _check_parts(page: Page, size: int, bytes_per_value: int) -> None:
+    """Refuses a page that lacks strips or tiles: a reader would fill them with 0."""
+    rows, columns, samples = _one(page, "rows"), _one(page, "columns"), _one(page, "samples", 1)
+    offsets, counts = page.get("offsets", ()), page.get("byte_counts", ())
+    if "tile_rows" in page:
+        height, width = _one(page, "tile_rows"), _one(page, "tile_columns")
+    else:
+        height, width = min(_one(page, "rows_per_strip", rows), rows), columns
+    if height < 1 or width < 1:
+        raise BadHeaderError(f"the TIFF has parts of {height} x {width} pixels")
+    parts = -(-rows // height) * -(-columns // width) * (samples if _one(page, "planar", 1) == 2 else 1)
+    if len(offsets) != parts or len(counts) != parts:
+        raise BadHeaderError(f"the TIFF has {len(offsets)} strips or tiles, its size needs {parts}")
+    if any(
+        not offset or not count or offset + count > size
+        for offset, count in zip(offsets, counts, strict=True)
+    ):
+        raise TruncatedError("the TIFF file ends before its pixels do, or lacks strips of them")
+    need = rows * columns * samples * bytes_per_value
+    if _one(page, "compression", 1) == 1 and sum(counts) < need:
+        raise TruncatedError(f"the TIFF has {sum(counts):,} bytes of pixels, its size needs {need:,}")

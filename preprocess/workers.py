@@ -1,0 +1,233 @@
+"""Who does the work: processes or threads of this machine, or the workers of a Dask or Ray cluster."""
+
+import importlib
+import itertools
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import joblib
+
+from nlbs import __version__
+from nlbs.errors import ConfigError, NlbsError
+from nlbs.files import temporary_path
+from nlbs.paths import AnyPath
+
+Result = TypeVar("Result")
+Task = tuple[Any, ...]
+
+#: Where tasks may run; the first is the default.
+BACKENDS = ("loky", "threading", "dask", "ray")
+
+_CLUSTERS = ("dask", "ray")
+#: Seconds to wait for a scheduler, and then for its first worker.
+_PATIENCE_S = 30
+#: Tasks that a cluster has at once, per worker thread: one in work, one waiting, never the whole list.
+_IN_FLIGHT = 2
+#: Tasks per call where a backend gives no result before it has all.
+_CHUNK = 16
+
+
+class WorkersDied(NlbsError):
+    """Worker processes died at tasks whose results are missing now."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Which workers run the tasks of a command, and how many."""
+
+    jobs: int = -1  #: processes or threads of this machine; -1 is one per core; a cluster has its own
+    backend: str = BACKENDS[0]
+    scheduler: str | None = None  #: address of a cluster: "tcp://host:8786"; None is for this machine
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for options that do not go together."""
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"--backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
+        if self.jobs == 0:
+            raise ConfigError("--jobs 0: expected a number of workers, or -1 for one per core")
+        if self.backend == "dask" and not self.scheduler:
+            raise ConfigError(
+                "--backend dask needs the address of its scheduler: --scheduler tcp://host:8786, as dask scheduler says"
+            )
+        if self.scheduler and self.backend not in _CLUSTERS:
+            raise ConfigError(
+                f"--scheduler {self.scheduler} goes with --backend dask or ray, not {self.backend}"
+            )
+
+    @property
+    def own_processes(self) -> bool:
+        """Whether tasks run in processes other than this one, which a task may end without harm."""
+        return self.backend in _CLUSTERS or (
+            self.backend == "loky" and bool(joblib.effective_n_jobs(self.jobs) > 1)
+        )
+
+    def run(
+        self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
+    ) -> Generator[Result, None, None]:
+        """Gives what ``function(*task)`` gives for each task, in the order they end. Tasks are taken as needed.
+
+        Args:
+            function: of a module of this package.
+            tasks: its arguments, with absolute paths: a worker of a cluster stands in another folder.
+            shared: folder that all workers have to see.
+
+        Raises:
+            WorkersDied: a worker process died; a cluster has done all other tasks before.
+            ConfigError: the cluster cannot be used.
+        """
+        if self.backend not in _CLUSTERS:
+            return self._run_here(function, tasks)
+        if not isinstance(shared, Path):
+            raise ConfigError(
+                f"--backend {self.backend} needs a folder that all its machines mount, and {shared} is in an object "
+                "store: use loky or threading there"
+            )
+        if self.backend == "dask":
+            return self._run_by_dask(function, tasks, shared)
+        return self._run_by_ray(function, tasks)
+
+    def _run_here(
+        self, function: Callable[..., Result], tasks: Iterable[Task]
+    ) -> Generator[Result, None, None]:
+        run = joblib.Parallel(
+            n_jobs=self.jobs, backend=self.backend, return_as="generator_unordered", batch_size=1
+        )
+        with warnings.catch_warnings():
+            # Remarks of joblib: on results that nobody took, where too many failures stop the work, and on
+            # workers that it starts anew because they grew.
+            warnings.filterwarnings("ignore", message=".*successfully executed but not used")
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+            if self.backend == "threading":
+                # Filters belong to the process: a thread that resets them would let another's warning out,
+                # which may quote a file.
+                warnings.simplefilter("ignore")
+            try:
+                with closing(run(joblib.delayed(function)(*task) for task in tasks)) as results:
+                    yield from results
+            except BrokenProcessPool as error:
+                raise WorkersDied(
+                    "a worker process died, perhaps for want of memory: the same command continues; with fewer "
+                    "--jobs it needs less"
+                ) from error
+
+    def _run_by_dask(
+        self, function: Callable[..., Result], tasks: Iterable[Task], shared: Path
+    ) -> Generator[Result, None, None]:
+        """Runs tasks as futures: unlike joblib's backend, one that kills its workers costs that one alone."""
+        distributed = _distributed()
+        waiting, dead = iter(tasks), 0
+        with _dask_client(str(self.scheduler)) as client:
+            _check_dask_workers(client, shared)
+            at_once = _IN_FLIGHT * max(1, sum(client.nthreads().values()))
+            futures = distributed.as_completed(loop=client.loop)
+            for task in itertools.islice(waiting, at_once):
+                futures.add(client.submit(function, *task, pure=False))
+            try:
+                for future in futures:
+                    for task in itertools.islice(waiting, 1):
+                        futures.add(client.submit(function, *task, pure=False))
+                    try:
+                        result: Result = future.result()
+                    except distributed.KilledWorker:  # tried again by the scheduler, several times
+                        dead += 1
+                    else:
+                        yield result
+                    finally:
+                        future.release()
+            except GeneratorExit:
+                # What runs cannot be stopped, and must not write once the folder is another's.
+                for _ in futures:
+                    pass
+                raise
+        if dead:
+            raise WorkersDied(
+                f"the workers at {dead} tasks died each time they were tried: see the logs of the Dask workers; the "
+                "same command continues"
+            )
+
+    def _run_by_ray(
+        self, function: Callable[..., Result], tasks: Iterable[Task]
+    ) -> Generator[Result, None, None]:
+        """Runs tasks in chunks, because Ray's backend of joblib gives no result before it has all."""
+        try:
+            import ray
+            from ray.util.joblib import register_ray
+        except ImportError:
+            raise ConfigError(
+                "--backend ray needs Ray, on all machines: pip install 'nlbs-cvae[ray]'"
+            ) from None
+        if not ray.is_initialized():
+            ray.init(address=self.scheduler, log_to_driver=False)
+        register_ray()
+        waiting = iter(tasks)
+        with joblib.parallel_config(backend="ray", n_jobs=self.jobs):
+            size = _CHUNK * max(1, int(joblib.effective_n_jobs(self.jobs)))
+            while chunk := list(itertools.islice(waiting, size)):
+                yield from joblib.Parallel(batch_size=1)(joblib.delayed(function)(*task) for task in chunk)
+
+
+def _distributed() -> Any:
+    try:
+        return importlib.import_module("distributed")
+    except ImportError:
+        raise ConfigError(
+            "--backend dask needs Dask, on all machines: pip install 'nlbs-cvae[dask]'"
+        ) from None
+
+
+@contextmanager
+def _dask_client(scheduler: str) -> Iterator[Any]:
+    try:
+        client = _distributed().Client(scheduler, set_as_default=False, timeout=_PATIENCE_S)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"there is no Dask scheduler at {scheduler} ({type(error).__name__}): check --scheduler, and whether "
+            "dask scheduler runs there"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE_S)
+        except TimeoutError:
+            raise ConfigError(
+                f"the Dask scheduler at {scheduler} has no workers: start some with dask worker {scheduler}"
+            ) from None
+        yield client
+
+
+def _check_dask_workers(client: Any, shared: Path) -> None:
+    """Raises ConfigError where a worker has another release of this package, or does not see the folder."""
+    probe = temporary_path(shared.absolute() / "probe")
+    probe.touch()
+
+    def look() -> tuple[str, bool]:  # sent as code, because a worker may not have this package
+        try:
+            import nlbs
+        except ImportError:
+            return "no release", False
+        return str(nlbs.__version__), probe.exists()
+
+    try:
+        found = client.run(look, on_error="return")
+    finally:
+        probe.unlink()
+    for worker, answer in sorted(found.items()):
+        if isinstance(answer, BaseException):
+            raise ConfigError(
+                f"the Dask worker {worker} cannot run a task ({type(answer).__name__}: {answer})"
+            )
+        version, sees = answer
+        if version != __version__:
+            raise ConfigError(
+                f"the Dask worker {worker} has {version} of nlbs-cvae, this command is release {__version__}: install "
+                "the same on all machines, and start the workers anew"
+            )
+        if not sees:
+            raise ConfigError(
+                f"the Dask worker {worker} does not see {shared}: the folder has to be on a file system that all "
+                "machines mount at the same place"
+            )

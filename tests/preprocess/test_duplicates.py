@@ -1,0 +1,35 @@
+"""Images with equal pixels: found by their checksums, a leak where they stand in two splits."""
+
+from nlbs.preprocess.duplicates import StoredPixels, find_duplicates, leak_message
+
+A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
+
+
+def test_images_of_equal_checksums_are_grouped_and_others_are_not() -> None:
+    images = [
+        StoredPixels("3", A, "p1", "train"),
+        StoredPixels("1", B, "p1", "train"),
+        StoredPixels("2", A, "p1", "train"),
+        StoredPixels("4", A, "p1", "train"),
+        StoredPixels("5", "", "p2", "val"),
+        StoredPixels("6", "", "p3", "val"),
+    ]
+    (found,) = find_duplicates(iter(images))
+    assert [image.image for image in found.images] == ["2", "3", "4"]
+    assert found.pixels_sha256 == A
+    assert not found.across_patients
+    assert not found.is_leak
+    assert leak_message([found]) is None
+
+
+def test_leaks_come_first_then_groups_across_patients() -> None:
+    images = [
+        *(StoredPixels("1", A, "p1", "train"), StoredPixels("2", A, "p1", "train")),
+        *(StoredPixels("3", B, "p1", "train"), StoredPixels("4", B, "p2", "train")),
+        *(StoredPixels("5", C, "p1", "train"), StoredPixels("6", C, "p3", "test")),
+    ]
+    found = find_duplicates(images)
+    assert [duplicate.pixels_sha256 for duplicate in found] == [C, B, A]
+    assert [duplicate.is_leak for duplicate in found] == [True, False, False]
+    assert [duplicate.across_patients for duplicate in found] == [True, True, False]
+    assert "5 of patient p1 in train and 6 of patient p3 in test" in (leak_message(found) or "")
