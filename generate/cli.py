@@ -16,8 +16,7 @@ from nlbs.manifests.conditions import (
     parse_laterality,
     parse_view,
 )
-
-_PATH = click.Path(path_type=Path)
+from nlbs.paths import LOCAL_PATH
 
 
 class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
@@ -37,7 +36,7 @@ class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
-@click.option("--checkpoint", type=_PATH, required=True, help="A best_model.safetensors of nlbs-train.")
+@click.option("--checkpoint", type=LOCAL_PATH, required=True, help="A best_model.safetensors of nlbs-train.")
 @click.option("--view", type=_Condition("CC|MLO", parse_view), help="Projection.")
 @click.option("--laterality", type=_Condition("L|R", parse_laterality), help="Side of the patient.")
 @click.option("--age", type=_Condition("years", parse_age), help="Age in years.")
@@ -45,7 +44,7 @@ class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 @click.option("--false-positive", type=_Condition("yes|no", parse_flag), help="Recalled, and no cancer.")
 @click.option("--num", type=click.IntRange(1), default=16, show_default=True, help="How many patches.")
 @click.option(
-    "--out", type=_PATH, required=True, help="Folder for the PNGs, contact_sheet.png and samples.csv."
+    "--out", type=LOCAL_PATH, required=True, help="Folder for the PNGs, contact_sheet.png and samples.csv."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patches.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)

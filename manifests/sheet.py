@@ -6,9 +6,9 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nlbs.errors import DatasetError
+from nlbs.paths import AnyPath
 
 _LARGEST_CELL = 1 << 20
 _LINES_TO_LOOK_AT = 400  # of a table without separators: Info.txt of mini-MIAS begins with its explanation
@@ -18,7 +18,7 @@ _LINES_TO_LOOK_AT = 400  # of a table without separators: Info.txt of mini-MIAS 
 class Sheet:
     """One table."""
 
-    path: Path
+    path: AnyPath
     header: tuple[str, ...]
     records: Iterable[
         tuple[int, list[str]]
@@ -26,7 +26,7 @@ class Sheet:
     line: str | None = None  #: the pattern of its lines, where it has no separators
 
 
-def open_sheet(path: Path, lines: Sequence[str] = ()) -> Sheet:
+def open_sheet(path: AnyPath, lines: Sequence[str] = ()) -> Sheet:
     """Gives a table: UTF-8 with or without BOM, or else Latin-1; separated by comma, semicolon or tab.
 
     Args:
@@ -48,7 +48,7 @@ def open_sheet(path: Path, lines: Sequence[str] = ()) -> Sheet:
     return Sheet(path, header, enumerate(records, start=1))
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: AnyPath) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _records(text: str, path: Path) -> Iterator[list[str]]:
+def _records(text: str, path: AnyPath) -> Iterator[list[str]]:
     """Gives the cells of each row that is not blank, the header first."""
     csv.field_size_limit(_LARGEST_CELL)
     # strict: otherwise a quote that is never closed takes all rows after it into one cell, and says nothing.

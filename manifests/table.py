@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
@@ -12,6 +11,7 @@ from nlbs.manifests.dialects import DIALECTS, dialect_of, own_dialect, positions
 from nlbs.manifests.kept import check_kept, kept_rule
 from nlbs.manifests.rows import ImageRow, RowReader, merged
 from nlbs.manifests.sheet import Sheet, open_sheet
+from nlbs.paths import AnyPath
 
 __all__ = ["ImageRow", "Table", "TableOptions", "read_table"]
 
@@ -39,7 +39,7 @@ class Table:
 
 
 def read_table(
-    paths: Path | Sequence[Path],
+    paths: AnyPath | Sequence[AnyPath],
     patient_column: str | None = None,
     patient_part: int | None = None,
     options: TableOptions | None = None,

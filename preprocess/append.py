@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from pathlib import Path
 
 from nlbs.errors import DatasetError
 from nlbs.files import only_one, remove_partials
 from nlbs.manifests.splits import SPLITS, assign_splits
+from nlbs.paths import AnyPath
 from nlbs.preprocess.build import (
     BuildOptions,
     disagreement,
@@ -60,7 +60,7 @@ class AppendSummary:
     skipped: dict[str, int]  #: status -> new rows
     examples: list[str]  #: a few skipped rows in words, for the console
     shard_sets: list[CutSummary]  #: that have a new generation
-    left_alone: list[Path]  #: shard sets that were not cut from these images
+    left_alone: list[AnyPath]  #: shard sets that were not cut from these images
     seconds: float
 
 
@@ -74,7 +74,7 @@ class _Known:
     generation: int = 1
 
     @classmethod
-    def of(cls, root: Path) -> "_Known":
+    def of(cls, root: AnyPath) -> "_Known":
         known = cls()
         for row in read_image_rows(root):
             known.generation = max(known.generation, generation_of(row))
@@ -140,10 +140,10 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
     )
 
 
-def _shard_sets(root: Path, known: _Known, name: str | None) -> tuple[list[Path], list[Path]]:
+def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[AnyPath], list[AnyPath]]:
     """Gives the shard sets of a root that were cut from its images, and the others."""
-    ours: list[Path] = []
-    others: list[Path] = []
+    ours: list[AnyPath] = []
+    others: list[AnyPath] = []
     for folder in shard_sets_in(root):
         with open_shards(folder) as shards:
             images = set(shards.manifest["image"].chunk(0).dictionary.to_pylist())
@@ -200,7 +200,7 @@ def _differing(
     return found
 
 
-def _check_kept(root: Path, kept: Sequence[str]) -> None:
+def _check_kept(root: AnyPath, kept: Sequence[str]) -> None:
     """Raises DatasetError where the table does not keep the columns that images.csv has."""
     there = kept_columns(root)
     if set(there) != set(kept):
@@ -216,7 +216,7 @@ def _cells(source: Source, store: ImageStore, disagree: str) -> tuple[str, ...]:
     return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
 
 
-def _in_other_words(differing: Sequence[tuple[Source, list[str]]], root: Path) -> str:
+def _in_other_words(differing: Sequence[tuple[Source, list[str]]], root: AnyPath) -> str:
     some = "; ".join(f"row {source.row.row}: {', '.join(columns)}" for source, columns in differing[:20])
     more = f"; and {len(differing) - 20} more" if len(differing) > 20 else ""
     return (

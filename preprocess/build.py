@@ -1,7 +1,7 @@
 """build-shards: a dataset's CSV in, a dataset root out."""
 
+import contextlib
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.files import only_one, remove_partials
+from nlbs.files import only_one, remove_folder, remove_partials
 from nlbs.manifests.problems import problems_by_row, row_list
 from nlbs.manifests.pseudonyms import default_key_file, load_pseudonyms
 from nlbs.manifests.table import TableOptions, read_table
+from nlbs.paths import AnyPath
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.duplicates import Duplicate, refuse_leaks
 from nlbs.preprocess.found_files import found_files
@@ -43,9 +44,9 @@ from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SHARD_SET_JSON, STORE
 class BuildOptions:
     """What build-shards is asked to do."""
 
-    csv: Path | tuple[Path, ...]  #: the dataset's table, or the several that it has
-    out: Path  #: the dataset root; only names of ours are written there
-    images: Path | None = None  #: what the paths are relative to; None is the (first) CSV's folder
+    csv: AnyPath | tuple[AnyPath, ...]  #: the dataset's table, or the several that it has
+    out: AnyPath  #: the dataset root; only names of ours are written there
+    images: AnyPath | None = None  #: what the paths are relative to; None is the (first) CSV's folder
     table: TableOptions = field(default_factory=TableOptions)
     disagree: str = "csv"  #: "csv" or "tag" counts, "drop" leaves the image out, "error" ends
     patient_per_image: bool = False
@@ -95,7 +96,8 @@ def build_shards(options: BuildOptions) -> BuildSummary:
         remove_partials(options.out)
         summary = _build(options, time.monotonic())
         remove_partials(options.out / STORE)  # of workers that died
-        shutil.rmtree(options.out / BUILD_PARTS, ignore_errors=True)  # what merge would make is made
+        with contextlib.suppress(OSError):
+            remove_folder(options.out / BUILD_PARTS)  # what merge would make is made
         return summary
 
 
@@ -148,7 +150,7 @@ class SourcesRead:
     """A table with where its images are, and the store that takes them."""
 
     dialect: str
-    images: Path  #: what the paths are relative to
+    images: AnyPath  #: what the paths are relative to
     sources: list[Source]
     store: ImageStore
     kept: tuple[str, ...]  #: columns that --keep took along
@@ -209,7 +211,7 @@ def refuse_what_append_does(options: BuildOptions, sources: Sequence[Source]) ->
         )
 
 
-def reshard(root: Path, cut: CutOptions, workers: Workers, overwrite: bool) -> CutSummary:
+def reshard(root: AnyPath, cut: CutOptions, workers: Workers, overwrite: bool) -> CutSummary:
     """Cuts another shard set from the decoded images of a dataset root; no DICOM is opened.
 
     Images of all generations are cut as one.
@@ -260,7 +262,7 @@ def in_words(outcome: Outcome) -> str:
     return f"row {outcome.source.row.row}: {outcome.reason}"
 
 
-def too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> str:
+def too_many_failures(outcomes: Sequence[Outcome], limit: float, out: AnyPath) -> str:
     """Gives why a build stopped."""
     failed = [outcome for outcome in outcomes if outcome.is_failure]
     kinds = ", ".join(
@@ -272,7 +274,7 @@ def too_many_failures(outcomes: Sequence[Outcome], limit: float, out: Path) -> s
     )
 
 
-def disagreement(outcomes: Sequence[Outcome], out: Path) -> str:
+def disagreement(outcomes: Sequence[Outcome], out: AnyPath) -> str:
     """Gives why a build ended that was to end where table and header disagree."""
     found = [outcome for outcome in outcomes if outcome.disagrees]
     rows = row_list([outcome.source.row.row for outcome in found], most=20)
@@ -283,7 +285,7 @@ def disagreement(outcomes: Sequence[Outcome], out: Path) -> str:
     )
 
 
-def _nothing_usable(outcomes: Sequence[Outcome], root: Path, out: Path) -> str:
+def _nothing_usable(outcomes: Sequence[Outcome], root: AnyPath, out: AnyPath) -> str:
     counts = Counter(outcome.status for outcome in outcomes)
     kinds = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     return (

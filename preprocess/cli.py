@@ -7,9 +7,9 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
+from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     COMPRESSION,
-    PATH,
     asked_table,
     build_options,
     check_container,
@@ -85,7 +85,7 @@ def build_shards_command(
     The CSV has a header such as
 
     \b
-      File Path,Image Laterality,View Position,Age,Cancer,False Positive
+      File AnyPath,Image Laterality,View Position,Age,Cancer,False Positive
       abnormal\\109430185503\\left\\CC\\IM-0019-0002-0001.dcm,L,CC,66,0,0
 
     Tables of other public datasets are recognised too. Empty cells are unknown; the DICOM header may
@@ -125,7 +125,7 @@ def build_shards_command(
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
-def merge_command(shards: Path, jobs: int, backend: str, scheduler: str | None, overwrite: bool) -> None:
+def merge_command(shards: AnyPath, jobs: int, backend: str, scheduler: str | None, overwrite: bool) -> None:
     """Finish a build whose parts several machines decoded: check, write the tables, cut the shard set."""
     from nlbs.preprocess.parts import merge
     from nlbs.preprocess.summary import build_summary
@@ -172,13 +172,15 @@ def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
     show_default=True,
     help="As for build-shards.",
 )
-@click.option("--all", "every", is_flag=True, help="Look at every file, not at a sample of 2000.")
-def preflight_command(decoder: str, every: bool, images: Path | None, **asked: Any) -> None:
+@click.option(
+    "--all", "every", is_flag=True, help="Look at every file, not at a sample of 2000, or of 64 objects."
+)
+def preflight_command(decoder: str, every: bool, images: AnyPath | None, **asked: Any) -> None:
     """List the transfer syntaxes of a CSV's files, and the decoder of each; no pixel is read."""
     from nlbs.errors import DatasetError
     from nlbs.manifests.table import read_table
     from nlbs.preprocess.found_files import found_files
-    from nlbs.preprocess.preflight import MOST_FILES, paths_of_rows, preflight, preflight_lines
+    from nlbs.preprocess.preflight import paths_of_rows, preflight, preflight_lines
 
     csvs = asked.pop("csv_paths")
     root = images or csvs[0].parent
@@ -186,7 +188,7 @@ def preflight_command(decoder: str, every: bool, images: Path | None, **asked: A
         raise DatasetError(f"there is no folder {root}: check --images")
     rows = found_files(read_table(csvs, options=asked_table(**asked)), root)
     paths = paths_of_rows(rows, root)
-    for line in preflight_lines(preflight(paths, decoder, max(1, len(paths)) if every else MOST_FILES)):
+    for line in preflight_lines(preflight(paths, decoder, len(paths) if every else None)):
         click.echo(line)
 
 
@@ -210,7 +212,7 @@ def preflight_command(decoder: str, every: bool, images: Path | None, **asked: A
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
 def reshard_command(
-    shards: Path,
+    shards: AnyPath,
     preset: str | None,
     resolution: int | None,
     stride: int | None,
@@ -259,10 +261,10 @@ def reshard_command(
 @workers_options
 @click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
 def convert_command(
-    shards: Path,
+    shards: AnyPath,
     container: str,
     compression: str,
-    out: Path | None,
+    out: AnyPath | None,
     jobs: int,
     backend: str,
     scheduler: str | None,
@@ -285,7 +287,7 @@ def convert_command(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object, sizes in bytes.")
-def info_command(shards: Path, batch_size: int, as_json: bool) -> None:
+def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
     """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
     import json
 
@@ -310,7 +312,7 @@ def info_command(shards: Path, batch_size: int, as_json: bool) -> None:
     "--patches", type=click.IntRange(0), default=12, show_default=True, help="Patches per split and value."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
-def report_command(shards: Path, out: Path, images: int, patches: int, seed: int) -> None:
+def report_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Write one HTML page for a person: what was read and skipped, counts, masks, outliers, doubles."""
     from nlbs.preprocess.report import write_report
 
@@ -324,7 +326,7 @@ def report_command(shards: Path, out: Path, images: int, patches: int, seed: int
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
 @workers_options
-def verify_command(shards: Path, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
+def verify_command(shards: AnyPath, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
     """Read every byte of a shard set and name what is not as it was written."""
     from nlbs.errors import ShardError
     from nlbs.shards.layout import find_shard_set
@@ -356,7 +358,7 @@ def verify_command(shards: Path, repair: bool, jobs: int, backend: str, schedule
     "--patches", type=click.IntRange(1), default=96, show_default=True, help="Patches to show at most."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
-def preview_command(shards: Path, out: Path, images: int, patches: int, seed: int) -> None:
+def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Draw contact sheets: patches at random, and images with mask and patch grid."""
     from nlbs.preprocess.preview import write_preview
 
@@ -366,7 +368,9 @@ def preview_command(shards: Path, out: Path, images: int, patches: int, seed: in
 
 
 @cli.command("phantom")
-@click.option("--out", type=PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv.")
+@click.option(
+    "--out", type=LOCAL_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv."
+)
 @click.option("--patients", type=click.IntRange(1), default=20, show_default=True, help="Four images each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
 @click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from nlbs.errors import ConfigError, DatasetError, ShardError
 from nlbs.files import only_one
+from nlbs.paths import AnyPath
 from nlbs.preprocess.cut import committed_rows, write_part
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import dataset_id_of
@@ -41,7 +41,7 @@ class ConvertOptions:
 
     container: str  #: one of nlbs.shards.container.CONTAINERS
     compression: str = "none"
-    out: Path | None = None  #: the new folder; None is beside the old one
+    out: AnyPath | None = None  #: the new folder; None is beside the old one
     workers: Workers = field(default_factory=Workers)
     overwrite: bool = False  #: write anew where another set stands
 
@@ -52,7 +52,7 @@ class ConvertOptions:
             raise ConfigError(problem)
 
 
-def convert(shards: Path, options: ConvertOptions) -> CutSummary:
+def convert(shards: AnyPath, options: ConvertOptions) -> CutSummary:
     """Moves a shard set to another container, or finishes a move that was interrupted.
 
     What comes is to the last byte the set that a cut into that container gives, so that a way
@@ -89,7 +89,7 @@ def convert(shards: Path, options: ConvertOptions) -> CutSummary:
 
 
 def _convert_shards(
-    source: ShardSet, folder: Path, form: PatchFormat, dataset_id: str, workers: Workers
+    source: ShardSet, folder: AnyPath, form: PatchFormat, dataset_id: str, workers: Workers
 ) -> int:
     """Writes what is missing of all shards; gives how many were there."""
     numbers = range(len(source.info["shards"]))
@@ -108,7 +108,7 @@ def _convert_shards(
 
 
 def _convert_some(
-    source: Path, folder: Path, numbers: Sequence[int], form: PatchFormat, dataset_id: str
+    source: AnyPath, folder: AnyPath, numbers: Sequence[int], form: PatchFormat, dataset_id: str
 ) -> tuple[int, int]:
     """Writes some shards, each followed by its commit record; gives how many shards and patches these are."""
     patches = 0
@@ -142,7 +142,7 @@ def _patches(shards: ShardSet, rows: npt.NDArray[np.int64], container: str) -> I
             yield key, patch, {**record, **rounded}
 
 
-def _commit(source: ShardSet, folder: Path, parameters: dict[str, Any], dataset_id: str) -> None:
+def _commit(source: ShardSet, folder: AnyPath, parameters: dict[str, Any], dataset_id: str) -> None:
     """Makes the shards a set: the rows of the old manifest at their new places."""
     shards: list[dict[str, Any]] = []
     columns: dict[str, list[Any]] = {name: [] for name in _PLACE[1:]}

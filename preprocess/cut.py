@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nlbs.files import atomic_file
+from nlbs.paths import AnyPath
 from nlbs.preprocess.grid import CutOptions, Patch, patches_of, sampling_of
 from nlbs.preprocess.resample import as_dtype, resampled
 from nlbs.preprocess.shard_plan import LabelledImage, record_of
@@ -32,7 +32,7 @@ class CutShard:
 
 
 def cut_shard(
-    folder: Path,
+    folder: AnyPath,
     number: int,
     group: Sequence[LabelledImage],
     store: ImageStore,
@@ -139,7 +139,7 @@ def _manifest_columns(
 
 
 def write_part(
-    folder: Path, number: int, dataset_id: str, written: WrittenShard, columns: dict[str, list[Any]]
+    folder: AnyPath, number: int, dataset_id: str, written: WrittenShard, columns: dict[str, list[Any]]
 ) -> None:
     """Writes the commit record of one shard."""
     with atomic_file(_part_path(folder, number), "w", encoding="utf-8") as file:
@@ -147,7 +147,9 @@ def write_part(
         file.write(json.dumps({"dataset_id": dataset_id, "entry": written.entry, "columns": columns}))
 
 
-def committed_rows(folder: Path, number: int, container: str, dataset_id: str) -> dict[str, list[Any]] | None:
+def committed_rows(
+    folder: AnyPath, number: int, container: str, dataset_id: str
+) -> dict[str, list[Any]] | None:
     """Gives the manifest rows of a shard that this plan has already written; None where it has to be cut."""
     part = read_part(folder, number)
     shard = pixels_file(folder, shard_name(number, container))
@@ -159,7 +161,7 @@ def committed_rows(folder: Path, number: int, container: str, dataset_id: str) -
     return columns
 
 
-def read_part(folder: Path, number: int) -> dict[str, Any] | None:
+def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
     """Gives the commit record of a shard; None where there is none, or none that can be read."""
     try:
         part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
@@ -168,5 +170,5 @@ def read_part(folder: Path, number: int) -> dict[str, Any] | None:
     return part if isinstance(part, dict) and {"dataset_id", "entry", "columns"} <= part.keys() else None
 
 
-def _part_path(folder: Path, number: int) -> Path:
+def _part_path(folder: AnyPath, number: int) -> AnyPath:
     return folder / PARTS / f"{number:05d}.json"

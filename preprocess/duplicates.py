@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import DatasetError
+from nlbs.paths import AnyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def find_duplicates(images: Iterable[StoredPixels]) -> list[Duplicate]:
     return sorted(found, key=lambda d: (not d.is_leak, not d.across_patients, d.images[0].image))
 
 
-def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, table: Path) -> list[Duplicate]:
+def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, table: AnyPath) -> list[Duplicate]:
     """Gives the equal images among rows of images.csv.
 
     Args:

@@ -11,12 +11,15 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from nlbs.files import local_file
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.dialect import Dialect
 from nlbs.manifests.rows import ImageRow, patient_in
 from nlbs.manifests.table import Table
+from nlbs.paths import AnyPath
 from nlbs.preprocess.header import PYDICOM_ERRORS
 from nlbs.preprocess.stated import SIDE_KEYWORDS, stated_side
+from nlbs.remote import RemotePath
 
 #: Key -> the files below the images' folder that have it, as paths with forward slashes.
 Index = Mapping[str, Sequence[str]]
@@ -34,7 +37,7 @@ _NO_FOLDER = "there is no folder of this patient below the folder of the images:
 _NO_SIDE = "no image of this side is in the folder of this patient"
 
 
-def found_files(table: Table, root: Path) -> tuple[ImageRow, ...]:
+def found_files(table: Table, root: AnyPath) -> tuple[ImageRow, ...]:
     """Gives the rows of a table with paths that lead to files; a row of a breast becomes one of each of its images.
 
     Where a row fits no file its path stays as it is, and where it fits several the row says so.
@@ -56,8 +59,12 @@ def found_files(table: Table, root: Path) -> tuple[ImageRow, ...]:
     return tuple(_found(row, index.get(key_of_row(row.path), ()), root, table.dialect) for row in table.rows)
 
 
-def files_below(root: Path) -> list[str]:
+def files_below(root: AnyPath) -> list[str]:
     """Gives the regular files below a folder as paths relative to it, sorted; links to folders are not followed."""
+    if isinstance(root, RemotePath):
+        return sorted(
+            name for name in root.sizes() if not any(part.startswith(".") for part in name.split("/"))
+        )
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -66,7 +73,7 @@ def files_below(root: Path) -> list[str]:
     return sorted(found)
 
 
-def _found(row: ImageRow, files: Sequence[str], root: Path, dialect: Dialect) -> ImageRow:
+def _found(row: ImageRow, files: Sequence[str], root: AnyPath, dialect: Dialect) -> ImageRow:
     if row.problem is not None or not files or (root / row.path).is_file():
         return row
     images = [name for name in files if not name.lower().endswith((".csv", ".txt", ".xml", ".json", ".html"))]
@@ -78,7 +85,7 @@ def _found(row: ImageRow, files: Sequence[str], root: Path, dialect: Dialect) ->
     return replace(row, path=images[0], patient=patient)
 
 
-def _by_breast(rows: Sequence[ImageRow], index: Index, root: Path) -> tuple[ImageRow, ...]:
+def _by_breast(rows: Sequence[ImageRow], index: Index, root: AnyPath) -> tuple[ImageRow, ...]:
     """Gives a row per file of each row's patient whose header states the row's side."""
     sides: dict[str, str | None] = {}
     result: list[ImageRow] = []
@@ -102,12 +109,13 @@ def _by_breast(rows: Sequence[ImageRow], index: Index, root: Path) -> tuple[Imag
     return tuple(result)
 
 
-def side_of_file(path: Path) -> str | None:
+def side_of_file(path: AnyPath) -> str | None:
     """Gives the side that the header of a DICOM file states; None where it states none or cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd values in elements that are not read here
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(SIDE_KEYWORDS))
+            with local_file(path) as local:
+                dataset = pydicom.dcmread(local, stop_before_pixels=True, specific_tags=list(SIDE_KEYWORDS))
     except (*PYDICOM_ERRORS, zlib.error, InvalidDicomError):
         return None
     return stated_side(dataset)

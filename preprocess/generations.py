@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import DatasetError
+from nlbs.paths import AnyPath
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, dataset_id_of, digest_of, plan_shards
 from nlbs.preprocess.shard_set import CutSummary, commit, cut_groups, summary_of
@@ -20,7 +20,7 @@ Generations = Mapping[int, Sequence[LabelledImage]]
 
 
 def add_generation(
-    folder: Path, store: ImageStore, generations: Generations, workers: Workers
+    folder: AnyPath, store: ImageStore, generations: Generations, workers: Workers
 ) -> CutSummary | None:
     """Cuts the images that a shard set lacks into new shards; None where it lacks none.
 
@@ -87,7 +87,7 @@ def plan_generation(
     )
 
 
-def history_entry(folder: Path, info: Mapping[str, Any], name: str = SHARD_SET_JSON) -> dict[str, Any]:
+def history_entry(folder: AnyPath, info: Mapping[str, Any], name: str = SHARD_SET_JSON) -> dict[str, Any]:
     """Gives what ``shard_set.json`` of the next generation says about this one, whose description has a name."""
     return {
         "name": description_name(int(info.get("generation", 1))),

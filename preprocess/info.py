@@ -9,9 +9,11 @@ import pandas as pd
 
 from nlbs.files import TEMPORARY_SUFFIX
 from nlbs.manifests.splits import SPLITS
+from nlbs.paths import AnyPath
 from nlbs.preprocess.counts import by_condition, by_split, images_of
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.survey import survey
+from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
 from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
 
@@ -124,7 +126,7 @@ def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
     return float(((1 - missing) * images).sum())
 
 
-def store_info(root: Path) -> dict[str, Any] | None:
+def store_info(root: AnyPath) -> dict[str, Any] | None:
     """Gives ``images``, ``bytes`` on disk, ``raw_bytes`` of the pixels and their ``ratio``; None without a store.
 
     ``raw_bytes`` and ``ratio`` are None where there is no images.csv.
@@ -141,8 +143,10 @@ def store_info(root: Path) -> dict[str, Any] | None:
     return {"images": images or 0, "bytes": size, "raw_bytes": raw, "ratio": ratio}
 
 
-def folder_bytes(folder: Path) -> int:
+def folder_bytes(folder: AnyPath) -> int:
     """Gives the size of all files in a folder and below it, without what is just being written."""
+    if isinstance(folder, RemotePath):
+        return sum(folder.sizes().values())
     return sum(
         path.stat().st_size
         for path in folder.rglob("*")
@@ -150,7 +154,7 @@ def folder_bytes(folder: Path) -> int:
     )
 
 
-def set_bytes(folder: Path) -> int:
+def set_bytes(folder: AnyPath) -> int:
     """Gives the size of the shards of a shard set."""
     return sum(int(shard["bytes"]) for shard in read_shard_set_json(folder)["shards"])
 

@@ -3,6 +3,7 @@
 import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,8 +13,8 @@ from nlbs.errors import DatasetError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, Decoding, decode_alone, decode_guarded
-from nlbs.preprocess.kept import kept
-from nlbs.preprocess.outcome import Decoder, Outcome, known_outcome
+from nlbs.preprocess.known import known_outcomes
+from nlbs.preprocess.outcome import Decoder, Outcome
 from nlbs.preprocess.preflight import require_decoders
 from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
@@ -53,15 +54,15 @@ def ingest(
         most_failures: how many sources may fail before the work stops.
         timeout_s: seconds that one file may take in a worker process.
         decode: turns a file into an image.
-        notes: folder, made here, for the names of files in the hands of workers; None is one in the store.
+        notes: folder, made here, for the names of files in the hands of workers; None is one in the store, or
+            a temporary one where the store is remote.
 
     Raises:
         DatasetError: no file that is still to be decoded has a decoder here.
     """
-    notes = notes or (store.path / _IN_HAND).absolute()
+    notes = (notes or _notes_of(store)).absolute()  # for workers that stand in another folder
     shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
-    outcomes = [known_outcome(source, store, stamps) for source in sources]
-    outcomes = [None if outcome is None else kept(outcome, cut) for outcome in outcomes]
+    outcomes = known_outcomes(sources, store, cut, stamps)
     waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}
     failed = sum(outcome.is_failure for outcome in outcomes if outcome is not None)
     how = Decoding(type(store)(store.path.absolute()), options, cut, decode, timeout_s)
@@ -83,6 +84,11 @@ def ingest(
         outcome or Outcome(source, "not_reached", not_reached)
         for outcome, source in zip(outcomes, sources, strict=True)
     ]
+
+
+def _notes_of(store: ImageStore) -> Path:
+    # Not in an object store: the notes are for processes of this machine, and have to be quick.
+    return store.path / _IN_HAND if isinstance(store.path, Path) else Path(tempfile.mkdtemp(prefix="nlbs-"))
 
 
 def _decoded(

@@ -1,12 +1,12 @@
 """Options of ``nlbs-preprocess`` that several commands take, and what becomes of them."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nlbs.manifests.datasets import DIALECTS
+from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 if TYPE_CHECKING:
     from nlbs.manifests.table import TableOptions
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
-
-PATH = click.Path(path_type=Path)
 
 # What a patch is and what it is stored as: the same for every command that cuts.
 _MIN_FOREGROUND = click.option(
@@ -184,11 +182,14 @@ source_options = _all_of(
         workers_options,
         click.option(
             "--key-file",
-            type=PATH,
+            type=LOCAL_PATH,
             help="The secret that ids are made with.  [default: ~/.config/nlbs-cvae/key]",
         ),
         click.option(
-            "--file-timeout", default=60.0, show_default=True, help="Seconds that decoding one file may take."
+            "--file-timeout",
+            default=60.0,
+            show_default=True,
+            help="Seconds that reading and decoding one file may take.",
         ),
         click.option(
             "--max-failures",
@@ -227,7 +228,7 @@ def asked_table(
 
 
 def build_options(
-    csv_paths: tuple[Path, ...],
+    csv_paths: tuple[AnyPath, ...],
     dataset: str | None,
     columns: tuple[str, ...],
     patient_column: str | None,

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ImageError
+from nlbs.paths import AnyPath
 from nlbs.preprocess.decode import DecodedImage, DecodeOptions
+from nlbs.preprocess.fetch import fetched
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.stated import settled
 from nlbs.preprocess.store import ImageStore
+from nlbs.remote import RemotePath
 
 #: Turns a file into an image: :func:`nlbs.preprocess.decode.decode_image`.
 Decoder = Callable[[Path, DecodeOptions], DecodedImage]
@@ -44,7 +47,8 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
         raise AssertionError("a source without a path has nothing to decode")
     stamp = stamp_of(source.path)
     try:
-        image = decode(source.path, options)
+        with fetched(source.path) as path:
+            image = decode(path, options)
     except ImageError as error:
         cause = error.__cause__
         detail = f"{type(cause).__name__}: {cause}"[:_LONGEST_DETAIL] if cause is not None else ""
@@ -138,9 +142,15 @@ def _filled(reason: str, names: tuple[str, ...]) -> str:
     return reason
 
 
-def stamp_of(path: Path) -> str:
-    """Gives size and modification time of a file, empty where there is none: another stamp, another file."""
+def stamp_of(path: AnyPath) -> str:
+    """Gives what tells a file from an earlier one of its name; empty where there is none.
+
+    Size and modification time; of an object, size and tag.
+    """
     try:
+        if isinstance(path, RemotePath):
+            found = path.stat()
+            return f"{found.st_size}:{found.etag}"
         status = path.stat()
     except (OSError, ValueError):
         return ""

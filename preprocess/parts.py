@@ -14,6 +14,7 @@ from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, make_folder, only_one, remove_partials
+from nlbs.paths import AnyPath
 from nlbs.preprocess.build import (
     BuildOptions,
     BuildSummary,
@@ -93,7 +94,7 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
     Raises:
         NlbsError: the CSV, the options or the folder cannot be used, or too many images of the part fail.
     """
-    begun, folder = time.monotonic(), options.out / BUILD_PARTS / part.name
+    begun, folder = time.monotonic(), _mounted(options.out) / BUILD_PARTS / part.name
     with only_one(options.out, "nlbs-preprocess", shared=True):
         make_folder(folder)
         folder.parent.chmod(0o700)
@@ -115,6 +116,16 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
     return PartSummary(part, len(share), decoded, dict(skipped), time.monotonic() - begun)
 
 
+def _mounted(root: AnyPath) -> Path:
+    """Gives a root that is in a file system. Raises ConfigError: it is none that several machines can lock at once."""
+    if not isinstance(root, Path):
+        raise ConfigError(
+            f"parts of a build need a file system that all machines mount, and {root} is in an object store, whose "
+            "lock is for one command alone: build it with one command, or the parts elsewhere, and copy the root there"
+        )
+    return root
+
+
 def share_of(sources: Sequence[Source], part: Part) -> list[Source]:
     """Gives the sources of one part, in their order: dealt out by a hash of the image's id, so parts are alike.
 
@@ -130,7 +141,7 @@ def share_of(sources: Sequence[Source], part: Part) -> list[Source]:
     ]
 
 
-def merge(root: Path, workers: Workers, overwrite: bool) -> BuildSummary:
+def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
     """Makes one dataset root of what the parts of a build left there: the tables, and the shard set.
 
     The bytes are those of a build by one machine.
@@ -138,7 +149,7 @@ def merge(root: Path, workers: Workers, overwrite: bool) -> BuildSummary:
     Raises:
         DatasetError: parts are missing, or they are not parts of the same build, or no image is left.
     """
-    begun = time.monotonic()
+    begun, root = time.monotonic(), _mounted(root)
     if not (root / BUILD_PARTS).is_dir():
         raise DatasetError(_NO_PARTS.format(root=root))
     with only_one(root, "nlbs-preprocess"):

@@ -11,14 +11,18 @@ from pydicom.filereader import read_file_meta_info
 
 from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.table import ImageRow
+from nlbs.paths import AnyPath, is_local
 from nlbs.preprocess.codecs import names_of_decoders
+from nlbs.preprocess.fetch import fetched_start
 from nlbs.preprocess.header import PYDICOM_ERRORS, element
 from nlbs.preprocess.source_file import START_BYTES, kind_of, opened
 from nlbs.preprocess.sources import UnsafePathError, safe_path
 from nlbs.preprocess.syntaxes import SYNTAXES
 
-#: More files than these are sampled, evenly over the list.
-MOST_FILES = 2000
+#: More files than these are sampled, evenly over the list; of an object store, where each is a request, fewer.
+MOST_FILES, MOST_OBJECTS = 2000, 64
+
+_REMOTE_BYTES = 64 << 10  #: of an object: the File Meta Information has a few hundred
 
 _THREADS = 16  # opening a file is waiting, on a network above all
 
@@ -50,14 +54,16 @@ class Preflight:
         return tuple(one for one in self.found if one.decoder is None and one.name not in (MISSING, NO_IMAGE))
 
 
-def preflight(paths: Sequence[Path], decoder: str = "auto", most_files: int = MOST_FILES) -> Preflight:
+def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int | None = None) -> Preflight:
     """Gives which transfer syntaxes the files have; reads nothing but the first few hundred bytes of each.
 
     Args:
         paths: of the files; where there are more than ``most_files``, an even sample of them.
         decoder: as for decoding.
-        most_files: to look at.
+        most_files: to look at; None is MOST_FILES, or MOST_OBJECTS where they are objects.
     """
+    if most_files is None:
+        most_files = MOST_FILES if all(map(is_local, paths)) else MOST_OBJECTS
     count = min(len(paths), most_files)
     sample = [paths[index * len(paths) // count] for index in range(count)]
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -66,7 +72,7 @@ def preflight(paths: Sequence[Path], decoder: str = "auto", most_files: int = MO
     return Preflight(found, count, len(paths))
 
 
-def require_decoders(paths: Sequence[Path], decoder: str) -> str | None:
+def require_decoders(paths: Sequence[AnyPath], decoder: str) -> str | None:
     """Gives one line about files that no decoder here reads; None where there is nothing to say.
 
     Raises:
@@ -86,9 +92,9 @@ def require_decoders(paths: Sequence[Path], decoder: str) -> str | None:
     return f"Warning: {of} have no decoder here and will be skipped ({kinds})"
 
 
-def paths_of_rows(rows: Sequence[ImageRow], root: Path) -> list[Path]:
+def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
     """Gives the files that the rows of a table name inside a folder, each once."""
-    paths: dict[Path, None] = {}
+    paths: dict[AnyPath, None] = {}
     for row in rows:
         if row.problem is None:
             try:
@@ -109,15 +115,20 @@ def preflight_lines(result: Preflight) -> list[str]:
     return lines
 
 
-def syntax_of(path: Path) -> str:
+def syntax_of(path: AnyPath) -> str:
     """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; or MISSING, NO_IMAGE or UNSTATED."""
     try:
-        with opened(path) as file, warnings.catch_warnings():
-            kind = kind_of(file.read(START_BYTES))
-            if kind != "dicom":
-                return kind or NO_IMAGE
+        with fetched_start(path, _REMOTE_BYTES) as local:
+            return _syntax_of(local)
     except ImageError:
         return MISSING
+
+
+def _syntax_of(path: Path) -> str:
+    with opened(path) as file, warnings.catch_warnings():
+        kind = kind_of(file.read(START_BYTES))
+        if kind != "dicom":
+            return kind or NO_IMAGE
     try:
         return str(element(read_file_meta_info(path), "TransferSyntaxUID") or UNSTATED)
     except PYDICOM_ERRORS:

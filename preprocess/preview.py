@@ -1,13 +1,13 @@
 """Contact sheets of a dataset root: images with mask and patch grid drawn on them, and patches at random."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from nlbs.paths import AnyPath
 from nlbs.pictures import contact_sheet, write_png
 from nlbs.preprocess.store import ImageStore, mask_of
 from nlbs.shards import ShardSet, open_shards
@@ -16,7 +16,9 @@ from nlbs.shards.layout import STORE
 _MASK, _PATCH = (255, 80, 80), (80, 220, 80)
 
 
-def write_preview(shards: Path, out: Path, images: int, patches: int, seed: int) -> tuple[Path, Path]:
+def write_preview(
+    shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int
+) -> tuple[AnyPath, AnyPath]:
     """Writes ``patches.png`` and ``images.png`` into a folder.
 
     Args:

@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, write_json
+from nlbs.paths import AnyPath
 from nlbs.preprocess.cut import PARTS
 from nlbs.preprocess.generations import (
     Generations,
@@ -44,7 +44,7 @@ from nlbs.shards.manifest import dataset_id_of, read_manifest, write_manifest
 from nlbs.shards.verify import damages
 
 
-def repair(folder: Path, workers: Workers) -> None:
+def repair(folder: AnyPath, workers: Workers) -> None:
     """Restores what is damaged in a shard set, of whichever generation.
 
     Raises:
@@ -62,7 +62,7 @@ def repair(folder: Path, workers: Workers) -> None:
             _restore_description(folder, store, generations, workers)
         info = read_shard_set_json(folder)
         plans = _plans(folder, info, store, generations)
-        damaged = {damage.name for damage in damages(folder)}
+        damaged = {damage.name.split("/")[0] for damage in damages(folder)}  # a shard may be a folder
         for plan in plans:
             _restore(folder, info, plan, store, damaged, workers)
         if (folder / PARTS).exists():
@@ -70,7 +70,9 @@ def repair(folder: Path, workers: Workers) -> None:
             remove_parts(folder, names, info["parameters"]["container"])
 
 
-def _restore_description(folder: Path, store: ImageStore, generations: Generations, workers: Workers) -> None:
+def _restore_description(
+    folder: AnyPath, store: ImageStore, generations: Generations, workers: Workers
+) -> None:
     """Restores a damaged ``shard_set.json``, with the shards that only it describes."""
     history: list[dict[str, Any]] = []
     before: list[dict[str, Any]] = []
@@ -96,7 +98,7 @@ def _restore_description(folder: Path, store: ImageStore, generations: Generatio
     raise _cut_from_others(folder)
 
 
-def _what_was_cut(folder: Path) -> CutOptions:
+def _what_was_cut(folder: AnyPath) -> CutOptions:
     """Gives the options of a set with a damaged description: what can still be read there; else by its name."""
     try:
         return cut_options_of(json.loads((folder / SHARD_SET_JSON).read_text(encoding="utf-8")))
@@ -105,7 +107,7 @@ def _what_was_cut(folder: Path) -> CutOptions:
         return CutOptions(int(match[1]), int(match[2])) if match else CutOptions()
 
 
-def _cut_from_others(folder: Path) -> DatasetError:
+def _cut_from_others(folder: AnyPath) -> DatasetError:
     return DatasetError(
         f"{folder} was cut from other images or conditions than {folder.parent} holds now, so its bytes "
         "cannot be restored: cut it anew with reshard --overwrite"
@@ -113,7 +115,7 @@ def _cut_from_others(folder: Path) -> DatasetError:
 
 
 def _plans(
-    folder: Path, info: Mapping[str, Any], store: ImageStore, generations: Generations
+    folder: AnyPath, info: Mapping[str, Any], store: ImageStore, generations: Generations
 ) -> list[ShardPlan]:
     """Gives the plan of each generation of a set, checked against what the set says of itself."""
     history: Sequence[dict[str, Any]] = info.get("history", ())
@@ -132,7 +134,7 @@ def _plans(
 
 
 def _restore(
-    folder: Path,
+    folder: AnyPath,
     info: Mapping[str, Any],
     plan: ShardPlan,
     store: ImageStore,

@@ -3,7 +3,6 @@
 import importlib.metadata
 import importlib.resources
 import shlex
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -12,6 +11,7 @@ from markupsafe import Markup
 
 from nlbs import __version__
 from nlbs.files import atomic_file
+from nlbs.paths import AnyPath
 from nlbs.preprocess.grid import CUT_PRESETS
 from nlbs.preprocess.info import store_info
 from nlbs.preprocess.report_images import ImageSections
@@ -29,7 +29,7 @@ _MOST_CHARS = 500  #: of one text from a table
 _MOST_PROBLEMS = 12  # lines on the table; images.csv has every row
 
 
-def write_report(shards: Path, out: Path, images: int, patches: int, seed: int) -> list[str]:
+def write_report(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> list[str]:
     """Writes the page; gives lines that say where it is, what is left out and what asks for attention.
 
     Args:
@@ -76,7 +76,7 @@ def render(sections: dict[str, Any]) -> str:
     return environment.from_string(template).render({**known, **sections}, counted=counted)
 
 
-def _found(shards: Path) -> tuple[Path | None, Path | None]:
+def _found(shards: AnyPath) -> tuple[AnyPath | None, AnyPath | None]:
     """Gives the dataset root, None without images.csv, and the shard set, None where there is none yet."""
     if (shards / IMAGES_CSV).is_file() and not shard_sets_in(shards):
         return shards, None
@@ -85,7 +85,7 @@ def _found(shards: Path) -> tuple[Path | None, Path | None]:
     return (named.parent if (named.parent / IMAGES_CSV).is_file() else None), named
 
 
-def _missing(root: Path | None, folder: Path | None) -> list[str]:
+def _missing(root: AnyPath | None, folder: AnyPath | None) -> list[str]:
     sentences = []
     if folder is None:
         sentences.append("There is no complete shard set here: patches and their counts are left out.")
@@ -99,7 +99,7 @@ def _missing(root: Path | None, folder: Path | None) -> list[str]:
     return sentences
 
 
-def _made(root: Path | None, shard_set: ShardSet | None, found: Survey | None) -> dict[str, Any]:
+def _made(root: AnyPath | None, shard_set: ShardSet | None, found: Survey | None) -> dict[str, Any]:
     """Gives parameters, sizes and versions."""
     provenance = ("decoder", "transfer_syntax", "voi", "mask_method")
     counts = found.counted if found else {}
@@ -114,7 +114,7 @@ def _made(root: Path | None, shard_set: ShardSet | None, found: Survey | None) -
     }
 
 
-def _commands(root: Path | None, folder: Path | None, shard_set: ShardSet | None) -> list[str]:
+def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet | None) -> list[str]:
     """Gives the commands that go on from here, paths as they were given."""
     commands = []
     if folder and shard_set:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from nlbs.errors import NlbsError
+from nlbs.paths import AnyPath
 from nlbs.preprocess.charts import histogram_svg, picture_uri
 from nlbs.preprocess.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
 from nlbs.preprocess.preview import drawn_image
@@ -50,7 +50,9 @@ class Shown:
 class ImageSections:
     """The sections, made in the order in which the pictures are shared out."""
 
-    def __init__(self, found: Survey, root: Path, pictures: int, sections: Mapping[str, list[str]]) -> None:
+    def __init__(
+        self, found: Survey, root: AnyPath, pictures: int, sections: Mapping[str, list[str]]
+    ) -> None:
         """Takes what images.csv says, how many pictures of images may be drawn, and the two lists of sentences."""
         self.found, self.pictures = found, pictures
         self.store = ImageStore(root / STORE) if (root / STORE).is_dir() else None

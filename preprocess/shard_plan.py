@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import Conditions
+from nlbs.paths import in_parallel
 from nlbs.preprocess.grid import CutOptions, patches_of
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards.layout import FORMAT_VERSION
@@ -18,6 +19,7 @@ from nlbs.shards.layout import FORMAT_VERSION
 SHARD_BYTES, SHARD_IMAGES = 128 << 20, 64
 #: Images are not enlarged more than this: a spacing so coarse is an error of a header, and costs memory.
 _MOST_ENLARGED = 8
+_AT_ONCE = 256  # records; more of them tell no better how many patches an image has
 #: The parameters that change what the bytes are and not what they mean.
 _STORED_AS = ("container", "compression")
 #: Small sets are still cut into about this many shards, so that every core has something to do.
@@ -85,7 +87,7 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
     if options.spacing_mm is not None:
         ordered = _of_known_spacing(ordered, store, options)
     parameters = _parameters(options, store)
-    sample = [record_of(store, labelled.image) for labelled in ordered[:256]]
+    sample = list(_records(ordered[:_AT_ONCE], store))
     size = _images_per_shard(sample, len(ordered), options, np.dtype(parameters["dtype"]).itemsize)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     content_id = _content_id(ordered, store, parameters)
@@ -98,8 +100,8 @@ def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters:
     """Gives a digest of the JSON of format_version, images, parameters, which is never whole in memory."""
     meant = {key: value for key, value in parameters.items() if key not in _STORED_AS}
     digest = hashlib.sha256(f'{{"format_version": {FORMAT_VERSION}, "images": ['.encode())
-    for number, labelled in enumerate(ordered):
-        described = [_described(labelled), record_of(store, labelled.image)["pixels_sha256"]]
+    for number, (labelled, record) in enumerate(zip(ordered, _records(ordered, store), strict=True)):
+        described = [_described(labelled), record["pixels_sha256"]]
         digest.update(f"{', ' if number else ''}{json.dumps(described, sort_keys=True)}".encode())
     digest.update(f'], "parameters": {json.dumps(meant, sort_keys=True)}}}'.encode())
     return digest.hexdigest()[:32]
@@ -128,6 +130,13 @@ def record_of(store: ImageStore, image: str) -> dict[str, Any]:
     return record
 
 
+def _records(images: Sequence[LabelledImage], store: ImageStore) -> Iterator[dict[str, Any]]:
+    """Gives the record of each image, some at a time: of a remote store these come together."""
+    for start in range(0, len(images), _AT_ONCE):
+        some = images[start : start + _AT_ONCE]
+        yield from in_parallel(store.path, lambda labelled: record_of(store, labelled.image), some)
+
+
 def _images_per_shard(
     sample: Sequence[Mapping[str, Any]], images: int, options: CutOptions, itemsize: int
 ) -> int:
@@ -146,7 +155,7 @@ def _of_known_spacing(
 ) -> list[LabelledImage]:
     """Gives the images that can be resampled to a spacing."""
     asked = options.spacing_mm or 0.0
-    spacings = [record_of(store, labelled.image)["spacing_mm"] for labelled in images]
+    spacings = [record["spacing_mm"] for record in _records(images, store)]
     known = [(image, max(spacing)) for image, spacing in zip(images, spacings, strict=True) if spacing]
     unknown = [image.image for image, spacing in zip(images, spacings, strict=True) if not spacing]
     if unknown and (options.unknown_spacing == "refuse" or not known):

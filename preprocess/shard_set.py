@@ -1,20 +1,18 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
 import json
-import os
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import remove_partials, write_json, write_with
+from nlbs.files import make_folder, move_file, remove_folder, remove_partials, write_json, write_with
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
+from nlbs.paths import AnyPath
 from nlbs.preprocess.cut import PARTS, cut_shard, read_part
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.progress import Progress
@@ -42,7 +40,7 @@ _REPLACED = "replaced.json"
 class CutSummary:
     """What a shard set holds."""
 
-    folder: Path
+    folder: AnyPath
     images: int
     patches: int
     shards: int
@@ -52,14 +50,14 @@ class CutSummary:
 
 
 def cut_shard_set(
-    root: Path,
+    root: AnyPath,
     store: ImageStore,
     images: Sequence[LabelledImage],
     options: CutOptions,
     workers: Workers,
     overwrite: bool,
     images_generation: int = 1,
-    folder: Path | None = None,
+    folder: AnyPath | None = None,
 ) -> CutSummary:
     """Cuts a shard set into ``root``/``options.name``, or finishes one that was interrupted.
 
@@ -96,7 +94,7 @@ def cut_shard_set(
 
 
 def cut_groups(
-    folder: Path,
+    folder: AnyPath,
     plan: ShardPlan,
     store: ImageStore,
     options: CutOptions,
@@ -135,15 +133,15 @@ def cut_groups(
     return reused
 
 
-def begin_set(folder: Path) -> None:
+def begin_set(folder: AnyPath) -> None:
     """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
-    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / PARTS)
     _remove_replaced(folder)
     for place in (folder, folder / PARTS):
         remove_partials(place)
 
 
-def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
+def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
     """Says whether a set stands there whole; one of another id goes, where it may.
 
     Raises:
@@ -160,14 +158,14 @@ def is_complete(folder: Path, dataset_id: str, overwrite: bool) -> bool:
             f"{folder} is a shard set of other images, conditions or options ({info['counts']['images']} images): "
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
-    (folder / PARTS).mkdir(exist_ok=True)
+    make_folder(folder / PARTS)
     # First: from here on the set is not complete. Its names are kept until the last of its files is gone.
-    os.replace(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
+    move_file(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
     _remove_replaced(folder)
     return False
 
 
-def _remove_replaced(folder: Path) -> None:
+def _remove_replaced(folder: AnyPath) -> None:
     """Removes the files of a set that is being overwritten."""
     record = folder / PARTS / _REPLACED
     try:
@@ -184,7 +182,7 @@ def _remove_replaced(folder: Path) -> None:
     record.unlink()
 
 
-def commit(folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
+def commit(folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
     """Makes the shards of a plan a set, or the next generation of one.
 
     Args:
@@ -200,7 +198,7 @@ def commit(folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = 
 
 
 def assemble(
-    folder: Path, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
+    folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
 ) -> tuple[pa.Table, list[Mapping[str, Any]]]:
     """Gives the manifest of a plan whose shards are cut, and what ``shard_set.json`` says of each shard.
 
@@ -253,7 +251,9 @@ def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, 
     }
 
 
-def committed_shard(folder: Path, number: int, container: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def committed_shard(
+    folder: AnyPath, number: int, container: str
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Gives what shard_set.json says of a shard that was written, and its columns of the manifest.
 
     Raises:
@@ -266,7 +266,7 @@ def committed_shard(folder: Path, number: int, container: str) -> tuple[dict[str
     return {"name": name, **part["entry"], "patches": len(columns["offset"])}, columns
 
 
-def finish_set(folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
+def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any]) -> None:
     """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards.
 
     Args:
@@ -279,7 +279,7 @@ def finish_set(folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
     remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
 
 
-def with_manifest(folder: Path, info: dict[str, Any], rows: int) -> dict[str, Any]:
+def with_manifest(folder: AnyPath, info: dict[str, Any], rows: int) -> dict[str, Any]:
     """Gives what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
     name = manifest_name(info["generation"])
     whole = {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
@@ -300,16 +300,16 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def remove_parts(folder: Path, shards: Collection[str], container: str) -> None:
+def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
         name = shard_name(int(part.stem), container)
         if name not in shards:
             remove_shard(folder, name)
-    shutil.rmtree(folder / PARTS)
+    remove_folder(folder / PARTS)
 
 
-def summary_of(folder: Path) -> CutSummary:
+def summary_of(folder: AnyPath) -> CutSummary:
     """Gives what the newest generation of a shard set holds."""
     info = read_shard_set_json(folder)
     shards = info["shards"]

@@ -1,6 +1,7 @@
 """Rows of a dataset's CSV become files to decode: safe paths, pseudonymous ids, patients, splits."""
 
 import os
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.pseudonyms import Pseudonyms
 from nlbs.manifests.splits import assign_splits
 from nlbs.manifests.table import ImageRow
+from nlbs.paths import AnyPath
+from nlbs.remote import RemotePath
 
 
 class UnsafePathError(ImageError):
@@ -26,14 +29,14 @@ class Source:
     image: str  #: pseudonymous id; empty where the row names no image
     patient: str  #: pseudonymous; empty where the row cannot be used
     split: str  #: empty where the row cannot be used
-    path: Path | None  #: of the file to decode; None where ``problem`` says why not
+    path: AnyPath | None  #: of the file to decode; None where ``problem`` says why not
     status: str = "ok"  #: of the row so far
     problem: str | None = None
 
 
 def locate_sources(
     rows: Sequence[ImageRow],
-    root: Path,
+    root: AnyPath,
     pseudonyms: Pseudonyms,
     shares: tuple[float, float, float] | None,
     split_seed: int,
@@ -83,7 +86,7 @@ def locate_sources(
     return sources
 
 
-def safe_path(root: Path, text: str) -> Path:
+def safe_path(root: AnyPath, text: str) -> AnyPath:
     """Gives the file that a path in the CSV means, if it lies inside ``root``, links resolved.
 
     Raises:
@@ -91,11 +94,22 @@ def safe_path(root: Path, text: str) -> Path:
     """
     if "\0" in text or text.startswith("~") or re.match(r"^[A-Za-z]:", text):
         raise UnsafePathError("the path is not relative to the folder of the images; check --images")
+    if isinstance(root, RemotePath):
+        return _safe_object(root, text)
     path = Path(os.path.normpath(root / text))
     inside = Path(os.path.realpath(root))
     if not Path(os.path.realpath(path)).is_relative_to(inside):
         raise UnsafePathError("the path leads out of the folder of the images; check --images")
     return path
+
+
+def _safe_object(root: RemotePath, text: str) -> RemotePath:
+    """Gives the object that a path means; a whole URL is taken where it begins with that of the root."""
+    name = text.removeprefix(f"{root}/")
+    normal = posixpath.normpath(name)
+    if "://" in name or normal.startswith(("/", "../")) or normal in (".", ".."):
+        raise UnsafePathError("the path leads out of the folder of the images; check --images")
+    return root / normal
 
 
 def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:

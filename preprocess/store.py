@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
-import shutil
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -15,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import DatasetError
-from nlbs.files import atomic_folder, temporary_path, write_json
+from nlbs.files import atomic_folder, make_folder, withdraw_folder, write_json
+from nlbs.paths import AnyPath
 from nlbs.preprocess.mask import Bits
 
 STORE_VERSION = 1
@@ -23,7 +21,7 @@ STORE_VERSION = 1
 #: Bit planes of neighbouring pixels are alike: half the size of the bytes as they are. Blocks of this size
 #: are compressed twice as fast as blosc's own choice, and a little smaller.
 _BLOSC: dict[str, Any] = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 1 << 20}
-_CHUNK = Path("c", "0", "0")  #: the one chunk of an array
+_CHUNK = "c/0/0"  #: the one chunk of an array
 
 
 class ImageStore:
@@ -32,11 +30,11 @@ class ImageStore:
     The array's attributes are the image's record: its geometry, its mask, how it was decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, recipe: Mapping[str, Any]) -> "ImageStore":
+    def open(cls, path: AnyPath, recipe: Mapping[str, Any]) -> "ImageStore":
         """Opens the store at ``path``, or makes an empty one.
 
         Args:
@@ -49,7 +47,7 @@ class ImageStore:
         attributes = {"store_version": STORE_VERSION, **recipe}
         found = cls(path).attributes
         if found is None:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
             write_json(path / "zarr.json", group)
         elif found != attributes:
@@ -66,7 +64,7 @@ class ImageStore:
         return cls(path)
 
     @classmethod
-    def existing(cls, path: Path) -> "ImageStore":
+    def existing(cls, path: AnyPath) -> "ImageStore":
         """Opens the store at ``path`` as it is.
 
         Raises:
@@ -101,10 +99,7 @@ class ImageStore:
         Returns:
             The record as it is stored, with its checksums.
         """
-        if (self.path / image).exists():  # of an earlier version of the file
-            aside = temporary_path(self.path / f"{image}.old")  # so that half of it never has its name
-            os.rename(self.path / image, aside)
-            shutil.rmtree(aside)
+        withdraw_folder(self.path / image)  # of an earlier version of the file
         pixels = np.ascontiguousarray(pixels)
         chunk = _chunk_of(pixels)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.data).hexdigest()}
@@ -131,9 +126,7 @@ class ImageStore:
             if description is None:
                 raise FileNotFoundError("its record is missing")
             _check_record(description, folder)
-            if not (folder / _CHUNK).is_file():
-                raise FileNotFoundError("its pixels are missing")
-            return _pixels_of((folder / _CHUNK).read_bytes(), description)
+            return _pixels_of(_chunk_in(folder), description)
         except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
             raise DatasetError(
                 f"the decoded image {folder} is damaged ({error}): delete that folder and run build-shards again"
@@ -202,7 +195,7 @@ def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
     return np.repeat(values, runs).reshape(mask["rows"], mask["columns"]), int(mask["step"])
 
 
-def _description(folder: Path) -> dict[str, Any] | None:
+def _description(folder: AnyPath) -> dict[str, Any] | None:
     """Gives what zarr keeps of an array or group; None where there is none."""
     try:
         text = (folder / "zarr.json").read_text(encoding="utf-8")
@@ -219,7 +212,14 @@ def _description(folder: Path) -> dict[str, Any] | None:
     return description
 
 
-def _check_record(description: Mapping[str, Any], folder: Path) -> None:
+def _chunk_in(folder: AnyPath) -> bytes:
+    try:
+        return (folder / _CHUNK).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError("its pixels are missing") from None
+
+
+def _check_record(description: Mapping[str, Any], folder: AnyPath) -> None:
     if description["attributes"].get("record_sha256") != _record_digest(description):
         raise _damaged(folder / "zarr.json", folder)
 
@@ -231,5 +231,5 @@ def _record_digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()
 
 
-def _damaged(file: Path, folder: Path) -> DatasetError:
+def _damaged(file: AnyPath, folder: AnyPath) -> DatasetError:
     return DatasetError(f"{file} is damaged: delete {folder} and run build-shards again")

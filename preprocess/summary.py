@@ -1,8 +1,8 @@
 """What a command says at its end, in lines of text: one screen."""
 
 import shlex
-from pathlib import Path
 
+from nlbs.paths import AnyPath
 from nlbs.preprocess.append import AppendSummary
 from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.duplicates import Duplicate
@@ -94,7 +94,7 @@ def append_summary(summary: AppendSummary) -> list[str]:
     return [*lines, f"Time        {summary.seconds:.1f} s"]
 
 
-def report_command(shards: Path, out: Path) -> str:
+def report_command(shards: AnyPath, out: AnyPath) -> str:
     """Gives the command that shows a shard set to a person, as it is typed."""
     return f"nlbs-preprocess report --shards {shlex.quote(str(shards))} --out {shlex.quote(str(out))}"
 

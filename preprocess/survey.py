@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nlbs.errors import DatasetError
+from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates
 from nlbs.preprocess.outliers import DAMAGE, INTENSITY
 from nlbs.shards.layout import IMAGES_CSV
@@ -60,7 +60,7 @@ class Survey:
         return find_duplicates(StoredPixels(*row) for row in rows)
 
 
-def survey(root: Path, most_skipped: int = 200) -> Survey:
+def survey(root: AnyPath, most_skipped: int = 200) -> Survey:
     """Reads images.csv of a dataset root, some rows at a time; columns are found by name, most may be missing.
 
     Args:

@@ -4,12 +4,12 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import Conditions
+from nlbs.paths import AnyPath
 from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.stated import SETTLED_BY
@@ -67,7 +67,10 @@ _SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
 
 
 def write_tables(
-    root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]], kept: Sequence[str] = ()
+    root: AnyPath,
+    images: Iterable[dict[str, Any]],
+    sources: Iterable[dict[str, Any]],
+    kept: Sequence[str] = (),
 ) -> None:
     """Writes images.csv, which identifies nobody, and sources.csv, readable by the owner only.
 
@@ -81,13 +84,16 @@ def write_tables(
     _write(root / IMAGES_CSV, (*_IMAGE_COLUMNS, *kept), images, 0o644)
 
 
-def write_sources(root: Path, sources: Iterable[dict[str, Any]]) -> None:
+def write_sources(root: AnyPath, sources: Iterable[dict[str, Any]]) -> None:
     """Writes sources.csv alone. Args: as for :func:`write_tables`."""
     _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
 
 
 def extend_tables(
-    root: Path, images: Iterable[dict[str, Any]], sources: Iterable[dict[str, Any]], kept: Sequence[str] = ()
+    root: AnyPath,
+    images: Iterable[dict[str, Any]],
+    sources: Iterable[dict[str, Any]],
+    kept: Sequence[str] = (),
 ) -> None:
     """Adds rows to images.csv and sources.csv; those that are there stay as they are.
 
@@ -111,7 +117,7 @@ def source_row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def read_stamps(root: Path) -> dict[str, str]:
+def read_stamps(root: AnyPath) -> dict[str, str]:
     """Gives image id -> stamp of its source file, from the last run; empty where there was none.
 
     Raises:
@@ -131,7 +137,7 @@ def read_stamps(root: Path) -> dict[str, str]:
         ) from None
 
 
-def read_labelled_images(root: Path) -> list[LabelledImage]:
+def read_labelled_images(root: AnyPath) -> list[LabelledImage]:
     """Gives what images.csv of a dataset root says about each usable image.
 
     Raises:
@@ -140,7 +146,7 @@ def read_labelled_images(root: Path) -> list[LabelledImage]:
     return [image for images in read_generations(root).values() for image in images]
 
 
-def read_generations(root: Path) -> dict[int, list[LabelledImage]]:
+def read_generations(root: AnyPath) -> dict[int, list[LabelledImage]]:
     """Gives the usable images of images.csv by the generation that they came with, 1 and those of appends.
 
     Raises:
@@ -156,7 +162,7 @@ def read_generations(root: Path) -> dict[int, list[LabelledImage]]:
     return found
 
 
-def kept_columns(root: Path) -> tuple[str, ...]:
+def kept_columns(root: AnyPath) -> tuple[str, ...]:
     """Gives the columns of images.csv that --keep took along; none where there is no row."""
     return tuple(name for name in next(read_image_rows(root), {}) if name not in _IMAGE_COLUMNS)
 
@@ -166,12 +172,12 @@ def generation_of(row: dict[str, str]) -> int:
     return int(row.get("generation") or 1)
 
 
-def require_root(root: Path) -> None:
+def require_root(root: AnyPath) -> None:
     """Raises DatasetError where a folder is no dataset root, before anything is made in it."""
     next(read_image_rows(root), None)
 
 
-def read_image_rows(root: Path) -> Iterator[dict[str, str]]:
+def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
     """Gives the rows of images.csv as they are, one after the other.
 
     Raises:
@@ -185,7 +191,7 @@ def read_image_rows(root: Path) -> Iterator[dict[str, str]]:
         ) from None
 
 
-def read_source_rows(root: Path) -> Iterator[dict[str, str]]:
+def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
     """Gives the rows of sources.csv as they are, one after the other.
 
     Raises:
@@ -199,7 +205,7 @@ def read_source_rows(root: Path) -> Iterator[dict[str, str]]:
         ) from None
 
 
-def _read_rows(path: Path) -> Iterator[dict[str, str]]:
+def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             yield from csv.DictReader(file)
@@ -209,7 +215,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, str]]:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DatasetError:
+def _unreadable(path: AnyPath, error: Exception) -> DatasetError:
     return DatasetError(f"cannot read {path} ({error}): run build-shards again, which writes it anew")
 
 
@@ -258,7 +264,7 @@ def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
     return row
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
+def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
     # What cannot be UTF-8 (a folder's name in another encoding, in a message) must not end a build.
     with atomic_file(path, "w", permissions, encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")

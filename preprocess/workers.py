@@ -15,6 +15,7 @@ import joblib
 from nlbs import __version__
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import temporary_path
+from nlbs.paths import AnyPath
 from nlbs.preprocess.worker import WORKER_DIED, end_with_parent
 
 Result = TypeVar("Result")
@@ -67,7 +68,7 @@ class Workers:
         )
 
     def run(
-        self, function: Callable[..., Result], tasks: Iterable[Task], shared: Path
+        self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
     ) -> Generator[Result, None, None]:
         """Gives what ``function(*task)`` gives for each task, in the order they end. Tasks are taken as needed.
 
@@ -80,11 +81,16 @@ class Workers:
             WorkersDied: a worker process died; a cluster has done all other tasks before.
             ConfigError: the cluster cannot be used.
         """
+        if self.backend not in _CLUSTERS:
+            return self._run_here(function, tasks)
+        if not isinstance(shared, Path):
+            raise ConfigError(
+                f"--backend {self.backend} needs a folder that all its machines mount, and {shared} is in an object "
+                "store: use loky or threading there"
+            )
         if self.backend == "dask":
             return self._run_by_dask(function, tasks, shared)
-        if self.backend == "ray":
-            return self._run_by_ray(function, tasks)
-        return self._run_here(function, tasks)
+        return self._run_by_ray(function, tasks)
 
     def _run_here(
         self, function: Callable[..., Result], tasks: Iterable[Task]

@@ -1,7 +1,6 @@
 """The containers of a shard: one tar file, or one folder with a zarr array. A record is (file, offset, nbytes)."""
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import IO, Any
 
 import google_crc32c
 
-from nlbs.files import atomic_file, atomic_folder
+from nlbs.files import atomic_file, atomic_folder, remove_folder
+from nlbs.paths import AnyPath
 from nlbs.shards.payload import Pixels
 from nlbs.shards.tar import Placement, write_tar
 from nlbs.shards.zarr_shard import CHUNK_FILE, ZARR_JSON, write_chunks, zarr_json
@@ -69,12 +69,17 @@ def shard_name(number: int, container: str) -> str:
     return f"{number:05d}.{container}"
 
 
-def pixels_file(folder: Path, name: str) -> Path:
+def pixels_name(name: str) -> str:
+    """Gives the name, in the folder of a shard set, of the file that the offsets of a shard count in."""
+    return f"{name}/{CHUNK_FILE}" if name.endswith(".zarr") else name
+
+
+def pixels_file(folder: AnyPath, name: str) -> AnyPath:
     """Gives the file that the offsets of a shard count in: the tar itself, or the chunk file of an array."""
-    return folder / name / CHUNK_FILE if name.endswith(".zarr") else folder / name
+    return folder / pixels_name(name)
 
 
-def write_shard(path: Path, patches: Iterable[Patch], form: PatchFormat) -> WrittenShard:
+def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> WrittenShard:
     """Writes a shard, whole or not at all; one of that name, which no complete set has, goes first."""
     if form.container == "tar":
         with atomic_file(path) as file:
@@ -95,13 +100,13 @@ def write_shard(path: Path, patches: Iterable[Patch], form: PatchFormat) -> Writ
     return WrittenShard(placements, {**entry, "zarr_json_crc32c": google_crc32c.value(described)})
 
 
-def remove_shard(folder: Path, name: str) -> None:
+def remove_shard(folder: AnyPath, name: str) -> None:
     """Removes a shard of ours where it is there; what has another kind of name is left alone."""
     path = folder / name
-    if not re.fullmatch(r"\d+\.(tar|zarr)", name) or path.is_symlink():
+    if not re.fullmatch(r"\d+\.(tar|zarr)", name) or (isinstance(path, Path) and path.is_symlink()):
         return
-    if path.is_dir():
-        shutil.rmtree(path)
+    if path.is_dir() if isinstance(path, Path) else name.endswith(".zarr"):
+        remove_folder(path)
     else:
         path.unlink(missing_ok=True)
 

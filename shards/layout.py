@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ShardError
+from nlbs.paths import AnyPath
 
 FORMAT = "nlbs-shards"
 FORMAT_VERSION = 1
@@ -36,26 +36,26 @@ RECORD_SHA256 = "record_sha256"
 _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
 
 
-def how_to_restore(folder: Path) -> str:
+def how_to_restore(folder: AnyPath) -> str:
     """Gives what to do about a shard set with damaged files, for the end of a message."""
     return f"nlbs-preprocess verify --shards {folder} --repair cuts it anew from the decoded images"
 
 
-def how_to_recut(folder: Path) -> str:
+def how_to_recut(folder: AnyPath) -> str:
     """Gives what to do about a shard set that does not even say what it holds, for the end of a message."""
     if (folder.parent / STORE).is_dir():
         return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
     return f"copy {folder} again from where it came: the decoded images it was cut from are not beside it"
 
 
-def shard_sets_in(root: Path) -> list[Path]:
+def shard_sets_in(root: AnyPath) -> list[AnyPath]:
     """Gives the complete shard sets of a dataset root, sorted by name."""
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if (path / SHARD_SET_JSON).is_file())
 
 
-def find_shard_set(path: Path) -> Path:
+def find_shard_set(path: AnyPath) -> AnyPath:
     """Gives the folder of the shard set that ``path`` means: itself, or the only one of a dataset root.
 
     Raises:
@@ -81,7 +81,7 @@ def find_shard_set(path: Path) -> Path:
     )
 
 
-def read_shard_set_json(folder: Path, generation: int | None = None) -> dict[str, Any]:
+def read_shard_set_json(folder: AnyPath, generation: int | None = None) -> dict[str, Any]:
     """Gives what ``shard_set.json`` of a shard set says, or its copy for an earlier generation.
 
     Raises:
@@ -97,7 +97,7 @@ def read_shard_set_json(folder: Path, generation: int | None = None) -> dict[str
     return read_description(folder, description_name(generation))
 
 
-def read_description(folder: Path, name: str) -> dict[str, Any]:
+def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
     """Gives what one description of a shard set says, of this generation or another. Raises ShardError."""
     path = folder / name
     try:

@@ -1,7 +1,6 @@
 """The condition manifest: an Arrow IPC file with one row per patch, opened by memory map."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nlbs.errors import ShardError
-from nlbs.files import atomic_file
+from nlbs.files import atomic_file, local_file
 from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, UNKNOWN, VIEWS
 from nlbs.manifests.splits import SPLITS
+from nlbs.paths import AnyPath
 from nlbs.shards.layout import how_to_restore
 
 #: Columns of the manifest. Null is *unknown*. The order of the values of view, laterality and
@@ -68,21 +68,21 @@ def manifest_table(columns: Mapping[str, Sequence[Any]], shard_names: Sequence[s
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def write_manifest(path: Path, table: pa.Table, dataset_id: str) -> None:
+def write_manifest(path: AnyPath, table: pa.Table, dataset_id: str) -> None:
     """Writes a manifest as one Arrow IPC file that knows which shard set it belongs to."""
     table = table.combine_chunks().replace_schema_metadata({"dataset_id": dataset_id})
     with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
-def read_manifest(path: Path, dataset_id: str, rows: int) -> pa.Table:
+def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
     """Gives a manifest by memory map: no row is read before it is used.
 
     Raises:
         ShardError: missing, damaged, or the manifest of another shard set.
     """
     try:
-        with pa.memory_map(str(path)) as source:
+        with local_file(path) as local, pa.memory_map(str(local)) as source:
             table = pa.ipc.open_file(source).read_all()
     except (OSError, pa.ArrowException) as error:
         what = " ".join(str(error).split())
@@ -98,10 +98,10 @@ def read_manifest(path: Path, dataset_id: str, rows: int) -> pa.Table:
     return table
 
 
-def dataset_id_of(path: Path) -> str | None:
+def dataset_id_of(path: AnyPath) -> str | None:
     """Gives which shard set a manifest says it belongs to; None where it cannot be read."""
     try:
-        with pa.memory_map(str(path)) as source:
+        with local_file(path) as local, pa.memory_map(str(local)) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
     except (OSError, pa.ArrowException):
         return None

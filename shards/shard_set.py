@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -14,11 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nlbs.errors import ShardError
+from nlbs.files import file_sizes
 from nlbs.manifests.splits import SPLITS
-from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file
+from nlbs.paths import AnyPath, as_path
+from nlbs.remote import RemotePath
+from nlbs.shards.cache import Cache, default_bytes, default_folder
+from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
 from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
 from nlbs.shards.payload import DECODERS, Pixels
+from nlbs.shards.remote_shards import RemoteShards, local_manifest
 from nlbs.shards.verify import sha256_of
 from nlbs.shards.where import select
 
@@ -29,18 +33,23 @@ _THREADS = min(4, os.cpu_count() or 1)
 _ROWS_PER_TASK = 16
 
 
-def open_shards(path: str | Path, generation: int | None = None) -> "ShardSet":
+def open_shards(
+    path: str | AnyPath, generation: int | None = None, cache_gb: float | None = None
+) -> "ShardSet":
     """Opens a shard set: its folder, or a dataset root that holds just one.
 
     Args:
-        path: of one of them.
+        path: local, or in an object store: "s3://bucket/shards".
         generation: the set as it was after so many appends and one; None is as it is now.
+        cache_gb: how much of remote shards is kept on the local disk, in gigabytes; 0 is nothing;
+            None is ``$NLBS_CACHE_GB``, or else 20. They lie in ``~/.cache/nlbs-cvae`` or ``$NLBS_CACHE_DIR``.
 
     Raises:
+        ObjectStoreError: the object store cannot be reached, or refuses.
         ShardError: nothing there, several to choose from, another format version, a missing or
             shortened shard, or a manifest that is damaged or another set's.
     """
-    return ShardSet(find_shard_set(Path(path)), generation)
+    return ShardSet(find_shard_set(as_path(path)), generation, cache_gb)
 
 
 class ShardSet:
@@ -49,13 +58,17 @@ class ShardSet:
     May be read from several threads at once, after a fork, and pickled: it is then opened anew.
     """
 
-    def __init__(self, folder: Path, generation: int | None = None) -> None:
+    def __init__(self, folder: AnyPath, generation: int | None = None, cache_gb: float | None = None) -> None:
         """Opens the set in ``folder``. Raises ShardError as :func:`open_shards` does."""
-        self.folder = folder.absolute()  # files are opened when they are first read, perhaps from elsewhere
+        # Absolute, as files are opened when they are first read, perhaps from elsewhere.
+        self.folder: AnyPath = folder.absolute()
         self.info: Mapping[str, Any] = read_shard_set_json(folder, generation)
-        self.manifest: pa.Table = read_manifest(
-            folder / self.info["manifest"]["name"], self.dataset_id, int(self.info["manifest"]["rows"])
-        )
+        self._cache_gb = cache_gb
+        self._remote: RemoteShards | None = None
+        if isinstance(folder, RemotePath):
+            limit = default_bytes() if cache_gb is None else int(cache_gb * 1e9)
+            self._remote = RemoteShards(folder, self.info, Cache(default_folder(), limit))
+        self.manifest: pa.Table = self._read_manifest()
         self._decode = DECODERS.get(self._format().compression)
         self._check_files()
         self._files: dict[int, int] = {}
@@ -156,7 +169,9 @@ class ShardSet:
             out = np.empty(shape, dtype=self.dtype)
         elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise ValueError(f"out must be a C-contiguous {self.dtype} array of shape {shape}")
-        shard, offset, _, _ = self._places
+        shard, offset, nbytes, _ = self._places
+        if self._remote is not None:
+            self._remote.prefetch(shard[wanted], offset[wanted], nbytes[wanted])
         by_place = np.lexsort((offset[wanted], shard[wanted]))  # disks like to be read forwards
         tasks = [by_place[i : i + _ROWS_PER_TASK] for i in range(0, len(by_place), _ROWS_PER_TASK)]
         if len(tasks) <= 1:
@@ -187,10 +202,10 @@ class ShardSet:
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "generation": self.generation}
+        return {"folder": self.folder, "generation": self.generation, "cache_gb": self._cache_gb}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["generation"])  # type: ignore[misc]  # files and maps are opened anew per process
+        self.__init__(**state)  # type: ignore[misc]  # files and maps are opened anew per process
 
     @cached_property
     def _codes(self) -> dict[str, npt.NDArray[np.int8]]:
@@ -246,18 +261,22 @@ class ShardSet:
                 raise ShardError(self._damage(row, str(error))) from None
 
     def _load(self, row: int, target: memoryview) -> None:
-        """Reads what is stored of a patch, and checks it the first time."""
+        """Reads what is stored of a patch, and checks it; of a local file the first time alone."""
         shard, offset, _, crc = self._places
         try:
-            with self._opened(int(shard[row])) as file:
-                got = os.preadv(file, [target], int(offset[row]))
+            if self._remote is not None:
+                got = self._remote.read_into(target, int(shard[row]), int(offset[row]), int(crc[row]))
+            else:
+                with self._opened(int(shard[row])) as file:
+                    got = os.preadv(file, [target], int(offset[row]))
         except FileNotFoundError:
             raise ShardError(self._damage(row, "the file is gone")) from None
         except OSError as error:  # of the disk or of a limit; the shard may well be whole
             raise ShardError(f"cannot read {self._place(row)}: {error.strerror or error}") from None
         if got != len(target):
             raise ShardError(self._damage(row, f"the file ends after {got} of its {len(target)} bytes"))
-        if not self._verified[row]:
+        # What comes over a network, or from a cache that others may write to, is checked each time.
+        if self._remote is not None or not self._verified[row]:
             if google_crc32c.value(bytes(target)) != crc[row]:
                 raise ShardError(self._damage(row, "its checksum does not match"))
             self._verified[row] = True
@@ -275,7 +294,7 @@ class ShardSet:
         if kept is not None:
             yield kept
             return
-        new = os.open(pixels_file(self.folder, self.info["shards"][shard]["name"]), os.O_RDONLY)
+        new = os.open(str(pixels_file(self.folder, self.info["shards"][shard]["name"])), os.O_RDONLY)
         # Another thread may have opened the same shard meanwhile; then that one is kept.
         if len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new:
             yield new
@@ -295,15 +314,35 @@ class ShardSet:
         return found
 
     def _check_files(self) -> None:
+        sizes = file_sizes(self.folder, [pixels_name(shard["name"]) for shard in self.info["shards"]])
         for shard in self.info["shards"]:
-            path = pixels_file(self.folder, shard["name"])
-            found = path.stat().st_size if path.is_file() else None
+            path, found = pixels_file(self.folder, shard["name"]), sizes.get(pixels_name(shard["name"]))
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
                 raise ShardError(f"shard {path} {state}; {how_to_restore(self.folder)}")
-        path = self.folder / self.info["manifest"]["name"]
+        if self._remote is None:
+            self._check_manifest(self._manifest_path)
+
+    @property
+    def _manifest_path(self) -> AnyPath:
+        return self.folder / str(self.info["manifest"]["name"])
+
+    def _read_manifest(self) -> pa.Table:
+        expected = self.dataset_id, int(self.info["manifest"]["rows"])
+        if self._remote is None:
+            return read_manifest(self._manifest_path, *expected)
+        try:
+            with local_manifest(self._remote.folder, self.info, self._remote.cache) as path:
+                self._check_manifest(path)
+                return read_manifest(path, *expected)
+        except FileNotFoundError:
+            raise ShardError(
+                f"the manifest {self._manifest_path} is missing; {how_to_restore(self.folder)}"
+            ) from None
+
+    def _check_manifest(self, path: AnyPath) -> None:
         if sha256_of(path) != self.info["manifest"]["sha256"]:
             raise ShardError(
-                f"the manifest {path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
+                f"the manifest {self._manifest_path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
                 f"{how_to_restore(self.folder)}"
             )

@@ -1,16 +1,15 @@
 """Whether a shard set is still what was written: every byte of it, and which patches are lost where it is not."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
 
 from nlbs.errors import ShardError
+from nlbs.paths import AnyPath
 from nlbs.shards.container import pixels_file
 from nlbs.shards.layout import RECORD_SHA256, SHARD_SET_JSON, read_shard_set_json, record_digest
 from nlbs.shards.manifest import indices, read_manifest
@@ -27,7 +26,7 @@ class Damage:
     what: str
 
 
-def damages(folder: Path) -> Iterator[Damage]:
+def damages(folder: AnyPath) -> Iterator[Damage]:
     """Gives each file of a shard set that is missing, cut short, changed or another set's.
 
     Args:
@@ -66,7 +65,7 @@ def damages(folder: Path) -> Iterator[Damage]:
                 )
 
 
-def _damages_of_earlier(folder: Path, entry: dict[str, Any]) -> Iterator[Damage]:
+def _damages_of_earlier(folder: AnyPath, entry: dict[str, Any]) -> Iterator[Damage]:
     """Gives what is wrong with description and manifest of an earlier generation, an entry of ``history``."""
     for name, digest in (
         (entry["name"], entry["sha256"]),
@@ -79,7 +78,7 @@ def _damages_of_earlier(folder: Path, entry: dict[str, Any]) -> Iterator[Damage]
             yield Damage(name, "is not what was written: its checksum does not match")
 
 
-def crc32c_of(path: Path) -> int:
+def crc32c_of(path: AnyPath) -> int:
     """Gives the CRC-32C of a whole file."""
     checksum = 0
     with path.open("rb") as file:
@@ -88,13 +87,13 @@ def crc32c_of(path: Path) -> int:
     return checksum
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: AnyPath) -> str:
     """Gives the SHA-256 of a whole file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _manifest_trouble(path: Path, info: dict[str, Any]) -> str:
+def _manifest_trouble(path: AnyPath, info: dict[str, Any]) -> str:
     if not path.is_file():
         return "is missing"
     try:
@@ -104,23 +103,25 @@ def _manifest_trouble(path: Path, info: dict[str, Any]) -> str:
     return "is not what was written: its checksum does not match"
 
 
-def _lost_patches(folder: Path, info: dict[str, Any], number: int) -> str:
+def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:
     """Gives in words which patches of a changed shard do not match their checksums."""
     table = read_manifest(
         folder / info["manifest"]["name"], str(info["dataset_id"]), int(info["manifest"]["rows"])
     )
     rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
     offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
-    descriptor = os.open(pixels_file(folder, info["shards"][number]["name"]), os.O_RDONLY)
-    try:
+    with pixels_file(folder, info["shards"][number]["name"]).open("rb") as file:
         lost = [
             int(row)
             for row in rows
-            if google_crc32c.value(os.pread(descriptor, int(sizes[row]), int(offsets[row]))) != sums[row]
+            if google_crc32c.value(_record(file, int(offsets[row]), int(sizes[row]))) != sums[row]
         ]
-    finally:
-        os.close(descriptor)
     if not lost:
         return "every patch is intact, but a header or a record between them is not"
     named = ", ".join(str(row) for row in lost[:8]) + (", ..." if len(lost) > 8 else "")
     return f"{len(lost)} of {len(rows)} patches are damaged (rows {named} of the manifest)"
+
+
+def _record(file: IO[bytes], offset: int, nbytes: int) -> bytes:
+    file.seek(offset)
+    return file.read(nbytes)

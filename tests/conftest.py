@@ -1,10 +1,14 @@
 """What tests share: a key of their own, a small phantom, and the dataset root built from it."""
 
+import logging
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -42,6 +46,75 @@ def dataset_root(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     done = run_command("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root, *CUT)
     assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Any]:
+    """A client of an S3 server on the loopback, which AWS_ENDPOINT_URL names while tests run."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-real-secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.delenv(name, raising=False)
+        client = boto3.client("s3")
+        yield client
+        client.close()
+    server.stop()
+
+
+@pytest.fixture
+def bucket(object_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Bucket":
+    """An empty bucket, and an empty cache for what is read from it."""
+    monkeypatch.setenv("NLBS_CACHE_DIR", str(tmp_path / "cache"))
+    name = f"bucket-{secrets.token_hex(4)}"
+    object_store.create_bucket(Bucket=name)
+    return Bucket(object_store, name)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket as an independent client sees it."""
+
+    client: Any
+    name: str
+
+    def url(self, key: str = "") -> str:
+        """Gives the address of an object or folder."""
+        return f"s3://{self.name}/{key}".rstrip("/")
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes an object."""
+        self.client.put_object(Bucket=self.name, Key=key, Body=data)
+
+    def put_folder(self, key: str, folder: Path) -> None:
+        """Writes every file of a folder."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def get(self, key: str) -> bytes:
+        """Reads an object."""
+        data: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return data
+
+    def names(self, folder: str = "") -> set[str]:
+        """Gives the names of all objects in a folder, from there on."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=folder)
+        names = {item["Key"] for page in pages for item in page.get("Contents", [])}
+        return {name.removeprefix(f"{folder}/") for name in names}
+
+    def contents(self, folder: str) -> dict[str, bytes]:
+        """Gives all objects of a folder by name, without its lock."""
+        return {name: self.get(f"{folder}/{name}") for name in self.names(folder) if name != ".lock"}
 
 
 #: The patches that tests cut from the phantom.

@@ -7,6 +7,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
+from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -24,8 +25,9 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
-@click.option("--shards", required=True, multiple=True, type=click.Path(path_type=Path), metavar="FOLDER",
-              help="A shard set, or a dataset root that holds one. Several are mixed, see --mix.")  # fmt: skip
+@click.option("--shards", required=True, multiple=True, type=PATH, metavar="FOLDER",
+              help="A shard set, or a dataset root that holds one; s3://bucket/folder too. "
+              "Several are mixed, see --mix.")  # fmt: skip
 @click.option("--mix", callback=_numbers, metavar="SHARES",
               help="The share of each of several --shards in every batch, such as 0.7,0.3.")  # fmt: skip
 @click.option("--where", metavar="FILTER",
@@ -34,11 +36,14 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="Show rare classes more often; a class is a value of columns such as cancer,view.")  # fmt: skip
 @click.option("--order", type=click.Choice(["global", "window", "sequential"]),
               help="window: few shards at a time, for network folders. sequential: as they stand.")  # fmt: skip
+@click.option("--cache-gb", type=click.FloatRange(min=0), show_default=False,
+              help="How much of shards from an object store the local disk keeps.  "
+              "[default: $NLBS_CACHE_GB, or 20]")  # fmt: skip
 @click.option("--preset", default="guide", metavar="NAME",
               help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
-@click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
-@click.option("--run", "run_path", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--run", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
               help="auto: a CUDA device if there is one.")  # fmt: skip
@@ -53,8 +58,8 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
 def cli(
-    shards: tuple[Path, ...], preset: str, config_path: Path | None, run_path: Path | None, device: str, dry_run: bool,
-    **flags: Any,
+    shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
+    device: str, dry_run: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the conditional VAE from shards.
 
@@ -67,7 +72,7 @@ def cli(
     from nlbs.train.source import open_source
 
     config = resolved_config(preset, config_path, _as_config(flags))
-    source = open_source(shards, config.data.mix)
+    source = open_source(shards, config.data.mix, cache_gb)
     for one in sets_of(source):
         check_against_shards(config, one.parameters, str(one.folder))
 

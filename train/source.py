@@ -1,31 +1,34 @@
 """What a run reads: one shard set, or several in given shares."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from nlbs.errors import ConfigError
+from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.mixture import MixedSource
 
 Source = ShardSet | MixedSource
 
 
-def open_source(folders: Sequence[Path], mix: Sequence[float] | None) -> Source:
+def open_source(
+    folders: Sequence[AnyPath], mix: Sequence[float] | None, cache_gb: float | None = None
+) -> Source:
     """Opens the shard sets of a run.
 
     Args:
         folders: shard sets, or dataset roots that hold one each.
         mix: the share of each in every batch; None where there is one.
+        cache_gb: as for :func:`nlbs.shards.open_shards`.
 
     Raises:
         ShardError: a set cannot be opened.
         ConfigError: shares that do not fit the sets, or sets that cannot be mixed.
     """
     if len(folders) == 1 and (mix is None or len(mix) == 1):
-        return open_shards(folders[0])
+        return open_shards(folders[0], cache_gb=cache_gb)
     if mix is None:
         raise ConfigError(
             f"{len(folders)} shard sets are given; say what share of each batch every one has, for example --mix "
             f"{','.join(['1'] * len(folders))}"
         )
-    return MixedSource([open_shards(folder) for folder in folders], mix)
+    return MixedSource([open_shards(folder, cache_gb=cache_gb) for folder in folders], mix)

@@ -26,6 +26,10 @@ class CheckpointError(NlbsError):
     """A checkpoint that is missing, damaged or of another architecture."""
 
 
+class ObjectStoreError(NlbsError):
+    """An object store that cannot be reached, or refuses what is asked of it."""
+
+
 class ImageError(NlbsError):
     """One image that cannot be used: the run goes on, ``status`` and message stand in images.csv."""
 

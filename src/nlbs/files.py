@@ -1,4 +1,8 @@
-"""Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+"""Files that appear whole or not at all.
+
+In a file system: temporary name, fsync, rename, fsync of the folder. In an object store: written to a
+local scratch file, uploaded when complete; an upload that fails leaves nothing.
+"""
 
 import fcntl
 import json
@@ -6,13 +10,17 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from nlbs.errors import NlbsError
+from nlbs.locks import remote_lock
+from nlbs.paths import AnyPath, in_parallel
+from nlbs.remote import RemotePath, scratch_file
 
 #: The file that a process locks while it writes into a folder.
 LOCK = ".lock"
@@ -28,12 +36,14 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{host:010d}{TEMPORARY_SUFFIX}")
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, where they are missing.
+def make_folder(folder: AnyPath) -> None:
+    """Makes a folder and those above it, where they are missing. An object store has none to make.
 
     Raises:
         NlbsError: a file has that name.
     """
+    if isinstance(folder, RemotePath):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -41,14 +51,28 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "wb", permissions: int = 0o644, **options: Any) -> Iterator[IO[Any]]:
-    """Opens a file that takes its name only once it is complete and on disk.
+def atomic_file(
+    path: AnyPath, mode: str = "wb", permissions: int = 0o644, **options: Any
+) -> Iterator[IO[Any]]:
+    """Opens a file that takes its name only once it is complete and on disk, or uploaded.
 
     An exception inside leaves no file behind, and an existing file of that name as it was.
+
+    Args:
+        path: of the file.
+        mode: "w", "wb" or "w+b".
+        permissions: of a local file; those of an object are its bucket's.
+        options: for ``open``.
     """
+    if isinstance(path, RemotePath):
+        with scratch_file() as (_, local):
+            with open(local, mode, **options) as file:
+                yield file
+            path.upload(local)
+        return
     make_folder(path.parent)
     temporary = temporary_path(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, permissions)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, permissions)
     try:
         with open(descriptor, mode, **options) as file:
             os.fchmod(file.fileno(), permissions)
@@ -63,11 +87,17 @@ def atomic_file(path: Path, mode: str = "wb", permissions: int = 0o644, **option
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: AnyPath) -> Iterator[Path]:
     """Gives a temporary folder that takes the name ``path`` once all its files are on disk.
 
-    A folder of that name must not exist: unlike a file, it cannot be replaced in one step.
+    A folder of that name must not exist: unlike a file, it cannot be replaced in one step. In an
+    object store its files appear one by one, those directly in it (``zarr.json``) after all others.
     """
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryDirectory(prefix="nlbs-") as scratch:
+            yield Path(scratch)
+            _upload_folder(Path(scratch), path)
+        return
     make_folder(path.parent)
     temporary = temporary_path(path)
     if temporary.exists():
@@ -86,9 +116,70 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def _upload_folder(local: Path, path: RemotePath) -> None:
+    files = [file for file in local.rglob("*") if file.is_file()]
+    for file in sorted(files, key=lambda file: (-len(file.parts), file.parts)):
+        (path / file.relative_to(local).as_posix()).upload(file)
+
+
 @contextmanager
-def only_one(folder: Path, what: str, shared: bool = False) -> Iterator[None]:
+def local_file(path: AnyPath) -> Iterator[Path]:
+    """Gives a file as a local one: itself, or a copy of a remote one for as long as it is needed.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with scratch_file() as (file, local):
+        path.download(file)
+        yield local
+
+
+def file_sizes(folder: AnyPath, names: Iterable[str]) -> dict[str, int]:
+    """Gives the bytes of the named files that are in a folder; of a remote one by a single listing."""
+    if isinstance(folder, RemotePath):
+        return folder.sizes()
+    paths = {name: folder / name for name in names}
+    return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+
+
+def remove_folder(folder: AnyPath) -> None:
+    """Removes a folder and all that is in it, where it is there; what makes it a folder of ours first."""
+    if isinstance(folder, RemotePath):
+        names = sorted(folder.sizes(), key=lambda name: (name.count("/"), name))
+        for level in sorted({name.count("/") for name in names}):
+            some = [folder / name for name in names if name.count("/") == level]
+            in_parallel(folder, RemotePath.unlink, some)
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def withdraw_folder(folder: AnyPath) -> None:
+    """Removes a folder, where it is there, so that half of it never has its name."""
+    if isinstance(folder, Path) and folder.exists():
+        aside = temporary_path(folder)
+        os.rename(folder, aside)
+        folder = aside
+    remove_folder(folder)
+
+
+def move_file(source: AnyPath, target: AnyPath) -> None:
+    """Gives a file another name in the same store, whole at every moment; a remote one may have both for a while."""
+    if isinstance(source, RemotePath):
+        data = source.read_bytes()
+        write_with(target, lambda file: file.write(data))
+        source.unlink()
+    else:
+        os.replace(source, Path(str(target)))
+
+
+@contextmanager
+def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]:
     """Keeps other processes from the same work in a folder; the lock ends with the process, however it ends.
+
+    In an object store the lock is an object, which a killed process leaves behind: see :mod:`nlbs.locks`.
 
     Args:
         folder: made where it is missing.
@@ -98,6 +189,12 @@ def only_one(folder: Path, what: str, shared: bool = False) -> Iterator[None]:
     Raises:
         NlbsError: the folder cannot be made, or another process has it.
     """
+    if isinstance(folder, RemotePath):
+        if shared:
+            raise NlbsError(f"the lock of {folder} is for one process alone: an object store has no other")
+        with remote_lock(folder / LOCK, what):
+            yield
+        return
     path = folder / LOCK
     try:
         make_folder(folder)
@@ -124,8 +221,10 @@ def only_one(folder: Path, what: str, shared: bool = False) -> Iterator[None]:
             file.truncate(0)
 
 
-def remove_partials(folder: Path) -> None:
+def remove_partials(folder: AnyPath) -> None:
     """Removes what a killed process left half-written in a folder; call it under the folder's lock."""
+    if isinstance(folder, RemotePath):  # what is not uploaded whole is not there
+        return
     for path in folder.iterdir() if folder.is_dir() else ():
         if re.fullmatch(rf"\..+\.\d+{re.escape(TEMPORARY_SUFFIX)}", path.name):
             if path.is_dir():
@@ -134,14 +233,14 @@ def remove_partials(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Writes a value as JSON with sorted keys, atomically: the same value gives the same bytes."""
     with atomic_file(path, "w", encoding="utf-8", newline="\n") as file:
         json.dump(value, file, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
 
-def write_with(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_with(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
     """Calls ``write`` with a binary file that becomes ``path`` when complete."""
     with atomic_file(path) as file:
         write(file)

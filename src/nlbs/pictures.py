@@ -1,7 +1,6 @@
 """Contact sheets: many small grey images with captions on one page."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from nlbs.files import atomic_file
+from nlbs.paths import AnyPath
 
 _MARGIN_PX = 6
 _LINE_PX = 13
@@ -54,7 +54,7 @@ def contact_sheet(
     return np.asarray(page)
 
 
-def write_png(path: Path, image: npt.NDArray[np.uint8], text: dict[str, str] | None = None) -> None:
+def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] | None = None) -> None:
     """Writes a uint8 image, (H, W) or (H, W, 3), as PNG, with ``text`` as its tEXt/iTXt metadata."""
     info = PngInfo()
     for key, value in (text or {}).items():
