@@ -94,9 +94,9 @@ def build_shards_command(
     """
     from nlbs.preprocess.build import build_shards
     from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.frames import parse_frame
+    from nlbs.preprocess.formats.frames import parse_frame
     from nlbs.preprocess.parts import build_part, parse_part
-    from nlbs.preprocess.summary import build_summary, part_summary
+    from nlbs.preprocess.report.summary import build_summary, part_summary
 
     cut = cut_options(
         resolution,
@@ -128,7 +128,7 @@ def build_shards_command(
 def merge_command(shards: AnyPath, jobs: int, backend: str, scheduler: str | None, overwrite: bool) -> None:
     """Finish a build whose parts several machines decoded: check, write the tables, cut the shard set."""
     from nlbs.preprocess.parts import merge
-    from nlbs.preprocess.summary import build_summary
+    from nlbs.preprocess.report.summary import build_summary
     from nlbs.preprocess.workers import Workers
 
     for line in build_summary(merge(shards, Workers(jobs, backend, scheduler), overwrite)):
@@ -157,7 +157,7 @@ def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
     gets a new generation; the one before stays readable. Run the same command again to continue.
     """
     from nlbs.preprocess.append import append
-    from nlbs.preprocess.summary import append_summary
+    from nlbs.preprocess.report.summary import append_summary
 
     for line in append_summary(append(build_options(**asked), changed, shard_set)):
         click.echo(line)
@@ -231,7 +231,7 @@ def reshard_command(
     """Cut another shard set from the decoded images; no DICOM is opened."""
     from nlbs.preprocess.build import reshard
     from nlbs.preprocess.grid import CUT_PRESETS
-    from nlbs.preprocess.summary import cut_summary
+    from nlbs.preprocess.report.summary import cut_summary
     from nlbs.preprocess.workers import Workers
 
     preset_resolution, preset_stride = CUT_PRESETS[preset or "balanced"]
@@ -273,7 +273,7 @@ def convert_command(
     """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
     check_container(container, compression)
     from nlbs.preprocess.convert import ConvertOptions, convert
-    from nlbs.preprocess.summary import cut_summary
+    from nlbs.preprocess.report.summary import cut_summary
     from nlbs.preprocess.workers import Workers
 
     options = ConvertOptions(container, compression, out, Workers(jobs, backend, scheduler), overwrite)
@@ -291,7 +291,7 @@ def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
     """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
     import json
 
-    from nlbs.preprocess.info import info_lines, shard_set_info
+    from nlbs.preprocess.report.info import info_lines, shard_set_info
     from nlbs.shards import open_shards
 
     with open_shards(shards) as shard_set:
@@ -314,7 +314,7 @@ def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
 def report_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Write one HTML page for a person: what was read and skipped, counts, masks, outliers, doubles."""
-    from nlbs.preprocess.report import write_report
+    from nlbs.preprocess.report.page import write_report
 
     for line in write_report(shards, out, images, patches, seed):
         click.echo(line)
@@ -360,7 +360,7 @@ def verify_command(shards: AnyPath, repair: bool, jobs: int, backend: str, sched
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
 def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Draw contact sheets: patches at random, and images with mask and patch grid."""
-    from nlbs.preprocess.preview import write_preview
+    from nlbs.preprocess.report.preview import write_preview
 
     patch_page, image_page = write_preview(shards, out, images, patches, seed)
     click.echo(f"Patches   {patch_page}")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.preprocess.codecs import versions
 from nlbs.preprocess.display import display_pixels, display_table
 from nlbs.preprocess.figures import mask_figures, mask_flags, pixel_figures
-from nlbs.preprocess.header import SourceImage
-from nlbs.preprocess.image_file import read_image
+from nlbs.preprocess.formats.codecs import versions
+from nlbs.preprocess.formats.header import SourceImage
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.mask import (
     LARGEST_FRACTION,
     METHOD,

@@ -9,7 +9,7 @@ import pydicom
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
-from nlbs.preprocess.header import Header, Stored, element
+from nlbs.preprocess.formats.header import Header, Stored, element
 
 Values = npt.NDArray[np.float64]
 Table = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]

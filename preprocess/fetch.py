@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nlbs.paths import AnyPath
-from nlbs.preprocess.header import MAX_PIXELS
-from nlbs.preprocess.image_errors import MissingFileError, UnsupportedImageError
+from nlbs.preprocess.formats.header import MAX_PIXELS
+from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.remote import RemotePath, scratch_file
 
 #: No larger object is fetched: the largest image at 16 bits, and room for its header.

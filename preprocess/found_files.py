@@ -17,7 +17,7 @@ from nlbs.manifests.dialect import Dialect
 from nlbs.manifests.rows import ImageRow, patient_in
 from nlbs.manifests.table import Table
 from nlbs.paths import AnyPath
-from nlbs.preprocess.header import PYDICOM_ERRORS
+from nlbs.preprocess.formats.header import PYDICOM_ERRORS
 from nlbs.preprocess.stated import SIDE_KEYWORDS, stated_side
 from nlbs.remote import RemotePath
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.display import modality_falls
-from nlbs.preprocess.header import Header, Stored
+from nlbs.preprocess.formats.header import Header, Stored
 
 Small = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.bool_]

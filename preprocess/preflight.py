@@ -12,12 +12,12 @@ from pydicom.filereader import read_file_meta_info
 from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.table import ImageRow
 from nlbs.paths import AnyPath, is_local
-from nlbs.preprocess.codecs import names_of_decoders
 from nlbs.preprocess.fetch import fetched_start
-from nlbs.preprocess.header import PYDICOM_ERRORS, element
-from nlbs.preprocess.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.formats.codecs import names_of_decoders
+from nlbs.preprocess.formats.header import PYDICOM_ERRORS, element
+from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from nlbs.preprocess.sources import UnsafePathError, safe_path
-from nlbs.preprocess.syntaxes import SYNTAXES
 
 #: More files than these are sampled, evenly over the list; of an object store, where each is a request, fewer.
 MOST_FILES, MOST_OBJECTS = 2000, 64

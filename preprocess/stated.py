@@ -7,7 +7,7 @@ from typing import Any
 import pydicom
 
 from nlbs.manifests.conditions import Conditions, age_bin_of, parse_age, parse_laterality, parse_view
-from nlbs.preprocess.header import element
+from nlbs.preprocess.formats.header import element
 
 #: What :func:`settled` uses of the record of a stored image.
 SETTLED_BY = (

@@ -16,8 +16,8 @@ from nlbs.errors import DatasetError
 from nlbs.paths import as_path
 from nlbs.preprocess.build import BuildOptions, build_shards, reshard
 from nlbs.preprocess.fetch import fetched
+from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.preprocess.outcome import stamp_of
 from nlbs.preprocess.sources import UnsafePathError, safe_path
 from nlbs.preprocess.workers import Workers
@@ -144,7 +144,7 @@ def test_verify_names_a_flipped_byte_and_restores_it(root: Bucket) -> None:
 
 
 def test_pictures_of_a_bucket_go_to_a_bucket(root: Bucket) -> None:
-    from nlbs.preprocess.preview import write_preview
+    from nlbs.preprocess.report.preview import write_preview
 
     write_preview(as_path(root.url("out")), as_path(root.url("look")), images=2, patches=3, seed=0)
     assert root.names("look") == {"images.png", "patches.png"}

@@ -16,7 +16,7 @@ from nlbs.preprocess.cli import cli
 from nlbs.preprocess.convert import ConvertOptions, convert
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.preflight import MOST_OBJECTS, preflight
-from nlbs.preprocess.report import write_report
+from nlbs.preprocess.report.page import write_report
 from nlbs.preprocess.workers import Workers
 from nlbs.remote import RemotePath
 from nlbs.shards import open_shards

@@ -58,7 +58,7 @@ def test_the_trainer_and_the_generator_load_no_dicom_library() -> None:
 
 
 def test_the_offline_stage_runs_without_torch() -> None:
-    loaded = modules_after("import nlbs.preprocess.build, nlbs.preprocess.preview")
+    loaded = modules_after("import nlbs.preprocess.build, nlbs.preprocess.report.preview")
     assert "pydicom" in loaded
     assert "torch" not in loaded
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 from scipy import ndimage
 
-from nlbs.preprocess.header import Header
+from nlbs.preprocess.formats.header import Header
 from nlbs.preprocess.phantom.breast import draw_pixels, draw_view, spacing_of
 from nlbs.preprocess.phantom.patient import draw_breast, draw_patient, stream
 

@@ -20,11 +20,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from nlbs.preprocess import codecs
-from nlbs.preprocess.codecs import names_of_decoders, versions
-from nlbs.preprocess.codestream import Codestream, codestream, with_full_spectrum
-from nlbs.preprocess.dicom import read_dicom
-from nlbs.preprocess.image_errors import DecodeError, UnsupportedImageError
+from nlbs.preprocess.formats import codecs
+from nlbs.preprocess.formats.codecs import names_of_decoders, versions
+from nlbs.preprocess.formats.codestream import Codestream, codestream, with_full_spectrum
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_errors import DecodeError, UnsupportedImageError
 from tests.preprocess.dicom_files import ENCODERS, NATIVE, PICTURE, make_dicom, public_file
 
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000, JPEGLSNearLossless)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nlbs.preprocess.counts import by_condition, by_split, crosstab, images_of
+from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, images_of
 from nlbs.shards import open_shards
 
 

@@ -19,12 +19,12 @@ from nlbs.manifests.conditions import Conditions
 from nlbs.preprocess.build import reshard
 from nlbs.preprocess.cli import cli
 from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.preview import write_preview
 from nlbs.preprocess.repair import repair
+from nlbs.preprocess.report.preview import write_preview
+from nlbs.preprocess.report.summary import cut_summary
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.store import ImageStore, run_lengths
-from nlbs.preprocess.summary import cut_summary
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.verify import damages

@@ -11,8 +11,8 @@ from pydicom.uid import JPEGLosslessSV1
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
-from nlbs.preprocess.dicom import read_dicom
-from nlbs.preprocess.outliers import DAMAGE, outliers
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.report.outliers import DAMAGE, outliers
 
 
 def odd(records: list[dict]) -> set[int]:

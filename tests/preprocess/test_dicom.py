@@ -29,10 +29,10 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ImageError
-from nlbs.preprocess import dicom
-from nlbs.preprocess.dicom import read_dicom
-from nlbs.preprocess.header import element
-from nlbs.preprocess.image_errors import (
+from nlbs.preprocess.formats import dicom
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.header import element
+from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     DecodeError,
     MissingFileError,
@@ -41,7 +41,7 @@ from nlbs.preprocess.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
-from nlbs.preprocess.stored import sign_extended
+from nlbs.preprocess.formats.stored import sign_extended
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, PLANTED, make_dicom, public_file
 
 MUTATED_SYNTAXES = (

@@ -15,9 +15,9 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windo
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from nlbs.preprocess.dicom import read_dicom
 from nlbs.preprocess.display import Display, display_pixels, display_table, modality_falls, window_fractions
-from nlbs.preprocess.header import Header
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.header import Header
 from tests.preprocess.dicom_files import make_dicom, public_file
 
 #: Every stored value of 12 bits, once, as an image.

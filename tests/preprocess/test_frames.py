@@ -24,9 +24,9 @@ from pydicom.uid import (
 
 from nlbs.errors import ConfigError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
-from nlbs.preprocess.dicom import read_dicom
-from nlbs.preprocess.frames import chosen_frame, parse_frame
-from nlbs.preprocess.image_errors import BadHeaderError, TruncatedError, UnsupportedImageError
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.frames import chosen_frame, parse_frame
+from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError, UnsupportedImageError
 from nlbs.preprocess.stated import stated_conditions
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, public_file
 from tests.preprocess.mask_images import breast_image
@@ -174,7 +174,7 @@ def test_of_the_other_frames_no_pixel_is_read(tmp_path: Path) -> None:
                 read += count
                 return count
 
-        from nlbs.preprocess.dicom import dicom_image
+        from nlbs.preprocess.formats.dicom import dicom_image
 
         with io.BufferedReader(Counted(path), 4096) as file:
             stored = dicom_image(file, "auto", 100, 10**6).stored

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
-from nlbs.preprocess.image_errors import (
+from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     DecodeError,
     MissingFileError,
@@ -22,8 +22,8 @@ from nlbs.preprocess.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
-from nlbs.preprocess.image_file import read_image
-from nlbs.preprocess.source_file import kind_of
+from nlbs.preprocess.formats.image_file import read_image
+from nlbs.preprocess.formats.source_file import kind_of
 from tests.preprocess.dicom_files import PICTURE, make_dicom
 from tests.preprocess.mask_images import breast_image
 

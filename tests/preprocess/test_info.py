@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from nlbs.preprocess.info import expected_distinct, info_lines, shard_set_info
+from nlbs.preprocess.report.info import expected_distinct, info_lines, shard_set_info
 from nlbs.shards import open_shards
 from tests.conftest import run_command
 from tests.shards.conftest import make_shard_set

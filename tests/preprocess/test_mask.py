@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from pydicom import Dataset
 from scipy import ndimage
 
-from nlbs.preprocess.dicom import read_dicom
-from nlbs.preprocess.header import Stored
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.header import Stored
 from nlbs.preprocess.mask import (
     BreastMask,
     NoBreastError,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nlbs.preprocess.outliers import Usual, distances, outliers
+from nlbs.preprocess.report.outliers import Usual, distances, outliers
 
 VALUES = np.random.default_rng(0).normal(10.0, 1.0, 2000)
 

@@ -7,7 +7,8 @@ import pytest
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
 
 from nlbs.errors import DatasetError
-from nlbs.preprocess import codecs, preflight
+from nlbs.preprocess import preflight
+from nlbs.preprocess.formats import codecs
 from nlbs.preprocess.preflight import preflight_lines, require_decoders
 from tests.conftest import run_command
 from tests.preprocess.dicom_files import PICTURE, make_dicom, rename_syntax

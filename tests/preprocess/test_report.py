@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nlbs.preprocess.report import render, write_report
+from nlbs.preprocess.report.page import render, write_report
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards import open_shards
 from tests.conftest import CUT, run_command
@@ -183,7 +183,7 @@ def test_text_from_a_table_is_escaped_and_cut_off(copy: Path, tmp_path: Path) ->
 def test_what_was_skipped_remarked_and_filled_in_is_listed_and_the_rest_counted(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nlbs.preprocess.report_images.MOST_LISTED", 2)
+    monkeypatch.setattr("nlbs.preprocess.report.page_images.MOST_LISTED", 2)
     edit(
         copy,
         status={0: "truncated", 1: "truncated", 2: "missing_file"},

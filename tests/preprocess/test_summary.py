@@ -4,8 +4,8 @@ from pathlib import Path
 
 from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.duplicates import StoredPixels, find_duplicates
+from nlbs.preprocess.report.summary import build_summary, counted
 from nlbs.preprocess.shard_set import CutSummary
-from nlbs.preprocess.summary import build_summary, counted
 
 
 def lines(**changes: object) -> list[str]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nlbs.errors import DatasetError
-from nlbs.preprocess import survey as module
-from nlbs.preprocess.survey import survey
+from nlbs.preprocess.report import survey as module
+from nlbs.preprocess.report.survey import survey
 
 ROWS = [
     {"image": "a", "status": "ok", "reason": "", "patient": "p1", "split": "train", "mask_fraction": "0.5"},

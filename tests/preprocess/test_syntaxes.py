@@ -11,11 +11,16 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, AllTransferSyntaxes, RLELossless
 
 from nlbs.errors import ImageError
-from nlbs.preprocess import syntaxes
-from nlbs.preprocess.codestream import codestream, jpeg_xl_size
-from nlbs.preprocess.dicom import read_dicom
-from nlbs.preprocess.image_errors import BadHeaderError, DecodeError, TruncatedError, UnsupportedImageError
-from nlbs.preprocess.syntaxes import SYNTAXES
+from nlbs.preprocess.formats import syntaxes
+from nlbs.preprocess.formats.codestream import codestream, jpeg_xl_size
+from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_errors import (
+    BadHeaderError,
+    DecodeError,
+    TruncatedError,
+    UnsupportedImageError,
+)
+from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, rename_syntax
 
 EIGHT = (PICTURE >> 4).astype(np.uint8)

@@ -19,8 +19,8 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.table import ImageRow
 from nlbs.preprocess.decode import DecodedImage, DecodeOptions
+from nlbs.preprocess.formats.image_errors import DecodeError
 from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.image_errors import DecodeError
 from nlbs.preprocess.ingest import ingest
 from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.sources import Source

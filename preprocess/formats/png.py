@@ -6,10 +6,15 @@ from typing import BinaryIO
 
 import imagecodecs
 
-from nlbs.preprocess.frames import chosen_frame
-from nlbs.preprocess.header import SourceImage, check_size, plain_header
-from nlbs.preprocess.image_errors import BadHeaderError, DecodeError, TruncatedError, UnsupportedImageError
-from nlbs.preprocess.plain_pixels import grey_values
+from nlbs.preprocess.formats.frames import chosen_frame
+from nlbs.preprocess.formats.header import SourceImage, check_size, plain_header
+from nlbs.preprocess.formats.image_errors import (
+    BadHeaderError,
+    DecodeError,
+    TruncatedError,
+    UnsupportedImageError,
+)
+from nlbs.preprocess.formats.plain_pixels import grey_values
 
 _GREY, _COLOUR, _PALETTE, _ALPHA = 0, 2, 3, 4  #: of the colour type; alpha may be added to the first two
 

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nlbs.preprocess.frames import chosen_frame
-from nlbs.preprocess.header import SourceImage, Stored, check_size, plain_header
-from nlbs.preprocess.image_errors import BadHeaderError, DecodeError, TruncatedError
+from nlbs.preprocess.formats.frames import chosen_frame
+from nlbs.preprocess.formats.header import SourceImage, Stored, check_size, plain_header
+from nlbs.preprocess.formats.image_errors import BadHeaderError, DecodeError, TruncatedError
 
 _SPACE = rb"(?:\s|#[^\n\r]*[\n\r])+"
 _HEAD = re.compile(

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.preprocess.codecs import Cells
-from nlbs.preprocess.header import Stored, size_text
-from nlbs.preprocess.image_errors import DecodeError, UnsupportedImageError
+from nlbs.preprocess.formats.codecs import Cells
+from nlbs.preprocess.formats.header import Stored, size_text
+from nlbs.preprocess.formats.image_errors import DecodeError, UnsupportedImageError
 
 
 def grey_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored:

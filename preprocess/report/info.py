@@ -10,9 +10,9 @@ import pandas as pd
 from nlbs.files import TEMPORARY_SUFFIX
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
-from nlbs.preprocess.counts import by_condition, by_split, images_of
+from nlbs.preprocess.report.counts import by_condition, by_split, images_of
+from nlbs.preprocess.report.survey import survey
 from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.survey import survey
 from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
 from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in

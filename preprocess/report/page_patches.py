@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from nlbs.manifests.splits import SPLITS
-from nlbs.preprocess.charts import histogram_svg, picture_uri
-from nlbs.preprocess.counts import by_condition, by_split, crosstab, extra_columns, images_of
-from nlbs.preprocess.preview import as_uint8, patch_caption
-from nlbs.preprocess.report_images import Shown
-from nlbs.preprocess.summary import counted
-from nlbs.preprocess.survey import Survey
+from nlbs.preprocess.report.charts import histogram_svg, picture_uri
+from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, extra_columns, images_of
+from nlbs.preprocess.report.page_images import Shown
+from nlbs.preprocess.report.preview import as_uint8, patch_caption
+from nlbs.preprocess.report.summary import counted
+from nlbs.preprocess.report.survey import Survey
 from nlbs.shards import ShardSet
 from nlbs.shards.manifest import indices
 
@@ -22,7 +22,7 @@ _PATCH_PX = 128
 
 
 def holds(shards: ShardSet, found: Survey | None) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Gives the counts of a shard set, and its images: see nlbs.preprocess.counts.images_of."""
+    """Gives the counts of a shard set, and its images: see nlbs.preprocess.report.counts.images_of."""
     held = images_of(shards)
     section = {
         "splits": by_split(held),

@@ -7,11 +7,11 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
-from nlbs.preprocess.codecs import CODECS, Cells, decode_with_pydicom, names_of_decoders
-from nlbs.preprocess.codestream import Codestream, codestream, jpeg_xl_size, with_full_spectrum
-from nlbs.preprocess.header import PYDICOM_ERRORS, Header, Stored, size_text
-from nlbs.preprocess.image_errors import DecodeError, TruncatedError, UnsupportedImageError
-from nlbs.preprocess.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, SYNTAXES
+from nlbs.preprocess.formats.codecs import CODECS, Cells, decode_with_pydicom, names_of_decoders
+from nlbs.preprocess.formats.codestream import Codestream, codestream, jpeg_xl_size, with_full_spectrum
+from nlbs.preprocess.formats.header import PYDICOM_ERRORS, Header, Stored, size_text
+from nlbs.preprocess.formats.image_errors import DecodeError, TruncatedError, UnsupportedImageError
+from nlbs.preprocess.formats.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, SYNTAXES
 
 
 def frame_bytes(header: Header) -> int:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from nlbs.preprocess.dicom import dicom_image
-from nlbs.preprocess.header import MAX_PIXELS, SourceImage
-from nlbs.preprocess.image_errors import NotDicomError
-from nlbs.preprocess.pgm import pgm_image
-from nlbs.preprocess.png import png_image
-from nlbs.preprocess.source_file import START_BYTES, kind_of, opened
-from nlbs.preprocess.tiff import tiff_image
+from nlbs.preprocess.formats.dicom import dicom_image
+from nlbs.preprocess.formats.header import MAX_PIXELS, SourceImage
+from nlbs.preprocess.formats.image_errors import NotDicomError
+from nlbs.preprocess.formats.pgm import pgm_image
+from nlbs.preprocess.formats.png import png_image
+from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.formats.tiff import tiff_image
 
 #: Kind of file -> function of (file, decoder, frame, max_pixels).
 READERS: dict[str, Callable[[BinaryIO, str, int | str | None, int], SourceImage]] = {

@@ -5,8 +5,8 @@ from typing import Any
 import pydicom
 
 from nlbs.errors import ConfigError
-from nlbs.preprocess.header import element, whole_number
-from nlbs.preprocess.image_errors import BadHeaderError, UnsupportedImageError
+from nlbs.preprocess.formats.header import element, whole_number
+from nlbs.preprocess.formats.image_errors import BadHeaderError, UnsupportedImageError
 
 #: Sequence of a functional group -> keyword in its item -> keyword that single-frame images have it under.
 _GROUPS = {

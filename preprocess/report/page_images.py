@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 from nlbs.errors import NlbsError
 from nlbs.paths import AnyPath
-from nlbs.preprocess.charts import histogram_svg, picture_uri
-from nlbs.preprocess.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
-from nlbs.preprocess.preview import drawn_image
+from nlbs.preprocess.report.charts import histogram_svg, picture_uri
+from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
+from nlbs.preprocess.report.preview import drawn_image
+from nlbs.preprocess.report.summary import counted
+from nlbs.preprocess.report.survey import Survey
 from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.summary import counted
-from nlbs.preprocess.survey import Survey
 from nlbs.shards.layout import IMAGES_CSV, STORE
 
 MOST_LISTED = 100  #: rows of any list; how many more there are is said

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from nlbs.preprocess.image_errors import BadHeaderError, TruncatedError
+from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError
 
 _ITEM, _END = 0xFFFEE000, 0xFFFEE0DD
 

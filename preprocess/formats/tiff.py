@@ -6,10 +6,15 @@ from typing import BinaryIO
 
 import imagecodecs
 
-from nlbs.preprocess.frames import chosen_frame
-from nlbs.preprocess.header import SourceImage, check_size, plain_header
-from nlbs.preprocess.image_errors import BadHeaderError, DecodeError, TruncatedError, UnsupportedImageError
-from nlbs.preprocess.plain_pixels import grey_values
+from nlbs.preprocess.formats.frames import chosen_frame
+from nlbs.preprocess.formats.header import SourceImage, check_size, plain_header
+from nlbs.preprocess.formats.image_errors import (
+    BadHeaderError,
+    DecodeError,
+    TruncatedError,
+    UnsupportedImageError,
+)
+from nlbs.preprocess.formats.plain_pixels import grey_values
 
 _TAGS = {
     254: "subfile", 256: "columns", 257: "rows", 258: "bits", 259: "compression", 262: "photometric",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import pixel_array
 
-from nlbs.preprocess import syntaxes
+from nlbs.preprocess.formats import syntaxes
 
 Cells = npt.NDArray[Any]
 

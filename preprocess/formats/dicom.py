@@ -13,9 +13,9 @@ from typing import BinaryIO
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from nlbs.preprocess.fragments import compressed_frame
-from nlbs.preprocess.frames import chosen_frame, flatten_groups, number_of_frames
-from nlbs.preprocess.header import (
+from nlbs.preprocess.formats.fragments import compressed_frame
+from nlbs.preprocess.formats.frames import chosen_frame, flatten_groups, number_of_frames
+from nlbs.preprocess.formats.header import (
     MAX_PIXELS,
     PYDICOM_ERRORS,
     Header,
@@ -25,7 +25,7 @@ from nlbs.preprocess.header import (
     element,
     size_text,
 )
-from nlbs.preprocess.image_errors import (
+from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     MissingFileError,
     NoPixelsError,
@@ -33,9 +33,9 @@ from nlbs.preprocess.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
-from nlbs.preprocess.source_file import opened
-from nlbs.preprocess.stored import compressed_values, frame_bytes, range_notes, uncompressed_values
-from nlbs.preprocess.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
+from nlbs.preprocess.formats.source_file import opened
+from nlbs.preprocess.formats.stored import compressed_values, frame_bytes, range_notes, uncompressed_values
+from nlbs.preprocess.formats.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
 
 #: A deflated file may unpack to this much: the largest image, and room for its header.
 _MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 64 * 1024 * 1024

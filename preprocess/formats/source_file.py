@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nlbs.preprocess.image_errors import MissingFileError
+from nlbs.preprocess.formats.image_errors import MissingFileError
 
 #: So many bytes tell the kind of a file.
 START_BYTES = 132

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom.errors import BytesLengthException
 
-from nlbs.preprocess.image_errors import BadHeaderError, UnsupportedImageError
+from nlbs.preprocess.formats.image_errors import BadHeaderError, UnsupportedImageError
 
 Stored = npt.NDArray[np.integer[Any]]
 

@@ -13,15 +13,15 @@ from nlbs import __version__
 from nlbs.files import atomic_file
 from nlbs.paths import AnyPath
 from nlbs.preprocess.grid import CUT_PRESETS
-from nlbs.preprocess.info import store_info
-from nlbs.preprocess.report_images import ImageSections
-from nlbs.preprocess.report_patches import holds, patch_pictures
-from nlbs.preprocess.summary import counted
-from nlbs.preprocess.survey import Survey, survey
+from nlbs.preprocess.report.info import store_info
+from nlbs.preprocess.report.page_images import ImageSections
+from nlbs.preprocess.report.page_patches import holds, patch_pictures
+from nlbs.preprocess.report.summary import counted
+from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "page.html.j2"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "pydicom", "imagecodecs")
 
 _MOST_CHARS = 500  #: of one text from a table
@@ -69,7 +69,9 @@ def render(sections: dict[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    template = importlib.resources.files("nlbs.preprocess").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    template = (
+        importlib.resources.files("nlbs.preprocess.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
     known: dict[str, Any] = dict.fromkeys(
         ("read", "holds", "duplicates", "damage", "masks", "intensities", "patches")
     )

@@ -13,7 +13,7 @@ import pandas as pd
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates
-from nlbs.preprocess.outliers import DAMAGE, INTENSITY
+from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY
 from nlbs.shards.layout import IMAGES_CSV
 
 #: Figures of a usable image that are compared between images.
