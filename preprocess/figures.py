@@ -104,7 +104,8 @@ def _damage_figures(pixels: npt.NDArray[Any], bits: Bits, step: int) -> dict[str
     # A product is twice as fast as a sum over so short an axis, and exact: below 2^24.
     blocks = whole.astype(np.float32).reshape(-1, _BLOCK) @ np.ones(_BLOCK, np.float32)
     across = blocks.reshape(-1, wide) * scale  # (rows, wide)
-    down = whole.reshape(high, _BLOCK, -1).sum(1, dtype=np.uint32) * scale  # (high, columns)
+    narrow = np.uint16 if pixels.dtype == np.uint8 else np.uint32
+    down = whole.reshape(high, _BLOCK, -1).sum(1, dtype=narrow) * scale  # (high, columns)
     by_row = np.abs(np.diff(across, axis=0, append=across[-1:])).reshape(high, _BLOCK, wide)
     by_column = np.abs(np.diff(down, axis=1, append=down[:, -1:])).reshape(high, wide, _BLOCK)
     rows, columns = by_row.transpose(0, 2, 1)[inside], by_column[inside]  # (blocks, 32) each
