@@ -56,6 +56,7 @@ class TrainingConfig:
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: Weight = 1e-5
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
+    ema_decay: Share | None = None  # per step, of the averaged weights that are judged and kept; None: no average
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from nlbs.cvae.losses import LossTerms, guide_loss
 from nlbs.cvae.model import ConditionalVAE, ModelOutput
 from nlbs.errors import NlbsError
 from nlbs.pictures import write_png
 from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.average import state_of, weights_of
 from nlbs.train.config import TrainConfig
 from nlbs.train.fit import FITS, to_float
 from nlbs.train.log import Log
@@ -47,6 +49,7 @@ class Trainer:
         metadata: Mapping[str, Any],
         log: Log,
         interrupted: Event,
+        average: AveragedModel | None = None,
     ) -> None:
         """Takes what a run consists of.
 
@@ -60,6 +63,7 @@ class Trainer:
             metadata: what each checkpoint says beside the weights.
             log: where to report.
             interrupted: set when the run is to save and leave.
+            average: of the weights, to be judged, shown and kept in their place; None: there is none.
         """
         self.config = config
         self.model = model
@@ -70,6 +74,8 @@ class Trainer:
         self.metadata = metadata
         self.log = log
         self.interrupted = interrupted
+        self.average = average
+        self.judged_model = model if average is None else weights_of(average)
         self.device = next(model.parameters()).device
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -147,6 +153,8 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update_parameters(self.model)
             self._count(values)
         else:
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
@@ -180,7 +188,7 @@ class Trainer:
         is_best = math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss)
         if is_best:
             progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
-            self.run_folder.save_best(self.model, self._metadata())
+            self.run_folder.save_best(self.judged_model, self._metadata())
         self._report(train, None if self.validation is None else judged)
         if self.config.training.samples_every_steps is None:
             self._picture()
@@ -205,12 +213,12 @@ class Trainer:
         None where an interrupt came first.
         """
         sums = torch.zeros(len(_TERMS), dtype=torch.float64, device=self.device)
-        self.model.eval()
+        self.judged_model.eval()
         with torch.no_grad():
             for batch in stream:
                 pixels, conditions = self._on_device(batch.only_valid(), corners=None)
                 if len(pixels):
-                    terms = self._loss(self.model(pixels, conditions), pixels, beta=0.0)
+                    terms = self._loss(self.judged_model(pixels, conditions), pixels, beta=0.0)
                     sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(pixels)
                 if self.interrupted.is_set():
                     return None
@@ -264,7 +272,7 @@ class Trainer:
         batch = self.pictures.read(0, 0)
         pixels, conditions = self._on_device(batch, corners=None)
         title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
-        page = sample_page(self.model, pixels, conditions, title, seed=self.config.training.seed)
+        page = sample_page(self.judged_model, pixels, conditions, title, seed=self.config.training.seed)
         write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
         self.log.picture(page, progress.total_steps)
 
@@ -279,7 +287,10 @@ class Trainer:
         self.progress.seconds += now - self._clock
         self._clock = self._saved = now
         self.log.flush()
-        self.run_folder.save_last(self.model, self.optimizer, self.progress, self.config, self._metadata())
+        more = {} if self.average is None else {"average": state_of(self.average)}
+        self.run_folder.save_last(
+            self.model, self.optimizer, self.progress, self.config, self._metadata(), more
+        )
 
     def _metadata(self) -> dict[str, Any]:
         progress = self.progress

@@ -69,6 +69,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    more: dict[str, Any]  #: what some runs have beside: average
 
 
 class RunFolder:
@@ -102,6 +103,7 @@ class RunFolder:
         progress: Progress,
         config: TrainConfig,
         metadata: Mapping[str, Any],
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes ``last_state.pt``, keeping the one before, and ``last_model.safetensors``.
 
@@ -118,6 +120,7 @@ class RunFolder:
             "progress": dataclasses.asdict(progress),
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "more": dict(more or {}),
         }
         with self._saving(self.last_state), atomic_file(self.last_state) as file:
             torch.save(state, file)
@@ -147,12 +150,14 @@ class RunFolder:
                     model = ConditionalVAE(config.model, config.data.resolution)
                 self._check_same(values, config, dataset_id)
                 check_weights(path, model, values["model"])
+                if config.training.ema_decay is not None:
+                    check_weights(path, model, values["more"]["average"]["model"])
             except CheckpointError as error:
                 problems.append(str(error))
                 continue
             for problem in problems:
                 click.echo(f"{problem}; taking {path.name} instead")
-            return State(Progress(**values["progress"]), values["model"], values["optimizer"])
+            return State(Progress(**values["progress"]), values["model"], values["optimizer"], values.get("more", {}))
         if problems:
             raise CheckpointError(
                 f"{self.path} cannot be continued: {'; '.join(problems)}; take another --run, or delete these "

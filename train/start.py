@@ -8,6 +8,7 @@ from types import FrameType
 
 import click
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.files import only_one
@@ -15,6 +16,7 @@ from nlbs.shards.balance import Balance
 from nlbs.shards.mixture import MixedSource, sets_of
 from nlbs.shards.strata import proportions
 from nlbs.shards.window import Window
+from nlbs.train.average import averaged, restore
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.log import Log, duration
 from nlbs.train.loop import OPTIMIZERS, Trainer
@@ -47,7 +49,9 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         click.echo(
             f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"
         )
-        progress = _resume(config, shards, run_folder, model, optimizer)
+        decay = config.training.ema_decay
+        average = None if decay is None else averaged(model, decay)
+        progress = _resume(config, shards, run_folder, model, optimizer, average)
         progress = progress or Progress(steps_per_epoch=len(streams[0]))
         if progress.is_finished(config):
             click.echo(f"{run_folder.path} is finished; raise --epochs or --max-steps to train it further")
@@ -63,7 +67,7 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
             }
             with closing(Log(run_folder, progress.total_steps)) as log, interrupts() as interrupted:
                 Trainer(
-                    config, model, optimizer, streams, run_folder, progress, metadata, log, interrupted
+                    config, model, optimizer, streams, run_folder, progress, metadata, log, interrupted, average
                 ).run()
         _summarise(run_folder, progress, streams[0].batch_size)
     return progress
@@ -145,13 +149,16 @@ def _resume(
     run_folder: RunFolder,
     model: ConditionalVAE,
     optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
 ) -> Progress | None:
-    """Puts model and optimiser where the run was left. Gives its progress; None where it is new."""
+    """Puts model, optimiser and average where the run was left. Gives its progress; None where it is new."""
     state = run_folder.load_state(config, shards.dataset_id)
     if state is None:
         return None
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
+    if average is not None:
+        restore(average, state.more["average"])
     return state.progress
 
 
