@@ -56,6 +56,7 @@ class TrainingConfig:
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: Weight = 1e-5
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
+    accumulate: Count = 1  # parts that a batch goes through the model in, one after the other, to save memory
     ema_decay: Share | None = None  # per step, of the averaged weights that are judged and kept; None: no average
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
@@ -101,6 +102,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
         self.model.check_resolution(self.data.resolution)
+        if self.training.accumulate > self.data.batch_size:
+            raise ConfigError(
+                f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
+                f"({self.data.batch_size}), and a part of a batch has one patch at least; lower it"
+            )
         if self.training.min_learning_rate > self.training.learning_rate:
             raise ConfigError(
                 f"training.min_learning_rate ({self.training.min_learning_rate:g}) is above "

@@ -143,9 +143,8 @@ class Trainer:
         pixels, conditions = augment(pixels, conditions, parameters, training.augment)
         # 3. Forward and backward.
         statistics = [buffer.clone() for buffer in self.model.buffers()]
-        terms = self._loss(self.model(pixels, conditions), pixels, beta)
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        terms = self._backward(pixels, conditions, beta)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
         # 4. The step, unless something is not finite.
         *values, grad_norm = torch.stack([*terms, norm]).detach().tolist()
@@ -167,6 +166,27 @@ class Trainer:
             "grad_norm": grad_norm,
             "skipped": progress.skipped,
         }
+
+    def _backward(self, pixels: Tensor, conditions: Mapping[str, Tensor], beta: float) -> LossTerms:
+        """Adds the gradients of a batch, taken whole or in parts, to those there are. Gives its loss terms.
+
+        Every term is a mean over patches, so that parts which weigh by their patches add up to the
+        whole. Only BatchNorm sees the difference, as it normalises each part by itself.
+        """
+        parts = self.config.training.accumulate
+        if parts == 1:
+            terms = self._loss(self.model(pixels, conditions), pixels, beta)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            return terms
+        noise = torch.randn(len(pixels), self.config.model.latent_dim, device=self.device)  # as for the whole
+        sums = [torch.zeros((), device=self.device) for _ in LossTerms._fields]
+        for rows in torch.arange(len(pixels), device=self.device).tensor_split(parts):
+            codes = {name: code[rows] for name, code in conditions.items()}
+            part = self._loss(self.model(pixels[rows], codes, noise[rows]), pixels[rows], beta)
+            share = len(rows) / len(pixels)
+            (part.total * share).backward()
+            sums = [total + term.detach() * share for total, term in zip(sums, part, strict=True)]
+        return LossTerms(*sums)
 
     def _evaluate(self) -> list[Path] | None:
         """Judges the weights, keeps them if they are the best yet, and reports.
