@@ -27,6 +27,8 @@ class LossConfig:
     kl_weight: Weight = 1.0  # beta after annealing, of the KL summed over the latent
     edge_weight: Weight = 0.1  # of the mean L1 between Laplacians
     kl_anneal_epochs: Annotated[int, Field(ge=0)] = 20  # beta rises from 0 over these; 0: no annealing
+    kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
+    free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from nlbs.cvae.losses import LossTerms, guide_loss
+from nlbs.cvae.losses import LossTerms, charged_kl, guide_loss
 from nlbs.cvae.model import ConditionalVAE, ModelOutput
 from nlbs.errors import NlbsError
 from nlbs.pictures import write_png
@@ -171,7 +171,7 @@ class Trainer:
         """Adds the gradients of a batch, taken whole or in parts, to those there are. Gives its loss terms.
 
         Every term is a mean over patches, so that parts which weigh by their patches add up to the
-        whole. Only BatchNorm sees the difference, as it normalises each part by itself.
+        whole. Only BatchNorm and free bits see the difference: their means are of each part by itself.
         """
         parts = self.config.training.accumulate
         if parts == 1:
@@ -253,9 +253,9 @@ class Trainer:
 
     def _loss(self, output: ModelOutput, pixels: Tensor, beta: float) -> LossTerms:
         loss = self.config.training.loss
-        return guide_loss(
-            output.reconstruction, pixels, output.kl, loss.reconstruction_weight, beta, loss.edge_weight
-        )
+        charged = charged_kl(output.mu, output.logvar, loss.free_bits) if loss.free_bits else None
+        weights = (loss.reconstruction_weight, beta, loss.edge_weight)
+        return guide_loss(output.reconstruction, pixels, output.kl, *weights, charged)
 
     def _on_device(self, batch: Batch, corners: Any) -> tuple[Tensor, dict[str, Tensor]]:
         pixels = to_float(batch.pixels.to(self.device, non_blocking=True))
