@@ -63,6 +63,8 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
+    max_minutes: Positive | None = None  # save and leave after so long, each time it is started; None: no limit
+    early_stop_epochs: Count | None = None  # end where so many epochs bring no better loss; None: never
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order, augmentation and latents
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     log_every_steps: Count = 50  # a row of metrics.jsonl and of TensorBoard

@@ -79,23 +79,27 @@ class Trainer:
         self.device = next(model.parameters()).device
         self._clock = time.monotonic()
         self._saved = time.monotonic()
+        self._deadline = math.inf
 
     def run(self) -> None:
-        """Trains until epochs or steps are used up.
+        """Trains until epochs, steps or minutes are used up, or the loss falls no more.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
             NlbsError: the loss is not finite any more, or a checkpoint cannot be written.
         """
+        minutes = self.config.training.max_minutes
+        self._deadline = math.inf if minutes is None else self._clock + 60 * minutes
         while not self.progress.is_finished(self.config):
             self._train_epoch()
             whole = self.progress.step == self.progress.steps_per_epoch
-            saved = None if self.interrupted.is_set() else self._evaluate()
+            saved = None if self._is_leaving() else self._evaluate()
             if whole and saved is not None:
                 self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
             files = list(saved or [])
             finished, waited = self.progress.is_finished(self.config), time.monotonic() - self._saved
-            if finished or waited > SAVE_EVERY_S or self.interrupted.is_set():
+            leaving = self._is_leaving()
+            if finished or waited > SAVE_EVERY_S or leaving:
                 self._save_last()
                 files.append(self.run_folder.last_state)
             if files:
@@ -103,9 +107,21 @@ class Trainer:
             if self.interrupted.is_set():
                 self.log.line(f"stopped at step {self.progress.total_steps:,}")
                 raise KeyboardInterrupt
+            if leaving and not finished:
+                self.log.line(
+                    f"{minutes:g} minutes are over at step {self.progress.total_steps:,}; the same command continues"
+                )
+                return
+        if self.progress.is_stopped_early(self.config):
+            patience = self.config.training.early_stop_epochs
+            self.log.line(f"stopped early: no better loss in {patience} epochs")
+
+    def _is_leaving(self) -> bool:
+        """Whether the run is to save and leave before its end: an interrupt, or its time is over."""
+        return self.interrupted.is_set() or time.monotonic() > self._deadline
 
     def _train_epoch(self) -> None:
-        """Trains on the rest of the epoch; returns early where a limit is reached or on an interrupt."""
+        """Trains on the rest of the epoch; returns early where a limit is reached or the run is to leave."""
         progress, training = self.progress, self.config.training
         if progress.step == progress.steps_per_epoch:
             return
@@ -124,7 +140,7 @@ class Trainer:
                 self._save_last()
             if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
                 self._picture()
-            if progress.is_finished(self.config) or self.interrupted.is_set():
+            if progress.is_finished(self.config) or self._is_leaving():
                 break
         self.log.end_epoch()
 
@@ -196,7 +212,7 @@ class Trainer:
         training loss of the epoch judges.
 
         Returns:
-            The files that were saved; None where an interrupt came before all was judged.
+            The files that were saved; None where the run was to leave before all was judged.
         """
         progress = self.progress
         batches = max(progress.sums.get("batches", 0), 1)
@@ -230,7 +246,7 @@ class Trainer:
     def _validate(self, stream: PatchStream) -> dict[str, float] | None:
         """Gives the mean of each loss term over the whole split, each patch once, z at its mean.
 
-        None where an interrupt came first.
+        None where the run was to leave first.
         """
         sums = torch.zeros(len(_TERMS), dtype=torch.float64, device=self.device)
         self.judged_model.eval()
@@ -240,7 +256,7 @@ class Trainer:
                 if len(pixels):
                     terms = self._loss(self.judged_model(pixels, conditions), pixels, beta=0.0)
                     sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(pixels)
-                if self.interrupted.is_set():
+                if self._is_leaving():
                     return None
         return self._judged(dict(zip(_TERMS, (sums / stream.num_patches).tolist(), strict=True)))
 

@@ -24,6 +24,8 @@ STATE_VERSION = 1
 #: What may change between the parts of a run, because no weight depends on it.
 _FREE = {
     "training.max_steps",
+    "training.max_minutes",
+    "training.early_stop_epochs",
     "training.log_every_steps",
     "training.save_every_steps",
     "training.samples_every_steps",
@@ -59,7 +61,14 @@ class Progress:
         if self.step == self.steps_per_epoch:
             return False
         limit = config.training.max_steps
-        return self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit)
+        if self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit):
+            return True
+        return self.is_stopped_early(config)
+
+    def is_stopped_early(self, config: TrainConfig) -> bool:
+        """Whether the last ``early_stop_epochs`` epochs brought no better loss."""
+        patience = config.training.early_stop_epochs
+        return patience is not None and self.epoch - self.best_epoch >= patience
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         progress = _resume(config, shards, run_folder, model, optimizer, average)
         progress = progress or Progress(steps_per_epoch=len(streams[0]))
         if progress.is_finished(config):
-            click.echo(f"{run_folder.path} is finished; raise --epochs or --max-steps to train it further")
+            more = "--epochs or --max-steps"
+            if progress.is_stopped_early(config):
+                more += " or training.early_stop_epochs"
+            click.echo(f"{run_folder.path} is finished; raise {more} to train it further")
         else:
             _announce(config, shards, run_folder, streams, device, progress)
             run_folder.write_config(config)
