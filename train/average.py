@@ -12,7 +12,8 @@ def averaged(model: ConditionalVAE, decay: float) -> AveragedModel:
 
     Buffers are copied: BatchNorm's running statistics are averages already.
     """
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)).eval()
+    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=update).eval()
 
 
 def weights_of(average: AveragedModel) -> ConditionalVAE:

@@ -59,11 +59,15 @@ class TrainingConfig:
     weight_decay: Weight = 1e-5
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
     accumulate: Count = 1  # parts that a batch goes through the model in, one after the other, to save memory
-    ema_decay: Share | None = None  # per step, of the averaged weights that are judged and kept; None: no average
+    ema_decay: Share | None = (
+        None  # per step, of the averaged weights that are judged and kept; None: no average
+    )
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
-    max_minutes: Positive | None = None  # save and leave after so long, each time it is started; None: no limit
+    max_minutes: Positive | None = (
+        None  # save and leave after so long, each time it is started; None: no limit
+    )
     early_stop_epochs: Count | None = None  # end where so many epochs bring no better loss; None: never
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order, augmentation and latents
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -200,7 +200,7 @@ class Trainer:
             codes = {name: code[rows] for name, code in conditions.items()}
             part = self._loss(self.model(pixels[rows], codes, noise[rows]), pixels[rows], beta)
             share = len(rows) / len(pixels)
-            (part.total * share).backward()
+            (part.total * share).backward()  # type: ignore[no-untyped-call]
             sums = [total + term.detach() * share for total, term in zip(sums, part, strict=True)]
         return LossTerms(*sums)
 

@@ -166,7 +166,9 @@ class RunFolder:
                 continue
             for problem in problems:
                 click.echo(f"{problem}; taking {path.name} instead")
-            return State(Progress(**values["progress"]), values["model"], values["optimizer"], values.get("more", {}))
+            return State(
+                Progress(**values["progress"]), values["model"], values["optimizer"], values.get("more", {})
+            )
         if problems:
             raise CheckpointError(
                 f"{self.path} cannot be continued: {'; '.join(problems)}; take another --run, or delete these "

@@ -70,7 +70,16 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
             }
             with closing(Log(run_folder, progress.total_steps)) as log, interrupts() as interrupted:
                 Trainer(
-                    config, model, optimizer, streams, run_folder, progress, metadata, log, interrupted, average
+                    config,
+                    model,
+                    optimizer,
+                    streams,
+                    run_folder,
+                    progress,
+                    metadata,
+                    log,
+                    interrupted,
+                    average,
                 ).run()
         _summarise(run_folder, progress, streams[0].batch_size)
     return progress

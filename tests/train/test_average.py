@@ -36,7 +36,9 @@ def test_a_run_keeps_the_average_of_its_weights_and_trains_as_without(tmp_path: 
     for step in (1, 2, 3):
         train(tmp_path / "plain", training={"max_steps": step})
         now = load_file(tmp_path / "plain" / "last_model.safetensors")
-        kept = {name: 0.75 * expected[name] + 0.25 * value for name, value in now.items()} if expected else now
+        kept = (
+            {name: 0.75 * expected[name] + 0.25 * value for name, value in now.items()} if expected else now
+        )
         expected = {name: now[name] if "running" in name or "num_b" in name else kept[name] for name in now}
     train(tmp_path / "ema", training={"max_steps": 3} | EMA)
     assert weights(tmp_path / "ema") == weights(tmp_path / "plain")
