@@ -51,7 +51,14 @@ class TrainingConfig:
     """How the weights are found. The defaults are the guide's own."""
 
     __pydantic_config__ = STRICT
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "adamw"] = (
+        "adam"  # adamw: weight_decay shrinks the weights, not the gradients' way
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = (
+        "float32"  # of the model's passes; weights are float32
+    )
+    channels_last: bool = False  # channels beside each other in memory: quicker convolutions on some GPUs
+    compile: bool = False  # torch.compile: minutes at the start, quicker steps after
     learning_rate: Positive = 1e-4  # at the start of the cosine
     min_learning_rate: Weight = 1e-6  # at its end
     warmup_steps: Annotated[int, Field(ge=0)] = 0  # the rate rises linearly over these; 0: at once

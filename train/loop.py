@@ -22,6 +22,7 @@ from nlbs.train.average import state_of, weights_of
 from nlbs.train.config import TrainConfig
 from nlbs.train.fit import FITS, to_float
 from nlbs.train.log import Log
+from nlbs.train.precision import forward
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
 from nlbs.train.schedule import kl_weight, learning_rate
@@ -32,7 +33,10 @@ SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
 SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs
 
 #: The ways of training.optimizer. Fused: one pass over the weights, twelve times quicker on a CPU.
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": partial(torch.optim.Adam, fused=True)}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+}
 
 
 class Trainer:
@@ -49,6 +53,7 @@ class Trainer:
         metadata: Mapping[str, Any],
         log: Log,
         interrupted: Event,
+        scaler: torch.amp.GradScaler,
         average: AveragedModel | None = None,
     ) -> None:
         """Takes what a run consists of.
@@ -63,6 +68,7 @@ class Trainer:
             metadata: what each checkpoint says beside the weights.
             log: where to report.
             interrupted: set when the run is to save and leave.
+            scaler: of the loss; one that does nothing except at float16.
             average: of the weights, to be judged, shown and kept in their place; None: there is none.
         """
         self.config = config
@@ -74,9 +80,11 @@ class Trainer:
         self.metadata = metadata
         self.log = log
         self.interrupted = interrupted
+        self.scaler = scaler
         self.average = average
         self.judged_model = model if average is None else weights_of(average)
         self.device = next(model.parameters()).device
+        self._forward = partial(forward, config.training)
         self._clock = time.monotonic()
         self._saved = time.monotonic()
         self._deadline = math.inf
@@ -161,13 +169,14 @@ class Trainer:
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._backward(pixels, conditions, beta)
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
         # 4. The step, unless something is not finite.
         *values, grad_norm = torch.stack([*terms, norm]).detach().tolist()
         if math.isfinite(values[0]) and math.isfinite(grad_norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
             if self.average is not None:
                 self.average.update_parameters(self.model)
             self._count(values)
@@ -175,6 +184,7 @@ class Trainer:
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(before)  # BatchNorm's running statistics have seen the batch
             self._skip(values, grad_norm)
+        self.scaler.update()  # lower where something was not finite, higher after long peace
         named = dict(zip(LossTerms._fields, values, strict=True))
         return named | {
             "beta": beta,
@@ -183,7 +193,7 @@ class Trainer:
             "skipped": progress.skipped,
         }
 
-    def _backward(self, pixels: Tensor, conditions: Mapping[str, Tensor], beta: float) -> LossTerms:
+    def _backward(self, pixels: Tensor, conditions: dict[str, Tensor], beta: float) -> LossTerms:
         """Adds the gradients of a batch, taken whole or in parts, to those there are. Gives its loss terms.
 
         Every term is a mean over patches, so that parts which weigh by their patches add up to the
@@ -191,16 +201,16 @@ class Trainer:
         """
         parts = self.config.training.accumulate
         if parts == 1:
-            terms = self._loss(self.model(pixels, conditions), pixels, beta)
-            terms.total.backward()  # type: ignore[no-untyped-call]
+            terms = self._loss(self._forward(self.model, pixels, conditions), pixels, beta)
+            self.scaler.scale(terms.total).backward()  # type: ignore[no-untyped-call]
             return terms
         noise = torch.randn(len(pixels), self.config.model.latent_dim, device=self.device)  # as for the whole
         sums = [torch.zeros((), device=self.device) for _ in LossTerms._fields]
         for rows in torch.arange(len(pixels), device=self.device).tensor_split(parts):
             codes = {name: code[rows] for name, code in conditions.items()}
-            part = self._loss(self.model(pixels[rows], codes, noise[rows]), pixels[rows], beta)
+            part = self._loss(self._forward(self.model, pixels[rows], codes, noise[rows]), pixels[rows], beta)
             share = len(rows) / len(pixels)
-            (part.total * share).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(part.total * share).backward()  # type: ignore[no-untyped-call]
             sums = [total + term.detach() * share for total, term in zip(sums, part, strict=True)]
         return LossTerms(*sums)
 
@@ -254,7 +264,7 @@ class Trainer:
             for batch in stream:
                 pixels, conditions = self._on_device(batch.only_valid(), corners=None)
                 if len(pixels):
-                    terms = self._loss(self.judged_model(pixels, conditions), pixels, beta=0.0)
+                    terms = self._loss(self._forward(self.judged_model, pixels, conditions), pixels, beta=0.0)
                     sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(pixels)
                 if self._is_leaving():
                     return None
@@ -324,6 +334,8 @@ class Trainer:
         self._clock = self._saved = now
         self.log.flush()
         more = {} if self.average is None else {"average": state_of(self.average)}
+        if self.scaler.is_enabled():
+            more["scaler"] = self.scaler.state_dict()
         self.run_folder.save_last(
             self.model, self.optimizer, self.progress, self.config, self._metadata(), more
         )

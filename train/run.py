@@ -78,7 +78,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    more: dict[str, Any]  #: what some runs have beside: average
+    more: dict[str, Any]  #: what some runs have beside: average, scaler
 
 
 class RunFolder:

@@ -20,6 +20,7 @@ from nlbs.train.average import averaged, restore
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.log import Log, duration
 from nlbs.train.loop import OPTIMIZERS, Trainer
+from nlbs.train.precision import loss_scaler
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
 from nlbs.train.stream import PatchStream
@@ -51,7 +52,8 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         )
         decay = config.training.ema_decay
         average = None if decay is None else averaged(model, decay)
-        progress = _resume(config, shards, run_folder, model, optimizer, average)
+        scaler = loss_scaler(config.training, device)
+        progress = _resume(config, shards, run_folder, model, optimizer, average, scaler)
         progress = progress or Progress(steps_per_epoch=len(streams[0]))
         if progress.is_finished(config):
             more = "--epochs or --max-steps"
@@ -61,6 +63,8 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         else:
             _announce(config, shards, run_folder, streams, device, progress)
             run_folder.write_config(config)
+            if config.training.compile:
+                model.compile()  # in place: the names of its weights stay
             metadata = {
                 "dataset_id": shards.dataset_id,
                 "patch_px": shards.resolution,
@@ -79,6 +83,7 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
                     metadata,
                     log,
                     interrupted,
+                    scaler,
                     average,
                 ).run()
         _summarise(run_folder, progress, streams[0].batch_size)
@@ -90,6 +95,8 @@ def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, to
     training = config.training
     torch.manual_seed(training.seed)
     model = ConditionalVAE(config.model, config.data.resolution).to(device)
+    if training.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     optimizer = OPTIMIZERS[training.optimizer](
         model.parameters(),
         lr=training.learning_rate,
@@ -162,6 +169,7 @@ def _resume(
     model: ConditionalVAE,
     optimizer: torch.optim.Optimizer,
     average: AveragedModel | None,
+    scaler: torch.amp.GradScaler,
 ) -> Progress | None:
     """Puts model, optimiser and average where the run was left. Gives its progress; None where it is new."""
     state = run_folder.load_state(config, shards.dataset_id)
@@ -171,6 +179,8 @@ def _resume(
     optimizer.load_state_dict(state.optimizer)
     if average is not None:
         restore(average, state.more["average"])
+    if scaler.is_enabled():
+        scaler.load_state_dict(state.more["scaler"])
     return state.progress
 
 
