@@ -92,6 +92,7 @@ class RunFolder:
         self.last_state = path / "last_state.pt"
         self.previous_state = path / "previous_state.pt"
         self.metrics = path / "metrics.jsonl"
+        self.curve = path / "curve.png"
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
 

@@ -18,8 +18,10 @@ from nlbs.shards.strata import proportions
 from nlbs.shards.window import Window
 from nlbs.train.average import averaged, restore
 from nlbs.train.config import TrainConfig, check_against_shards
+from nlbs.train.curve import write_curve
 from nlbs.train.log import Log, duration
 from nlbs.train.loop import OPTIMIZERS, Trainer
+from nlbs.train.memory import memory_line
 from nlbs.train.precision import loss_scaler
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
@@ -86,6 +88,8 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
                     scaler,
                     average,
                 ).run()
+            if progress.is_finished(config):
+                write_curve(run_folder.curve, run_folder.metrics)
         _summarise(run_folder, progress, streams[0].batch_size)
     return progress
 
@@ -242,6 +246,8 @@ def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int) -> No
         click.echo("no checkpoint was chosen as the best: no loss was finite")
         return
     click.echo(f"best: {run_folder.best_model} (epoch {progress.best_epoch}, loss {progress.best_loss:.4g})")
+    if run_folder.curve.exists():
+        click.echo(f"loss curve: {run_folder.curve}")
     click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")
 
 
@@ -254,4 +260,4 @@ def dry_run(config: TrainConfig, shards: Source) -> str:
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"
     )
     said = f"{model.num_parameters:,} parameters; {patches} patches; {len(training):,} steps per epoch"
-    return "\n".join(f"# {line}" for line in (said, *_sampling_lines(config, training)))
+    return "\n".join(f"# {line}" for line in (said, memory_line(config), *_sampling_lines(config, training)))

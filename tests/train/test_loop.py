@@ -49,7 +49,7 @@ def test_a_run_leaves_the_files_of_its_folder(undisturbed: Path) -> None:
     names = {path.name for path in undisturbed.iterdir()} - {".lock", "previous_state.pt"}
     assert names == {
         "config.yaml", "best_model.safetensors", "last_model.safetensors", "last_state.pt", "metrics.jsonl",
-        "samples", "tensorboard",
+        "samples", "tensorboard", "curve.png",
     }  # fmt: skip
     values = read_metadata(undisturbed / "last_model.safetensors")["training"]
     assert (values["dataset_id"], values["epoch"], values["step"]) == ("id", 3, 15)

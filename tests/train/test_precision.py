@@ -67,6 +67,9 @@ def test_the_loss_scale_falls_where_gradients_overflow_and_is_kept(tmp_path: Pat
     assert skipped > 0
     assert state is not None
     assert state.more["scaler"]["scale"] == 2.0**16 / 2**skipped
+    train(tmp_path / "parts", training=half | {"max_steps": 5})
+    train(tmp_path / "parts", training=half | {"max_steps": 8})
+    assert metrics(tmp_path / "parts", "train") == metrics(tmp_path, "train")
 
 
 def test_the_memory_layout_changes_no_value_but_for_rounding(tmp_path: Path) -> None:
