@@ -31,6 +31,15 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
 
 
+def charged_kl(mu: Tensor, logvar: Tensor, free_bits: float) -> Tensor:
+    """Gives the KL divergence that training pays for, a scalar in nats: sum_d max(free_bits, E_batch[KL_d]).
+
+    Eq. 15 of 1606.04934, with a group per latent dimension: below ``free_bits`` nats a dimension
+    costs the same whatever it holds, so nothing presses it to hold less. Arguments (B, D).
+    """
+    return (0.5 * (mu.square() + logvar.exp() - logvar - 1)).mean(dim=0).clamp(min=free_bits).sum()
+
+
 def edge_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
     """Gives the L1 loss between the Laplacians of two batches, (B, 1, H, W).
 
@@ -46,6 +55,7 @@ def guide_loss(
     reconstruction_weight: float = 1.0,
     kl_weight: float = 1.0,
     edge_weight: float = 0.1,
+    charged: Tensor | None = None,
 ) -> LossTerms:
     """Gives w_r L_reconstruction + beta L_KL + lambda L_edge (guide, section 8).
 
@@ -53,11 +63,13 @@ def guide_loss(
         reconstruction, pixels: (B, 1, R, R) in [-1, 1].
         kl: (B,) nats, summed over the latent, averaged over the batch here.
         reconstruction_weight, kl_weight, edge_weight: w_r, beta (annealed by the caller), lambda.
+        charged: what the total holds in place of the mean of ``kl``, see :func:`charged_kl`; None: that mean.
     """
     reconstruction_term = reconstruction_loss(reconstruction, pixels)
     kl_term = kl.mean()
     edge_term = edge_loss(reconstruction, pixels)
-    total = reconstruction_weight * reconstruction_term + kl_weight * kl_term + edge_weight * edge_term
+    paid = kl_term if charged is None else charged
+    total = reconstruction_weight * reconstruction_term + kl_weight * paid + edge_weight * edge_term
     return LossTerms(total, reconstruction_term, kl_term, edge_term)
 
 

@@ -122,7 +122,9 @@ class ConditionalVAE(nn.Module):
         codes = checked_conditions(conditions, z.device)
         return self._decode(z, self.condition_encoder(codes), skips=())
 
-    def forward(self, pixels: Tensor, conditions: Mapping[str, Tensor]) -> ModelOutput:
+    def forward(
+        self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None
+    ) -> ModelOutput:
         """Encodes, draws z (the mean in eval mode) from torch's global generator, and decodes.
 
         The hot path of training: codes out of range are for the caller to refuse.
@@ -130,11 +132,14 @@ class ConditionalVAE(nn.Module):
         Args:
             pixels: (B, 1, R, R) float in [-1, 1].
             conditions: codes, (B,) int64 each on the device of the pixels, -1 unknown.
+            noise: epsilon, (B, latent_dim) from N(0, I); drawn here for None. Not used in eval mode.
         """
         embedding = self.condition_encoder(conditions)
         mu, logvar, features = self._encode(pixels, embedding)
         # Eq. 10 of 1312.6114: z = mu + sigma * eps
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu) if self.training else mu
+        z = mu
+        if self.training:
+            z = mu + torch.exp(0.5 * logvar) * (torch.randn_like(mu) if noise is None else noise)
         skips = features if self.config.decoder.use_skip_connections else ()
         return ModelOutput(self._decode(z, embedding, skips), mu, logvar, kl_divergence(mu, logvar))
 

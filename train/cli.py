@@ -49,9 +49,13 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="auto: a CUDA device if there is one.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="Times through the training split.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True),
+              help="Save and leave after so long; the same command continues.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), help="Patches per step.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At the start.")
 @click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL term, after annealing.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]),
+              help="Of the model's passes; weights and losses stay float32.")  # fmt: skip
 @click.option("--fit", type=click.Choice(["downsample", "crop"]),
               help="How larger patches come to the model's size.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
@@ -94,7 +98,10 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
 
     from nlbs.train.config import NO_AUGMENT
 
-    training = {name: flags[name] for name in ("epochs", "max_steps", "learning_rate", "seed")}
+    training = {
+        name: flags[name]
+        for name in ("epochs", "max_steps", "max_minutes", "learning_rate", "precision", "seed")
+    }
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
     data = {name: flags[name] for name in ("batch_size", "fit", "where", "balance", "order", "mix")}

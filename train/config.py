@@ -27,6 +27,8 @@ class LossConfig:
     kl_weight: Weight = 1.0  # beta after annealing, of the KL summed over the latent
     edge_weight: Weight = 0.1  # of the mean L1 between Laplacians
     kl_anneal_epochs: Annotated[int, Field(ge=0)] = 20  # beta rises from 0 over these; 0: no annealing
+    kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
+    free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,31 @@ class TrainingConfig:
     """How the weights are found. The defaults are the guide's own."""
 
     __pydantic_config__ = STRICT
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "adamw"] = (
+        "adam"  # adamw: weight_decay shrinks the weights, not the gradients' way
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = (
+        "float32"  # of the model's passes; weights are float32
+    )
+    channels_last: bool = False  # channels beside each other in memory: quicker convolutions on some GPUs
+    compile: bool = False  # torch.compile: minutes at the start, quicker steps after
     learning_rate: Positive = 1e-4  # at the start of the cosine
     min_learning_rate: Weight = 1e-6  # at its end
     warmup_steps: Annotated[int, Field(ge=0)] = 0  # the rate rises linearly over these; 0: at once
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: Weight = 1e-5
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
+    accumulate: Count = 1  # parts that a batch goes through the model in, one after the other, to save memory
+    ema_decay: Share | None = (
+        None  # per step, of the averaged weights that are judged and kept; None: no average
+    )
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
+    max_minutes: Positive | None = (
+        None  # save and leave after so long, each time it is started; None: no limit
+    )
+    early_stop_epochs: Count | None = None  # end where so many epochs bring no better loss; None: never
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order, augmentation and latents
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     log_every_steps: Count = 50  # a row of metrics.jsonl and of TensorBoard
@@ -100,6 +117,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
         self.model.check_resolution(self.data.resolution)
+        if self.training.accumulate > self.data.batch_size:
+            raise ConfigError(
+                f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
+                f"({self.data.batch_size}), and a part of a batch has one patch at least; lower it"
+            )
         if self.training.min_learning_rate > self.training.learning_rate:
             raise ConfigError(
                 f"training.min_learning_rate ({self.training.min_learning_rate:g}) is above "

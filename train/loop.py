@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
-from nlbs.cvae.losses import LossTerms, guide_loss
+from nlbs.cvae.losses import LossTerms, charged_kl, guide_loss
 from nlbs.cvae.model import ConditionalVAE, ModelOutput
 from nlbs.errors import NlbsError
 from nlbs.pictures import write_png
 from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.average import state_of, weights_of
 from nlbs.train.config import TrainConfig
 from nlbs.train.fit import FITS, to_float
 from nlbs.train.log import Log
+from nlbs.train.precision import forward
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
 from nlbs.train.schedule import kl_weight, learning_rate
@@ -30,7 +33,10 @@ SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
 SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs
 
 #: The ways of training.optimizer. Fused: one pass over the weights, twelve times quicker on a CPU.
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": partial(torch.optim.Adam, fused=True)}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+}
 
 
 class Trainer:
@@ -47,6 +53,8 @@ class Trainer:
         metadata: Mapping[str, Any],
         log: Log,
         interrupted: Event,
+        scaler: torch.amp.GradScaler,
+        average: AveragedModel | None = None,
     ) -> None:
         """Takes what a run consists of.
 
@@ -60,6 +68,8 @@ class Trainer:
             metadata: what each checkpoint says beside the weights.
             log: where to report.
             interrupted: set when the run is to save and leave.
+            scaler: of the loss; one that does nothing except at float16.
+            average: of the weights, to be judged, shown and kept in their place; None: there is none.
         """
         self.config = config
         self.model = model
@@ -70,26 +80,34 @@ class Trainer:
         self.metadata = metadata
         self.log = log
         self.interrupted = interrupted
+        self.scaler = scaler
+        self.average = average
+        self.judged_model = model if average is None else weights_of(average)
         self.device = next(model.parameters()).device
+        self._forward = partial(forward, config.training)
         self._clock = time.monotonic()
         self._saved = time.monotonic()
+        self._deadline = math.inf
 
     def run(self) -> None:
-        """Trains until epochs or steps are used up.
+        """Trains until epochs, steps or minutes are used up, or the loss falls no more.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
             NlbsError: the loss is not finite any more, or a checkpoint cannot be written.
         """
+        minutes = self.config.training.max_minutes
+        self._deadline = math.inf if minutes is None else self._clock + 60 * minutes
         while not self.progress.is_finished(self.config):
             self._train_epoch()
             whole = self.progress.step == self.progress.steps_per_epoch
-            saved = None if self.interrupted.is_set() else self._evaluate()
+            saved = None if self._is_leaving() else self._evaluate()
             if whole and saved is not None:
                 self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
             files = list(saved or [])
             finished, waited = self.progress.is_finished(self.config), time.monotonic() - self._saved
-            if finished or waited > SAVE_EVERY_S or self.interrupted.is_set():
+            leaving = self._is_leaving()
+            if finished or waited > SAVE_EVERY_S or leaving:
                 self._save_last()
                 files.append(self.run_folder.last_state)
             if files:
@@ -97,9 +115,21 @@ class Trainer:
             if self.interrupted.is_set():
                 self.log.line(f"stopped at step {self.progress.total_steps:,}")
                 raise KeyboardInterrupt
+            if leaving and not finished:
+                self.log.line(
+                    f"{minutes:g} minutes are over at step {self.progress.total_steps:,}; the same command continues"
+                )
+                return
+        if self.progress.is_stopped_early(self.config):
+            patience = self.config.training.early_stop_epochs
+            self.log.line(f"stopped early: no better loss in {patience} epochs")
+
+    def _is_leaving(self) -> bool:
+        """Whether the run is to save and leave before its end: an interrupt, or its time is over."""
+        return self.interrupted.is_set() or time.monotonic() > self._deadline
 
     def _train_epoch(self) -> None:
-        """Trains on the rest of the epoch; returns early where a limit is reached or on an interrupt."""
+        """Trains on the rest of the epoch; returns early where a limit is reached or the run is to leave."""
         progress, training = self.progress, self.config.training
         if progress.step == progress.steps_per_epoch:
             return
@@ -118,7 +148,7 @@ class Trainer:
                 self._save_last()
             if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
                 self._picture()
-            if progress.is_finished(self.config) or self.interrupted.is_set():
+            if progress.is_finished(self.config) or self._is_leaving():
                 break
         self.log.end_epoch()
 
@@ -137,21 +167,24 @@ class Trainer:
         pixels, conditions = augment(pixels, conditions, parameters, training.augment)
         # 3. Forward and backward.
         statistics = [buffer.clone() for buffer in self.model.buffers()]
-        terms = self._loss(self.model(pixels, conditions), pixels, beta)
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        terms = self._backward(pixels, conditions, beta)
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
         # 4. The step, unless something is not finite.
         *values, grad_norm = torch.stack([*terms, norm]).detach().tolist()
         if math.isfinite(values[0]) and math.isfinite(grad_norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
+            if self.average is not None:
+                self.average.update_parameters(self.model)
             self._count(values)
         else:
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(before)  # BatchNorm's running statistics have seen the batch
             self._skip(values, grad_norm)
+        self.scaler.update()  # lower where something was not finite, higher after long peace
         named = dict(zip(LossTerms._fields, values, strict=True))
         return named | {
             "beta": beta,
@@ -159,6 +192,27 @@ class Trainer:
             "grad_norm": grad_norm,
             "skipped": progress.skipped,
         }
+
+    def _backward(self, pixels: Tensor, conditions: dict[str, Tensor], beta: float) -> LossTerms:
+        """Adds the gradients of a batch, taken whole or in parts, to those there are. Gives its loss terms.
+
+        Every term is a mean over patches, so that parts which weigh by their patches add up to the
+        whole. Only BatchNorm and free bits see the difference: their means are of each part by itself.
+        """
+        parts = self.config.training.accumulate
+        if parts == 1:
+            terms = self._loss(self._forward(self.model, pixels, conditions), pixels, beta)
+            self.scaler.scale(terms.total).backward()  # type: ignore[no-untyped-call]
+            return terms
+        noise = torch.randn(len(pixels), self.config.model.latent_dim, device=self.device)  # as for the whole
+        sums = [torch.zeros((), device=self.device) for _ in LossTerms._fields]
+        for rows in torch.arange(len(pixels), device=self.device).tensor_split(parts):
+            codes = {name: code[rows] for name, code in conditions.items()}
+            part = self._loss(self._forward(self.model, pixels[rows], codes, noise[rows]), pixels[rows], beta)
+            share = len(rows) / len(pixels)
+            self.scaler.scale(part.total * share).backward()  # type: ignore[no-untyped-call]
+            sums = [total + term.detach() * share for total, term in zip(sums, part, strict=True)]
+        return LossTerms(*sums)
 
     def _evaluate(self) -> list[Path] | None:
         """Judges the weights, keeps them if they are the best yet, and reports.
@@ -168,7 +222,7 @@ class Trainer:
         training loss of the epoch judges.
 
         Returns:
-            The files that were saved; None where an interrupt came before all was judged.
+            The files that were saved; None where the run was to leave before all was judged.
         """
         progress = self.progress
         batches = max(progress.sums.get("batches", 0), 1)
@@ -180,7 +234,7 @@ class Trainer:
         is_best = math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss)
         if is_best:
             progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
-            self.run_folder.save_best(self.model, self._metadata())
+            self.run_folder.save_best(self.judged_model, self._metadata())
         self._report(train, None if self.validation is None else judged)
         if self.config.training.samples_every_steps is None:
             self._picture()
@@ -202,17 +256,17 @@ class Trainer:
     def _validate(self, stream: PatchStream) -> dict[str, float] | None:
         """Gives the mean of each loss term over the whole split, each patch once, z at its mean.
 
-        None where an interrupt came first.
+        None where the run was to leave first.
         """
         sums = torch.zeros(len(_TERMS), dtype=torch.float64, device=self.device)
-        self.model.eval()
+        self.judged_model.eval()
         with torch.no_grad():
             for batch in stream:
                 pixels, conditions = self._on_device(batch.only_valid(), corners=None)
                 if len(pixels):
-                    terms = self._loss(self.model(pixels, conditions), pixels, beta=0.0)
+                    terms = self._loss(self._forward(self.judged_model, pixels, conditions), pixels, beta=0.0)
                     sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(pixels)
-                if self.interrupted.is_set():
+                if self._is_leaving():
                     return None
         return self._judged(dict(zip(_TERMS, (sums / stream.num_patches).tolist(), strict=True)))
 
@@ -225,9 +279,9 @@ class Trainer:
 
     def _loss(self, output: ModelOutput, pixels: Tensor, beta: float) -> LossTerms:
         loss = self.config.training.loss
-        return guide_loss(
-            output.reconstruction, pixels, output.kl, loss.reconstruction_weight, beta, loss.edge_weight
-        )
+        charged = charged_kl(output.mu, output.logvar, loss.free_bits) if loss.free_bits else None
+        weights = (loss.reconstruction_weight, beta, loss.edge_weight)
+        return guide_loss(output.reconstruction, pixels, output.kl, *weights, charged)
 
     def _on_device(self, batch: Batch, corners: Any) -> tuple[Tensor, dict[str, Tensor]]:
         pixels = to_float(batch.pixels.to(self.device, non_blocking=True))
@@ -264,7 +318,7 @@ class Trainer:
         batch = self.pictures.read(0, 0)
         pixels, conditions = self._on_device(batch, corners=None)
         title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
-        page = sample_page(self.model, pixels, conditions, title, seed=self.config.training.seed)
+        page = sample_page(self.judged_model, pixels, conditions, title, seed=self.config.training.seed)
         write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
         self.log.picture(page, progress.total_steps)
 
@@ -279,7 +333,12 @@ class Trainer:
         self.progress.seconds += now - self._clock
         self._clock = self._saved = now
         self.log.flush()
-        self.run_folder.save_last(self.model, self.optimizer, self.progress, self.config, self._metadata())
+        more = {} if self.average is None else {"average": state_of(self.average)}
+        if self.scaler.is_enabled():
+            more["scaler"] = self.scaler.state_dict()
+        self.run_folder.save_last(
+            self.model, self.optimizer, self.progress, self.config, self._metadata(), more
+        )
 
     def _metadata(self) -> dict[str, Any]:
         progress = self.progress

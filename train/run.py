@@ -24,6 +24,8 @@ STATE_VERSION = 1
 #: What may change between the parts of a run, because no weight depends on it.
 _FREE = {
     "training.max_steps",
+    "training.max_minutes",
+    "training.early_stop_epochs",
     "training.log_every_steps",
     "training.save_every_steps",
     "training.samples_every_steps",
@@ -59,7 +61,14 @@ class Progress:
         if self.step == self.steps_per_epoch:
             return False
         limit = config.training.max_steps
-        return self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit)
+        if self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit):
+            return True
+        return self.is_stopped_early(config)
+
+    def is_stopped_early(self, config: TrainConfig) -> bool:
+        """Whether the last ``early_stop_epochs`` epochs brought no better loss."""
+        patience = config.training.early_stop_epochs
+        return patience is not None and self.epoch - self.best_epoch >= patience
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    more: dict[str, Any]  #: what some runs have beside: average, scaler
 
 
 class RunFolder:
@@ -82,6 +92,7 @@ class RunFolder:
         self.last_state = path / "last_state.pt"
         self.previous_state = path / "previous_state.pt"
         self.metrics = path / "metrics.jsonl"
+        self.curve = path / "curve.png"
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
 
@@ -102,6 +113,7 @@ class RunFolder:
         progress: Progress,
         config: TrainConfig,
         metadata: Mapping[str, Any],
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes ``last_state.pt``, keeping the one before, and ``last_model.safetensors``.
 
@@ -118,6 +130,7 @@ class RunFolder:
             "progress": dataclasses.asdict(progress),
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "more": dict(more or {}),
         }
         with self._saving(self.last_state), atomic_file(self.last_state) as file:
             torch.save(state, file)
@@ -147,12 +160,16 @@ class RunFolder:
                     model = ConditionalVAE(config.model, config.data.resolution)
                 self._check_same(values, config, dataset_id)
                 check_weights(path, model, values["model"])
+                if config.training.ema_decay is not None:
+                    check_weights(path, model, values["more"]["average"]["model"])
             except CheckpointError as error:
                 problems.append(str(error))
                 continue
             for problem in problems:
                 click.echo(f"{problem}; taking {path.name} instead")
-            return State(Progress(**values["progress"]), values["model"], values["optimizer"])
+            return State(
+                Progress(**values["progress"]), values["model"], values["optimizer"], values.get("more", {})
+            )
         if problems:
             raise CheckpointError(
                 f"{self.path} cannot be continued: {'; '.join(problems)}; take another --run, or delete these "

@@ -8,6 +8,7 @@ from types import FrameType
 
 import click
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.files import only_one
@@ -15,9 +16,13 @@ from nlbs.shards.balance import Balance
 from nlbs.shards.mixture import MixedSource, sets_of
 from nlbs.shards.strata import proportions
 from nlbs.shards.window import Window
+from nlbs.train.average import averaged, restore
 from nlbs.train.config import TrainConfig, check_against_shards
+from nlbs.train.curve import write_curve
 from nlbs.train.log import Log, duration
 from nlbs.train.loop import OPTIMIZERS, Trainer
+from nlbs.train.memory import memory_line
+from nlbs.train.precision import loss_scaler
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
 from nlbs.train.stream import PatchStream
@@ -47,13 +52,21 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         click.echo(
             f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"
         )
-        progress = _resume(config, shards, run_folder, model, optimizer)
+        decay = config.training.ema_decay
+        average = None if decay is None else averaged(model, decay)
+        scaler = loss_scaler(config.training, device)
+        progress = _resume(config, shards, run_folder, model, optimizer, average, scaler)
         progress = progress or Progress(steps_per_epoch=len(streams[0]))
         if progress.is_finished(config):
-            click.echo(f"{run_folder.path} is finished; raise --epochs or --max-steps to train it further")
+            more = "--epochs or --max-steps"
+            if progress.is_stopped_early(config):
+                more += " or training.early_stop_epochs"
+            click.echo(f"{run_folder.path} is finished; raise {more} to train it further")
         else:
             _announce(config, shards, run_folder, streams, device, progress)
             run_folder.write_config(config)
+            if config.training.compile:
+                model.compile()  # in place: the names of its weights stay
             metadata = {
                 "dataset_id": shards.dataset_id,
                 "patch_px": shards.resolution,
@@ -63,8 +76,20 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
             }
             with closing(Log(run_folder, progress.total_steps)) as log, interrupts() as interrupted:
                 Trainer(
-                    config, model, optimizer, streams, run_folder, progress, metadata, log, interrupted
+                    config,
+                    model,
+                    optimizer,
+                    streams,
+                    run_folder,
+                    progress,
+                    metadata,
+                    log,
+                    interrupted,
+                    scaler,
+                    average,
                 ).run()
+            if progress.is_finished(config):
+                write_curve(run_folder.curve, run_folder.metrics)
         _summarise(run_folder, progress, streams[0].batch_size)
     return progress
 
@@ -74,6 +99,8 @@ def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, to
     training = config.training
     torch.manual_seed(training.seed)
     model = ConditionalVAE(config.model, config.data.resolution).to(device)
+    if training.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     optimizer = OPTIMIZERS[training.optimizer](
         model.parameters(),
         lr=training.learning_rate,
@@ -145,13 +172,19 @@ def _resume(
     run_folder: RunFolder,
     model: ConditionalVAE,
     optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    scaler: torch.amp.GradScaler,
 ) -> Progress | None:
-    """Puts model and optimiser where the run was left. Gives its progress; None where it is new."""
+    """Puts model, optimiser and average where the run was left. Gives its progress; None where it is new."""
     state = run_folder.load_state(config, shards.dataset_id)
     if state is None:
         return None
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
+    if average is not None:
+        restore(average, state.more["average"])
+    if scaler.is_enabled():
+        scaler.load_state_dict(state.more["scaler"])
     return state.progress
 
 
@@ -213,6 +246,8 @@ def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int) -> No
         click.echo("no checkpoint was chosen as the best: no loss was finite")
         return
     click.echo(f"best: {run_folder.best_model} (epoch {progress.best_epoch}, loss {progress.best_loss:.4g})")
+    if run_folder.curve.exists():
+        click.echo(f"loss curve: {run_folder.curve}")
     click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")
 
 
@@ -225,4 +260,4 @@ def dry_run(config: TrainConfig, shards: Source) -> str:
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"
     )
     said = f"{model.num_parameters:,} parameters; {patches} patches; {len(training):,} steps per epoch"
-    return "\n".join(f"# {line}" for line in (said, *_sampling_lines(config, training)))
+    return "\n".join(f"# {line}" for line in (said, memory_line(config), *_sampling_lines(config, training)))

@@ -1,10 +1,13 @@
+import math
+
 import numpy as np
+import pytest
 import torch
 from scipy.signal import convolve2d
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
-from nlbs.cvae.losses import edge_loss, guide_loss, kl_divergence, reconstruction_loss
+from nlbs.cvae.losses import charged_kl, edge_loss, guide_loss, kl_divergence, reconstruction_loss
 
 
 def two_batches() -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,3 +46,20 @@ def test_the_total_weights_the_three_terms() -> None:
     assert terms.kl.item() == 3.0
     expected = 2 * terms.reconstruction.item() + 0.5 * 3.0 + 0.1 * terms.edge.item()
     np.testing.assert_allclose(terms.total.item(), expected, rtol=1e-6)
+
+
+def test_free_bits_charge_each_dimension_by_its_mean_but_no_less_than_they_are() -> None:
+    # KL of N(m, 1) is m^2 / 2: means over the batch of 0.25, 4 and 0 nats
+    mu = torch.tensor([[1.0, 2.0, 0.0], [0.0, math.sqrt(12), 0.0]], requires_grad=True)
+    charged = charged_kl(mu, torch.zeros(2, 3), free_bits=0.5)
+    assert charged.item() == pytest.approx(0.5 + 4 + 0.5)
+    charged.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(mu.grad, torch.tensor([[0.0, 1.0, 0.0], [0.0, math.sqrt(12) / 2, 0.0]]))
+    nothing_free = charged_kl(mu, torch.zeros(2, 3), free_bits=0.0)
+    torch.testing.assert_close(nothing_free, kl_divergence(mu, torch.zeros(2, 3)).mean())
+
+
+def test_the_total_charges_what_it_is_told_and_still_names_the_whole_kl() -> None:
+    x, _ = two_batches()
+    terms = guide_loss(x, x, torch.tensor([1.0, 3.0]), 1.0, 0.5, 0.1, charged=torch.tensor(7.0))
+    assert (terms.total.item(), terms.kl.item()) == (3.5, 2.0)

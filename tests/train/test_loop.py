@@ -49,7 +49,7 @@ def test_a_run_leaves_the_files_of_its_folder(undisturbed: Path) -> None:
     names = {path.name for path in undisturbed.iterdir()} - {".lock", "previous_state.pt"}
     assert names == {
         "config.yaml", "best_model.safetensors", "last_model.safetensors", "last_state.pt", "metrics.jsonl",
-        "samples", "tensorboard",
+        "samples", "tensorboard", "curve.png",
     }  # fmt: skip
     values = read_metadata(undisturbed / "last_model.safetensors")["training"]
     assert (values["dataset_id"], values["epoch"], values["step"]) == ("id", 3, 15)
@@ -366,3 +366,15 @@ def test_what_the_run_was_made_with_stands_beside_it(undisturbed: Path) -> None:
     from nlbs.config import from_mapping, read_yaml
 
     assert from_mapping(TrainConfig, read_yaml(undisturbed / "config.yaml"), "test") == tiny_config()
+
+
+def test_schedules_and_free_bits_resume_to_the_bit(tmp_path: Path) -> None:
+    loss = {"kl_schedule": "cyclical", "free_bits": 0.2}
+    train(tmp_path / "whole", training={"loss": loss})
+    train(tmp_path / "parts", training={"loss": loss, "max_steps": 7})
+    train(tmp_path / "parts", training={"loss": loss})
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    row = metrics(tmp_path / "whole", "train")[5]  # the second epoch of a cycle of two
+    assert row["beta"] == pytest.approx(1.0)
+    charged = row["total"] - row["reconstruction"] - 0.1 * row["edge"]
+    assert charged >= max(4 * 0.2, row["kl"]) - 1e-5

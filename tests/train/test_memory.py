@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import nn
+
+from nlbs.train.config import PRESETS
+from nlbs.train.memory import SavedBytes, estimate, memory_line
+from tests.train.conftest import tiny_config
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_activations_are_what_each_layer_needs_backwards_once_and_without_weights(device: str) -> None:
+    with torch.device(device):
+        model = nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 2))
+        with SavedBytes(model) as saved:
+            model(torch.zeros(7, 3))
+    # The input of the first layer, of the SiLU and of the last layer, float32.
+    assert saved.count == 4 * 7 * (3 + 5 + 5)
+
+
+def test_weights_count_four_times_with_adam_and_once_more_with_an_average() -> None:
+    sizes = estimate(PRESETS["guide-small"])
+    weights = 4 * 1_660_517
+    assert (sizes["parameters"], sizes["gradients"], sizes["optimiser states"]) == (
+        weights,
+        weights,
+        2 * weights,
+    )
+    assert "average" not in sizes
+    assert estimate(tiny_config(training={"ema_decay": 0.9}))["average"] == sizes_of_tiny()["parameters"]
+
+
+def sizes_of_tiny(**changes: object) -> dict[str, int]:
+    return estimate(tiny_config(**changes))
+
+
+def test_activations_grow_with_the_part_of_a_batch_that_is_taken_at_a_time() -> None:
+    one, two, four = (
+        sizes_of_tiny(data={"batch_size": count})[f"activations of {count} patches"] for count in (1, 2, 4)
+    )
+    assert four - two == 2 * (two - one) > 0
+    divided = sizes_of_tiny(data={"batch_size": 4}, training={"accumulate": 2})
+    assert divided["activations of 2 patches"] == two
+
+
+def test_the_line_says_that_it_is_an_estimate() -> None:
+    assert memory_line(tiny_config()).startswith("memory of training, an estimate: ")

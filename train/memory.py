@@ -1,0 +1,76 @@
+"""An estimate of the memory that training takes, without taking it."""
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from nlbs.cvae.losses import guide_loss
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.manifests.conditions import CONDITIONS
+from nlbs.train.config import TrainConfig
+
+_MIB = 2**20
+
+
+class SavedBytes:
+    """Counts, while it is entered, what autograd keeps for the backward pass. Every storage counts once."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        """Takes the model, whose own weights do not count."""
+        self._own = [parameter.untyped_storage() for parameter in model.parameters()]
+        self._own_ids = {id(storage) for storage in self._own}
+        self._kept: dict[int, torch.UntypedStorage] = {}
+        self._hooks = saved_tensors_hooks(self._keep, lambda tensor: tensor)
+
+    def __enter__(self) -> "SavedBytes":
+        """Begins to count."""
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Ends counting."""
+        self._hooks.__exit__(*error)
+
+    @property
+    def count(self) -> int:
+        """How many bytes were kept."""
+        return sum(storage.nbytes() for storage in self._kept.values())
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if id(storage) not in self._own_ids:
+            self._kept[id(storage)] = storage
+        return tensor
+
+
+def estimate(config: TrainConfig) -> dict[str, int]:
+    """Gives the bytes that a training step holds, by what they are for.
+
+    Activations are those of a pass on torch's meta device, in float32, of the largest part of a
+    batch. What convolutions need as workspace, the allocator and the driver come on top.
+    """
+    training, resolution = config.training, config.data.resolution
+    patches = -(-config.data.batch_size // training.accumulate)
+    with torch.device("meta"):
+        model = ConditionalVAE(config.model, resolution)
+        pixels = torch.zeros(patches, 1, resolution, resolution)
+        conditions = {name: torch.zeros(patches, dtype=torch.int64) for name in CONDITIONS}
+        with SavedBytes(model) as saved:
+            output = model(pixels, conditions)
+            guide_loss(output.reconstruction, pixels, output.kl)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    sizes = {
+        "parameters": weights,
+        "gradients": weights,
+        "optimiser states": 2 * weights,
+    }  # Adam: two moments
+    if training.ema_decay is not None:
+        sizes["average"] = weights
+    return sizes | {f"activations of {patches} patches": saved.count}
+
+
+def memory_line(config: TrainConfig) -> str:
+    """Gives the estimate in words."""
+    sizes = estimate(config)
+    parts = ", ".join(f"{name} {size / _MIB:,.1f}" for name, size in sizes.items())
+    return f"memory of training, an estimate: {sum(sizes.values()) / _MIB:,.0f} MiB at float32 ({parts})"
