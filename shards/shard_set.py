@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nlbs.shards.cache import Cache, default_bytes, default_folder
 from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
 from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, read_manifest
+from nlbs.shards.manifest_check import ManifestCheck
 from nlbs.shards.payload import Pixels
 from nlbs.shards.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.remote_shards import RemoteShards, local_manifest
@@ -42,7 +44,8 @@ def open_shards(
             None is ``$NLBS_CACHE_GB``, or else 20. They lie in ``~/.cache/nlbs-cvae`` or ``$NLBS_CACHE_DIR``.
         verify: when a patch is compared with its CRC-32C: "first", the first time this process reads
             it (of a remote set, each time); "always", each time; "off", never, though what a local
-            cache holds of a remote set is.
+            cache holds of a remote set is. Damage in a local manifest above 64 MiB is found while the set
+            is read, and with "always" on opening.
         on_damage: what comes of a patch that is damaged or missing: "raise", a ShardError; "replace",
             another of the same split and conditions, always the same one, see ``ShardSet.replaced``.
 
@@ -86,6 +89,10 @@ class ShardSet:
         self.manifest: pa.Table = self._read_manifest()
         self._check_format()
         self._check_files()
+        self._manifest_check: ManifestCheck | None = None
+        if isinstance(self._manifest_path, Path):
+            sha256 = str(self.info["manifest"]["sha256"])
+            self._manifest_check = ManifestCheck(self._manifest_path, sha256, at_once=verify == "always")
         self._reader = Reader(self.folder, self.info, self.manifest, self._remote, verify, on_damage)
 
     def __len__(self) -> int:
@@ -191,6 +198,8 @@ class ShardSet:
             out = np.empty(shape, dtype=self.dtype)
         elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise ValueError(f"out must be a C-contiguous {self.dtype} array of shape {shape}")
+        if self._manifest_check is not None:
+            self._manifest_check.refuse()
         self._reader.read(wanted, out)
         return out
 
@@ -248,8 +257,6 @@ class ShardSet:
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
                 raise ShardError(f"shard {path} {state}; {how_to_restore(self.folder)}")
-        if self._remote is None:
-            self._check_manifest(self._manifest_path)
 
     @property
     def _manifest_path(self) -> AnyPath:
@@ -261,16 +268,13 @@ class ShardSet:
             return read_manifest(self._manifest_path, *expected)
         try:
             with local_manifest(self._remote.folder, self.info, self._remote.cache) as path:
-                self._check_manifest(path)
+                if sha256_of(path) != self.info["manifest"]["sha256"]:
+                    raise ShardError(
+                        f"the manifest {self._manifest_path} is damaged (its SHA-256 is not that of "
+                        f"{SHARD_SET_JSON}); {how_to_restore(self.folder)}"
+                    )
                 return read_manifest(path, *expected)
         except FileNotFoundError:
             raise ShardError(
                 f"the manifest {self._manifest_path} is missing; {how_to_restore(self.folder)}"
             ) from None
-
-    def _check_manifest(self, path: AnyPath) -> None:
-        if sha256_of(path) != self.info["manifest"]["sha256"]:
-            raise ShardError(
-                f"the manifest {self._manifest_path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
-                f"{how_to_restore(self.folder)}"
-            )

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from nlbs.errors import ConfigError, ShardError
-from nlbs.shards import ShardSet, open_shards
+from nlbs.shards import ShardSet, manifest_check, open_shards, reader, shard_set
 from tests.shards.conftest import make_shard_set
 
 RAW = ["tar", "zarr"]
@@ -183,3 +184,56 @@ def test_a_read_that_gives_less_than_asked_is_continued(
 
     monkeypatch.setattr(os, "preadv", short)
     np.testing.assert_array_equal(shards.read(shards.rows()), pixels)
+
+
+# Opening.
+
+
+def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = make_shard_set(tmp_path)
+    hashed = threading.Event()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a whole column was asked for")
+
+    def slow(path: Path) -> str:
+        hashed.wait(60)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(manifest_check, "sha256_of", slow)
+    with monkeypatch.context() as patched:
+        for module, name in ((reader, "one_array"), (reader, "Marks"), (shard_set, "condition_codes")):
+            patched.setattr(module, name, refuse)
+        patched.setattr(np, "zeros", refuse)
+        shards = open_shards(tmp_path)
+        assert len(shards) == 12
+    np.testing.assert_array_equal(shards.read([3]), pixels[[3]])  # while its bytes are still summed
+    hashed.set()
+
+
+def test_the_columns_that_say_where_patches_lie_are_not_copied(tmp_path: Path) -> None:
+    make_shard_set(tmp_path)
+    shards = open_shards(tmp_path)
+    assert not any(column.flags.owndata for column in shards._reader._places)
+
+
+def test_a_large_damaged_manifest_is_found_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard_set(tmp_path)
+    path = tmp_path / "manifest.arrow"
+    data = bytearray(path.read_bytes())
+    at = data.index(np.float32([1.0, 0.25, 0.5, 1.0]).tobytes())  # the column "foreground"
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match=r"manifest .* is damaged"):
+        open_shards(tmp_path)
+    monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
+    shards = open_shards(tmp_path)
+    assert shards._manifest_check is not None
+    shards._manifest_check.wait()
+    with pytest.raises(ShardError, match=r"manifest .* is damaged"):
+        shards.read([0])
+    with pytest.raises(ShardError, match=r"manifest .* is damaged"):
+        open_shards(tmp_path, verify="always")
