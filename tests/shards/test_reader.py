@@ -109,6 +109,7 @@ def test_a_damaged_patch_is_replaced_by_one_of_its_split_and_conditions(
     )
     shards = open_shards(tmp_path, on_damage="replace")
     bad = [3, 7, 13, 31, 37]
+    bad.append(stand_in(shards, 3, bad))  # so that a second attempt is needed
     damage(shards, *bad)
     expected = {row: stand_in(shards, row, bad) for row in bad}
     source = np.arange(60)
