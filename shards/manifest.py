@@ -133,6 +133,14 @@ def indices(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([chunk.indices for chunk in column.chunks], type=column.type.index_type)
 
 
+def one_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Gives a column of numbers without nulls; where it is one piece, as it is in a manifest, without a copy."""
+    if column.num_chunks == 1:
+        found: npt.NDArray[Any] = column.chunk(0).to_numpy()
+        return found
+    return np.asarray(column.to_numpy())
+
+
 def _encode(values: Sequence[Any], dictionary: list[str], kind: pa.DictionaryType) -> pa.Array:
     number = {value: index for index, value in enumerate(dictionary)}
     codes = pa.array([None if value is None else number[value] for value in values], type=kind.index_type)

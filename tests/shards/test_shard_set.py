@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import nlbs.shards.shard_set
 from nlbs.errors import ShardError
-from nlbs.shards import ShardSet, open_shards
+from nlbs.shards import ShardSet, local_shards, open_shards
+from nlbs.shards.reader import Reader
 from tests.shards.conftest import make_shard_set
 
 Opened = tuple[ShardSet, npt.NDArray[Any]]
@@ -299,7 +299,7 @@ def test_many_threads_read_at_once_and_open_each_shard_once(
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
 def test_more_shards_than_files_may_be_open_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nlbs.shards.shard_set, "_OPEN_FILES", 4)
+    monkeypatch.setattr(local_shards, "_OPEN_FILES", 4)
     pixels = make_shard_set(tmp_path / "set", patches=300, resolution=1, shards=300)
     shards = open_shards(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -316,7 +316,7 @@ def test_a_closed_set_opens_its_files_again_when_it_is_read(opened: Opened) -> N
     pixels = opened[1]
     with open_shards(opened[0].folder) as shards:
         shards.read(shards.rows())
-        files = set(shards._files.values())
+        files = set(shards._reader.local._files.values())
         assert len(files) == 7
     for file in files:
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -358,16 +358,16 @@ def test_damage_is_found_among_many_patches_and_nothing_is_written_afterwards(
     path, offset = place_of(shards, 0)
     rewrite(path, offset)
     running = []
-    fill = ShardSet._fill
+    fill = Reader._fill
 
-    def slow_fill(self: ShardSet, out: Any, wanted: Any, places: Any) -> None:
+    def slow_fill(self: Reader, out: Any, wanted: Any, places: Any) -> None:
         running.append(1)
         if 0 not in places:
             threading.Event().wait(0.02)
         fill(self, out, wanted, places)
         running.pop()
 
-    monkeypatch.setattr(ShardSet, "_fill", slow_fill)
+    monkeypatch.setattr(Reader, "_fill", slow_fill)
     with pytest.raises(ShardError, match="patch 0"):
         shards.read(shards.rows())
     assert len(running) == 1  # the one that failed
