@@ -31,6 +31,18 @@ from pydicom.uid import (
 #: A name that no message may repeat.
 PLANTED = "PLANTED^NAME"
 
+#: Those whose pixels come back as they were, that pixels are made in here.
+LOSSLESS_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+)
+
 NATIVE = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,

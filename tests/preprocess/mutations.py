@@ -28,20 +28,15 @@ from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGLosslessSV1,
     JPEGLSLossless,
-    RLELossless,
 )
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.display import display_pixels, display_table
 from nlbs.preprocess.formats import syntaxes
 from nlbs.preprocess.formats.image_file import read_image
-from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, rename_syntax
+from tests.preprocess.dicom_files import ENCODERS, LOSSLESS_SYNTAXES, PICTURE, make_dicom, rename_syntax
 
 EIGHT = (PICTURE >> 4).astype(np.uint8)
 SLOWEST_S = 10.0
@@ -63,16 +58,7 @@ def bases(folder: Path) -> list[Base]:
     """Makes the whole files, each 61 x 47 pixels."""
     made = [
         _dicom(folder, syntax.keyword, make_dicom(folder, PICTURE, syntax, **_rich()), PICTURE)
-        for syntax in (
-            ExplicitVRLittleEndian,
-            ImplicitVRLittleEndian,
-            ExplicitVRBigEndian,
-            DeflatedExplicitVRLittleEndian,
-            RLELossless,
-            JPEGLosslessSV1,
-            JPEGLSLossless,
-            JPEG2000Lossless,
-        )
+        for syntax in LOSSLESS_SYNTAXES
     ]
     baseline = make_dicom(folder, EIGHT, JPEGBaseline8Bit, 8)
     made.append(_dicom(folder, "baseline", baseline, read_image(baseline).stored))

@@ -20,10 +20,8 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -42,20 +40,16 @@ from nlbs.preprocess.formats.image_errors import (
     UnsupportedImageError,
 )
 from nlbs.preprocess.formats.stored import sign_extended
-from tests.preprocess.dicom_files import ENCODERS, PICTURE, PLANTED, make_dicom, public_file
-
-MUTATED_SYNTAXES = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    JPEGBaseline8Bit,
+from tests.preprocess.dicom_files import (
+    ENCODERS,
+    LOSSLESS_SYNTAXES,
+    PICTURE,
+    PLANTED,
+    make_dicom,
+    public_file,
 )
+
+MUTATED_SYNTAXES = (*LOSSLESS_SYNTAXES, JPEG2000, JPEGBaseline8Bit)
 
 
 def eight_bits_where_needed(folder: Path, syntax: str) -> Path:

@@ -12,12 +12,10 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -28,7 +26,7 @@ from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.frames import chosen_frame, parse_frame
 from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError, UnsupportedImageError
 from nlbs.preprocess.stated import stated_conditions
-from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, public_file
+from tests.preprocess.dicom_files import ENCODERS, LOSSLESS_SYNTAXES, PICTURE, make_dicom, public_file
 from tests.preprocess.mask_images import breast_image
 
 #: Five frames that differ everywhere, uint16, 12 bits.
@@ -74,16 +72,7 @@ def multi_frame(
 
 @pytest.mark.parametrize(
     "syntax",
-    [
-        ExplicitVRLittleEndian,
-        ImplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        DeflatedExplicitVRLittleEndian,
-        RLELossless,
-        JPEGLosslessSV1,
-        JPEGLSLossless,
-        JPEG2000Lossless,
-    ],
+    LOSSLESS_SYNTAXES,
     ids=lambda uid: uid.keyword,
 )
 def test_the_frame_that_is_asked_for_comes_out(syntax: UID, tmp_path: Path) -> None:
