@@ -122,6 +122,50 @@ class ConditionalVAE(nn.Module):
         codes = checked_conditions(conditions, z.device)
         return self._decode(z, self.condition_encoder(codes), skips=())
 
+    @property
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of one image's latents, the coarsest first."""
+        return ((self.config.latent_dim,),)
+
+    def infer(
+        self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Gives the latents of images, one tensor (B, *shape) for each of :attr:`latent_shapes`.
+
+        Args:
+            pixels: (B, 1, R, R) float in [-1, 1].
+            conditions: codes, (B,) integers each, -1 unknown.
+            noise: epsilon of q(z | x, c), shaped as the latents, from N(0, I); None: the means.
+
+        Raises:
+            ConfigError: pixels of another shape, or conditions that are missing or out of range.
+        """
+        mu, logvar = self.encode(pixels, conditions)
+        return [mu if noise is None else mu + torch.exp(0.5 * logvar) * noise[0]]
+
+    def render(self, latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        """Gives the images (B, 1, R, R) in [-1, 1] of latents as :meth:`infer` gives them.
+
+        Raises:
+            ConfigError: conditions that are missing or out of range.
+        """
+        return self.decode(latents[0], conditions).clamp(-1, 1)
+
+    def draw(
+        self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor], temperature: float = 1
+    ) -> Tensor:
+        """Gives images (B, 1, R, R) in [-1, 1] drawn from the prior.
+
+        Args:
+            noise: from N(0, I), one tensor (B, *shape) for each of :attr:`latent_shapes`.
+            conditions: codes, (B,) integers each, -1 unknown.
+            temperature: factor of the prior's standard deviations; 1 is the prior.
+
+        Raises:
+            ConfigError: conditions that are missing or out of range.
+        """
+        return self.render([temperature * noise[0]], conditions)
+
     def forward(
         self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None
     ) -> ModelOutput:

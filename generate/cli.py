@@ -63,11 +63,13 @@ def cli(
     overwrite: bool,
 ) -> None:
     """Draw synthetic patches from the prior, by condition. A condition left out is unknown."""
+    import numpy as np
+
     from nlbs.cvae import ConditionalVAE
     from nlbs.cvae.device import choose_device
+    from nlbs.cvae.samplers import PriorSampler, draw_patches
     from nlbs.errors import ConfigError
     from nlbs.generate.output import CONTACT_SHEET, SAMPLES_CSV, Provenance, model_id, write_samples
-    from nlbs.generate.sampling import generate_patches
     from nlbs.manifests.conditions import CONDITIONS, VIEWS
 
     if view is not None and view not in VIEWS:
@@ -83,7 +85,8 @@ def cli(
             "Note: this model was trained with skip connections; a sample has no image to take them from, so they "
             "are zeros, which the model never saw in training."
         )
-    images = generate_patches(model, provenance.conditions, num, seed, target)
+    codes = {name: np.full(num, code, dtype=np.int64) for name, code in provenance.conditions.items()}
+    images = draw_patches(PriorSampler(model), codes, seed)
     written = write_samples(out, images, provenance, overwrite)
     click.echo(f"{len(written)} synthetic patches of {model.resolution}x{model.resolution} pixels in {out}")
     click.echo(f"Contact sheet   {out / CONTACT_SHEET}")
