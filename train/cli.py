@@ -51,7 +51,7 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
-@click.option("--run", "run_path", type=LOCAL_PATH, metavar="FOLDER",
+@click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
               help="auto: a CUDA device if there is one.")  # fmt: skip

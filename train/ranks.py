@@ -1,5 +1,6 @@
 """The processes that train together: what they tell each other, and what becomes of them when one is lost."""
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,13 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT_S = 600.0
 
+#: Whether DDP sends buffers round before each pass; not needed, as those of SyncedBatchNorm are alike. torch 2.13
+#: has another name for it.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 #: How gloo, NCCL and the store say that a peer is gone: mostly as a plain RuntimeError.
 _LOST = re.compile(
     r"gloo|nccl|connection (closed|reset|refused)|socket|timed? ?out|broken pipe", re.IGNORECASE
@@ -170,9 +178,8 @@ class Ranks:
         if self.joined:
             group = self.group_of(next(model.parameters()).device)
             synced(model, group)
-            # Without buffers: SyncedBatchNorm's are the same everywhere.
             network = DistributedDataParallel(
-                model, process_group=group, broadcast_buffers=False, gradient_as_bucket_view=True
+                model, process_group=group, gradient_as_bucket_view=True, **{_SYNC_BUFFERS: False}
             )
         if compiled:
             network.compile()  # in place: the names of the weights stay
