@@ -74,6 +74,7 @@ class Trainer:
         #: What any process wishes, as all have agreed: to be interrupted, or to leave (that, or the time is over).
         self._agreed = {"interrupt": False, "leave": False}
         self._feed: Feed
+        self._told_s = 0.0  #: of the feed's waiting, what the processes know
         self._batch: DeviceBatch | None = None
 
     def run(self) -> None:
@@ -141,7 +142,7 @@ class Trainer:
         self._epoch_clock = time.monotonic()
         self.step.model.train()
         self.stream.seek(progress.epoch, progress.step)
-        self._feed = Feed(iter(self.stream), self.step.device)
+        self._feed, self._told_s = Feed(iter(self.stream), self.step.device), 0.0
         self._fetch()
         self._is_leaving()  # raises everywhere where a process has no first batch
 
@@ -168,12 +169,13 @@ class Trainer:
 
         Before the step ends, so that all know together if one of them has no next batch.
         """
-        wishes, before = self._wishes(), self._feed.waited_s
+        wishes = self._wishes()
         self._batch = None
         last = dataclasses.replace(self.progress, step=self.progress.step + 1).is_finished(self.config)
         if not last and not wishes["leave"]:
             self._fetch()
-        return [self._feed.waited_s - before, *self.ranks.flags(wishes)]
+        waited_s, self._told_s = self._feed.waited_s - self._told_s, self._feed.waited_s
+        return [waited_s, *self.ranks.flags(wishes)]
 
     def _fetch(self) -> None:
         with self.ranks.reporting():
@@ -240,7 +242,7 @@ class Trainer:
         parts = [f"train {_shown(train)}"] + ([f"val {_shown(validation)}"] if validation else [])
         replaced = self.count_replaced()
         notes = [f"{progress.skipped} steps skipped"] if progress.skipped else []
-        notes += [f"{replaced} damaged patches replaced"] if replaced else []
+        notes += [f"damaged patches replaced: {replaced}"] if replaced else []
         self.log.line(
             f"epoch {progress.epoch + 1}/{training.epochs}, step {progress.total_steps:,}: {'; '.join(parts)}; "
             f"beta {beta:.3g}, {self.log.rate:.0f} patches/s, {self.log.waiting:.1%} waiting for data"

@@ -285,7 +285,7 @@ def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int, repla
     click.echo(
         f"done: {progress.epoch} epochs, {progress.total_steps:,} steps, {patches:,} patches in "
         f"{duration(progress.seconds)}, {min(waited, 1):.1%} of the training waiting for data; "
-        f"{progress.skipped} steps skipped{f', {replaced} damaged patches replaced' if replaced else ''}"
+        f"{progress.skipped} steps skipped{f', damaged patches replaced: {replaced}' if replaced else ''}"
     )
     if progress.best_loss is not None:
         chosen = f"epoch {progress.best_epoch}, loss {progress.best_loss:.4g}"

@@ -224,6 +224,33 @@ def test_without_a_validation_split_the_training_loss_chooses_and_a_line_says_so
     assert rows[1]["train_reconstruction"] == pytest.approx(np.mean(steps[5:10]))
 
 
+def test_part_of_an_epoch_is_not_compared_with_whole_ones_by_its_training_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "whole", MemoryShards(val=0))
+    assert train(tmp_path / "run", MemoryShards(val=0), training={"max_steps": 3}).best_loss is None
+    assert "best_model.safetensors (the last weights: no epoch is complete" in capsys.readouterr().out
+    assert weights(tmp_path / "run", "best_model.safetensors") == weights(tmp_path / "run")
+    progress = train(tmp_path / "run", MemoryShards(val=0), training={"max_steps": 5})
+    assert progress.best_loss == metrics(tmp_path / "run", "epoch")[-1]["train_total"]
+    best = weights(tmp_path / "run", "best_model.safetensors")
+    stopped = train(tmp_path / "run", MemoryShards(val=0), training={"max_steps": 7})
+    assert stopped.best_epoch == 1
+    assert weights(tmp_path / "run", "best_model.safetensors") == best
+    train(tmp_path / "run", MemoryShards(val=0))
+    names = ("best_model.safetensors", "last_model.safetensors")
+    assert [weights(tmp_path / "run", name) for name in names] == [
+        weights(tmp_path / "whole", name) for name in names
+    ]
+
+
+def test_how_fast_it_went_stands_in_rows_of_its_own(undisturbed: Path) -> None:
+    rows = metrics(undisturbed, "speed")
+    assert [row["step"] for row in rows] == sorted([*range(1, 16), 5, 10, 15])
+    assert all(0 <= row["waiting"] <= 1 and row["patches_per_s"] > 0 for row in rows)
+    assert not {"waiting", "patches_per_s"} & metrics(undisturbed, "train")[0].keys()
+
+
 class SometimesBad(ConditionalVAE):
     """A model whose output is not finite in chosen calls, counted while training."""
 
