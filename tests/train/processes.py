@@ -59,6 +59,14 @@ class Together:
         assert pid is not None
         os.kill(pid, number)
 
+    def wait_until(self, seen: Callable[[], bool]) -> None:
+        """Returns once something is seen, while all are at work."""
+        until = time.monotonic() + TIMEOUT_S
+        while not seen():
+            assert time.monotonic() < until, "nothing was seen"
+            assert all(process.is_alive() for process in self.processes), self.ended()
+            time.sleep(0.05)
+
     def ended(self) -> list[Ended]:
         """Gives what became of them, once all have ended; a hang ends here."""
         until = time.monotonic() + TIMEOUT_S
@@ -93,14 +101,6 @@ def together(world_size: int, folder: Path, *command: object, hook: str = "") ->
         assert ended.code == 0, ended
         assert ended.complained == ""
     return processes
-
-
-def wait_until(seen: Callable[[], bool]) -> None:
-    """Returns once something is seen."""
-    until = time.monotonic() + TIMEOUT_S
-    while not seen():
-        assert time.monotonic() < until, "nothing was seen"
-        time.sleep(0.05)
 
 
 def free_port() -> int:

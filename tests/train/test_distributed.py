@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.shards.conftest import make_shard_set
-from tests.train.processes import TIMEOUT_S, Together, free_port, together, wait_until
+from tests.train.processes import TIMEOUT_S, Together, free_port, together
 
 TINY = """
 model:
@@ -140,8 +140,8 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(
 def test_a_killed_process_ends_the_others_with_a_sentence(
     command: list[object], tmp_path: Path, lost: int
 ) -> None:
-    processes = Together([[*command, "--epochs", 10**6]] * 3, tmp_path / "logs")
-    wait_until(lambda: len(steps_in(tmp_path / "run")) > 2)
+    processes = Together([[*command, "--epochs", 10**6, "--batch-size", 6]] * 3, tmp_path / "logs")
+    processes.wait_until(lambda: len(steps_in(tmp_path / "run")) > 2)
     processes.send(lost, signal.SIGKILL)
     for rank, ended in enumerate(processes.ended()):
         assert ended.code == (-signal.SIGKILL if rank == lost else 1), ended
@@ -157,7 +157,7 @@ def steps_in(run: Path) -> list[str]:
 
 def test_an_interrupt_of_one_process_saves_and_ends_all(command: list[object], tmp_path: Path) -> None:
     processes = Together([[*command, "--epochs", 10**6]] * 2, tmp_path / "logs")
-    wait_until(lambda: len(steps_in(tmp_path / "run")) > 2)
+    processes.wait_until(lambda: len(steps_in(tmp_path / "run")) > 2)
     processes.send(1, signal.SIGTERM)
     first, other = processes.ended()
     assert (first.code, other.code) == (130, 130)
