@@ -23,9 +23,10 @@ from nlbs.train.log import Log, duration
 from nlbs.train.loop import OPTIMIZERS, Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.precision import loss_scaler
+from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
-from nlbs.train.stream import PatchStream
+from nlbs.train.stream import PatchStream, rows_of
 
 _PICTURE_COLUMNS = 8
 _SHARES_SHOWN = 40  # lines
@@ -65,6 +66,11 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         else:
             _announce(config, shards, run_folder, streams, device, progress)
             run_folder.write_config(config)
+            for stream in streams[:2]:
+                if keep_on_device(stream, config.data.resident, device):
+                    click.echo(
+                        f"pixels: all {stream.num_patches:,} of {stream.split!r} are on {device.type} now"
+                    )
             if config.training.compile:
                 model.compile()  # in place: the names of its weights stay
             metadata = {
@@ -129,7 +135,7 @@ def open_streams(config: TrainConfig, shards: Source, pin_memory: bool = False) 
         window=Window(data.streams, data.window_shards),
     )
     validation = None
-    if len(shards.rows(data.val_split) if data.where is None else shards.rows(data.val_split, data.where)):
+    if len(rows_of(shards, data.val_split, data.where)):
         validation = PatchStream(
             shards,
             data.batch_size,

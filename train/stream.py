@@ -42,6 +42,12 @@ class PatchSource(Protocol):
     def read(self, rows: npt.ArrayLike, out: Any = None) -> npt.NDArray[Any]: ...
 
 
+class Resident(Protocol):
+    """What has the pixels of a stream already, see :mod:`nlbs.train.resident`."""
+
+    def gather(self, rows: Rows) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some patches and what is known about them: the part of a batch that one rank has.
@@ -62,8 +68,8 @@ class Batch:
             return self
         kept = self.valid.nonzero()[:, 0]
         return Batch(
-            # By numpy: torch takes no elements of uint16 by index.
-            torch.from_numpy(self.pixels.numpy()[kept.numpy()]),
+            # As bytes: torch takes no elements of uint16 by index.
+            self.pixels.view(torch.uint8)[kept.to(self.pixels.device)].view(self.pixels.dtype),
             {name: codes[kept] for name, codes in self.conditions.items()},
             self.rows[kept.numpy()],
             self.epoch,
@@ -151,6 +157,7 @@ class PatchStream:
         self._sampling = self._sampling_of(rows)
         self._steps_per_plan = max(1, _PLACES_PER_PLAN // batch_size)
         self._plan: _Plan | None = None
+        self.resident: Resident | None = None  #: gives the pixels in place of the shards where it is set
         self.seek(epoch, step)
 
     def __len__(self) -> int:
@@ -253,7 +260,14 @@ class PatchStream:
         valid[max(0, self.num_patches - first) :] = False
         return torch.from_numpy(valid)
 
+    def row_numbers(self) -> Rows:
+        """Gives all rows that the stream goes through, (num_patches,) int64, sorted."""
+        rows = rows_of(self.shards, self.split, self.where)
+        return rows if isinstance(rows, np.ndarray) else rows.numbers()
+
     def _pixels(self, rows: Rows) -> Tensor:
+        if self.resident is not None:
+            return self.resident.gather(rows)
         if not self.pin_memory:
             return torch.from_numpy(self.shards.read(rows))
         shape = (len(rows), self.shards.resolution, self.shards.resolution)
