@@ -66,6 +66,9 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="Of the model's passes; weights and losses stay float32.")  # fmt: skip
 @click.option("--fit", type=click.Choice(["downsample", "crop"]),
               help="How larger patches come to the model's size.")  # fmt: skip
+@click.option("--resident", type=click.Choice(["auto", "always", "never"]),
+              help="Keep all pixels on the device: auto, where half of its free memory holds them.  "
+              "[default: never]")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--rank-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="MINUTES",
@@ -119,7 +122,9 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     }
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
-    of_data = ("batch_size", "fit", "where", "balance", "order", "mix", "generation", "verify", "on_damage")
+    of_data = (
+        "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"
+    )  # fmt: skip
     data = {name: flags[name] for name in of_data}
     return {
         section: {name: value for name, value in values.items() if value is not None}

@@ -178,8 +178,9 @@ class Ranks:
         if self.joined:
             group = self.group_of(next(model.parameters()).device)
             synced(model, group)
+            more: dict[str, Any] = {_SYNC_BUFFERS: False}
             network = DistributedDataParallel(
-                model, process_group=group, gradient_as_bucket_view=True, **{_SYNC_BUFFERS: False}
+                model, process_group=group, gradient_as_bucket_view=True, **more
             )
         if compiled:
             network.compile()  # in place: the names of the weights stay

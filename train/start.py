@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -26,10 +27,11 @@ from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.precision import loss_scaler
 from nlbs.train.ranks import Ranks
+from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder, State
 from nlbs.train.source import Source, earlier_generations
 from nlbs.train.step import OPTIMIZERS, Step
-from nlbs.train.stream import PatchStream
+from nlbs.train.stream import PatchStream, rows_of
 
 _PICTURE_COLUMNS = 8
 _SHARES_SHOWN = 40  # lines
@@ -90,6 +92,9 @@ def train(
             if ranks.is_first:
                 _announce(config, shards, run_folder, streams, device, progress, ranks)
             ranks.from_first(lambda: run_folder.write_config(config))
+            for stream in streams[:2]:
+                if ranks.each(partial(keep_on_device, stream, config.data.resident, device)) and stream:
+                    say(f"pixels: all {stream.num_patches:,} of {stream.split!r} are on {device.type} now")
             log: Log = stack.enter_context(
                 closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
             )
@@ -146,7 +151,7 @@ def open_streams(
         world_size=world_size,
     )
     validation = None
-    if len(shards.rows(data.val_split) if data.where is None else shards.rows(data.val_split, data.where)):
+    if len(rows_of(shards, data.val_split, data.where)):
         validation = PatchStream(
             shards,
             data.batch_size,
