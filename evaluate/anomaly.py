@@ -113,9 +113,7 @@ def by_image(
     if summary == "max":
         return values[order[starts]], first
     most = np.maximum(np.ceil(_TOP_SHARE * counts).astype(int), np.minimum(_TOP_LEAST, counts))
-    means = [
-        values[order[start : start + count]].mean() for start, count in zip(starts, most, strict=True)
-    ]
+    means = [values[order[start : start + count]].mean() for start, count in zip(starts, most, strict=True)]
     return np.array(means), first
 
 

@@ -135,7 +135,11 @@ def _why_not(codes: npt.NDArray[np.int64]) -> str:
     values = np.unique(codes[codes != UNKNOWN])
     if len(values) >= 2:
         return ""
-    return "it is unknown of every training patch" if not len(values) else "all training patches have the same value"
+    return (
+        "it is unknown of every training patch"
+        if not len(values)
+        else "all training patches have the same value"
+    )
 
 
 def _class_weights(codes: npt.NDArray[np.int64], count: int) -> Tensor:

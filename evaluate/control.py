@@ -22,7 +22,9 @@ class Flip:
     """Pairs drawn from the same noise that differ in one condition."""
 
     pairs: int
-    moved: float | None  #: share whose class moved towards what was asked, standing still being half; chance .5
+    moved: (
+        float | None
+    )  #: share whose class moved towards what was asked, standing still being half; chance .5
     change: float  #: mean absolute difference in grey levels, of 255
 
 
@@ -32,7 +34,9 @@ class ConditionControl:
 
     ceiling: Auc | None  #: on held-out real patches
     generated: Auc | None  #: on patches drawn by the conditions of these
-    ratio: Interval | None  #: (generated - .5) / (ceiling - .5): 1 is as plain as in real patches, 0 is chance
+    ratio: (
+        Interval | None
+    )  #: (generated - .5) / (ceiling - .5): 1 is as plain as in real patches, 0 is chance
     why_not: str  #: why the condition cannot be measured; empty where it can
 
 
@@ -93,9 +97,7 @@ def flip_all(
     return {name: _flip(sampler, classifier, conditions, name, seed) for name in CONDITIONS}
 
 
-def _flip(
-    sampler: Sampler, classifier: ConditionClassifier, conditions: Codes, name: str, seed: int
-) -> Flip:
+def _flip(sampler: Sampler, classifier: ConditionClassifier, conditions: Codes, name: str, seed: int) -> Flip:
     before, after = flipped_codes(conditions[name], CONDITIONS[name], seed)
     first, second = (
         np.stack(list(draw_patches(sampler, {**conditions, name: codes}, seed))) for codes in (before, after)

@@ -38,7 +38,9 @@ def lay_out(maps: npt.NDArray[np.floating], places: Places, most_px: int = 480) 
     shape = max(1, round(height / step)), max(1, round(width / step))
     total, count = np.zeros(shape), np.zeros(shape)
     for one, y, x, edge in zip(maps, places.y - top, places.x - left, places.edge, strict=True):
-        rows, columns = (_span(start / step, edge / step, size) for start, size in ((y, shape[0]), (x, shape[1])))
+        rows, columns = (
+            _span(start / step, edge / step, size) for start, size in ((y, shape[0]), (x, shape[1]))
+        )
         size = columns.stop - columns.start, rows.stop - rows.start
         picture = Image.fromarray(np.asarray(one, np.float32))
         total[rows, columns] += np.asarray(picture.resize(size, Image.Resampling.BOX))

@@ -74,7 +74,12 @@ def rows_to_judge_on(shards: ShardSet, split: str, where: str | None, allow_trai
 
 
 def read_patches(
-    shards: ShardSet, rows: Rows, resolution: int, fit: str = "downsample", num: int | None = None, seed: int = 0
+    shards: ShardSet,
+    rows: Rows,
+    resolution: int,
+    fit: str = "downsample",
+    num: int | None = None,
+    seed: int = 0,
 ) -> RealPatches:
     """Reads patches as a model of that resolution sees them.
 
@@ -126,7 +131,9 @@ def subsample(groups: npt.ArrayLike, num: int, seed: int) -> Rows:
     order = np.lexsort((draw, group))
     within = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
     # The k-th of a group of m stands at (k + u) / m of the way, one u per group: so groups take turns.
-    start = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,)))).random(len(counts))
+    start = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,)))).random(
+        len(counts)
+    )
     place = (within + start[group[order]]) / counts[group[order]]
     return order[np.argsort(place, kind="stable")][:num].astype(np.int64)
 

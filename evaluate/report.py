@@ -99,7 +99,11 @@ def as_values(head: Mapping[str, Any], sections: Sequence[Section]) -> dict[str,
 def render(head: Mapping[str, Any], sections: Sequence[Section]) -> str:
     """Gives the page as HTML, complete in itself. Every text is escaped, and cut off where it is absurdly long."""
     environment = jinja2.Environment(
-        autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     template = importlib.resources.files("nlbs.evaluate").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(template).render(head=head, sections=sections)
