@@ -12,6 +12,7 @@ from nlbs.evaluate.held_out import FITS, Rows
 from nlbs.evaluate.intervals import Interval, auroc_interval
 from nlbs.evaluate.model_view import encode
 from nlbs.shards import ShardSet
+from nlbs.shards.manifest import indices
 
 #: score -> what it is, in words
 SCORES = {
@@ -59,8 +60,6 @@ def score_rows(
         abnormal: (n,) what is known of them.
         fit: how patches come to the model's size.
     """
-    from nlbs.shards.manifest import indices
-
     error, absolute, kl = (np.empty(len(rows)) for _ in range(3))
     for start in range(0, len(rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
@@ -97,38 +96,42 @@ def negative_elbo(absolute_error: Floats, kl: Floats, pixels: int) -> tuple[Floa
     return pixels * np.log(2 * scale) + absolute_error / scale + kl, scale
 
 
-def by_image(
-    values: Floats, images: npt.NDArray[np.int64], summary: str
-) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """Gives one score per image, and the place of one patch of each, in the order of the images' numbers.
+def by_image(values: Floats, images: npt.NDArray[np.int64], summary: str) -> Floats:
+    """Gives one score per image, in the order of the images' numbers.
 
     Args:
         values: (n,) scores of patches.
         images: (n,) whose they are.
         summary: a name of :data:`SUMMARIES`.
     """
-    _, first, counts = np.unique(images, return_index=True, return_counts=True)
+    _, counts = np.unique(images, return_counts=True)
     order = np.lexsort((-values, images))
     starts = np.cumsum(counts) - counts
     if summary == "max":
-        return values[order[starts]], first
+        return values[order[starts]]
     most = np.maximum(np.ceil(_TOP_SHARE * counts).astype(int), np.minimum(_TOP_LEAST, counts))
-    means = [values[order[start : start + count]].mean() for start, count in zip(starts, most, strict=True)]
-    return np.array(means), first
+    return np.array(
+        [values[order[start : start + count]].mean() for start, count in zip(starts, most, strict=True)]
+    )
+
+
+def images_of(found: PatchScores) -> tuple[Rows, Rows, npt.NDArray[np.bool_]]:
+    """Gives number, patient and label of each image, (m,) each; one abnormal patch makes it abnormal."""
+    images, first, member = np.unique(found.images, return_index=True, return_inverse=True)
+    return images, found.patients[first], np.bincount(member, weights=found.abnormal) > 0
 
 
 def aurocs(found: PatchScores, seed: int = 0) -> dict[str, dict[str, Interval]]:
     """Gives the AUROC of each score, of patches and of images, with intervals by patient.
 
     Returns:
-        score -> "patch" or a name of :data:`SUMMARIES` -> AUROC. A patch counts as abnormal where its image is.
+        score -> "patch" or a name of :data:`SUMMARIES` -> AUROC.
     """
+    _, patients, abnormal = images_of(found)
     table: dict[str, dict[str, Interval]] = {}
     for name, values in found.scores.items():
         table[name] = {"patch": auroc_interval(values, found.abnormal, found.patients, seed=seed)}
         for summary in SUMMARIES:
-            scores, first = by_image(values, found.images, summary)
-            table[name][summary] = auroc_interval(
-                scores, found.abnormal[first], found.patients[first], seed=seed
-            )
+            scores = by_image(values, found.images, summary)
+            table[name][summary] = auroc_interval(scores, abnormal, patients, seed=seed)
     return table

@@ -125,7 +125,7 @@ def _fit(
                 loss = loss + functional.cross_entropy(value, codes, weights[name], ignore_index=UNKNOWN)
         if loss.requires_grad:
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
 

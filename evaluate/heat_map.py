@@ -64,7 +64,8 @@ def painted(grey: Floats, heat: Floats, low: float, high: float) -> npt.NDArray[
     colour = np.stack([np.interp(share, stops, _HOT[:, channel]) for channel in range(3)], axis=-1)
     opaque = (_MOST_OPAQUE * share)[:, :, None]
     mixed = (1 - opaque) * np.nan_to_num(grey)[:, :, None] + opaque * colour
-    return mixed.round().clip(0, 255).astype(np.uint8)
+    rgb: npt.NDArray[np.uint8] = mixed.round().clip(0, 255).astype(np.uint8)
+    return rgb
 
 
 def _span(start: float, length: float, size: int) -> slice:
