@@ -108,7 +108,8 @@ def by_image(values: Floats, images: npt.NDArray[np.int64], summary: str) -> Flo
     order = np.lexsort((-values, images))
     starts = np.cumsum(counts) - counts
     if summary == "max":
-        return values[order[starts]]
+        highest: Floats = values[order[starts]]
+        return highest
     most = np.maximum(np.ceil(_TOP_SHARE * counts).astype(int), np.minimum(_TOP_LEAST, counts))
     return np.array(
         [values[order[start : start + count]].mean() for start, count in zip(starts, most, strict=True)]

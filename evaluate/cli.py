@@ -64,7 +64,7 @@ def _shared(command: _Command) -> _Command:
 @click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Of the prior that patches are drawn from.")  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, **options: Any) -> None:
+def cli(ctx: click.Context, /, **options: Any) -> None:
     """Judge a trained model on held-out patients: report.html for people, report.json for programs.
 
     nlbs-evaluate anomaly looks for abnormal images with a model of healthy ones.
@@ -89,7 +89,7 @@ def cli(ctx: click.Context, **options: Any) -> None:
 @click.option("--heat-maps", type=click.IntRange(0), default=8, show_default=True,
               help="Of so many images that score highest.")  # fmt: skip
 @click.pass_context
-def anomaly(ctx: click.Context, **options: Any) -> None:
+def anomaly(ctx: click.Context, /, **options: Any) -> None:
     """Score patches and images by what a model of healthy tissue cannot rebuild or finds unlikely.
 
     Train it first: nlbs-train --shards S --where "cancer == 0" --run runs/healthy. Writes anomaly.html,

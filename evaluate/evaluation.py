@@ -27,8 +27,8 @@ Say = Callable[[str], None]
 REPORT, ANOMALY = "report", "anomaly"  #: names of the files, without .html and .json
 
 _NOTE = (
-    "Figures are of patches, not of people: none of them says that a model is safe to use on a patient. This page shows parts of "
-    "real images: handle it as you handle the shards."
+    "Figures are of patches, not of people: none of them says that a model is safe to use on a patient. This page "
+    "shows parts of real images: handle it as you handle the shards."
 )
 _MAKE: dict[str, Callable[[Study], Section]] = {
     "galleries": galleries,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import ConfigError
 from nlbs.evaluate import charts
 from nlbs.evaluate.anomaly import (
     SCORES,
@@ -61,9 +62,9 @@ def anomaly_sections(search: Search, heat_maps: int, out: Path) -> list[Section]
     found = score_rows(search.model, search.shards, rows, abnormal, search.fit)
     section = _scores(search, found)
     maps = Section("heat-maps", "Most abnormal images", [
-        f"The {heat_maps} images that score highest by {_RANKED_BY.replace('_', ' ')}, healthy ones among them. Left: the "
-        "image, as far as it was cut into patches. Middle: |x - reconstruction|. Right: the score of each patch, averaged "
-        "where patches overlap, from the median of healthy patches (nothing) to the highest found (white)."
+        f"The {heat_maps} images that score highest by {_RANKED_BY.replace('_', ' ')}, healthy ones among them. Left: "
+        "the image, as far as it was cut into patches. Middle: |x - reconstruction|. Right: the score of each patch, "
+        "averaged where patches overlap, from the median of healthy patches (nothing) to the highest found (white)."
     ])  # fmt: skip
     shown = list(_heat_maps(search, found, rows, heat_maps, out)) if heat_maps else []
     maps.pictures.append(("", shown))
@@ -77,18 +78,16 @@ def chosen_rows(search: Search) -> tuple[Rows, npt.NDArray[np.bool_]]:
     Raises:
         ConfigError: a filter takes nothing, or both take the same patches.
     """
-    from nlbs.errors import ConfigError
-
     shards = search.shards
     kinds = [
         rows_to_judge_on(shards, search.split, where, search.allow_train)
         for where in (search.healthy, search.abnormal)
     ]
-    both = np.intersect1d(*kinds)
+    both = np.intersect1d(kinds[0], kinds[1])
     if len(both):
         raise ConfigError(
-            f"{len(both):,} patches are healthy by {search.healthy!r} and abnormal by {search.abnormal!r}: give filters "
-            "that exclude each other"
+            f"{len(both):,} patches are healthy by {search.healthy!r} and abnormal by {search.abnormal!r}: give "
+            "filters that exclude each other"
         )
     image_of, patient_of = (indices(shards.manifest[name]).to_numpy() for name in ("image", "patient"))
     taken = []
@@ -106,9 +105,9 @@ def _scores(search: Search, found: PatchScores) -> Section:
     table = aurocs(found, search.seed)
     _, patients, abnormal = images_of(found)
     section = Section("anomaly", "Anomaly scores", [
-        f"Abnormal: {search.abnormal}. Healthy: {search.healthy}. The model is told the view, side and age of each patch and "
-        "that nothing was found, whatever is known of it. A patch counts as abnormal where its image is, though most "
-        "patches of such an image show nothing: AUROCs of patches stay low even for a perfect score."
+        f"Abnormal: {search.abnormal}. Healthy: {search.healthy}. The model is told the view, side and age of each "
+        "patch and that nothing was found, whatever is known of it. A patch counts as abnormal where its image is, "
+        "though most patches of such an image show nothing: AUROCs of patches stay low even for a perfect score."
     ])  # fmt: skip
     section.figures = {
         "healthy": search.healthy,

@@ -66,8 +66,8 @@ def condition_control(study: Study) -> Section:
     flips = flip_all(study.sampler, study.on_real, start, study.seed)
     section = Section("control", "Condition control", [
         "A classifier learns each condition from real training patients. Its AUC on held-out real patients is the "
-        "ceiling: what real patches show at all. The ratio (AUC - .5) / (ceiling - .5) of drawn patches is 1 where they "
-        f"show what was asked as plainly as real ones do, and 0 where the condition is ignored. {_SAME_MANY}"
+        "ceiling: what real patches show at all. The ratio (AUC - .5) / (ceiling - .5) of drawn patches is 1 where "
+        f"they show what was asked as plainly as real ones do, and 0 where the condition is ignored. {_SAME_MANY}"
     ])  # fmt: skip
     section.figures = {
         name: {
