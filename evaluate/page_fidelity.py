@@ -17,7 +17,7 @@ from nlbs.evaluate.features import FeatureExtractor
 from nlbs.evaluate.intervals import Interval, mean_interval
 from nlbs.evaluate.latents import ActiveUnits, active_units, latent_use
 from nlbs.evaluate.reconstruction import compare_reconstructions
-from nlbs.evaluate.references import measure_references, point_mass, subset
+from nlbs.evaluate.references import point_mass, subset
 from nlbs.evaluate.report import Section, Table, picture
 from nlbs.evaluate.spectra import Sharpness, compare_sharpness, power_spectra
 from nlbs.evaluate.study import Study
@@ -76,28 +76,24 @@ def realism(study: Study) -> Section:
 
 
 def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) -> None:
-    study.say(f"features of real, rebuilt and drawn patches by {extractor.name}")
-    real = extractor(study.held_out.pixels)
-    references = measure_references(
-        study.train.pixels, study.held_out.pixels, extractor, study.seed, held_out_features=real
-    )
-    count = references.patches
-    some = subset(len(real), count, study.seed)
+    # All sides of all distances have the same number of patches: small sets lie farther apart.
+    count = min(len(study.train), len(study.held_out))
+    some = subset(len(study.held_out), count, study.seed)
+    real = study.features("held_out")[some]
     sets = {
-        "floor": extractor(study.train.pixels[subset(len(study.train), count, study.seed)]),
-        "reconstructed": extractor(study.encoded.reconstructed[some]),
-        "generated": extractor(study.drawn[some]),
+        "floor": study.features("train")[subset(len(study.train), count, study.seed)],
+        "reconstructed": study.features("reconstructed")[some],
+        "generated": study.features("drawn")[some],
+        "point_mass": np.repeat(extractor(point_mass(study.train.pixels, 1)), count, axis=0),
     }
     study.say("distances")
-    frechet = {name: frechet_distance(features, real[some]) for name, features in sets.items()}
+    frechet = {name: frechet_distance(features, real) for name, features in sets.items()}
     kernel: dict[str, KernelDistance] = {
-        name: kernel_distance(features, real[some], seed=study.seed) for name, features in sets.items()
+        name: kernel_distance(features, real, seed=study.seed) for name, features in sets.items()
     }
     manifold: dict[str, Manifold] = {
-        name: precision_recall(real[some], features) for name, features in sets.items()
+        name: precision_recall(real, features) for name, features in sets.items() if name != "point_mass"
     }
-    frechet["point_mass"] = references.point_mass_frechet
-    kernel["point_mass"] = references.point_mass_kernel
     gap = frechet["generated"] / frechet["reconstructed"] if frechet["reconstructed"] else float("nan")
     section.figures |= {
         "extractor": extractor.name,

@@ -47,7 +47,7 @@ class Section:
 
     name: str  #: its key in report.json
     title: str
-    lead: Sequence[str] = ()  #: what is measured, and how to read it
+    lead: list[str] = field(default_factory=list)  #: what is measured, and how to read it
     figures: dict[str, Any] = field(default_factory=dict)  #: for report.json
     tables: list[Table] = field(default_factory=list)
     pictures: list[tuple[str, list[Picture]]] = field(default_factory=list)  #: groups with a title each

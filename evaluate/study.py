@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from nlbs.cvae.model import ConditionalVAE
@@ -29,6 +30,8 @@ class Study:
     extractor: FeatureExtractor | None  #: None: distances are left out
     no_extractor: str = ""  #: why
     seed: int = 0
+    read_all_train: Callable[[], RealPatches] | None = None  #: more of them, for what asks; None: there are no more
+    train_total: int = 0  #: how many training patches there are
     recipe: Recipe | None = None  #: of classifiers; None: the usual one
     say: Callable[[str], None] = lambda line: None
 
@@ -36,6 +39,28 @@ class Study:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    @cached_property
+    def all_train(self) -> RealPatches:
+        """All training patches, as far as memory should hold them."""
+        return self.train if self.read_all_train is None else self.read_all_train()
+
+    def features(self, kind: str) -> npt.NDArray[np.float32]:
+        """Gives the features (n, d) of "train", "held_out", "reconstructed" or "drawn" patches, computed once."""
+        if kind not in self._features and self.extractor is not None:
+            pixels = {
+                "train": lambda: self.train.pixels,
+                "held_out": lambda: self.held_out.pixels,
+                "reconstructed": lambda: self.encoded.reconstructed,
+                "drawn": lambda: self.drawn,
+            }[kind]()
+            self.say(f"features of {len(pixels):,} {kind.replace('_', '-')} patches by {self.extractor.name}")
+            self._features[kind] = self.extractor(pixels)
+        return self._features[kind]
+
+    @cached_property
+    def _features(self) -> dict[str, npt.NDArray[np.float32]]:
+        return {}
 
     def draw(self, conditions: Codes, seed: int) -> Patches:
         """Gives drawn patches, uint8 (n, R, R), one for each of the conditions."""
