@@ -13,16 +13,19 @@ from nlbs.cvae.device import choose_device
 from nlbs.cvae.samplers import PriorSampler
 from nlbs.errors import ConfigError, EvaluationError
 from nlbs.evaluate.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
-from nlbs.evaluate.held_out import RealPatches, read_patches, rows_to_judge_on
+from nlbs.evaluate.held_out import RealPatches, Rows, read_patches, rows_to_judge_on
 from nlbs.evaluate.page_anomaly import Search, anomaly_sections
 from nlbs.evaluate.page_conditions import condition_control, galleries, training_utility
 from nlbs.evaluate.page_fidelity import latents, realism, reconstruction
+from nlbs.evaluate.page_memorisation import memorisation
 from nlbs.evaluate.report import Section, write_report
 from nlbs.evaluate.study import Study
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
 
 Say = Callable[[str], None]
+
+_AUDITED = 50_000  #: training patches that copies are looked for among: 16 KB of memory each
 
 REPORT, ANOMALY = "report", "anomaly"  #: names of the files, without .html and .json
 
@@ -36,6 +39,7 @@ _MAKE: dict[str, Callable[[Study], Section]] = {
     "realism": realism,
     "control": condition_control,
     "utility": training_utility,
+    "memorisation": memorisation,
     "latents": latents,
 }
 
@@ -52,15 +56,20 @@ def evaluate(
     _check_out(out, REPORT, overwrite)
     model, training = _open_model(checkpoint, device)
     features, no_features = _extractor(extractor, device)
-    where = training.get("where") if where is None else where
+    fit, where = training.get("fit", "downsample"), training.get("where") if where is None else where
     with open_shards(shards) as shard_set:
-        train, held_out = _both_kinds(shard_set, model, training, split, where, allow_train, num, seed)
-        say(
-            f"{_counted(held_out)} of {split}, {_counted(train)} of train, at {model.resolution} x {model.resolution}"
-        )
+        rows = rows_to_judge_on(shard_set, split, where, allow_train)
+        learnt = rows_to_judge_on(shard_set, "train", where, allow_train=True)
+
+        def read(some: Rows, most: int) -> RealPatches:
+            return read_patches(shard_set, some, model.resolution, fit, most, seed)
+
+        held_out, train = read(rows, num), read(learnt, 2 * num)
+        say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
         study = Study(
-            model, PriorSampler(model, temperature), train, held_out, features, no_features, seed, say=say
-        )
+            model, PriorSampler(model, temperature), train, held_out, features, no_features, seed,
+            lambda: read(learnt, _AUDITED), len(learnt), say=say,
+        )  # fmt: skip
         sections = []
         for name in only:
             say(f"{name}:")
@@ -126,18 +135,6 @@ def _extractor(name: str, device: str) -> tuple[FeatureExtractor | None, str]:
         if name != DEFAULT_EXTRACTOR:
             raise
         return None, str(error)
-
-
-def _both_kinds(
-    shards: ShardSet, model: ConditionalVAE, training: Mapping[str, Any], split: str, where: str | None,
-    allow_train: bool, num: int, seed: int,
-) -> tuple[RealPatches, RealPatches]:  # fmt: skip
-    """Gives training and held-out patches as the model sees them."""
-    rows = rows_to_judge_on(shards, split, where, allow_train)
-    learnt = rows_to_judge_on(shards, "train", where, allow_train=True)
-    fit = training.get("fit", "downsample")
-    held_out = read_patches(shards, rows, model.resolution, fit, num, seed)
-    return read_patches(shards, learnt, model.resolution, fit, 2 * num, seed), held_out
 
 
 def _counted(patches: RealPatches) -> str:

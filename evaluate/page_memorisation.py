@@ -29,8 +29,8 @@ _READ = {
 def memorisation(study: Study) -> Section:
     """Gives distances to training patches, membership by ELBO, and the audit with planted copies."""
     section = Section("memorisation", "Memorisation", [
-        "Whether drawn patches lie nearer to training patches than patches of new patients do, and whether any is a copy. "
-        "An audit that does not catch copies which were planted proves nothing, whatever it finds."
+        "Whether drawn patches lie nearer to training patches than patches of new patients do, and whether any is a "
+        "copy. An audit that does not catch copies which were planted proves nothing, whatever it finds."
     ])  # fmt: skip
     _add_audit(section, study)
     rows = list(_figures(section, study))
@@ -67,7 +67,7 @@ def _add_audit(section: Section, study: Study) -> None:
     (section.attention if audit.verdict != "no copies found" else section.lead).append(audit.sentence)
     if len(train) < study.train_total:
         section.attention.append(
-            f"The audit saw {len(train):,} of {study.train_total:,} training patches: copies of the others are not found."
+            f"The audit saw {len(train):,} of {study.train_total:,} training patches: it finds no copies of others."
         )
     section.tables += [_audit_table(audit, len(train)), _planted_table(audit)]
     if len(audit.flagged):

@@ -30,7 +30,9 @@ class Study:
     extractor: FeatureExtractor | None  #: None: distances are left out
     no_extractor: str = ""  #: why
     seed: int = 0
-    read_all_train: Callable[[], RealPatches] | None = None  #: more of them, for what asks; None: there are no more
+    read_all_train: Callable[[], RealPatches] | None = (
+        None  #: more of them, for what asks; None: there are no more
+    )
     train_total: int = 0  #: how many training patches there are
     recipe: Recipe | None = None  #: of classifiers; None: the usual one
     say: Callable[[str], None] = lambda line: None
@@ -48,15 +50,18 @@ class Study:
     def features(self, kind: str) -> npt.NDArray[np.float32]:
         """Gives the features (n, d) of "train", "held_out", "reconstructed" or "drawn" patches, computed once."""
         if kind not in self._features and self.extractor is not None:
-            pixels = {
-                "train": lambda: self.train.pixels,
-                "held_out": lambda: self.held_out.pixels,
-                "reconstructed": lambda: self.encoded.reconstructed,
-                "drawn": lambda: self.drawn,
-            }[kind]()
-            self.say(f"features of {len(pixels):,} {kind.replace('_', '-')} patches by {self.extractor.name}")
+            pixels = self._pixels(kind)
+            words = kind.replace("_", "-")
+            self.say(f"features of {len(pixels):,} {words} patches by {self.extractor.name}")
             self._features[kind] = self.extractor(pixels)
         return self._features[kind]
+
+    def _pixels(self, kind: str) -> Patches:
+        if kind == "drawn":
+            return self.drawn
+        if kind == "reconstructed":
+            return self.encoded.reconstructed
+        return (self.train if kind == "train" else self.held_out).pixels
 
     @cached_property
     def _features(self) -> dict[str, npt.NDArray[np.float32]]:
