@@ -90,6 +90,23 @@ def mean_interval(values: npt.NDArray[Any], groups: Groups, repeats: int = 1000,
     return bootstrap(lambda rows: float(kept[rows].mean()), groups[known], repeats, seed=seed)
 
 
+def share_interval(hits: int, rows: int, level: float = 0.95) -> Interval:
+    """Gives a share of independent rows with Wilson's interval (1927, J. Am. Statist. Assoc. 22:209).
+
+    Unlike the bootstrap's it has a width for 0 and for all hits.
+
+    Raises:
+        EvaluationError: no rows.
+    """
+    if rows < 1:
+        raise EvaluationError("a share: found no rows, expected at least one")
+    z = float(stats.norm.ppf((1 + level) / 2))
+    share = hits / rows
+    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return Interval(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)), level, rows)
+
+
 def auroc(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
     """Gives the area under the ROC curve, 0 to 1; NaN where one class is missing.
 
