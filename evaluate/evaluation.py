@@ -25,7 +25,8 @@ from nlbs.shards import ShardSet, open_shards
 
 Say = Callable[[str], None]
 
-_AUDITED = 50_000  #: training patches that copies are looked for among: 16 KB of memory each
+#: Training patches that copies are looked for among: the detector keeps 16 KB of each, beside its pixels.
+_AUDITED, _AUDITED_BYTES = 50_000, 1_000_000_000
 
 REPORT, ANOMALY = "report", "anomaly"  #: names of the files, without .html and .json
 
@@ -68,7 +69,7 @@ def evaluate(
         say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
         study = Study(
             model, PriorSampler(model, temperature), train, held_out, features, no_features, seed,
-            lambda: read(learnt, _AUDITED), len(learnt), say=say,
+            lambda: read(learnt, min(_AUDITED, _AUDITED_BYTES // model.resolution**2)), len(learnt), say=say,
         )  # fmt: skip
         sections = []
         for name in only:

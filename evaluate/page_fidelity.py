@@ -43,7 +43,7 @@ def reconstruction(study: Study) -> Section:
         "Held-out patches through the encoder and back, from the means of the latents. On the breast alone (where the "
         f"real patch is above 0), data range 255, MS-SSIM at {len(weights)} scales. Intervals: 95 %, by patient."
     ])  # fmt: skip
-    if study.model.samples_without_skips:
+    if getattr(study.model, "samples_without_skips", False):
         section.attention.append(
             "This model rebuilds through skip connections, which a sample does not have: its reconstructions flatter."
         )
