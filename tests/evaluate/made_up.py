@@ -29,7 +29,9 @@ def draw_signs(conditions: Codes, generator: np.random.Generator) -> npt.NDArray
     far = np.hypot(y - spot[:, :1, None], x - spot[:, 1:, None])
     dot = (far < 4) & (conditions["cancer"] == 1)[:, None, None]
     grey = 70 + 20 * np.sin(2 * np.pi * along / 8 + phase) + 40 * side + 90 * dot
-    grey = grey + 15 * np.maximum(conditions["age_bin"], 0)[:, None, None] + generator.normal(0, 8, grey.shape)
+    grey = (
+        grey + 15 * np.maximum(conditions["age_bin"], 0)[:, None, None] + generator.normal(0, 8, grey.shape)
+    )
     return grey.clip(1, 255).astype(np.uint8)
 
 

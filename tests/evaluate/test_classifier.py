@@ -59,7 +59,9 @@ def test_unknown_codes_teach_nothing() -> None:
     some = signed_patches(300, seed=3)
     hidden = np.random.default_rng(0).random(300) < 0.5
     codes = {**some.conditions, "cancer": np.where(hidden, -1, some.conditions["cancer"])}
-    found = train_classifier(some.pixels, codes, 0, recipe=Recipe(steps=120, batch_size=32, learning_rate=4e-3))
+    found = train_classifier(
+        some.pixels, codes, 0, recipe=Recipe(steps=120, batch_size=32, learning_rate=4e-3)
+    )
     new = signed_patches(200, seed=4)
     assert auroc(found.probabilities(new.pixels)["cancer"][:, 1], new.conditions["cancer"]) > 0.8
 

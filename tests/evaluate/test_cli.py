@@ -56,7 +56,9 @@ QUICK = ("--extractor", "random-convolutions", "--where", "cancer is not null",
          "--only", "latents,galleries,reconstruction,realism,memorisation")  # fmt: skip
 
 
-def test_it_writes_a_page_and_its_figures(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_writes_a_page_and_its_figures(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("--out", tmp_path / "out", *QUICK) == 0
     found = json.loads((tmp_path / "out" / "report.json").read_text())
     assert list(found["sections"]) == sorted(found["sections"])
@@ -88,13 +90,17 @@ def test_an_earlier_report_stays_unless_it_may_be_replaced(
     assert call("--out", tmp_path, *QUICK, "--overwrite", "--only", "latents") == 0
 
 
-def test_the_training_split_is_refused(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_training_split_is_refused(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("--out", tmp_path / "out", "--split", "train", *QUICK) == 1
     assert "--allow-train" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_call_is_a_usage_error(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_call_is_a_usage_error(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("--out", tmp_path, "--only", "realism,beauty") == 2
     assert "there is no section 'beauty'" in capsys.readouterr().err
     assert call() == 2
@@ -115,7 +121,9 @@ def test_anomalies_are_scored_and_drawn(call: Call, tmp_path: Path) -> None:
     assert scores["images"] == {"healthy": 3, "abnormal": 3}
     assert scores["patches"] == {"healthy": 12, "abnormal": 12}
     assert set(scores["auroc"]) == {"reconstruction_error", "kl", "negative_elbo"}
-    assert not any("learnt" in sentence for sentence in found["attention"])  # its filter is that of the healthy
+    assert not any(
+        "learnt" in sentence for sentence in found["attention"]
+    )  # its filter is that of the healthy
     pictures = sorted(tmp_path.glob("heat-map-*.png"))
     assert len(pictures) == 2
     with Image.open(pictures[0]) as picture:
@@ -123,6 +131,8 @@ def test_anomalies_are_scored_and_drawn(call: Call, tmp_path: Path) -> None:
     assert Balanced((tmp_path / "anomaly.html").read_text()).open == []
 
 
-def test_filters_that_overlap_are_refused(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_filters_that_overlap_are_refused(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("--out", tmp_path, "--healthy", "cancer in [0, 1]", first=("anomaly",)) == 1
     assert "12 patches are healthy by" in capsys.readouterr().err

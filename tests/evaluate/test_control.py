@@ -13,7 +13,9 @@ from tests.evaluate.made_up import SignSampler, signed_patches
 SIGNS = ("view", "laterality", "age_bin", "cancer")
 
 
-def test_real_patches_in_place_of_drawn_ones_have_a_ratio_of_one(signs_classifier: ConditionClassifier) -> None:
+def test_real_patches_in_place_of_drawn_ones_have_a_ratio_of_one(
+    signs_classifier: ConditionClassifier,
+) -> None:
     held_out, other = signed_patches(400, seed=5), signed_patches(400, seed=6)
     found = control(signs_classifier, held_out, other.pixels, other.conditions)
     for name in SIGNS:
@@ -23,7 +25,9 @@ def test_real_patches_in_place_of_drawn_ones_have_a_ratio_of_one(signs_classifie
         assert ratio.low - 0.05 <= 1 <= ratio.high + 0.05
 
 
-def test_patches_that_ignore_what_was_asked_have_a_ratio_of_zero(signs_classifier: ConditionClassifier) -> None:
+def test_patches_that_ignore_what_was_asked_have_a_ratio_of_zero(
+    signs_classifier: ConditionClassifier,
+) -> None:
     held_out = signed_patches(400, seed=5)
     drawn = np.stack(list(draw_patches(SignSampler(SIGNS), held_out.conditions, seed=0)))
     found = control(signs_classifier, held_out, drawn, held_out.conditions)

@@ -28,7 +28,9 @@ def test_the_training_split_is_refused_unless_it_is_asked_for(tmp_path: Path) ->
 
 def test_a_patient_in_both_splits_is_refused(tmp_path: Path) -> None:
     make_shard_set(tmp_path, 16)  # its splits take turns within each patient
-    with pytest.raises(ShardError, match="2 patients .* stand in the training split and in the one to judge on"):
+    with pytest.raises(
+        ShardError, match=r"2 patients .* stand in the training split and in the one to judge on"
+    ):
         rows_to_judge_on(open_shards(tmp_path), "test", None)
 
 

@@ -29,7 +29,9 @@ class Balanced(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        self.addresses += [
+            value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -41,11 +43,17 @@ class Balanced(HTMLParser):
 
 
 def example() -> tuple[dict[str, object], list[Section]]:
-    section = Section("control", f"Control {HOSTILE}", [f"lead {HOSTILE}"], {"ratio": Interval(0.5, None, None, 0.95, 1)})
+    section = Section(
+        "control", f"Control {HOSTILE}", [f"lead {HOSTILE}"], {"ratio": Interval(0.5, None, None, 0.95, 1)}
+    )
     section.tables.append(Table(HOSTILE, ["a", HOSTILE], [(HOSTILE, 1.25)], HOSTILE))
     section.pictures.append((HOSTILE, [picture(np.zeros((4, 4), np.uint8), HOSTILE)]))
     section.attention.append(f"look {HOSTILE}")
-    head = {"title": f"runs/{HOSTILE}", "note": HOSTILE, "made": {"checkpoint": HOSTILE, "steps": 1200, "x": None}}
+    head = {
+        "title": f"runs/{HOSTILE}",
+        "note": HOSTILE,
+        "made": {"checkpoint": HOSTILE, "steps": 1200, "x": None},
+    }
     return head, [section, Section("utility", "Utility", skipped="too few patients")]
 
 
@@ -87,7 +95,8 @@ def test_what_is_not_finite_becomes_null_and_arrays_become_lists() -> None:
         (Interval(0.8123, 0.7, 0.9, 0.95, 9), "0.812 [0.700, 0.900]"),
         (Interval(0.8123, None, None, 0.95, 1), "0.812 (no interval)"),
         (None, "–"), (float("nan"), "–"), (float("inf"), "infinite"), (True, "yes"), (12345, "12,345"),
-        (0.00012, "1.20e-04"), (0.0, "0.000"), (33.333, "33.3"), (4321.0, "4,321"), ("x" * 600, "x" * 500 + "... (600 characters)"),
+        (0.00012, "1.20e-04"), (0.0, "0.000"), (33.333, "33.3"), (4321.0, "4,321"),
+        ("x" * 600, "x" * 500 + "... (600 characters)"),
     ],
 )  # fmt: skip
 def test_values_are_written_for_people(value: object, text: str) -> None:

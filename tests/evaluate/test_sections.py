@@ -31,10 +31,14 @@ def obedient_study(classifier: ConditionClassifier) -> Study:
     return study
 
 
-def test_control_and_utility_find_the_one_condition_that_is_ignored(signs_classifier: ConditionClassifier) -> None:
+def test_control_and_utility_find_the_one_condition_that_is_ignored(
+    signs_classifier: ConditionClassifier,
+) -> None:
     study = obedient_study(signs_classifier)
     section = condition_control(study)
-    assert section.attention == ["The condition laterality is ignored: drawn patches show it no better than chance."]
+    assert section.attention == [
+        "The condition laterality is ignored: drawn patches show it no better than chance."
+    ]
     figures = json.loads(json.dumps(plain(section.figures), allow_nan=False))
     assert figures["view"]["ratio"]["value"] > 0.85
     assert figures["laterality"]["flip"]["change"] == 0
@@ -47,7 +51,13 @@ def test_control_and_utility_find_the_one_condition_that_is_ignored(signs_classi
 
 def test_a_gallery_has_each_value_of_each_condition(signs_classifier: ConditionClassifier) -> None:
     section = galleries(obedient_study(signs_classifier))
-    assert [title for title, _ in section.pictures] == ["view", "laterality", "age bin", "cancer", "false positive"]
+    assert [title for title, _ in section.pictures] == [
+        "view",
+        "laterality",
+        "age bin",
+        "cancer",
+        "false positive",
+    ]
     assert [len(group) for _, group in section.pictures] == [2, 2, 4, 2, 2]
 
 
@@ -57,4 +67,7 @@ def test_what_is_drawn_is_drawn_once(signs_classifier: ConditionClassifier) -> N
     study = Study(study.model, study.sampler, study.train, study.held_out, study.extractor, say=said.append)
     assert study.drawn is study.drawn
     np.testing.assert_array_equal(study.features("drawn"), study.features("drawn"))
-    assert said == ["drawing 300 patches", "features of 300 drawn patches by random-convolutions-0 (untrained fallback)"]
+    assert said == [
+        "drawing 300 patches",
+        "features of 300 drawn patches by random-convolutions-0 (untrained fallback)",
+    ]
