@@ -47,7 +47,8 @@ class CopyDetector:
     Every patch is reduced to 64 pixels. The 8 best candidates by correlation of 16 x 16 images, over
     the four flips, are compared in detail: band-passed by a difference of Gaussians, correlated at
     every shift up to 3 pixels. Brightness, contrast, noise, small shifts and flips hardly
-    change that score; another patient's tissue stays far below (docs/decisions, *What finds a copy*).
+    change that score; another patient's tissue stays below, unless both show little but the edge of a
+    breast (docs/decisions, *What finds a copy*).
     """
 
     def __init__(self, train: Patches) -> None:
