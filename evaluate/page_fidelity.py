@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from nlbs.errors import EvaluationError
 from nlbs.evaluate import charts
 from nlbs.evaluate.arrays import Floats, Patches
 from nlbs.evaluate.distances import (
@@ -13,9 +14,12 @@ from nlbs.evaluate.distances import (
     kernel_distance,
     precision_recall,
 )
+from nlbs.evaluate.dots import dot_recall, find_dots, plant_dots
 from nlbs.evaluate.features import FeatureExtractor
+from nlbs.evaluate.held_out import RealPatches
 from nlbs.evaluate.intervals import Interval, mean_interval
 from nlbs.evaluate.latents import ActiveUnits, active_units, latent_use
+from nlbs.evaluate.model_view import encode
 from nlbs.evaluate.reconstruction import compare_reconstructions
 from nlbs.evaluate.references import point_mass, subset
 from nlbs.evaluate.report import Section, Table, picture
@@ -23,7 +27,8 @@ from nlbs.evaluate.spectra import Sharpness, compare_sharpness, power_spectra
 from nlbs.evaluate.study import Study
 from nlbs.manifests.conditions import CONDITIONS
 
-_MOST = 1000  #: patches whose SSIM is computed
+_MOST = 1000  #: patches whose SSIM is computed, and dots
+_DOT_PX = 3.0
 _POINT_MASS = "point mass: always the mean training patch"
 _MEASURES = {"l1": "L1, share of the range", "psnr_db": "PSNR, dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
 
@@ -53,10 +58,41 @@ def reconstruction(study: Study) -> Section:
         for one, words in (("reconstructed", "reconstructions"), ("point_mass", _POINT_MASS))
     ]
     section.tables.append(Table(f"{len(real):,} patches", ["", *_MEASURES.values()], body))
+    _add_dots(section, study, real)
     return section
 
 
-def _mean(values: Floats, real: Any) -> Interval:
+def _add_dots(section: Section, study: Study, real: RealPatches) -> None:
+    """Adds whether small bright dots survive: those of the patches themselves, and some that are planted."""
+    study.say("dots, planted and found")
+    planted = plant_dots(real.pixels, diameter_px=_DOT_PX, seed=study.seed)
+    again = encode(study.model, planted.patches, real.conditions).reconstructed
+    own = study.encoded.reconstructed[: len(real)]
+    kinds = {
+        "planted": ("planted dots", planted.patches, again, planted.positions),
+        "found": ("dots that the patches have", real.pixels, own, find_dots(real.pixels, _DOT_PX)),
+    }
+    rows: list[tuple[Any, ...]] = []
+    section.figures["dots"] = {"diameter_px": _DOT_PX}
+    for name, (words, before, after, positions) in kinds.items():
+        try:
+            found = dot_recall(before, after, positions, real.patients, _DOT_PX, seed=study.seed)
+        except EvaluationError as error:
+            section.figures["dots"][name] = None
+            rows.append((words, str(error), None, 0))
+            continue
+        section.figures["dots"][name] = found
+        rows.append((words, found.recall, found.chance, found.dots))
+    section.tables.append(
+        Table(
+            f"Small bright dots, {_DOT_PX:g} pixels wide, such as calcifications",
+            ["", "share that reconstructions show", "by chance", "dots"],
+            rows,
+        )
+    )
+
+
+def _mean(values: Floats, real: RealPatches) -> Interval:
     """Gives the mean of the finite values: a patch without breast has none, an exact copy no finite PSNR."""
     return mean_interval(np.where(np.isfinite(values), values, np.nan), real.patients)
 

@@ -72,6 +72,8 @@ def test_it_writes_a_page_and_its_figures(
     assert frechet["floor"] < frechet["generated"] / 10
     assert frechet["floor"] < frechet["point_mass"] / 10
     assert abs(realism["sharpness"]["floor"]["top_octave_ratio"]["value"] - 1) < 0.05
+    dots = found["sections"]["reconstruction"]["dots"]["planted"]
+    assert 0 < dots["dots"] <= 3 * 24  # noise has air in it, which leaves little room
     assert found["sections"]["memorisation"]["copies"]["verdict"] == "not proven"
     assert found["sections"]["latents"]["active_units"][0]["total"] == 4
     page = (tmp_path / "out" / "report.html").read_text()
