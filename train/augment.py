@@ -26,6 +26,12 @@ class AugmentParameters:
     contrast: npt.NDArray[np.float64]  #: factor
     corners: npt.NDArray[np.float64]  #: (B, 2) in [0, 1), where a crop lies
 
+    def part(self, own: slice) -> "AugmentParameters":
+        """Gives those of some places of the batch."""
+        return AugmentParameters(
+            self.flip[own], self.angle_deg[own], self.brightness[own], self.contrast[own], self.corners[own]
+        )
+
 
 def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, step: int) -> AugmentParameters:
     """Gives the parameters of a batch: a pure function, so that a resumed run repeats them.
@@ -46,7 +52,11 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
 
 
 def augment(
-    pixels: Tensor, conditions: Mapping[str, Tensor], parameters: AugmentParameters, config: AugmentConfig
+    pixels: Tensor,
+    conditions: Mapping[str, Tensor],
+    parameters: AugmentParameters,
+    config: AugmentConfig,
+    speckle: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gives changed patches and their conditions.
 
@@ -54,7 +64,9 @@ def augment(
         pixels: (B, 1, R, R) floats in [-1, 1], air = -1.
         conditions: codes, (B,) int64 each, on the same device.
         parameters: of this batch.
-        config: what to leave out, and how much noise; the noise comes from torch's global generator.
+        config: what to leave out, and how much noise.
+        speckle: the noise before its scale, from N(0, 1), like the pixels; None: drawn from torch's
+            global generator.
 
     Returns:
         Pixels as given, air still -1, and conditions in which a flip has swapped the sides.
@@ -66,7 +78,7 @@ def augment(
     if config.brightness or config.contrast:
         pixels = adjusted(pixels, parameters.brightness, parameters.contrast)
     if config.noise:
-        pixels = noisy(pixels, config.noise)
+        pixels = noisy(pixels, config.noise, speckle)
     return pixels, dict(conditions)
 
 
@@ -74,7 +86,7 @@ def flipped(
     pixels: Tensor, conditions: Mapping[str, Tensor], flip: npt.NDArray[np.bool_]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mirrors some patches left to right: a left breast becomes a right one, unknown stays unknown."""
-    chosen = torch.from_numpy(flip).to(pixels.device)
+    chosen = torch.from_numpy(flip).to(pixels.device, non_blocking=True)
     side = conditions["laterality"]
     other_side = torch.where(side >= 0, 1 - side, side)
     return (
@@ -89,9 +101,7 @@ def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
     cos, sin, zero = np.cos(radians), np.sin(radians), np.zeros_like(radians)
     # Output -> input coordinates, y downwards.
     theta = np.stack([np.stack([cos, -sin, zero], 1), np.stack([sin, cos, zero], 1)], 1)
-    grid = functional.affine_grid(
-        torch.from_numpy(theta).to(pixels.device, pixels.dtype), list(pixels.shape), align_corners=False
-    )
+    grid = functional.affine_grid(_on_device(theta, pixels), list(pixels.shape), align_corners=False)
     return functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -111,11 +121,16 @@ def adjusted(
     return torch.where(tissue, 2 * value - 1, pixels)
 
 
-def noisy(pixels: Tensor, deviation: float) -> Tensor:
-    """Adds normal noise to the tissue, from torch's global generator; air stays air."""
-    noise = deviation * torch.randn_like(pixels)
+def noisy(pixels: Tensor, deviation: float, speckle: Tensor | None = None) -> Tensor:
+    """Adds normal noise to the tissue, given or from torch's global generator; air stays air."""
+    noise = deviation * (torch.randn_like(pixels) if speckle is None else speckle)
     return torch.where(pixels > _AIR, (pixels + noise).clamp(-1, 1), pixels)
 
 
 def _column(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like.device, like.dtype)[:, None, None, None]
+    return _on_device(values, like)[:, None, None, None]
+
+
+def _on_device(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    """Gives values where the pixels are, and of their type, without waiting for the device."""
+    return torch.from_numpy(values).to(like.dtype).to(like.device, non_blocking=True)

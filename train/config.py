@@ -103,6 +103,9 @@ class DataConfig:
     balance_power: Annotated[float, Field(ge=0, le=1)] = 0.5  # 0: as they occur; 1: classes alike
     balance_cap: Annotated[float, Field(ge=1)] = 5.0  # no class comes so many times as often as it occurs
     mix: tuple[Positive, ...] | None = None  # the share of each shard set, where there are several
+    generation: Count | None = None  # of a shard set that has grown; None: the newest
+    verify: Literal["first", "always", "off"] = "first"  # when a patch is compared with its checksum
+    on_damage: Literal["raise", "replace"] = "raise"  # replace: another of its split and conditions
 
 
 @dataclass(frozen=True)

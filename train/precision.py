@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae.losses import kl_divergence
-from nlbs.cvae.model import ConditionalVAE, ModelOutput
+from nlbs.cvae.model import ModelOutput
 from nlbs.train.config import TrainingConfig
 
 #: The ways of training.precision.
@@ -18,7 +18,7 @@ def loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradS
 
 def forward(
     config: TrainingConfig,
-    model: ConditionalVAE,
+    model: torch.nn.Module,
     pixels: Tensor,
     conditions: dict[str, Tensor],
     noise: Tensor | None = None,
@@ -26,7 +26,7 @@ def forward(
     """Gives a model's output in float32, from a pass in the precision and memory format of the run.
 
     The KL divergence is taken in float32 always: bfloat16 has three digits, and it sums exponentials.
-    Arguments as :meth:`ConditionalVAE.forward`.
+    ``model`` is a ConditionalVAE, perhaps wrapped; the other arguments are those of its ``forward``.
     """
     more = () if noise is None else (noise,)
     if config.channels_last:

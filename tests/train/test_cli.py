@@ -249,6 +249,11 @@ def test_two_sets_are_trained_on_in_given_shares_and_the_run_continues(
     ("arguments", "message"),
     [
         (["--shards", "ROOT"], r"2 shard sets are given; say what share .* --mix 1,1"),
+        (
+            ["--shards", "ROOT", "--mix", "1,1", "--generation", "1"],
+            r"--generation 1 is that of one shard set, but 2",
+        ),
+        (["--generation", "7"], r"has no generation 7"),
         (["--mix", "0.5,0.5"], r"1 shard sets cannot be mixed by 0.5, 0.5"),
         (["--where", "view = 'CC'"], r"the filter .* cannot be read"),
         (
@@ -265,6 +270,39 @@ def test_patches_that_cannot_be_chosen_so_are_explained(
     code, _, complained = nlbs_train("--shards", dataset_root, "--preset", "guide-small", "--dry-run", *given)
     assert code == 1
     assert re.fullmatch(rf"Error: .*{message}.*\n", complained), complained
+
+
+def test_a_run_that_damage_has_stopped_goes_on_with_other_patches_in_its_place(
+    nlbs_train: Command, small: Path, tmp_path: Path
+) -> None:
+    one = {
+        "split": "train",
+        "view": "CC",
+        "laterality": "L",
+        "age_years": 50,
+        "age_bin": 1,
+        "cancer": 0,
+        "false_positive": 0,
+    }
+    alike = {name: [value] * 32 for name, value in one.items()}
+    make_shard_set(tmp_path / "set", patches=32, resolution=32, shards=1, columns=alike)
+    with open_shards(tmp_path / "set") as shards:
+        row = shards.manifest.slice(5, 1).to_pylist()[0]
+    with (tmp_path / "set" / row["shard"]).open("r+b") as file:
+        file.seek(row["offset"])
+        file.write(bytes(64))
+    command = ["--shards", tmp_path / "set", "--config", small, "--run", "run", "--device", "cpu"]
+    code, _, complained = nlbs_train(*command)
+    assert code == 1
+    assert "its checksum does not match" in complained
+    with pytest.warns(UserWarning, match="stands in for it"):
+        code, said, complained = nlbs_train(*command, "--on-damage", "replace")
+    assert code == 0, complained
+    assert re.search(r"^epoch 2/2, .* waiting for data, damaged patches replaced: 1$", said, re.M)
+    assert re.search(r"^done: .* steps skipped, damaged patches replaced: 1$", said, re.M)
+    code, said, complained = nlbs_train(*command, "--verify", "off", "--epochs", 3)
+    assert code == 0, complained
+    assert "replaced" not in said
 
 
 def test_shares_that_are_no_numbers_are_wrong_usage(nlbs_train: Command, dataset_root: Path) -> None:
