@@ -103,6 +103,25 @@ class ModelConfig:
             )
 
 
+#: What makes the guide's network generate, beside the widths: each may be switched off alone.
+_GENERATING = {
+    "use_posterior_bias": False,
+    "conditional_prior": True,
+    "latent_in_film": True,
+    "learned_scale": True,
+}
+
+
+def _generating_decoder(channels: tuple[int, ...], skips: tuple[int, ...]) -> DecoderConfig:
+    return DecoderConfig(
+        channels,
+        use_skip_connections=False,
+        film_starts_neutral=True,
+        stochastic_skips=skips,
+        clean_head=True,
+    )
+
+
 #: name -> (model, edge of its images in pixels)
 MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
     "guide": (ModelConfig(), 256),
@@ -114,6 +133,18 @@ MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
             decoder=DecoderConfig(
                 channels=(256, 128, 64, 32, 1), use_skip_connections=False, film_starts_neutral=True
             ),
+        ),
+        64,
+    ),
+    "nlbs": (
+        ModelConfig(decoder=_generating_decoder((512, 256, 128, 64, 1), (8, 4, 2, 1)), **_GENERATING),
+        256,
+    ),
+    "nlbs-small": (
+        ModelConfig(
+            encoder=EncoderConfig(channels=(32, 64, 128, 256)),
+            decoder=_generating_decoder((256, 128, 64, 32, 1), (8, 4, 2, 1)),
+            **_GENERATING,
         ),
         64,
     ),

@@ -76,7 +76,8 @@ class StochasticSkip(nn.Module):
         )  # fmt: skip
         self.posterior = nn.Sequential(
             nn.Conv2d(channels + feature_channels, channels, 3, padding=1),
-            norm_layer(channels, use_group_norm, groups), nn.SiLU(), nn.Conv2d(channels, 2 * latent_channels, 3, padding=1),
+            norm_layer(channels, use_group_norm, groups), nn.SiLU(),
+            nn.Conv2d(channels, 2 * latent_channels, 3, padding=1),
         )  # fmt: skip
         nn.init.zeros_(self.prior[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.prior[-1].bias)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The conditional VAE: q(z | x, c), p(x | z, c) and a prior; the guide's, and what makes it generate, by switches."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -182,6 +183,11 @@ class ConditionalVAE(nn.Module):
         return ((self.config.latent_dim,), *((c, size << level, size << level) for level, c in levels))
 
     @property
+    def num_latents(self) -> int:
+        """How many latent numbers one image has, over all levels."""
+        return sum(math.prod(shape) for shape in self.latent_shapes)
+
+    @property
     def scale(self) -> Tensor | None:
         """The scale b of the likelihood Laplace(reconstruction, b) of a pixel in [-1, 1]; None: there is none."""
         if self.log_scale is None:
@@ -260,7 +266,7 @@ class ConditionalVAE(nn.Module):
         return self.render([prior.draw(scaled[0])], codes, scaled)
 
     def forward(
-        self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Sequence[Tensor] | None = None
+        self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None
     ) -> ModelOutput:
         """Encodes, draws the latents (the means in eval mode) from torch's global generator, and decodes.
 
@@ -269,17 +275,19 @@ class ConditionalVAE(nn.Module):
         Args:
             pixels: (B, 1, R, R) float in [-1, 1].
             conditions: codes, (B,) int64 each on the device of the pixels, -1 unknown.
-            noise: epsilon, (B, *shape) from N(0, I) for each of :attr:`latent_shapes`; drawn here for None. Not
-                used in eval mode.
+            noise: epsilon of all levels in a row, (B, num_latents) from N(0, I); drawn here for None. Not used in
+                eval mode.
         """
         embedding = self.condition_encoder(conditions)
         posterior, features = self._encode(pixels, embedding)
-        if not self.training:
-            noise = None
-        elif noise is None:
-            noise = [torch.randn(len(pixels), *shape, device=pixels.device) for shape in self.latent_shapes]
-        z = posterior.mean if noise is None else posterior.draw(noise[0])
-        levels = Posterior(self._features_of_levels(pixels, features), noise[1:] if noise else None)
+        of_level: list[Tensor] | None = None
+        if self.training:
+            drawn = (
+                torch.randn(len(pixels), self.num_latents, device=pixels.device) if noise is None else noise
+            )
+            of_level = self._by_level(drawn)
+        z = posterior.mean if of_level is None else posterior.draw(of_level[0])
+        levels = Posterior(self._features_of_levels(pixels, features), of_level[1:] if of_level else None)
         reconstruction = self._decode(z, embedding, features, levels)
         kl = (
             kl_divergence(*posterior) if self.prior is None else kl_between(posterior, self._prior(embedding))
@@ -338,6 +346,11 @@ class ConditionalVAE(nn.Module):
         prior = self._prior(embedding)
         shifted = (prior.logvar + logvar.float()).clamp(*LOGVAR_RANGE)
         return Gaussian(prior.mean + mu.float(), shifted), features[1:]
+
+    def _by_level(self, noise: Tensor) -> list[Tensor]:
+        """Gives noise (B, num_latents) as one tensor for each level."""
+        parts = torch.split(noise, [math.prod(shape) for shape in self.latent_shapes], dim=1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, self.latent_shapes, strict=True)]
 
     def _prior(self, embedding: Tensor) -> Gaussian:
         """Gives p(z | c) of the coarsest latent."""

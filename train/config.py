@@ -29,6 +29,11 @@ class LossConfig:
     kl_anneal_epochs: Annotated[int, Field(ge=0)] = 20  # beta rises from 0 over these; 0: no annealing
     kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
     free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
+    kl_anneal_share: Share | None = (
+        None  # beta rises straight over this share of the run, in place of the epochs
+    )
+    level_weights: tuple[Weight, ...] = ()  # factors of each level's KL at the start, coarsest first; (): 1
+    level_share: Share = 0.6  # of the run, over which these go straight to 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class TrainingConfig:
     __pydantic_config__ = STRICT
     optimizer: Literal["adam", "adamw"] = (
         "adam"  # adamw: weight_decay shrinks the weights, not the gradients' way
+    )
+    null_token_rate: Share = (
+        0.0  # how often each condition is hidden, so that unknown ones and guidance are learned
     )
     precision: Literal["float32", "bfloat16", "float16"] = (
         "float32"  # of the model's passes; weights are float32
@@ -120,6 +128,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
         self.model.check_resolution(self.data.resolution)
+        self._check_levels()
         if self.training.accumulate > self.data.batch_size:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
@@ -131,6 +140,24 @@ class TrainConfig:
                 f"training.learning_rate ({self.training.learning_rate:g}); lower one or raise the other"
             )
 
+    def _check_levels(self) -> None:
+        loss, levels = self.training.loss, 1 + len(self.model.decoder.stochastic_skips)
+        if loss.level_weights and len(loss.level_weights) != levels:
+            raise ConfigError(
+                f"training.loss.level_weights has {len(loss.level_weights)} factors, but the model has {levels} levels "
+                "of latents; give one for each, coarsest first, or none: []"
+            )
+        if loss.free_bits and self.model.conditional_prior:
+            raise ConfigError(
+                "training.loss.free_bits counts nats against N(0, I), and model.conditional_prior has another prior; "
+                "leave one of them out"
+            )
+
+
+#: Fine levels cost more at first, so that coarse ones, which every condition reaches, hold what they can.
+_STAGED = LossConfig(kl_anneal_share=0.3, level_weights=(1.0, 1.0, 2.0, 4.0, 8.0), level_share=0.6)
+#: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
+_FLIP_ALONE = AugmentConfig(rotation_deg=0, brightness=0, contrast=0, noise=0)
 
 #: name -> training and data sections; the model section is that of the same name in MODEL_PRESETS
 _TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
@@ -148,6 +175,40 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
             loss=LossConfig(kl_weight=1e-3, kl_anneal_epochs=10),
         ),
         DataConfig(resolution=64, batch_size=32),
+    ),
+    "nlbs": (
+        TrainingConfig(
+            optimizer="adamw",
+            precision="bfloat16",
+            channels_last=True,
+            learning_rate=1e-3,
+            min_learning_rate=1e-5,
+            warmup_steps=500,
+            betas=(0.9, 0.99),
+            weight_decay=1e-2,
+            null_token_rate=0.1,
+            ema_decay=0.999,
+            loss=_STAGED,
+            augment=_FLIP_ALONE,
+        ),
+        DataConfig(batch_size=64),
+    ),
+    "nlbs-small": (
+        TrainingConfig(
+            optimizer="adamw",
+            channels_last=True,
+            learning_rate=3e-3,
+            min_learning_rate=5e-5,
+            warmup_steps=50,
+            betas=(0.9, 0.99),
+            weight_decay=1e-2,
+            null_token_rate=0.1,
+            ema_decay=0.998,
+            epochs=60,
+            loss=_STAGED,
+            augment=_FLIP_ALONE,
+        ),
+        DataConfig(resolution=64, batch_size=64),
     ),
 }
 

@@ -66,6 +66,10 @@ class Progress:
         every = config.training.epochs * self.steps_per_epoch
         return max(min(every, config.training.max_steps or every) - self.total_steps, 0)
 
+    def done(self, config: TrainConfig) -> float:
+        """The share of all epochs that is over; ``max_steps`` does not count, so that it can be changed."""
+        return self.total_steps / max(config.training.epochs * self.steps_per_epoch, 1)
+
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether nothing is left to do; at the end of an epoch there is always its validation."""
         if self.step == self.steps_per_epoch:
