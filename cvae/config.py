@@ -10,6 +10,7 @@ from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=8, multiple_of=8)]  # GroupNorm has 8 groups, attention 4 heads
 
 
 @dataclass(frozen=True)
@@ -103,22 +104,37 @@ class ModelConfig:
             )
 
 
-#: What makes the guide's network generate, beside the widths: each may be switched off alone.
-_GENERATING = {
-    "use_posterior_bias": False,
-    "conditional_prior": True,
-    "latent_in_film": True,
-    "learned_scale": True,
-}
+@dataclass(frozen=True)
+class FlowConfig:
+    """The network of a flow over latents (:mod:`nlbs.cvae.flow`): a U-Net whose sizes are theirs."""
+
+    __pydantic_config__ = STRICT
+    widths: tuple[Width, ...] = (
+        192,
+        128,
+        64,
+        48,
+    )  # features of each level, coarsest first; so many have a flow
+    blocks: Count = 1  # residual blocks of each level, on the way down and on the way up
+    attention: Annotated[int, Field(ge=0)] = 2  # so many of the coarsest levels have self-attention
 
 
-def _generating_decoder(channels: tuple[int, ...], skips: tuple[int, ...]) -> DecoderConfig:
-    return DecoderConfig(
-        channels,
+def _generating(channels: tuple[int, ...], skips: tuple[int, ...]) -> ModelConfig:
+    """Gives what makes the guide's network generate, in given widths: each part may be switched off alone."""
+    decoder = DecoderConfig(
+        (*reversed(channels), 1),
         use_skip_connections=False,
         film_starts_neutral=True,
         stochastic_skips=skips,
         clean_head=True,
+    )
+    return ModelConfig(
+        encoder=EncoderConfig(channels),
+        decoder=decoder,
+        use_posterior_bias=False,
+        conditional_prior=True,
+        latent_in_film=True,
+        learned_scale=True,
     )
 
 
@@ -136,18 +152,8 @@ MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
         ),
         64,
     ),
-    "nlbs": (
-        ModelConfig(decoder=_generating_decoder((512, 256, 128, 64, 1), (8, 4, 2, 1)), **_GENERATING),
-        256,
-    ),
-    "nlbs-small": (
-        ModelConfig(
-            encoder=EncoderConfig(channels=(32, 64, 128, 256)),
-            decoder=_generating_decoder((256, 128, 64, 32, 1), (8, 4, 2, 1)),
-            **_GENERATING,
-        ),
-        64,
-    ),
+    "nlbs": (_generating((64, 128, 256, 512), (8, 4, 2, 1)), 256),
+    "nlbs-small": (_generating((32, 64, 128, 256), (8, 4, 2, 1)), 64),
 }
 
 

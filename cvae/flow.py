@@ -8,17 +8,13 @@ than its own come from the model's prior, given these.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nlbs.config import STRICT
 from nlbs.cvae.conditioning import ConditionEncoder
-from nlbs.cvae.config import Count
+from nlbs.cvae.config import FlowConfig
 from nlbs.cvae.ladder import ResidualBlock
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
@@ -28,20 +24,6 @@ _EMBED_DIM = 256
 _FREQUENCIES = 32  #: of the embedding of t
 _GROUPS = 8
 _HEADS = 4
-
-
-@dataclass(frozen=True)
-class FlowConfig:
-    """The network of a flow: a U-Net whose sizes are those of the latents."""
-
-    __pydantic_config__ = STRICT
-    widths: tuple[Count, ...] = (
-        192,
-        128,
-        64,
-    )  # features of each level, coarsest first; as many levels have a flow
-    blocks: Count = 2  # residual blocks of each level, down and up
-    attention: Annotated[int, Field(ge=0)] = 2  # so many of the coarsest levels have self-attention
 
 
 class LatentFlow(nn.Module):

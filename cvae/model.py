@@ -350,7 +350,9 @@ class ConditionalVAE(nn.Module):
     def _by_level(self, noise: Tensor) -> list[Tensor]:
         """Gives noise (B, num_latents) as one tensor for each level."""
         parts = torch.split(noise, [math.prod(shape) for shape in self.latent_shapes], dim=1)
-        return [part.unflatten(1, shape) for part, shape in zip(parts, self.latent_shapes, strict=True)]
+        return [
+            part.reshape(len(part), *shape) for part, shape in zip(parts, self.latent_shapes, strict=True)
+        ]
 
     def _prior(self, embedding: Tensor) -> Gaussian:
         """Gives p(z | c) of the coarsest latent."""

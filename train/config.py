@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nlbs.config import STRICT, from_mapping, merged, read_yaml
-from nlbs.cvae.config import MODEL_PRESETS, ModelConfig, nearest
+from nlbs.cvae.config import MODEL_PRESETS, FlowConfig, ModelConfig, nearest
 from nlbs.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
@@ -77,6 +77,7 @@ class TrainingConfig:
     ema_decay: Share | None = (
         None  # per step, of the averaged weights that are judged and kept; None: no average
     )
+    ema_warms_up: bool = False  # it first follows quickly, so that short runs have one too
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
@@ -117,6 +118,21 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class FlowTraining:
+    """The flow that is fitted to the latents of the best model once training is done."""
+
+    __pydantic_config__ = STRICT
+    network: FlowConfig = field(default_factory=FlowConfig)
+    patches: Count = 150_000  # seen in all
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3  # at the start of the cosine to 0
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Weight = 1e-2
+    ema_decay: Share = 0.998  # of the averaged weights, which are kept
+    unknown_rate: Share = 0.1  # how often all conditions are hidden at once, for guidance
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The sections and keys are those of the guide's YAML."""
 
@@ -124,6 +140,7 @@ class TrainConfig:
     model: ModelConfig
     training: TrainingConfig
     data: DataConfig
+    flow: FlowTraining | None = None  # None: the model's own prior draws
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
@@ -159,9 +176,9 @@ _STAGED = LossConfig(kl_anneal_share=0.3, level_weights=(1.0, 1.0, 2.0, 4.0, 8.0
 #: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
 _FLIP_ALONE = AugmentConfig(rotation_deg=0, brightness=0, contrast=0, noise=0)
 
-#: name -> training and data sections; the model section is that of the same name in MODEL_PRESETS
-_TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
-    "guide": (TrainingConfig(), DataConfig()),
+#: name -> training, data and flow sections; the model section is that of the same name in MODEL_PRESETS
+_TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
+    "guide": (TrainingConfig(), DataConfig(), None),
     "guide-small": (
         TrainingConfig(
             learning_rate=4e-3,
@@ -175,6 +192,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
             loss=LossConfig(kl_weight=1e-3, kl_anneal_epochs=10),
         ),
         DataConfig(resolution=64, batch_size=32),
+        None,
     ),
     "nlbs": (
         TrainingConfig(
@@ -188,10 +206,12 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
             weight_decay=1e-2,
             null_token_rate=0.1,
             ema_decay=0.999,
+            ema_warms_up=True,
             loss=_STAGED,
             augment=_FLIP_ALONE,
         ),
         DataConfig(batch_size=64),
+        FlowTraining(FlowConfig((256, 192, 128, 64), blocks=2), patches=2_000_000),
     ),
     "nlbs-small": (
         TrainingConfig(
@@ -204,16 +224,18 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
             weight_decay=1e-2,
             null_token_rate=0.1,
             ema_decay=0.998,
+            ema_warms_up=True,
             epochs=60,
             loss=_STAGED,
             augment=_FLIP_ALONE,
         ),
         DataConfig(resolution=64, batch_size=64),
+        FlowTraining(),
     ),
 }
 
 PRESETS: dict[str, TrainConfig] = {
-    name: TrainConfig(MODEL_PRESETS[name][0], training, data) for name, (training, data) in _TRAINING.items()
+    name: TrainConfig(MODEL_PRESETS[name][0], *sections) for name, sections in _TRAINING.items()
 }
 
 

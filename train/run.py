@@ -79,6 +79,10 @@ class Progress:
             return True
         return self.is_stopped_early(config)
 
+    def has_no_epochs_left(self, config: TrainConfig) -> bool:
+        """Whether the run has come to its own end: not that of ``max_steps``, which may be raised."""
+        return self.epoch >= config.training.epochs or self.is_stopped_early(config)
+
     def is_stopped_early(self, config: TrainConfig) -> bool:
         """Whether the last ``early_stop_epochs`` epochs brought no better loss."""
         patience = config.training.early_stop_epochs

@@ -51,7 +51,7 @@ class Step:
         model: ConditionalVAE,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
-        average: Average | None = None,
+        average: Average[ConditionalVAE] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         """Takes what it moves.
