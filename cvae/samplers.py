@@ -41,12 +41,13 @@ class Sampler(Protocol):
 class PriorSampler:
     """Draws latents from the model's own prior p(z | c)."""
 
-    def __init__(self, model: ConditionalVAE, temperature: float = 1.0) -> None:
+    def __init__(self, model: ConditionalVAE, temperature: float = 1.0, guidance: float = 1.0) -> None:
         """Takes a trained model, which it puts into eval mode.
 
         Args:
             model: on its device.
             temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
+            guidance: see :meth:`nlbs.cvae.ConditionalVAE.draw`.
 
         Raises:
             ConfigError: the temperature is below 0.
@@ -55,7 +56,7 @@ class PriorSampler:
             raise ConfigError(
                 f"the temperature is {temperature:g}; expected 0 or more, 1 is the prior itself"
             )
-        self.model, self.temperature = model.eval(), temperature
+        self.model, self.temperature, self.guidance = model.eval(), temperature, guidance
 
     @property
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:
@@ -69,7 +70,7 @@ class PriorSampler:
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Gives patches (B, 1, R, R) in [-1, 1]."""
-        return self.model.draw(noise, conditions, self.temperature)
+        return self.model.draw(noise, conditions, self.temperature, self.guidance)
 
 
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:

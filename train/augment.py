@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.train.config import AugmentConfig
 
 _STREAM = 0x617567  #: keeps these random numbers apart from others of the same seed
+_HIDING = 0x6E756C
 _COLUMNS = 6  #: flip, angle, brightness, contrast, corner y, corner x
 _AIR = -1 + 1e-4  #: at or below it is air: interpolation may round -1
 
@@ -25,12 +27,14 @@ class AugmentParameters:
     brightness: npt.NDArray[np.float64]  #: factor
     contrast: npt.NDArray[np.float64]  #: factor
     corners: npt.NDArray[np.float64]  #: (B, 2) in [0, 1), where a crop lies
+    hiding: npt.NDArray[np.float64]  #: (B, conditions) in [0, 1): one below the rate is hidden
 
     def part(self, own: slice) -> "AugmentParameters":
         """Gives those of some places of the batch."""
         return AugmentParameters(
-            self.flip[own], self.angle_deg[own], self.brightness[own], self.contrast[own], self.corners[own]
-        )
+            self.flip[own], self.angle_deg[own], self.brightness[own], self.contrast[own], self.corners[own],
+            self.hiding[own],
+        )  # fmt: skip
 
 
 def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, step: int) -> AugmentParameters:
@@ -39,8 +43,7 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
     Counter-based random numbers (Philox 4x64-10; Salmon et al., *Parallel random numbers: as
     easy as 1, 2, 3*, 2011): the counter holds epoch, step and place in the batch.
     """
-    philox = np.random.Philox(counter=[0, 0, step, epoch], key=[seed, _STREAM])
-    uniform = np.random.Generator(philox).random((count, _COLUMNS))
+    uniform = _uniform(count, _COLUMNS, seed, _STREAM, epoch, step)
     signed = 2 * uniform - 1
     return AugmentParameters(
         flip=uniform[:, 0] < config.horizontal_flip,
@@ -48,7 +51,21 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
         brightness=1 + config.brightness * signed[:, 2],
         contrast=1 + config.contrast * signed[:, 3],
         corners=uniform[:, 4:6],
+        hiding=_uniform(count, len(CONDITIONS), seed, _HIDING, epoch, step),
     )
+
+
+def hidden(
+    conditions: Mapping[str, Tensor], rate: float, hiding: npt.NDArray[np.float64]
+) -> dict[str, Tensor]:
+    """Gives conditions, each made unknown where its number in ``hiding`` (B, conditions) is below the rate."""
+    if not rate:
+        return dict(conditions)
+    chosen = torch.from_numpy(hiding < rate).to(conditions["view"].device).unbind(dim=1)
+    return {
+        name: torch.where(hide, torch.full_like(conditions[name], UNKNOWN), conditions[name])
+        for name, hide in zip(CONDITIONS, chosen, strict=True)
+    }
 
 
 def augment(
@@ -125,6 +142,13 @@ def noisy(pixels: Tensor, deviation: float, speckle: Tensor | None = None) -> Te
     """Adds normal noise to the tissue, given or from torch's global generator; air stays air."""
     noise = deviation * (torch.randn_like(pixels) if speckle is None else speckle)
     return torch.where(pixels > _AIR, (pixels + noise).clamp(-1, 1), pixels)
+
+
+def _uniform(
+    count: int, columns: int, seed: int, stream: int, epoch: int, step: int
+) -> npt.NDArray[np.float64]:
+    philox = np.random.Philox(counter=[0, 0, step, epoch], key=[seed, stream])
+    return np.random.Generator(philox).random((count, columns))
 
 
 def _column(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Judge:
             ranks: the processes that judge together; None: this one alone.
         """
         self.config, self.stream, self.ranks = config, stream, ranks or Ranks()
-        self.objective = Objective(config.training.loss)  # of one process's patches: the sums are exchanged
+        self._loss = config.training.loss
 
     def judge(self, model: ConditionalVAE, is_leaving: Callable[[], bool]) -> dict[str, float] | None:
         """Gives the means, the total at the final KL weight; None where the run was to leave first.
@@ -39,25 +39,26 @@ class Judge:
         Raises:
             NlbsError: a patch cannot be read, here or in another process.
         """
-        names = self.objective.names
+        objective = Objective.of(self._loss, model)  # of one process's patches: the sums are exchanged
+        names = objective.names
         sums = torch.zeros(len(names), dtype=torch.float64, device=next(model.parameters()).device)
         model.eval()
         batches = iter(self.stream)
         for _ in range(len(self.stream)):
             with self.ranks.reporting():
-                self._add(model, next(batches), sums)
+                self._add(model, objective, next(batches), sums)
             if is_leaving():
                 return None
         means = (self.ranks.sum(sums) / self.stream.num_patches).tolist()
-        return self.objective.judged(dict(zip(names, means, strict=True)))
+        return objective.judged(dict(zip(names, means, strict=True)))
 
     @torch.no_grad()
-    def _add(self, model: ConditionalVAE, batch: Batch, sums: Tensor) -> None:
+    def _add(self, model: ConditionalVAE, objective: Objective, batch: Batch, sums: Tensor) -> None:
         """Adds the terms of a batch's patches; of several processes, some may have none of the last batch."""
         on_device = to_device(batch.only_valid(), sums.device)
         if not len(on_device):
             return
         pixels = FITS[self.config.data.fit](to_float(on_device.pixels), self.config.data.resolution, None)
         output = forward(self.config.training, model, pixels, on_device.conditions)
-        terms = self.objective.terms(output, pixels, beta=0.0)
-        sums += torch.stack([terms[name] for name in self.objective.names]) * len(pixels)
+        terms = objective.terms(output, pixels, betas=[0.0] * objective.levels)
+        sums += torch.stack([terms[name] for name in objective.names]) * len(pixels)

@@ -48,14 +48,21 @@ def train(
 
     if ready is not None:
         config, source = ready
-        start.train(config, source, RunFolder(run_path), choose_device(device_name), Ranks())
+        device, run_folder = choose_device(device_name), RunFolder(run_path)
+        progress = start.train(config, source, run_folder, device, Ranks())
+        if progress.has_no_epochs_left(config):
+            start.fit_flow_of(config, source, run_folder, device)
         return
     try:
         with joined_ranks(timeout_s) as ranks:
             device = ranks.each(lambda: own_device(choose_device(device_name)))
             shake_hands(ranks, {"kind of device": device.type})
             config, source = ranks.each(prepared)
-            start.train(config, source, RunFolder(run_path), device, ranks)
+            progress = start.train(config, source, RunFolder(run_path), device, ranks)
+            is_first = ranks.is_first
+        # By the first process alone: what is fitted is small, and the others would wait for it.
+        if is_first and progress.has_no_epochs_left(config):
+            start.fit_flow_of(config, source, RunFolder(run_path), device)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()

@@ -20,7 +20,7 @@ from nlbs.train.log import Log
 from nlbs.train.ranks import Ranks
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
-from nlbs.train.schedule import kl_weight, learning_rate
+from nlbs.train.schedule import annealed, kl_weights, learning_rate
 from nlbs.train.step import Step, Stepped
 from nlbs.train.stream import PatchStream
 
@@ -149,9 +149,10 @@ class Trainer:
     def _step(self, batch: DeviceBatch) -> Stepped:
         """Takes a step, counts it, and learns what the other processes wish."""
         progress, training = self.progress, self.config.training
-        beta = kl_weight(training.loss, progress.epoch)
+        levels, done = len(self.step.model.latent_shapes), progress.done(self.config)
+        betas = kl_weights(training.loss, levels, progress.epoch, done)
         rate = learning_rate(training, progress.total_steps, progress.steps_per_epoch)
-        stepped = self.step.take(batch, progress.total_steps, beta, rate, self._meanwhile)
+        stepped = self.step.take(batch, progress.total_steps, betas, rate, self._meanwhile)
         if stepped.applied:
             self._count(stepped.terms)
         else:
@@ -234,7 +235,7 @@ class Trainer:
 
     def _report(self, train: dict[str, float], validation: dict[str, float] | None) -> None:
         progress, training = self.progress, self.config.training
-        beta = kl_weight(training.loss, progress.epoch)
+        beta = annealed(training.loss, progress.epoch, progress.done(self.config))
         values = {f"train_{name}": value for name, value in train.items()}
         values |= {f"val_{name}": value for name, value in (validation or {}).items()}
         self.log.values("epoch", progress.total_steps, progress.epoch, values)
@@ -259,7 +260,7 @@ class Trainer:
         progress, training = self.progress, self.config.training
         number = progress.total_steps - 1
         more = {
-            "beta": kl_weight(training.loss, progress.epoch),
+            "beta": annealed(training.loss, progress.epoch, progress.done(self.config)),
             "learning_rate": learning_rate(training, number, progress.steps_per_epoch),
             "grad_norm": stepped.grad_norm,
             "skipped": progress.skipped,

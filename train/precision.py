@@ -37,4 +37,9 @@ def forward(
     with torch.autocast(pixels.device.type, dtype=PRECISIONS[config.precision]):
         output = model(pixels, conditions, *more)
     mu, logvar = output.mu.float(), output.logvar.float()
-    return ModelOutput(output.reconstruction.float(), mu, logvar, kl_divergence(mu, logvar))
+    reconstruction = output.reconstruction.float()
+    if output.mu.dtype == torch.float32:  # a conditional prior: the model takes its divergences in float32
+        return output._replace(reconstruction=reconstruction, mu=mu, logvar=logvar)
+    kl = kl_divergence(mu, logvar)
+    levels = torch.cat([kl[:, None], output.kl_levels[:, 1:]], dim=1)
+    return ModelOutput(reconstruction, mu, logvar, levels.sum(dim=1), levels, output.scale)

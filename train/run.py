@@ -66,6 +66,10 @@ class Progress:
         every = config.training.epochs * self.steps_per_epoch
         return max(min(every, config.training.max_steps or every) - self.total_steps, 0)
 
+    def done(self, config: TrainConfig) -> float:
+        """The share of all epochs that is over; ``max_steps`` does not count, so that it can be changed."""
+        return self.total_steps / max(config.training.epochs * self.steps_per_epoch, 1)
+
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether nothing is left to do; at the end of an epoch there is always its validation."""
         if self.step == self.steps_per_epoch:
@@ -74,6 +78,10 @@ class Progress:
         if self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit):
             return True
         return self.is_stopped_early(config)
+
+    def has_no_epochs_left(self, config: TrainConfig) -> bool:
+        """Whether the run has come to its own end: not that of ``max_steps``, which may be raised."""
+        return self.epoch >= config.training.epochs or self.is_stopped_early(config)
 
     def is_stopped_early(self, config: TrainConfig) -> bool:
         """Whether the last ``early_stop_epochs`` epochs brought no better loss."""

@@ -74,7 +74,7 @@ def train(
         model, optimizer = build(config, device)
         say(f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels")
         decay = config.training.ema_decay
-        average = None if decay is None else Average(model, decay)
+        average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
         generations = earlier_generations(shards)
         state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations))
@@ -110,6 +110,35 @@ def train(
         if ranks.is_first:
             _summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
+
+
+def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Fits the flow of a run whose epochs are over, if its configuration has one.
+
+    Raises:
+        NlbsError: as :func:`nlbs.train.flow_fit.fit_flow`.
+        KeyboardInterrupt: interrupted; everything is saved.
+    """
+    from nlbs.train.flow_fit import fit_flow
+
+    if config.flow is None:
+        return
+    data = config.data
+    stream = PatchStream(
+        shards,
+        config.flow.batch_size,
+        config.training.seed,
+        data.train_split,
+        data.order,
+        pin_memory=device.type == "cuda",
+        where=data.where,
+        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
+        window=Window(data.streams, data.window_shards),
+    )
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_flow(config, stream, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"flow: {path}")
 
 
 def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:
@@ -194,7 +223,7 @@ def restore(
     state: State,
     model: ConditionalVAE,
     optimizer: torch.optim.Optimizer,
-    average: Average | None,
+    average: Average[ConditionalVAE] | None,
     scaler: torch.amp.GradScaler,
 ) -> None:
     """Puts model, optimizer, average and scaler where the run was left."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.augment import augment, draw_parameters, hidden
 from nlbs.train.average import Average
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import DeviceBatch
@@ -51,7 +51,7 @@ class Step:
         model: ConditionalVAE,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
-        average: Average | None = None,
+        average: Average[ConditionalVAE] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         """Takes what it moves.
@@ -66,7 +66,7 @@ class Step:
         """
         self.config, self.model, self.optimizer = config, model, optimizer
         self.scaler, self.average, self.ranks = scaler, average, ranks or Ranks()
-        self.objective = Objective(config.training.loss, self.ranks.gathered)
+        self.objective = Objective.of(config.training.loss, model, self.ranks.gathered)
         self.device = next(model.parameters()).device
         self._network = self.ranks.wrapped(model, config.training.compile)
         self._forward = partial(forward, config.training)
@@ -75,7 +75,7 @@ class Step:
         self,
         batch: DeviceBatch,
         number: int,
-        beta: float,
+        betas: Sequence[float],
         rate: float,
         meanwhile: Callable[[], list[float]] = list,
     ) -> Stepped:
@@ -84,7 +84,7 @@ class Step:
         Args:
             batch: this process's part of it.
             number: of the step since the start of the run; decides, with the seed, what is random.
-            beta: the KL weight.
+            betas: the KL weight of each level of latents.
             rate: the learning rate.
             meanwhile: called once the device has its work; what it gives is summed over the processes.
 
@@ -95,7 +95,7 @@ class Step:
             pixels, conditions, noise = self._prepared(batch, number)
             statistics = [buffer.clone() for buffer in self.model.buffers()]
             self.optimizer.zero_grad(set_to_none=True)
-            terms = self._backward(pixels, conditions, noise, beta)
+            terms = self._backward(pixels, conditions, noise, betas)
             self.scaler.unscale_(self.optimizer)
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
             means, sums = self._agreed(torch.stack([*terms.values(), norm]).detach(), meanwhile())
@@ -126,13 +126,14 @@ class Step:
         if training.augment.noise:
             speckle = torch.randn(data.batch_size, *pixels.shape[1:], device=self.device)[own]
         pixels, conditions = augment(pixels, batch.conditions, parameters, training.augment, speckle)
-        noise = self.objective.noise(self.config.model, data.batch_size, self.device)[own]
+        conditions = hidden(conditions, training.null_token_rate, drawn.hiding[own])
+        noise = self.objective.noise(data.batch_size, self.device)[own]
         if self.ranks.rank:  # whatever a model draws itself, dropout say, is not to be alike in all
             torch.manual_seed(step_seed(training.seed, number, self.ranks.rank))
         return pixels, conditions, noise
 
     def _backward(
-        self, pixels: Tensor, conditions: dict[str, Tensor], noise: Tensor, beta: float
+        self, pixels: Tensor, conditions: dict[str, Tensor], noise: Tensor, betas: Sequence[float]
     ) -> dict[str, Tensor]:
         """Adds the gradients of a batch, taken whole or in parts, to those there are. Gives its loss terms.
 
@@ -142,7 +143,7 @@ class Step:
         parts = self.config.training.accumulate
         if parts == 1:
             output = self._forward(self._network, pixels, conditions, noise)
-            terms = self.objective.terms(output, pixels, beta)
+            terms = self.objective.terms(output, pixels, betas)
             self.scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
             return terms
         sums = dict.fromkeys(self.objective.names, torch.zeros((), device=self.device))
@@ -153,7 +154,7 @@ class Step:
             with self._exchanging(part == parts - 1):
                 own_codes = {name: split[part] for name, split in codes.items()}
                 terms = self.objective.terms(
-                    self._forward(self._network, some, own_codes, own_noise), some, beta
+                    self._forward(self._network, some, own_codes, own_noise), some, betas
                 )
                 self.scaler.scale(terms["total"] * share).backward()  # type: ignore[no-untyped-call]
             sums = {name: sums[name] + term.detach() * share for name, term in terms.items()}
