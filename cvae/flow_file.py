@@ -21,11 +21,6 @@ _KEY = "nlbs_cvae_flow"
 _EXAMPLE = "runs/NAME/best_model.flow.safetensors"
 
 
-def flow_path(checkpoint: Path) -> Path:
-    """Gives where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
-    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.flow.safetensors")
-
-
 def weights_digest(model: ConditionalVAE) -> str:
     """Gives a SHA-256 of a model's weights, 64 hexadecimal digits: a flow belongs to just these."""
     digest = hashlib.sha256()

@@ -1,6 +1,7 @@
 """The command ``nlbs-evaluate``: a checkpoint and held-out patches in, a report out."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
+from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
 from nlbs.paths import LOCAL_PATH, PATH
 
 #: The sections of the report in their order.
@@ -61,8 +63,7 @@ def _shared(command: _Command) -> _Command:
               "random-convolutions.")  # fmt: skip
 @click.option("--only", callback=_sections, metavar="SECTIONS",
               help=f"Some of {','.join(SECTIONS)}.")  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True,
-              help="Of the prior that patches are drawn from.")  # fmt: skip
+@sampler_options
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Judge a trained model on held-out patients: report.html for people, report.json for programs.
@@ -77,7 +78,8 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     _check_given(ctx, options)
     from nlbs.evaluate.evaluation import evaluate
 
-    _say_where(evaluate(**options, say=click.echo))
+    flags = {field.name: options.pop(field.name) for field in fields(SamplerChoice)}
+    _say_where(evaluate(**options, choice=SamplerChoice(**flags), say=click.echo))
 
 
 @cli.command()

@@ -10,7 +10,7 @@ import numpy as np
 from nlbs import __version__
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.cvae.device import choose_device
-from nlbs.cvae.samplers import PriorSampler
+from nlbs.cvae.sampler_choice import SamplerChoice
 from nlbs.errors import ConfigError, EvaluationError
 from nlbs.evaluate.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
 from nlbs.evaluate.held_out import RealPatches, Rows, read_patches, rows_to_judge_on
@@ -47,7 +47,8 @@ _MAKE: dict[str, Callable[[Study], Section]] = {
 
 def evaluate(
     checkpoint: Path, shards: AnyPath, out: Path, split: str, allow_train: bool, device: str, seed: int,
-    overwrite: bool, num: int, where: str | None, extractor: str, only: tuple[str, ...], temperature: float, say: Say,
+    overwrite: bool, num: int, where: str | None, extractor: str, only: tuple[str, ...],
+    choice: SamplerChoice, say: Say,
 ) -> list[Path]:  # fmt: skip
     """Judges a model and writes ``report.html`` and ``report.json``; gives both paths.
 
@@ -68,7 +69,7 @@ def evaluate(
         held_out, train = read(rows, num), read(learnt, 2 * num)
         say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
         study = Study(
-            model, PriorSampler(model, temperature), train, held_out, features, no_features, seed,
+            model, choice.open(model, checkpoint), train, held_out, features, no_features, seed,
             lambda: read(learnt, min(_AUDITED, _AUDITED_BYTES // model.resolution**2)), len(learnt), say=say,
         )  # fmt: skip
         sections = []
@@ -78,7 +79,7 @@ def evaluate(
         made = _provenance(checkpoint, training, shard_set, split, where, seed) | {
             "held-out patches": _counted(held_out),
             "training patches": _counted(train),
-            "temperature": temperature,
+            "sampler": str(choice.of(checkpoint)),
             "features": features.name if features else f"none: {no_features}",
         }
         doubts = _doubts(training, shard_set, split)

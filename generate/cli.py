@@ -7,6 +7,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
+from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.latent_commands import LATENT_COMMANDS
 from nlbs.generate.options import (
     all_conditions,
@@ -18,7 +19,6 @@ from nlbs.generate.options import (
     where_option,
 )
 from nlbs.generate.recipe_commands import RECIPES, call_of
-from nlbs.generate.sampler import sampler_options
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.options import (
     CONDITIONS_TEXT,
     all_conditions,
@@ -15,7 +16,6 @@ from nlbs.generate.options import (
     shards_option,
 )
 from nlbs.generate.recipe_commands import call_of
-from nlbs.generate.sampler import sampler_options
 from nlbs.paths import PATH, AnyPath
 
 _rows_option = click.option(

@@ -78,7 +78,7 @@ def interpolation(
     tiles: list[Picture] = []
     if folder is None:
         opened = open_model(call, "given by flags")
-        decode: Decode = call.sampler.open(opened.model).draw
+        decode: Decode = call.sampler.open(opened.model, call.checkpoint).draw
         start, end = (
             _noise(call, opened, flags),
             _noise(call, opened, flags, call.seed if to_seed is None else to_seed),
@@ -123,7 +123,7 @@ def traversal(
     asked |= {"dimensions": list(dimensions)}
     if folder is None:
         opened = open_model(call, "given by flags")
-        decode: Decode = call.sampler.open(opened.model).draw
+        decode: Decode = call.sampler.open(opened.model, call.checkpoint).draw
         latents, codes = _noise(call, opened, flags)
     else:
         pixels, all_codes, _, opened, about = _real(call, folder, rows, None, 1)
@@ -190,7 +190,7 @@ def _noise(
     call: Call, opened: Opened, codes: Mapping[str, int], seed: int | None = None
 ) -> tuple[Latents, Conditions]:
     """Gives the noise of patch 0 of a seed: the patch that nlbs-generate draws first with it."""
-    shapes = call.sampler.open(opened.model).noise_shapes
+    shapes = call.sampler.open(opened.model, call.checkpoint).noise_shapes
     noise = noise_latents(call.seed if seed is None else seed, 0, shapes, opened.device)
     return noise, codes_tensor(codes, opened.device)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
 from nlbs.generate.options import (
     all_conditions,
     condition_options,
@@ -17,7 +18,6 @@ from nlbs.generate.options import (
     shards_option,
     where_option,
 )
-from nlbs.generate.sampler import SamplerChoice, sampler_options
 from nlbs.paths import PATH, AnyPath
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ def call_of(recipe: str, asked: dict[str, Any]) -> "Call":
 
     flags = {field.name: asked[field.name] for field in fields(SamplerChoice) if field.name in asked}
     shared = {name: asked[name] for name in ("checkpoint", "device", "seed", "out", "overwrite")}
-    return Call(**shared, sampler=SamplerChoice(**flags), recipe=recipe, kind=asked.get("kind", "png"))
+    return Call(
+        **shared,
+        sampler=SamplerChoice(**flags).of(asked["checkpoint"]),
+        recipe=recipe,
+        kind=asked.get("kind", "png"),
+    )
 
 
 @click.command("educational", short_help="Teaching cases that keep their answer, and a key.")

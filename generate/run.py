@@ -14,13 +14,13 @@ import torch
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.device import choose_device
+from nlbs.cvae.sampler_choice import SamplerChoice
 from nlbs.cvae.samplers import draw_patches
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.generate.datasheet import datasheet
 from nlbs.generate.folder import CAPTURES, CONTACT_SHEET, SAMPLES_CSV, set_name
 from nlbs.generate.plan import Plan
 from nlbs.generate.provenance import Provenance, model_id
-from nlbs.generate.sampler import SamplerChoice
 from nlbs.generate.samples import Layout, write_samples
 from nlbs.generate.synthetic_set import write_synthetic_set
 
@@ -88,7 +88,7 @@ def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: b
             "Note: this model was trained with skip connections; a sample has no image to take them from, so they "
             "are zeros, which the model never saw in training."
         )
-    sampler, provenance = call.sampler.open(opened.model), opened.provenance
+    sampler, provenance = call.sampler.open(opened.model, call.checkpoint), opened.provenance
 
     def patches(first: int) -> Iterator[npt.NDArray[np.uint8]]:
         return draw_patches(sampler, plan.codes, call.seed, first)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from nlbs.cvae.checkpoint import load_checkpoint
 from nlbs.cvae.flow import LatentFlow, flow_loss
-from nlbs.cvae.flow_file import flow_path, save_flow, weights_digest
+from nlbs.cvae.flow_file import save_flow, weights_digest
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.sampler_choice import flow_path
 from nlbs.errors import CheckpointError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import UNKNOWN
