@@ -60,5 +60,5 @@ class Judge:
             return
         pixels = FITS[self.config.data.fit](to_float(on_device.pixels), self.config.data.resolution, None)
         output = forward(self.config.training, model, pixels, on_device.conditions)
-        terms = objective.terms(output, pixels, betas=[0.0] * objective.levels)
+        terms = objective.terms(output, pixels, [0.0] * objective.levels)
         sums += torch.stack([terms[name] for name in objective.names]) * len(pixels)

@@ -36,7 +36,7 @@ class GreyModel(nn.Module):
     def forward(self, pixels: Tensor, conditions: Mapping[str, Tensor]) -> ModelOutput:
         self.told.append(dict(conditions))
         kl = torch.full((len(pixels),), 4.0)
-        return ModelOutput(torch.zeros_like(pixels), kl[:, None], kl[:, None], kl)
+        return ModelOutput(torch.zeros_like(pixels), kl[:, None], kl[:, None], kl, kl[:, None], None)
 
 
 def test_the_error_counts_the_breast_alone() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
+from nlbs.cvae.ladder import Prior
 from nlbs.cvae.samplers import PriorSampler, draw_patches, to_uint8
 from nlbs.errors import ConfigError
 from nlbs.generate.latents import (
@@ -86,7 +87,7 @@ def test_conditions_are_interpolated_between_their_embeddings(model: Conditional
     way = interpolate(model, model.render, (noise, one), (noise, other), 3)
     with torch.no_grad():
         middle = (model.condition_encoder(one) + model.condition_encoder(other)) / 2
-        expected = model._decode(noise[0], middle, ()).clamp(-1, 1)
+        expected = model._decode(noise[0], middle, (), Prior((), None)).clamp(-1, 1)
         torch.testing.assert_close(way[1:2], expected)
         torch.testing.assert_close(way[2:], model.render(noise, other))
         torch.testing.assert_close(way[:1], model.render(noise, one))  # and nothing is left behind

@@ -156,8 +156,8 @@ def _bad(folder: Path, rank: int) -> Iterator[None]:
     """Makes the loss of the third step infinite in the last of two processes; its gradients stay finite."""
     terms, calls = Objective.terms, iter(range(10**6))
 
-    def sometimes(self: Objective, output: Any, pixels: Any, beta: float) -> Any:
-        found = terms(self, output, pixels, beta)
+    def sometimes(self: Objective, output: Any, pixels: Any, betas: Any) -> Any:
+        found = terms(self, output, pixels, betas)
         if rank == 1 and torch.is_grad_enabled() and next(calls) == 2:
             found["total"] = found["total"] + float("inf")
         return found
