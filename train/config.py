@@ -217,7 +217,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
     "nlbs-small": (
         TrainingConfig(
             optimizer="adamw",
-            channels_last=True,
+            precision="bfloat16",  # a third quicker on a CPU that knows it
             learning_rate=3e-3,
             min_learning_rate=5e-5,
             warmup_steps=50,

@@ -18,9 +18,10 @@ from nlbs.train.fit import FITS, to_float
 from nlbs.train.judge import Judge
 from nlbs.train.log import Log
 from nlbs.train.ranks import Ranks
+from nlbs.train.report import report_epoch, report_step
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
-from nlbs.train.schedule import annealed, kl_weights, learning_rate
+from nlbs.train.schedule import kl_weights, learning_rate
 from nlbs.train.step import Step, Stepped
 from nlbs.train.stream import PatchStream
 
@@ -122,7 +123,7 @@ class Trainer:
         while (batch := self._batch) is not None:
             stepped = self._step(batch)
             if progress.total_steps % training.log_every_steps == 0:
-                self._log_step(stepped)
+                report_step(self.log, self.config, progress, stepped)
             if self._is_time_to_save():
                 self._save_last()
             if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
@@ -213,7 +214,8 @@ class Trainer:
         if is_best and self.ranks.is_first:
             with self.ranks.reporting():
                 self.run_folder.save_best(self.judged_model, self._metadata())
-        self._report(train, None if self.judge is None else judged)
+        validation = None if self.judge is None else judged
+        report_epoch(self.log, self.config, progress, train, validation, self.count_replaced())
         if self.config.training.samples_every_steps is None:
             self._picture()
         return [self.run_folder.best_model] if is_best else []
@@ -233,40 +235,11 @@ class Trainer:
         progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
         return True
 
-    def _report(self, train: dict[str, float], validation: dict[str, float] | None) -> None:
-        progress, training = self.progress, self.config.training
-        beta = annealed(training.loss, progress.epoch, progress.done(self.config))
-        values = {f"train_{name}": value for name, value in train.items()}
-        values |= {f"val_{name}": value for name, value in (validation or {}).items()}
-        self.log.values("epoch", progress.total_steps, progress.epoch, values)
-        self.log.speed(progress.total_steps, progress.epoch)
-        parts = [f"train {_shown(train)}"] + ([f"val {_shown(validation)}"] if validation else [])
-        replaced = self.count_replaced()
-        notes = [f"{progress.skipped} steps skipped"] if progress.skipped else []
-        notes += [f"damaged patches replaced: {replaced}"] if replaced else []
-        self.log.line(
-            f"epoch {progress.epoch + 1}/{training.epochs}, step {progress.total_steps:,}: {'; '.join(parts)}; "
-            f"beta {beta:.3g}, {self.log.rate:.0f} patches/s, {self.log.waiting:.1%} waiting for data"
-            f"{''.join(f', {note}' for note in notes)}"
-        )
-
     def count_replaced(self) -> int:
         """Gives how many damaged patches others stood in for, in all processes since this part of the run began."""
         sets = enumerate(sets_of(self.stream.shards))
         found = self.ranks.gather([(number, row) for number, one in sets for row in one.replaced])
         return len(set().union(*found))
-
-    def _log_step(self, stepped: Stepped) -> None:
-        progress, training = self.progress, self.config.training
-        number = progress.total_steps - 1
-        more = {
-            "beta": annealed(training.loss, progress.epoch, progress.done(self.config)),
-            "learning_rate": learning_rate(training, number, progress.steps_per_epoch),
-            "grad_norm": stepped.grad_norm,
-            "skipped": progress.skipped,
-        }
-        self.log.values("train", progress.total_steps, progress.epoch, stepped.terms | more)
-        self.log.speed(progress.total_steps, progress.epoch)
 
     def _count(self, terms: Mapping[str, float]) -> None:
         progress = self.progress
@@ -341,7 +314,3 @@ class Trainer:
             "step": progress.total_steps,
             "best_loss": progress.best_loss,
         }
-
-
-def _shown(terms: Mapping[str, float]) -> str:
-    return "loss " + " ".join(f"{'' if n == 'total' else n + ' '}{v:.4g}" for n, v in terms.items())

@@ -24,11 +24,10 @@ DEFAULT_TIMEOUT_S = 600.0
 
 #: Whether DDP sends buffers round before each pass; not needed, as those of SyncedBatchNorm are alike. torch 2.13
 #: has another name for it.
-_SYNC_BUFFERS = next(
-    name
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in inspect.signature(DistributedDataParallel).parameters
-)
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_NO_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False
+}
 #: How gloo, NCCL and the store say that a peer is gone: mostly as a plain RuntimeError.
 _LOST = re.compile(
     r"gloo|nccl|connection (closed|reset|refused)|socket|timed? ?out|broken pipe", re.IGNORECASE
@@ -178,9 +177,8 @@ class Ranks:
         if self.joined:
             group = self.group_of(next(model.parameters()).device)
             synced(model, group)
-            more: dict[str, Any] = {_SYNC_BUFFERS: False}
             network = DistributedDataParallel(
-                model, process_group=group, gradient_as_bucket_view=True, **more
+                model, process_group=group, gradient_as_bucket_view=True, **_NO_BUFFERS
             )
         if compiled:
             network.compile()  # in place: the names of the weights stay
