@@ -47,8 +47,9 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--on-damage", type=click.Choice(["raise", "replace"]),
               help="replace: another patch of the same split and conditions stands in for a damaged one, and is "
               "counted.  [default: raise]")  # fmt: skip
-@click.option("--preset", default="guide", metavar="NAME",
-              help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
+@click.option("--preset", default="nlbs", metavar="NAME",
+              help="nlbs: 256 x 256, for a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the "
+              "guide's own network, to compare with.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
 @click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
@@ -69,6 +70,8 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--resident", type=click.Choice(["auto", "always", "never"]),
               help="Keep all pixels on the device: auto, where half of its free memory holds them.  "
               "[default: never]")  # fmt: skip
+@click.option("--flow-patches", type=click.IntRange(min=0), metavar="COUNT",
+              help="Seen while the flow is fitted, after the epochs; 0: no flow.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--rank-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="MINUTES",
@@ -126,10 +129,13 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
         "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"
     )  # fmt: skip
     data = {name: flags[name] for name in of_data}
-    return {
+    sections: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in (("training", training), ("data", data))
     }
+    if flags["flow_patches"] is not None:
+        sections["flow"] = {"patches": flags["flow_patches"]} if flags["flow_patches"] else None
+    return sections
 
 
 main = entry_point(cli)

@@ -61,7 +61,18 @@ def small(tmp_path: Path) -> Path:
 def test_a_run_from_real_shards_needs_no_dicom_library(
     dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--device", "cpu"]
+    arguments = [
+        "--shards",
+        dataset_root,
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", WITNESS, *map(str, arguments)],
         capture_output=True,
@@ -156,7 +167,18 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
     small.write_text(SMALL.replace("epochs: 2", "epochs: 100000"))
-    command = ["--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--device", "cpu"]
+    command = [
+        "--shards",
+        dataset_root,
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
     with subprocess.Popen(
         [sys.executable, "-m", "nlbs.train", *map(str, command)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -179,7 +201,18 @@ def test_ctrl_c_saves_and_the_same_command_continues(
 def test_two_processes_do_not_train_into_one_folder(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
-    command = ("--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--max-steps", 1)
+    command = (
+        "--shards",
+        dataset_root,
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        tmp_path / "run",
+        "--max-steps",
+        1,
+    )
     with only_one(tmp_path / "run", "another test"):
         code, _, complained = nlbs_train(*command)
     assert code == 1
@@ -192,7 +225,9 @@ def test_a_run_folder_that_cannot_be_made_is_explained(
 ) -> None:
     (tmp_path / "file").write_text("")
     run = tmp_path / "file" / "run"
-    code, _, complained = nlbs_train("--shards", dataset_root, "--config", small, "--run", run)
+    code, _, complained = nlbs_train(
+        "--shards", dataset_root, "--preset", "guide", "--config", small, "--run", run
+    )
     assert code == 1
     assert f"cannot make the folder {run}" in complained
 
@@ -227,7 +262,18 @@ def test_two_sets_are_trained_on_in_given_shares_and_the_run_continues(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
     make_shard_set(tmp_path / "second", patches=64, resolution=64)
-    command = ["--shards", dataset_root, "--shards", tmp_path / "second", "--config", small, "--run", "run"]
+    command = [
+        "--shards",
+        dataset_root,
+        "--shards",
+        tmp_path / "second",
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        "run",
+    ]
     command += ["--device", "cpu", "--where", "view is not null", "--balance", "view"]
     code, said, complained = nlbs_train(*command, "--mix", "3,1", "--max-steps", 1)
     assert code == 0, complained
@@ -291,7 +337,18 @@ def test_a_run_that_damage_has_stopped_goes_on_with_other_patches_in_its_place(
     with (tmp_path / "set" / row["shard"]).open("r+b") as file:
         file.seek(row["offset"])
         file.write(bytes(64))
-    command = ["--shards", tmp_path / "set", "--config", small, "--run", "run", "--device", "cpu"]
+    command = [
+        "--shards",
+        tmp_path / "set",
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        "run",
+        "--device",
+        "cpu",
+    ]
     code, _, complained = nlbs_train(*command)
     assert code == 1
     assert "its checksum does not match" in complained
