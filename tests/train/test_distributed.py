@@ -47,7 +47,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(shards: Path, tiny: Path, tmp_path: Path) -> list[object]:
     """Trains in tmp_path/run."""
-    return ["--shards", shards, "--config", tiny, "--run", tmp_path / "run", "--device", "cpu"]
+    return [
+        "--shards",
+        shards,
+        "--preset",
+        "guide",
+        "--config",
+        tiny,
+        "--run",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,18 @@ def alone(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """The run folder of a process alone, and what each of its steps saw."""
     folder = tmp_path_factory.mktemp("alone")
-    arguments = ["--shards", shards, "--config", tiny, "--run", folder / "run", "--device", "cpu"]
+    arguments = [
+        "--shards",
+        shards,
+        "--preset",
+        "guide",
+        "--config",
+        tiny,
+        "--run",
+        folder / "run",
+        "--device",
+        "cpu",
+    ]
     return folder / "run", together(1, folder / "one", *arguments, hook="record").recorded()
 
 
