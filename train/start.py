@@ -66,11 +66,9 @@ def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: to
         else:
             _announce(config, shards, run_folder, streams, device, progress)
             run_folder.write_config(config)
-            for stream in streams[:2]:
+            for stream in filter(None, streams[:2]):
                 if keep_on_device(stream, config.data.resident, device):
-                    click.echo(
-                        f"pixels: all {stream.num_patches:,} of {stream.split!r} are on {device.type} now"
-                    )
+                    click.echo(f"pixels: the split {stream.split!r} stays on {device.type}")
             if config.training.compile:
                 model.compile()  # in place: the names of its weights stay
             metadata = {
