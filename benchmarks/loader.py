@@ -17,7 +17,6 @@ import gc
 import importlib.machinery
 import importlib.metadata
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -80,7 +79,6 @@ def with_litdata(shards: ShardSet, folder: Path) -> Batches:
     import litdata
     from litdata.streaming.writer import BinaryWriter
 
-    os.environ.setdefault("DATA_OPTIMIZER_GLOBAL_RANK", "0")
     folder.mkdir()
     writer = BinaryWriter(str(folder), chunk_bytes=SHARD_BYTES)
     for number, (pixels, codes) in enumerate(patches(shards)):

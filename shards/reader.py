@@ -179,13 +179,14 @@ class Reader:
         if (nbytes != size).any():
             return places
         good = np.zeros(len(places), dtype=np.bool_)
-        pixels, offsets = flat.reshape(-1).data, offset.tolist()
+        unsure, sums, shards, offsets = (a.tolist() for a in (self._unsure(rows), crc, shard, offset))
+        targets = [flat[place] for place in places.tolist()]
         for first, end in pairwise(run_starts(shard, offset, size)):
-            targets = [pixels[place * size : (place + 1) * size] for place in places[first:end].tolist()]
-            buffers = buffers_of(targets, offsets[first:end], size)
-            good[first:end] = self._load_run(int(shard[first]), offsets[first], buffers)
-        for number in np.flatnonzero(good & self._unsure(rows)).tolist():
-            good[number] = google_crc32c.value(flat[places[number]]) == crc[number]
+            buffers = buffers_of([target.data for target in targets[first:end]], offsets[first:end], size)
+            if not self._load_run(shards[first], offsets[first], buffers):
+                continue
+            for number in range(first, end):  # at once, while the bytes are in the processor's cache
+                good[number] = not unsure[number] or google_crc32c.value(targets[number]) == sums[number]
         self._seen.add_all(rows[good])
         return places[~good]
 

@@ -49,13 +49,13 @@ class ResidentPixels:
         return self._pixels[places]
 
 
-def keep_on_device(stream: PatchStream | None, choice: Choice, device: torch.device) -> bool:
+def keep_on_device(stream: PatchStream, choice: Choice, device: torch.device) -> bool:
     """Puts the pixels of a stream on the device, where that is wanted and they fit; its batches then lie there.
 
     Rows, order, conditions and pixels stay what they are. Reads the whole split at once.
 
     Args:
-        stream: of any split; None does nothing.
+        stream: of any split.
         choice: "always"; "never"; "auto": where the device is no CPU and half of its free memory holds them.
         device: of the model.
 
@@ -66,7 +66,7 @@ def keep_on_device(stream: PatchStream | None, choice: Choice, device: torch.dev
         ConfigError: "always", and they do not fit.
         ShardError: a patch is damaged or missing.
     """
-    if stream is None or choice == "never" or (choice == "auto" and device.type == "cpu"):
+    if choice == "never" or (choice == "auto" and device.type == "cpu"):
         return False
     source = stream.shards
     needed = stream.num_patches * source.resolution**2 * source.dtype.itemsize

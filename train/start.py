@@ -92,9 +92,9 @@ def train(
             if ranks.is_first:
                 _announce(config, shards, run_folder, streams, device, progress, ranks)
             ranks.from_first(lambda: run_folder.write_config(config))
-            for stream in streams[:2]:
-                if ranks.each(partial(keep_on_device, stream, config.data.resident, device)) and stream:
-                    say(f"pixels: all {stream.num_patches:,} of {stream.split!r} are on {device.type} now")
+            for stream in filter(None, streams[:2]):
+                if ranks.each(partial(keep_on_device, stream, config.data.resident, device)):
+                    say(f"pixels: the split {stream.split!r} stays on {device.type}")
             log: Log = stack.enter_context(
                 closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
             )

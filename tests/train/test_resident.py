@@ -82,7 +82,6 @@ def test_auto_leaves_a_cpu_alone_and_never_leaves_all_alone() -> None:
     stream = PatchStream(MemoryShards(), batch_size=8)
     assert not keep_on_device(stream, "auto", CPU)
     assert not keep_on_device(stream, "never", CPU)
-    assert not keep_on_device(None, "always", CPU)
     assert stream.resident is None
 
 
