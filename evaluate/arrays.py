@@ -31,8 +31,10 @@ def check_patches(patches: Patches, what: str = "patches", at_least: int = 1) ->
 
 
 def check_pair(real: Patches, other: Patches, what: str) -> None:
-    """Raises:
-    EvaluationError: the two are not patches of one shape, image by image.
+    """Refuses two sets that are not patches of one shape, image by image.
+
+    Raises:
+        EvaluationError: another type, or two shapes.
     """
     check_patches(real, "real patches")
     check_patches(other, what)
@@ -56,8 +58,10 @@ def check_features(features: Features, what: str, at_least: int = 2) -> Floats:
 
 
 def check_widths(a: Features, b: Features) -> None:
-    """Raises:
-    EvaluationError: the two feature sets have other dimensions.
+    """Refuses features of two lengths.
+
+    Raises:
+        EvaluationError: the two have other dimensions.
     """
     if a.shape[1] != b.shape[1]:
         raise EvaluationError(

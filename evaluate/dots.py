@@ -36,7 +36,7 @@ class DotRecall:
     """Share of dots that a reconstruction still shows."""
 
     recall: Interval
-    chance: float  #: the same for places at random in the same breasts: what noise alone would show
+    chance: float  #: the same for places at random in the same breasts: what noise alone would show; NaN without room
     dots: int
 
 
@@ -137,10 +137,11 @@ def dot_recall(
     generator = np.random.default_rng(seed)
     room = _inside(real)
     elsewhere = [(i, *generator.choice(np.argwhere(room[i]))) for i in index if room[i].any()]
-    chance = shown[tuple(np.array(elsewhere, dtype=np.intp).T)] >= needed[room.any(axis=(1, 2))[index]]
+    possible = np.array([bool(room[i].any()) for i in index])
+    chance = shown[tuple(np.array(elsewhere, dtype=np.intp).reshape(-1, 3).T)] >= needed[possible]
     return DotRecall(
         mean_interval(recalled.astype(np.float64), np.asarray(groups)[index], seed=seed),
-        float(chance.mean()),
+        float(chance.mean()) if len(chance) else float("nan"),
         len(positions),
     )
 
@@ -161,7 +162,7 @@ def dot_response(patches: Patches, diameter_px: float) -> Response:
 
 def _sigma(diameter_px: float) -> float:
     """Gives the standard deviation of a Gaussian of this full width at half maximum."""
-    return diameter_px / (2 * np.sqrt(2 * np.log(2)))
+    return float(diameter_px / (2 * np.sqrt(2 * np.log(2))))
 
 
 def _is_peak(response: Response) -> npt.NDArray[np.bool_]:
