@@ -1,7 +1,7 @@
 """Curves and histograms of the report as PNG, RGB arrays."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -11,32 +11,27 @@ from PIL import Image
 
 from nlbs.evaluate.arrays import Floats
 
-_BINS = 40
+_FEWEST_BINS, _MOST_BINS = 8, 40
 _DPI = 90
 
 
-def histograms(values: Mapping[str, Floats], label: str, log: bool = False) -> npt.NDArray[np.uint8]:
+def histograms(values: Mapping[str, Floats], label: str) -> npt.NDArray[np.uint8]:
     """Gives the shares of values in equal bins, one outline per group, (H, W, 3) uint8.
 
     Args:
         values: group -> (n,); the bins span all groups but their outermost .5 %, which the end bins hold.
         label: of the x axis.
-        log: whether that axis is logarithmic.
     """
     everything = np.concatenate(list(values.values()))
     low, high = np.quantile(everything, (0.005, 0.995))
-    if log and low > 0:
-        edges = np.geomspace(low, max(high, low * 1.001), _BINS + 1)
-    else:
-        edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
-    figure = _figure(4.6, 2.8)
+    bins = int(np.clip(2 * np.sqrt(len(everything)), _FEWEST_BINS, _MOST_BINS))
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    figure = _figure(5.2, 2.8)
     axes = figure.subplots()
     for name, some in values.items():
         counts, _ = np.histogram(np.clip(some, edges[0], edges[-1]), edges)
         axes.stairs(counts / max(1, len(some)), edges, fill=True, alpha=0.45, label=f"{name} ({len(some):,})")
-    if log and low > 0:
-        axes.set_xscale("log")
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, fontsize="small")
     axes.set_ylabel("share")
     axes.legend()
     return _drawn(figure)
@@ -58,20 +53,6 @@ def spectra(curves: Mapping[str, Floats]) -> npt.NDArray[np.uint8]:
     axes.set_ylabel("power")
     axes.grid(alpha=0.3)
     axes.legend()
-    return _drawn(figure)
-
-
-def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], label: str) -> npt.NDArray[np.uint8]:
-    """Gives bars side by side, one per series in every group, (H, W, 3) uint8."""
-    figure = _figure(max(4.0, 0.5 * len(groups) + 2), 2.8)
-    axes = figure.subplots()
-    width = 0.8 / max(1, len(series))
-    for number, (name, values) in enumerate(series.items()):
-        axes.bar(np.arange(len(groups)) + number * width, values, width, label=name)
-    axes.set_xticks(np.arange(len(groups)) + 0.4 - width / 2, list(groups))
-    axes.set_ylabel(label)
-    if len(series) > 1:
-        axes.legend()
     return _drawn(figure)
 
 

@@ -1,9 +1,9 @@
 """The report on anomaly detection: AUROCs, histograms, and heat maps over whole images."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -132,7 +132,7 @@ def _scores(search: Search, found: PatchScores) -> Section:
     return section
 
 
-def _histograms(found: PatchScores, abnormal: npt.NDArray[np.bool_]) -> Any:
+def _histograms(found: PatchScores, abnormal: npt.NDArray[np.bool_]) -> Iterator[Picture]:
     for name, words in SCORES.items():
         values = found.scores[name]
         top = by_image(values, found.images, "top")
@@ -141,7 +141,7 @@ def _histograms(found: PatchScores, abnormal: npt.NDArray[np.bool_]) -> Any:
             yield picture(chart, f"{name.replace('_', ' ')}, {kind}")
 
 
-def _heat_maps(search: Search, found: PatchScores, rows: Rows, most: int, out: Path) -> Any:
+def _heat_maps(search: Search, found: PatchScores, rows: Rows, most: int, out: Path) -> Iterator[Picture]:
     """Gives pictures of the images with the highest scores, highest first, and writes them."""
     images, _, abnormal = images_of(found)
     totals = by_image(found.scores[_RANKED_BY], found.images, "top")
@@ -151,13 +151,16 @@ def _heat_maps(search: Search, found: PatchScores, rows: Rows, most: int, out: P
     low, high = float(np.median(healthy)), float(scores.max())
     names = search.shards.manifest["image"].chunk(0).dictionary
     search.say(f"drawing heat maps of {len(chosen)} images")
+    for earlier in out.glob("heat-map-[0-9]*.png"):  # of a report that is replaced
+        if re.fullmatch(r"heat-map-\d+\.png", earlier.name):
+            earlier.unlink()
     for rank, place in enumerate(chosen, 1):
         of_image = np.flatnonzero(found.images == images[place])
         name = names[int(images[place])].as_py()
         kind = "abnormal" if abnormal[place] else "healthy"
         caption = f"{rank}. image {name}, {kind}, {len(of_image)} patches, score {totals[place]:.0f} nats"
         page = _panels(search, rows[of_image], scores[of_image], (low, high), caption)
-        write_png(out / f"heat-map-{rank:02d}-{name}.png", page)
+        write_png(out / f"heat-map-{rank:02d}.png", page, {"Image": name, "Label": kind})
         yield Picture(picture(page, caption).uri, caption)
 
 

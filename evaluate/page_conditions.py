@@ -83,7 +83,7 @@ def condition_control(study: Study) -> Section:
     section.tables.append(_control_table(found))
     section.tables.append(_flip_table(flips))
     section.attention += [
-        f"The condition {name.replace('_', ' ')} is ignored: drawn patches show it no better than chance."
+        f"Drawn patches do not show the condition {name.replace('_', ' ')} better than chance, with confidence."
         for name, one in found.items()
         if one.ratio is not None and one.ratio.low is not None and one.ratio.low <= 0
     ]

@@ -184,9 +184,8 @@ def _distance_table(
         shares = manifold.get(key)
         few = [shares.precision, shares.recall, shares.density, shares.coverage] if shares else [None] * 4
         distance = kernel[key]
-        within = Interval(
-            1000 * distance.value, 1000 * distance.low, 1000 * distance.high, 0.95, distance.subsets
-        )
+        low, high = (1000 * end if distance.subsets > 1 else None for end in (distance.low, distance.high))
+        within = Interval(1000 * distance.value, low, high, 0.95, distance.subsets)
         rows.append((label, frechet[key], within, *few))
     return Table(
         f"Distance to {count:,} held-out patches, by {name}",

@@ -149,7 +149,9 @@ def shown(value: Any) -> Any:
 def _number(value: float) -> str:
     if not math.isfinite(value):
         return "infinite"
-    if value and not 0.001 <= abs(value) < 10_000:
+    if abs(value) < 1e-12:  # what rounding leaves of zero
+        return "0.000"
+    if not 0.001 <= abs(value) < 10_000:
         return f"{value:.2e}"
     digits = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
     return f"{value:,.{digits}f}"

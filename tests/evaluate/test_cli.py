@@ -117,7 +117,9 @@ def test_a_model_is_judged_on_the_patches_that_it_was_made_for(call: Call, tmp_p
 
 
 def test_anomalies_are_scored_and_drawn(call: Call, tmp_path: Path) -> None:
-    assert call("--out", tmp_path, "--heat-maps", "2", first=("anomaly",)) == 0
+    for name in ("heat-map-07.png", "heat-map-of-mine.png", "anomaly.json"):
+        (tmp_path / name).touch()
+    assert call("--out", tmp_path, "--heat-maps", "2", "--overwrite", first=("anomaly",)) == 0
     found = json.loads((tmp_path / "anomaly.json").read_text())
     scores = found["sections"]["anomaly"]
     assert scores["images"] == {"healthy": 3, "abnormal": 3}
@@ -127,7 +129,7 @@ def test_anomalies_are_scored_and_drawn(call: Call, tmp_path: Path) -> None:
         "learnt" in sentence for sentence in found["attention"]
     )  # its filter is that of the healthy
     pictures = sorted(tmp_path.glob("heat-map-*.png"))
-    assert len(pictures) == 2
+    assert [one.name for one in pictures] == ["heat-map-01.png", "heat-map-02.png", "heat-map-of-mine.png"]
     with Image.open(pictures[0]) as picture:
         assert picture.width > 3 * 340
     assert Balanced((tmp_path / "anomaly.html").read_text()).open == []

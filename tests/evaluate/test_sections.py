@@ -37,7 +37,7 @@ def test_control_and_utility_find_the_one_condition_that_is_ignored(
     study = obedient_study(signs_classifier)
     section = condition_control(study)
     assert section.attention == [
-        "The condition laterality is ignored: drawn patches show it no better than chance."
+        "Drawn patches do not show the condition laterality better than chance, with confidence."
     ]
     figures = json.loads(json.dumps(plain(section.figures), allow_nan=False))
     assert figures["view"]["ratio"]["value"] > 0.85
