@@ -1,6 +1,6 @@
 """The files of a shard set in one piece of address space, so that the patches of a batch are copied in one go.
 
-Only on file systems of this machine, and only what was read before, see docs/decisions/0008.
+Only on file systems of this machine, and only what was read before, see docs/decisions/0012.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 """Reads the patches of a batch: sorted, neighbours in one go, by threads, each compared with its checksum.
 
-What this process has read before is copied from a memory map instead where that is safe, see docs/decisions/0008.
+What this process has read before is copied from a memory map instead where that is safe, see docs/decisions/0012.
 """
 
 import contextlib
