@@ -61,15 +61,21 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
+@click.option("--bench", is_flag=True,
+              help="Measure loader, step and both for some seconds, say what holds them up, and leave.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="With --bench: for machines.")
 def cli(
     shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
-    device: str, dry_run: bool, **flags: Any,
+    device: str, dry_run: bool, bench: bool, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the conditional VAE from shards.
 
     A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
     command is given again.
     """
+    if as_json and not bench:
+        raise click.UsageError("--json goes with --bench")
+
     from nlbs.config import write_yaml
     from nlbs.shards.mixture import sets_of
     from nlbs.train.config import check_against_shards, resolved_config
@@ -87,6 +93,11 @@ def cli(
     if dry_run:
         click.echo(write_yaml(config), nl=False)
         click.echo(start.dry_run(config, source))
+        return
+    if bench:
+        from nlbs.train.bench import report
+
+        click.echo(report(config, source, choose_device(device), preset, as_json))
         return
     run_folder = RunFolder(run_path or Path("runs") / preset)
     start.train(config, source, run_folder, choose_device(device))

@@ -1,0 +1,258 @@
+"""``nlbs-train --bench``: the loader alone, the step alone, both together, and what holds them up."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+import torch
+
+from nlbs.errors import ConfigError
+from nlbs.remote import RemotePath
+from nlbs.shards.mixture import sets_of
+from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.average import averaged
+from nlbs.train.bench_report import Measured, as_mapping, as_text
+from nlbs.train.bottleneck import Rates, Setting, bottleneck
+from nlbs.train.config import NO_AUGMENT, TrainConfig
+from nlbs.train.log import Log
+from nlbs.train.loop import Trainer
+from nlbs.train.precision import loss_scaler
+from nlbs.train.run import Progress, RunFolder
+from nlbs.train.source import Source
+from nlbs.train.start import build, open_streams
+from nlbs.train.stream import Batch, PatchStream
+from nlbs.train.watched import WatchedStream
+
+SECONDS = 3.0  #: at least, for each part
+_WARM_UP = 2  # steps, before each part
+_FEWEST = 4  # steps, for each part
+_TRIAL_S = 1.0
+_FEWEST_IN_TRIAL = 2
+_ROUNDS = 2  # of trials, in turn
+
+#: What may quicken a step and is tried, words -> changes of the configuration.
+_TRIALS: dict[str, dict[str, Any]] = {
+    "--precision bfloat16": {"precision": "bfloat16"},
+    "training.channels_last: true in a --config": {"channels_last": True},
+    "--precision bfloat16 with training.channels_last: true": {
+        "precision": "bfloat16",
+        "channels_last": True,
+    },
+}
+
+
+class BenchTrainer(Trainer):
+    """A trainer whose parts can be called one by one; its learning rate is too small to change a weight."""
+
+    def step(self, batch: Batch) -> None:
+        """Does a whole step, from the host's memory to the optimiser."""
+        self._step(batch)
+
+    def prepare(self, batch: Batch) -> None:
+        """Does only what makes a model's input of a batch: copy, floats, size, augmentation."""
+        training = self.config.training
+        drawn = draw_parameters(training.augment, len(batch.rows), training.seed, batch.epoch, batch.step)
+        pixels, conditions = self._on_device(batch, drawn.corners)
+        augment(pixels, conditions, drawn, training.augment)
+        self.synchronise()
+
+    def copy(self, batch: Batch) -> None:
+        """Copies the pixels of a batch to the device."""
+        batch.pixels.to(self.device, non_blocking=True)
+        self.synchronise()
+
+    def epoch(self) -> None:
+        """Trains through the stream once, as a run does; validates and saves nothing."""
+        self._train_epoch()
+        self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
+
+    def synchronise(self) -> None:
+        """Waits for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def report(
+    config: TrainConfig,
+    shards: Source,
+    device: torch.device,
+    preset: str,
+    as_json: bool = False,
+) -> str:
+    """Gives what a person reads about the speed of training, or the same as JSON; says meanwhile what is measured.
+
+    Raises:
+        NlbsError: the shards cannot be read, or do not fill a batch.
+    """
+    with redirect_stdout(sys.stderr):
+        measured = measure(config, shards, device, preset)
+    return as_text(measured) if not as_json else json.dumps(as_mapping(measured))
+
+
+def measure(
+    config: TrainConfig, shards: Source, device: torch.device, preset: str, seconds: float | None = None
+) -> Measured:
+    """Measures each part for some seconds, after a warm-up, and tries what may quicken the step if that is it.
+
+    Raises:
+        ConfigError: as part of several processes.
+        NlbsError: the shards cannot be read, or do not fill a batch.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("--bench measures one process; run it without torchrun, on one of the machines")
+    config, seconds = _harmless(config), SECONDS if seconds is None else seconds
+    stream = open_streams(config, shards, pin_memory=device.type == "cuda")[0]
+    _say(f"the loader alone, {seconds:g} s")
+    loader, batches_read, batch = _loader_rate(stream, seconds)
+    with tempfile.TemporaryDirectory(prefix="nlbs-bench-") as folder:
+        trainer = _trainer(config, stream, device, Path(folder))
+        _say(f"the step alone, {seconds:g} s" + (", after compiling" if config.training.compile else ""))
+        step = _rate(trainer, trainer.step, batch, seconds)
+        used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        preparing = _rate(trainer, trainer.prepare, batch, seconds / 4)
+        copy = _rate(trainer, trainer.copy, batch, seconds / 4) if device.type == "cuda" else None
+        _say(f"both together, as a run does it, {seconds:g} s")
+        together, waiting = _together(trainer, stream, seconds)
+        rates = Rates(loader, step, together, waiting, preparing, copy)
+        trials = _tried(config, trainer, batch) if bottleneck(rates) == "step" else ()
+    setting = _setting(config, shards, device, preset, used, trials)
+    return Measured(rates, setting, batches_read, len(stream), trainer.model.num_parameters)
+
+
+def _say(what: str) -> None:
+    click.echo(f"measuring {what}", err=True)
+
+
+def _harmless(config: TrainConfig) -> TrainConfig:
+    """Gives a configuration that costs the same, but ends at no limit, draws nothing and moves no weight.
+
+    The weights of a step that is repeated at a real rate might run away.
+    """
+    changes = {
+        "learning_rate": 1e-12, "min_learning_rate": 0.0, "epochs": 10**9, "max_steps": None, "max_minutes": None,
+        "early_stop_epochs": None, "save_every_steps": None, "samples_every_steps": None,
+    }  # fmt: skip
+    return replace(config, training=replace(config.training, **changes))  # type: ignore[arg-type]
+
+
+def _trainer(config: TrainConfig, stream: PatchStream, device: torch.device, folder: Path) -> BenchTrainer:
+    model, optimizer = build(config, device)
+    decay = config.training.ema_decay
+    average = None if decay is None else averaged(model, decay)
+    if config.training.compile:
+        model.compile()
+    return BenchTrainer(
+        config=config,
+        model=model.train(),
+        optimizer=optimizer,
+        streams=(stream, None, stream),
+        run=RunFolder(folder),
+        # Not the epoch that the loader was measured in: in a large set, its patches are known by now.
+        progress=Progress(steps_per_epoch=len(stream), epoch=stream.epoch + 1),
+        metadata={},
+        log=None,  # type: ignore[arg-type]  # only an epoch reports
+        interrupted=Event(),
+        scaler=loss_scaler(config.training, device),
+        average=average,
+    )
+
+
+def _loader_rate(stream: PatchStream, seconds: float) -> tuple[float, int, Batch]:
+    """Gives patches per second, how many batches were read for it, and the last of them."""
+    watched = WatchedStream(stream, seconds)
+    while not watched.is_over:
+        for batch in watched:
+            last = batch
+    return watched.patches / watched.seconds, watched.batches, last
+
+
+def _rate(
+    trainer: BenchTrainer,
+    work: Callable[[Batch], None],
+    batch: Batch,
+    seconds: float,
+    fewest: int = _FEWEST,
+) -> float:
+    """Gives patches per second of a piece of work, done for some seconds at least."""
+    for _ in range(_WARM_UP):
+        work(batch)
+    trainer.synchronise()
+    start, done = time.perf_counter(), 0
+    while done < fewest or time.perf_counter() - start < seconds:
+        work(batch)
+        done += 1
+    trainer.synchronise()
+    return done * len(batch.rows) / (time.perf_counter() - start)
+
+
+def _together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> tuple[float, float]:
+    """Gives patches per second of training, and the share of the time that waits for the loader."""
+    watched = WatchedStream(stream, seconds)
+    trainer.stream = watched  # type: ignore[assignment]  # it does all that a stream does
+    with closing(Log(trainer.run_folder, 0)) as trainer.log:
+        while not watched.is_over:
+            trainer.epoch()
+    trainer.synchronise()
+    return watched.patches / watched.seconds, watched.waited / watched.seconds
+
+
+def _tried(config: TrainConfig, trainer: BenchTrainer, batch: Batch) -> tuple[tuple[str, float], ...]:
+    """Gives how many times as quick a step is after each of some changes. Compiled models are left alone."""
+    training = config.training
+    changed = {words: replace(training, **changes) for words, changes in _TRIALS.items()}
+    new = {words: other for words, other in changed.items() if other != training}
+    if training.compile or not new:
+        return ()
+    _say(f"the step with {len(new)} changes that may quicken it")
+    others = {
+        words: _trainer(
+            replace(config, training=other), trainer.stream, trainer.device, trainer.run_folder.path
+        )
+        for words, other in new.items()
+    }
+    rates: dict[str, list[float]] = {words: [] for words in ("", *others)}
+    for _ in range(_ROUNDS):  # in turn: whatever else the machine does, it does to all of them
+        for words, one in {"": trainer, **others}.items():
+            rates[words].append(_rate(one, one.step, batch, _TRIAL_S, _FEWEST_IN_TRIAL))
+    best = {words: max(found) for words, found in rates.items()}
+    return tuple((words, best[words] / best[""]) for words in others)
+
+
+def _setting(
+    config: TrainConfig,
+    shards: Source,
+    device: torch.device,
+    preset: str,
+    used: int | None,
+    trials: tuple[tuple[str, float], ...],
+) -> Setting:
+    data, training = config.data, config.training
+    sets = sets_of(shards)
+    return Setting(
+        device=device.type,
+        precision=training.precision,
+        compiled=training.compile,
+        batch_size=data.batch_size,
+        patch_px=shards.resolution,
+        resolution=data.resolution,
+        dtype=str(shards.dtype),
+        fit=data.fit,
+        compression=next((one.compression for one in sets if one.compression != "none"), "none"),
+        is_remote=any(isinstance(one.folder, RemotePath) for one in sets),
+        preset=preset,
+        augments=training.augment != NO_AUGMENT,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        used_bytes=used,
+        device_bytes=None if used is None else torch.cuda.get_device_properties(device).total_memory,
+        trials=trials,
+    )
