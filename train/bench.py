@@ -59,11 +59,15 @@ class BenchTrainer(Trainer):
 
     def prepare(self, batch: Batch) -> None:
         """Does only what makes a model's input of a batch: copy, floats, size, augmentation."""
+        self.inputs(batch)
+        self.synchronise()
+
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Gives what the model takes of a batch, pixels and conditions."""
         training = self.config.training
         drawn = draw_parameters(training.augment, len(batch.rows), training.seed, batch.epoch, batch.step)
         pixels, conditions = self._on_device(batch, drawn.corners)
-        augment(pixels, conditions, drawn, training.augment)
-        self.synchronise()
+        return augment(pixels, conditions, drawn, training.augment)
 
     def copy(self, batch: Batch) -> None:
         """Copies the pixels of a batch to the device."""
@@ -109,12 +113,12 @@ def measure(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("--bench measures one process; run it without torchrun, on one of the machines")
-    config, seconds = _harmless(config), SECONDS if seconds is None else seconds
+    config, seconds = harmless(config), SECONDS if seconds is None else seconds
     stream = open_streams(config, shards, pin_memory=device.type == "cuda")[0]
     _say(f"the loader alone, {seconds:g} s")
     loader, batches_read, batch = _loader_rate(stream, seconds)
     with tempfile.TemporaryDirectory(prefix="nlbs-bench-") as folder:
-        trainer = _trainer(config, stream, device, Path(folder))
+        trainer = make_trainer(config, stream, device, Path(folder))
         _say(f"the step alone, {seconds:g} s" + (", after compiling" if config.training.compile else ""))
         step = _rate(trainer, trainer.step, batch, seconds)
         used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
@@ -132,7 +136,7 @@ def _say(what: str) -> None:
     click.echo(f"measuring {what}", err=True)
 
 
-def _harmless(config: TrainConfig) -> TrainConfig:
+def harmless(config: TrainConfig) -> TrainConfig:
     """Gives a configuration that costs the same, but ends at no limit, draws nothing and moves no weight.
 
     The weights of a step that is repeated at a real rate might run away.
@@ -144,7 +148,10 @@ def _harmless(config: TrainConfig) -> TrainConfig:
     return replace(config, training=replace(config.training, **changes))  # type: ignore[arg-type]
 
 
-def _trainer(config: TrainConfig, stream: PatchStream, device: torch.device, folder: Path) -> BenchTrainer:
+def make_trainer(
+    config: TrainConfig, stream: PatchStream, device: torch.device, folder: Path
+) -> BenchTrainer:
+    """Gives a trainer of a fresh model, whose logs go into ``folder``."""
     model, optimizer = build(config, device)
     decay = config.training.ema_decay
     average = None if decay is None else averaged(model, decay)
@@ -197,12 +204,18 @@ def _rate(
 def _together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> tuple[float, float]:
     """Gives patches per second of training, and the share of the time that waits for the loader."""
     watched = WatchedStream(stream, seconds)
-    trainer.stream = watched  # type: ignore[assignment]  # it does all that a stream does
-    with closing(Log(trainer.run_folder, 0)) as trainer.log:
-        while not watched.is_over:
-            trainer.epoch()
+    train_watched(trainer, watched)
     trainer.synchronise()
     return watched.patches / watched.seconds, watched.waited / watched.seconds
+
+
+def train_watched(trainer: BenchTrainer, watched: WatchedStream, epochs: int = 10**9) -> None:
+    """Trains through a stream to its end, or so many times, with the logs of a run."""
+    trainer.stream = watched  # type: ignore[assignment]  # it does all that a stream does
+    with closing(Log(trainer.run_folder, 0)) as trainer.log:
+        while epochs and not watched.is_over:
+            trainer.epoch()
+            epochs -= 1
 
 
 def _tried(config: TrainConfig, trainer: BenchTrainer, batch: Batch) -> tuple[tuple[str, float], ...]:
@@ -214,7 +227,7 @@ def _tried(config: TrainConfig, trainer: BenchTrainer, batch: Batch) -> tuple[tu
         return ()
     _say(f"the step with {len(new)} changes that may quicken it")
     others = {
-        words: _trainer(
+        words: make_trainer(
             replace(config, training=other), trainer.stream, trainer.device, trainer.run_folder.path
         )
         for words, other in new.items()

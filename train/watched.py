@@ -39,6 +39,8 @@ class WatchedStream:
         batches = iter(self._stream)
         while not self.is_over:
             asked = time.perf_counter()
+            if self._started is None and not self._left:
+                self._started = asked
             batch = next(batches, None)
             got = time.perf_counter()
             if self._started is not None:
@@ -52,8 +54,6 @@ class WatchedStream:
     def _count(self, batch: Batch, now: float) -> None:
         if self._started is None:
             self._left -= 1
-            if self._left <= 0:
-                self._started = now
             return
         self.batches += 1
         self.patches += len(batch.rows)

@@ -104,7 +104,7 @@ def test_the_step_is_the_real_one_and_moves_no_weight(shards: Path, tmp_path: Pa
     config: TrainConfig = tiny_config(training={"ema_decay": 0.9})
     with open_shards(shards) as opened:
         stream = bench.open_streams(config, opened)[0]
-        trainer = bench._trainer(bench._harmless(config), stream, CPU, tmp_path)
+        trainer = bench.make_trainer(bench.harmless(config), stream, CPU, tmp_path)
         trainer.step(stream.read(0, 0))
     assert trainer.progress.sums["batches"] == 1
     assert trainer.average is not None
@@ -121,7 +121,7 @@ def test_trials_are_the_changes_that_are_not_made_yet(shards: Path, tmp_path: Pa
         for name, training in (("none", {}), ("both", {"precision": "bfloat16", "channels_last": True})):
             config = tiny_config(training=training)
             stream = bench.open_streams(config, opened)[0]
-            trainer = bench._trainer(bench._harmless(config), stream, CPU, tmp_path)
+            trainer = bench.make_trainer(bench.harmless(config), stream, CPU, tmp_path)
             tried[name] = dict(bench._tried(trainer.config, trainer, stream.read(0, 0)))
     assert set(tried["none"]) == set(bench._TRIALS)
     assert all(gain > 0 for gain in tried["none"].values())
