@@ -120,12 +120,12 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="nlbs-bench-") as folder:
         trainer = make_trainer(config, stream, device, Path(folder))
         _say(f"the step alone, {seconds:g} s" + (", after compiling" if config.training.compile else ""))
-        step = _rate(trainer, trainer.step, batch, seconds)
+        step = rate(trainer, trainer.step, batch, seconds)
         used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        preparing = _rate(trainer, trainer.prepare, batch, seconds / 4)
-        copy = _rate(trainer, trainer.copy, batch, seconds / 4) if device.type == "cuda" else None
+        preparing = rate(trainer, trainer.prepare, batch, seconds / 4)
+        copy = rate(trainer, trainer.copy, batch, seconds / 4) if device.type == "cuda" else None
         _say(f"both together, as a run does it, {seconds:g} s")
-        together, waiting = _together(trainer, stream, seconds)
+        together, waiting = run_together(trainer, stream, seconds)
         rates = Rates(loader, step, together, waiting, preparing, copy)
         trials = _tried(config, trainer, batch) if bottleneck(rates) == "step" else ()
     setting = _setting(config, shards, device, preset, used, trials)
@@ -182,7 +182,7 @@ def _loader_rate(stream: PatchStream, seconds: float) -> tuple[float, int, Batch
     return watched.patches / watched.seconds, watched.batches, last
 
 
-def _rate(
+def rate(
     trainer: BenchTrainer,
     work: Callable[[Batch], None],
     batch: Batch,
@@ -201,7 +201,7 @@ def _rate(
     return done * len(batch.rows) / (time.perf_counter() - start)
 
 
-def _together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> tuple[float, float]:
+def run_together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> tuple[float, float]:
     """Gives patches per second of training, and the share of the time that waits for the loader."""
     watched = WatchedStream(stream, seconds)
     train_watched(trainer, watched)
@@ -235,7 +235,7 @@ def _tried(config: TrainConfig, trainer: BenchTrainer, batch: Batch) -> tuple[tu
     rates: dict[str, list[float]] = {words: [] for words in ("", *others)}
     for _ in range(_ROUNDS):  # in turn: whatever else the machine does, it does to all of them
         for words, one in {"": trainer, **others}.items():
-            rates[words].append(_rate(one, one.step, batch, _TRIAL_S, _FEWEST_IN_TRIAL))
+            rates[words].append(rate(one, one.step, batch, _TRIAL_S, _FEWEST_IN_TRIAL))
     best = {words: max(found) for words, found in rates.items()}
     return tuple((words, best[words] / best[""]) for words in others)
 
