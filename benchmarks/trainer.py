@@ -7,7 +7,8 @@ take turns, one step each, in changing order. The ratio is the median over the r
 this process; where other work disturbs both, that of the quickest tenths tells more.
 waiting: the share of an epoch's time, first batch and all, that the trainer waits for the loader.
 memory: a run of ``nlbs-train`` over some epochs, watched from outside; its memory at the end of each, by least squares.
-resume: a new process that continues a run, from ``start.train`` to its first batch, with the load of the state apart.
+resume: a new process that continues a run, from opening the shards to its first batch, the load of the state apart. Its
+imports stand apart too, torch._dynamo among them, which torch's optimisers import as they are made.
 
     nlbs-preprocess phantom --out phantom/ --patients 8 --rows 1024 --columns 800
     nlbs-preprocess build-shards --csv phantom/meta.csv --images phantom/ --out root/ --resolution 256 --stride 48
@@ -47,9 +48,12 @@ MIB = 2**20
 
 #: A run that was made before, continued up to its first batch; prints seconds.
 RESUME = """
-import json, sys, time
+import time
+begun = time.perf_counter()
+import json, sys
 from pathlib import Path
 import torch
+import torch._dynamo
 from nlbs.shards import open_shards
 from nlbs.train import start
 from nlbs.train.config import resolved_config
@@ -61,24 +65,24 @@ said, loads = {}, []
 
 def arrived(self, batch, *more):
     said["to_first_batch"] = time.perf_counter() - begun
-    said["load"] = loads[0]
+    said["cpu"] = time.process_time() - used
+    said["load"], said["load_cpu"] = loads[0]
     said["start"] = self.progress.total_steps
     print(json.dumps(said))
     sys.stdout.flush()
     sys.exit(0)
 
 def load(self, *arguments, load=RunFolder.load_state):
-    asked = time.perf_counter()
+    asked = time.perf_counter(), time.process_time()
     state = load(self, *arguments)
-    loads.append(time.perf_counter() - asked)
+    loads.append((time.perf_counter() - asked[0], time.process_time() - asked[1]))
     return state
 
 Trainer._step, RunFolder.load_state = arrived, load
 config = resolved_config(preset, None, {})
-begun = time.perf_counter()
-opened = open_shards(shards)
-said["open"] = time.perf_counter() - begun
-start.train(config, opened, RunFolder(Path(run)), torch.device("cpu"))
+said["imports"] = time.perf_counter() - begun
+begun, used = time.perf_counter(), time.process_time()
+start.train(config, open_shards(shards), RunFolder(Path(run)), torch.device("cpu"))
 """
 
 
@@ -232,13 +236,12 @@ def measure_resume(preset: str, folder: str, rounds: int) -> dict[str, Any]:
             found.append(json.loads(done.stdout.splitlines()[-1]))
         state_mib = (run / "last_state.pt").stat().st_size / MIB
     assert all(one["start"] == 1 for one in found)  # continued, not begun
-    median = {key: statistics.median(one[key] for one in found) for key in ("to_first_batch", "load", "open")}
-    return {
-        "state_mib": round(state_mib, 1),
-        "to_first_batch_s": round(median["to_first_batch"], 3),
-        "of_it_load_s": round(median["load"], 3),
-        "without_load_s": round(statistics.median(one["to_first_batch"] - one["load"] for one in found), 3),
-    }
+    for one in found:
+        one["without_load"] = one["to_first_batch"] - one["load"]
+        one["without_load_cpu"] = one["cpu"] - one["load_cpu"]
+    names = ("imports", "to_first_batch", "load", "without_load", "without_load_cpu")
+    median = {f"{key}_s": round(statistics.median(one[key] for one in found), 3) for key in names}
+    return {"state_mib": round(state_mib, 1), **median}
 
 
 def leave_a_run(config: TrainConfig, folder: str, path: Path) -> None:
