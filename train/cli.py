@@ -78,15 +78,21 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               envvar="NLBS_RANK_TIMEOUT", show_envvar=True,
               help="Under torchrun: how long processes wait for each other before they take one for lost.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
+@click.option("--bench", is_flag=True,
+              help="Measure loader, step and both for some seconds, say what holds them up, and leave.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="With --bench: for machines.")
 def cli(
     shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
-    device: str, rank_timeout: float, dry_run: bool, **flags: Any,
+    device: str, rank_timeout: float, dry_run: bool, bench: bool, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the conditional VAE from shards.
 
     A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
     command is given again. On several GPUs: torchrun --nproc-per-node 2 -m nlbs.train ...
     """
+    if as_json and not bench:
+        raise click.UsageError("--json goes with --bench")
+
     from nlbs.config import write_yaml
     from nlbs.shards.mixture import sets_of
     from nlbs.train.config import TrainConfig, check_against_shards, resolved_config
@@ -106,6 +112,12 @@ def cli(
         config, source = prepared()
         click.echo(write_yaml(config), nl=False)
         click.echo(start.dry_run(config, source))
+        return
+    if bench:
+        from nlbs.cvae.device import choose_device
+        from nlbs.train.bench import report
+
+        click.echo(report(*prepared(), choose_device(device), preset, as_json))
         return
 
     from nlbs.train import launch

@@ -89,7 +89,7 @@ class Trainer:
         minutes = self.config.training.max_minutes
         self._deadline = math.inf if minutes is None else self._clock + 60 * minutes
         while not self.progress.is_finished(self.config):
-            self._train_epoch()
+            self.train_epoch()
             whole = self.progress.step == self.progress.steps_per_epoch
             saved = None if self._agreed["leave"] else self._evaluate(whole)
             if whole and saved is not None:
@@ -114,7 +114,7 @@ class Trainer:
             patience = self.config.training.early_stop_epochs
             self.log.line(f"stopped early: no better loss in {patience} epochs")
 
-    def _train_epoch(self) -> None:
+    def train_epoch(self) -> None:
         """Trains on the rest of the epoch; returns early where a limit is reached or the run is to leave."""
         progress, training = self.progress, self.config.training
         if progress.step == progress.steps_per_epoch:

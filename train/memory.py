@@ -11,6 +11,10 @@ from nlbs.train.config import TrainConfig
 
 _MIB = 2**20
 
+#: Of the activations: the gradients of the largest of them, and what convolutions need beside them. As measured on
+#: a CPU, see benchmarks/step_memory.py.
+_BESIDE_ACTIVATIONS = 0.4
+
 
 class SavedBytes:
     """Counts, while it is entered, what autograd keeps for the backward pass. Every storage counts once."""
@@ -47,7 +51,7 @@ def estimate(config: TrainConfig) -> dict[str, int]:
     """Gives the bytes that a training step holds, by what they are for.
 
     Activations are those of a pass on torch's meta device, in float32, of the largest part of a
-    batch. What convolutions need as workspace, the allocator and the driver come on top.
+    batch. The libraries themselves, some 450 MiB of a process, and a GPU's driver come on top.
     """
     training, resolution = config.training, config.data.resolution
     patches = -(-config.data.batch_size // training.accumulate)
@@ -66,7 +70,8 @@ def estimate(config: TrainConfig) -> dict[str, int]:
     }  # Adam: two moments
     if training.ema_decay is not None:
         sizes["average"] = weights
-    return sizes | {f"activations of {patches} patches": saved.count}
+    beside = round(_BESIDE_ACTIVATIONS * saved.count)
+    return sizes | {f"activations of {patches} patches": saved.count, "beside them, going backward": beside}
 
 
 def memory_line(config: TrainConfig) -> str:

@@ -92,7 +92,7 @@ class Step:
             LostRankError: another process ended, or does not answer.
         """
         with self.ranks.waiting(f"the others in step {number + 1:,}"):
-            pixels, conditions, noise = self._prepared(batch, number)
+            pixels, conditions, noise = self.prepared(batch, number)
             statistics = [buffer.clone() for buffer in self.model.buffers()]
             self.optimizer.zero_grad(set_to_none=True)
             terms = self._backward(pixels, conditions, noise, betas)
@@ -113,7 +113,7 @@ class Step:
         self.scaler.update()  # lower where something was not finite, higher after long peace
         return Stepped(dict(zip(terms, values, strict=True)), grad_norm, applied, sums)
 
-    def _prepared(self, batch: DeviceBatch, number: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def prepared(self, batch: DeviceBatch, number: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Gives pixels at the model's size and changed at random, their conditions, and the latents' noise."""
         training, data = self.config.training, self.config.data
         own = self.ranks.part(data.batch_size)

@@ -44,3 +44,11 @@ def test_activations_grow_with_the_part_of_a_batch_that_is_taken_at_a_time() -> 
 
 def test_the_line_says_that_it_is_an_estimate() -> None:
     assert memory_line(tiny_config()).startswith("memory of training, an estimate: ")
+
+
+def test_the_way_back_needs_two_fifths_of_the_activations_beside_them() -> None:
+    sizes = sizes_of_tiny(data={"batch_size": 4})
+    assert sizes["beside them, going backward"] == round(0.4 * sizes["activations of 4 patches"])
+    assert f"an estimate: {sum(sizes.values()) / 2**20:,.0f} MiB" in memory_line(
+        tiny_config(data={"batch_size": 4})
+    )

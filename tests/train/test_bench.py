@@ -1,0 +1,155 @@
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from nlbs.errors import ConfigError
+from nlbs.shards import open_shards
+from nlbs.train import bench
+from nlbs.train.bottleneck import BOTTLENECKS
+from nlbs.train.cli import main
+from nlbs.train.config import TrainConfig
+from nlbs.train.start import build
+from tests.shards.conftest import make_shard_set
+from tests.train.conftest import tiny_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SECONDS", 0.02)
+    monkeypatch.setattr(bench, "_TRIAL_S", 0.01)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    make_shard_set(tmp_path / "set", patches=64)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "model: {latent_dim: 4, encoder: {channels: [8, 16]}, decoder: {channels: [16, 8, 1]}}\n"
+        "training: {ema_decay: 0.9, max_steps: 1, log_every_steps: 1, samples_every_steps: 1}\n"
+        "data: {resolution: 16, batch_size: 8}\n"
+    )
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)
+
+
+def test_a_bench_names_a_bottleneck_and_writes_nothing(
+    shards: Path,
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work, scratch = tmp_path / "work", tmp_path / "scratch"
+    for folder in (work, scratch):
+        folder.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    assert (
+        run(
+            "--shards",
+            shards,
+            "--preset",
+            "guide",
+            "--config",
+            config,
+            "--device",
+            "cpu",
+            "--bench",
+            "--run",
+            "runs/mine",
+        )
+        == 0
+    )
+    said = capsys.readouterr()
+    assert not list(work.iterdir())
+    assert not list(scratch.glob("nlbs-bench-*"))
+    assert re.search(r"^[\d,]+ parameters, 16 x 16 pixels, batches of 8 at float32 on the CPU", said.out)
+    for part in ("loader alone", "pixels and augmentation", "step alone", "together, as a run does it"):
+        assert re.search(rf"^{part} +[\d,.]+ +[\d.]+   \S", said.out, re.M)
+    assert re.search(r"is the bottleneck|are the bottleneck", said.out)
+    assert re.search(r"^What would help:\n  - ", said.out, re.M)
+    assert "measuring the loader alone" in said.err
+
+
+def test_a_bench_for_machines_is_one_line_of_finite_numbers(
+    shards: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            "--shards",
+            shards,
+            "--preset",
+            "guide",
+            "--config",
+            config,
+            "--device",
+            "cpu",
+            "--bench",
+            "--json",
+        )
+        == 0
+    )
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    rates = found["patches_per_second"]
+    assert rates.pop("copy") is None
+    assert set(rates) == {"loader", "step", "together", "preparing"}
+    assert all(math.isfinite(rate) and rate > 0 for rate in rates.values())
+    assert 0 <= found["waiting_share"] <= 1
+    assert found["bottleneck"] in BOTTLENECKS
+    assert found["advice"]
+
+
+def test_json_alone_is_wrong_usage(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--shards", shards, "--json") == 2
+    assert "--json goes with --bench" in capsys.readouterr().err
+
+
+def test_one_of_several_processes_measures_nothing(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with open_shards(shards) as opened, pytest.raises(ConfigError, match="one process"):
+        bench.measure(tiny_config(), opened, CPU, "guide")
+
+
+def test_the_step_is_the_real_one_and_moves_no_weight(shards: Path, tmp_path: Path) -> None:
+    config: TrainConfig = tiny_config(training={"ema_decay": 0.9})
+    with open_shards(shards) as opened:
+        stream = bench.open_streams(config, opened)[0]
+        trainer = bench.make_trainer(bench.harmless(config), stream, CPU, tmp_path)
+        trainer.take(stream.read(0, 0))
+    average = trainer.trainer.step.average
+    assert average is not None
+    assert average.steps == 1
+    fresh, _ = build(config, CPU)
+    for now, before in zip(trainer.model.parameters(), fresh.parameters(), strict=True):
+        assert now.grad is not None
+        torch.testing.assert_close(now, before, rtol=0, atol=1e-9)
+
+
+def test_trials_are_the_changes_that_are_not_made_yet(shards: Path, tmp_path: Path) -> None:
+    with open_shards(shards) as opened:
+        tried = {}
+        for name, training in (("none", {}), ("both", {"precision": "bfloat16", "channels_last": True})):
+            config = tiny_config(training=training)
+            stream = bench.open_streams(config, opened)[0]
+            trainer = bench.make_trainer(bench.harmless(config), stream, CPU, tmp_path)
+            tried[name] = dict(bench._tried(trainer.config, trainer, stream, stream.read(0, 0)))
+    assert set(tried["none"]) == set(bench._TRIALS)
+    assert all(gain > 0 for gain in tried["none"].values())
+    assert tried["both"] == {}
