@@ -144,8 +144,8 @@ def memory() -> dict[str, float]:
     return {"anonymous": found["Anonymous"] / 1024, "private": private / 1024}
 
 
-def opened(folder: str) -> dict[str, float]:
-    """Gives seconds and megabytes of opening a set and of its first batches, in this process."""
+def opened(folder: str) -> tuple[dict[str, float], object]:
+    """Gives seconds and megabytes of opening a set and of its first batches in this process, and what is open."""
     import torch  # what a trainer has loaded before it opens a set
 
     from nlbs.shards import open_shards
@@ -175,7 +175,7 @@ def opened(folder: str) -> dict[str, float]:
     batch = next(iter(stream))
     lap("resume")
     said["rows"], said["steps"], said["resumed_step"] = len(shards), len(stream), batch.step
-    return said
+    return said, stream
 
 
 def main() -> None:
@@ -188,8 +188,10 @@ def main() -> None:
     parser.add_argument("--only-open", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only_open:
-        print(json.dumps(opened(options.only_open)), flush=True)
-        sys.stdin.read()  # the set stays open
+        said_here, still_open = opened(options.only_open)
+        print(json.dumps(said_here), flush=True)
+        sys.stdin.read()
+        del still_open
         return
     found = {}
     for rows in options.rows or [10**8]:

@@ -240,10 +240,11 @@ class ShardSet:
         """Gives which rows are of a split and taken by a filter, some at a time."""
         for start in range(0, max(1, len(self)), _ROWS_AT_ONCE):
             part = self.manifest.slice(start, _ROWS_AT_ONCE)
-            taken = np.ones(len(part), np.bool_) if where is None else select(part, where)
+            taken = None if where is None else select(part, where)
             if split is not None:
-                taken = taken & (one_array(indices(part["split"])) == SPLITS.index(split))
-            yield taken
+                in_split = one_array(indices(part["split"])) == SPLITS.index(split)
+                taken = in_split if taken is None else taken & in_split
+            yield np.ones(len(part), np.bool_) if taken is None else taken
 
     def _checked(self, rows: npt.ArrayLike) -> Rows:
         given = np.asarray(rows)

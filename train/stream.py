@@ -81,7 +81,8 @@ class Batch:
 class _Plan(NamedTuple):
     """What some batches that follow each other are made of."""
 
-    place: tuple[int, int]  # epoch and first step
+    epoch: int
+    first: int  # step
     rows: Rows  # (steps, b)
     codes: Rows  # (conditions, steps, b)
 
@@ -155,7 +156,6 @@ class PatchStream:
         self.num_patches = len(rows)  #: how many patches the split has, after the filter
         self._check_size()
         self._sampling = self._sampling_of(rows)
-        self._steps_per_plan = max(1, _PLACES_PER_PLAN // batch_size)
         self._plan: _Plan | None = None
         self.resident: Resident | None = None  #: gives the pixels in place of the shards where it is set
         self.seek(epoch, step)
@@ -230,23 +230,25 @@ class PatchStream:
     def _planned(self, epoch: int, step: int) -> tuple[Rows, Rows]:
         """Gives the rows of a batch, (b,), and their codes, (conditions, b), from a plan of some batches at once.
 
-        numpy takes as long for one batch as for sixty; the plan depends on nothing but epoch and step.
+        numpy takes as long for one batch as for sixty. What comes depends on nothing but epoch and step.
         """
-        first = step - step % self._steps_per_plan
         plan = self._plan
-        if plan is None or plan.place != (epoch, first):
-            self._plan = plan = self._plan_from(epoch, first)
-        count, number = self._count(step), step - first
+        if plan is None or plan.epoch != epoch or not plan.first <= step < plan.first + len(plan.rows):
+            self._plan = plan = self._plan_from(epoch, step, plan)
+        count, number = self._count(step), step - plan.first
         return plan.rows[number, :count].copy(), plan.codes[:, number, :count].copy()
 
-    def _plan_from(self, epoch: int, first: int) -> "_Plan":
+    def _plan_from(self, epoch: int, step: int, before: "_Plan | None") -> "_Plan":
+        """Gives a plan that begins with a batch: of this one alone, or of twice those of the plan before it."""
+        steps = 1
+        if before is not None and step in (0, before.first + len(before.rows)):
+            steps = min(2 * len(before.rows), max(1, _PLACES_PER_PLAN // self.batch_size), len(self) - step)
         size = self.batch_size // self.world_size
-        steps = min(self._steps_per_plan, len(self) - first)
-        rows = self._sampling.rows_of_steps(epoch, first, steps, np.arange(size) + self.rank * size)
+        rows = self._sampling.rows_of_steps(epoch, step, steps, np.arange(size) + self.rank * size)
         codes = self.shards.conditions(rows.reshape(-1))
         _check_codes(codes)
         stacked = np.stack([codes[name] for name in CONDITIONS])
-        return _Plan((epoch, first), rows, stacked.reshape(len(CONDITIONS), *rows.shape))
+        return _Plan(epoch, step, rows, stacked.reshape(len(CONDITIONS), *rows.shape))
 
     def _count(self, step: int) -> int:
         """Gives how many places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
