@@ -22,19 +22,18 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.trainer import bare_step
 
 from nlbs.shards import ShardSet, open_shards
 from nlbs.train import bench, start
 from nlbs.train.config import TrainConfig, resolved_config
+from nlbs.train.resident import keep_on_device
 from nlbs.train.stream import Batch, PatchStream
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,28 +44,10 @@ TINY = {
 }
 
 
-class Resident:
-    """Batches of a split whose patches all lie on the device."""
-
-    def __init__(self, stream: PatchStream, device: torch.device) -> None:
-        """Reads the whole split."""
-        shards, self._stream = stream.shards, stream
-        rows = shards.rows(stream.split)
-        self._place = {int(row): place for place, row in enumerate(rows)}
-        self._pixels = torch.from_numpy(shards.read(rows)).unsqueeze(1).to(device)
-        self._conditions = {
-            name: torch.from_numpy(codes).to(device) for name, codes in shards.conditions(rows).items()
-        }
-        self._steps = count()
-
-    def next(self) -> Batch:
-        """Gives the next batch in the order of the stream, epoch after epoch."""
-        epoch, step = divmod(next(self._steps), len(self._stream))
-        rows = self._stream.batch_rows(epoch, step)
-        places = torch.tensor([self._place[int(row)] for row in rows]).to(self._pixels.device)
-        conditions = {name: codes[places] for name, codes in self._conditions.items()}
-        valid = torch.ones(len(rows), dtype=torch.bool)
-        return Batch(self._pixels[places], conditions, rows, epoch, step, valid)
+def batches_of(stream: PatchStream) -> Iterator[Batch]:
+    """Gives batches of a stream for ever."""
+    while True:
+        yield from stream
 
 
 def measure(
@@ -78,12 +59,14 @@ def measure(
     batch = stream.read(0, 0)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = bench.make_trainer(config, stream, device, Path(scratch))
-        resident = Resident(stream, device)
-        floats, conditions = trainer.inputs(batch)
+        on_device = start.open_streams(config, shards)[0]
+        keep_on_device(on_device, "always", device)
+        resident = batches_of(on_device)
+        inputs = trainer.inputs(batch)
         works: dict[str, Callable[[Batch], None]] = {
-            "bare": lambda _: bare_step(trainer, floats, conditions),
-            "step": trainer.step,
-            "resident": lambda _: trainer.step(resident.next()),
+            "bare": lambda _: trainer.bare(*inputs),
+            "step": trainer.take,
+            "resident": lambda _: trainer.take(next(resident)),
         }
         found: dict[str, list[float]] = {name: [] for name in (*works, "streamed")}
         waited = []

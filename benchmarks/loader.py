@@ -2,8 +2,10 @@
 
 Batches of 64 patches with their conditions, in random order where the reader has one: this package's PatchStream over
 tar and zarr shards, webdataset's decode pipeline over the tar shards (in order), zarr-python's z[i] over the zarr
-shards, and a bare numpy memmap gather of the same pixels in one file, which is about what memory allows.
-The readers take turns; the median of the rounds counts, and only ratios do.
+shards, MosaicML StreamingDataset and litdata over shards of their own, each by its own or torch's DataLoader without
+worker processes, and a bare numpy memmap gather of the same pixels in one file, which is about what memory allows.
+The readers take turns; the median of the rounds counts, and only ratios do. A peer that is not installed is left out
+and named; they are the extra "peers", which nothing else needs: pip install -c constraints.txt -e '.[peers]'.
 
     nlbs-preprocess phantom --out phantom/ --patients 8 --rows 1024 --columns 800
     nlbs-preprocess build-shards --csv phantom/meta.csv --images phantom/ --out root/ --resolution 256 --stride 48
@@ -11,23 +13,32 @@ The readers take turns; the median of the rounds counts, and only ratios do.
 """
 
 import argparse
+import gc
+import importlib.machinery
+import importlib.metadata
 import json
 import statistics
+import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import webdataset
 import zarr
+from torch.utils.data import DataLoader
 
+from nlbs.manifests.conditions import CONDITIONS
 from nlbs.preprocess.convert import ConvertOptions, convert
 from nlbs.shards import ShardSet, open_shards
 from nlbs.train import PatchStream
 
 BATCH = 64
+SHARD_BYTES = 1 << 26  # of the peers' shards
 
 Batches = Iterator[Any]
 
@@ -45,6 +56,45 @@ def with_webdataset(shards: ShardSet) -> Batches:
     pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode().to_tuple("npy", "json")
     while True:
         yield from pipeline.batched(BATCH, partial=False)
+
+
+def with_mosaicml(shards: ShardSet, folder: Path) -> Batches:
+    """Gives batches of MosaicML's StreamingDataset for ever, shuffled, from shards that it writes first."""
+    _stand_in_for_torchvision()
+    import streaming
+
+    columns = {"pixels": f"ndarray:{shards.dtype}:{shards.resolution},{shards.resolution}"}
+    columns |= dict.fromkeys(CONDITIONS, "int8")
+    with streaming.MDSWriter(out=str(folder), columns=columns, size_limit=SHARD_BYTES) as writer:
+        for pixels, codes in patches(shards):
+            writer.write({"pixels": pixels, **{name: np.int8(code) for name, code in codes.items()}})
+    dataset = streaming.StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
+    loader = DataLoader(dataset, batch_size=BATCH, drop_last=True)
+    while True:
+        yield from loader
+
+
+def with_litdata(shards: ShardSet, folder: Path) -> Batches:
+    """Gives batches of litdata's StreamingDataset for ever, shuffled, from chunks that it writes first."""
+    import litdata
+    from litdata.streaming.writer import BinaryWriter
+
+    folder.mkdir()
+    writer = BinaryWriter(str(folder), chunk_bytes=SHARD_BYTES)
+    for number, (pixels, codes) in enumerate(patches(shards)):
+        writer[number] = {"pixels": torch.from_numpy(pixels), **codes}
+    writer.done()
+    writer.merge(1)
+    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True)
+    loader = litdata.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0)
+    while True:
+        yield from loader
+
+
+def patches(shards: ShardSet) -> Iterator[tuple[np.ndarray[Any, Any], dict[str, int]]]:
+    """Gives each patch and its condition codes."""
+    for row in range(len(shards)):
+        yield shards.read([row])[0], {name: int(code[0]) for name, code in shards.conditions([row]).items()}
 
 
 def with_zarr(shards: ShardSet) -> Batches:
@@ -73,7 +123,8 @@ def random_rows(count: int) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
 
 
 def rate(batches: Batches, seconds: float) -> float:
-    """Gives patches per second over at least so many seconds."""
+    """Gives patches per second over at least so many seconds, from a batch that was waited for on."""
+    next(batches)
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         next(batches)
@@ -81,50 +132,87 @@ def rate(batches: Batches, seconds: float) -> float:
     return done / (time.perf_counter() - start)
 
 
+def measured(shards: ShardSet, folder: Path) -> tuple[dict[str, Callable[[], Batches]], dict[str, str]]:
+    """Lays the same patches out for every reader.
+
+    Returns:
+        Reader -> what gives its batches; peer that cannot be measured -> why.
+    """
+    as_zarr = open_shards(convert(shards.folder, ConvertOptions("zarr", out=folder / "zarr")).folder)
+    flat = folder / "pixels.npy"
+    np.save(flat, shards.read(shards.rows()))
+    as_zarr.read(as_zarr.rows())  # checked once, as in a second epoch
+    makers: dict[str, Callable[[], Batches]] = {
+        "ours, tar": lambda: ours(shards),
+        "ours, zarr": lambda: ours(as_zarr),
+        "webdataset": lambda: with_webdataset(shards),
+        "zarr-python": lambda: with_zarr(as_zarr),
+        "mosaicml-streaming": lambda: with_mosaicml(shards, folder / "mosaicml"),
+        "litdata": lambda: with_litdata(shards, folder / "litdata"),
+        "numpy memmap": lambda: with_memmap(flat, shards),
+    }
+    missing = {}
+    for peer in ("mosaicml-streaming", "litdata"):
+        try:
+            importlib.metadata.version(peer)
+        except importlib.metadata.PackageNotFoundError:
+            missing[peer] = "not installed"
+            del makers[peer]
+    return makers, missing
+
+
 def main() -> None:
-    """Lays the same patches out for every reader, warms all of them, and measures them in turn."""
+    """Warms all readers and measures them in turn."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shards", required=True, help="a set of tar shards without compression")
     parser.add_argument("--seconds", type=float, default=2.0, help="per reader and round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, open_shards(options.shards) as tar:
-        folder = Path(scratch)
-        as_zarr = open_shards(convert(tar.folder, ConvertOptions("zarr", out=folder / "zarr")).folder)
-        flat = folder / "pixels.npy"
-        np.save(flat, tar.read(tar.rows()))
-        as_zarr.read(as_zarr.rows())  # checked once, as in a second epoch
-        makers: dict[str, Callable[[], Batches]] = {
-            "ours, tar": lambda: ours(tar),
-            "ours, zarr": lambda: ours(as_zarr),
-            "webdataset": lambda: with_webdataset(tar),
-            "zarr-python": lambda: with_zarr(as_zarr),
-            "numpy memmap": lambda: with_memmap(flat, tar),
-        }
+        makers, missing = measured(tar, Path(scratch))
         readers = {name: make() for name, make in makers.items()}
         for reader in readers.values():
-            rate(reader, options.seconds / 4)
-        rounds = [
-            {name: rate(reader, options.seconds) for name, reader in readers.items()}
-            for _ in range(options.rounds)
-        ]
-        rates = {name: statistics.median(found[name] for found in rounds) for name in readers}
+            rate(reader, options.seconds / 2)
+        rounds = []
+        for _ in range(options.rounds):
+            gc.collect()
+            rounds.append({name: rate(reader, options.seconds) for name, reader in readers.items()})
+        ratios = {
+            name: sorted(found["ours, tar"] / found[name] for found in rounds)
+            for name in readers
+            if name != "ours, tar"
+        }
+        rates = {name: round(statistics.median(found[name] for found in rounds)) for name in readers}
         print(
             json.dumps(
                 {
+                    "benchmark": "loader",
                     "patches": len(tar),
                     "patch_bytes": tar.resolution**2 * tar.dtype.itemsize,
-                    "patches_per_second": {name: round(value) for name, value in rates.items()},
-                    "ours_tar_over": {
-                        name: round(rates["ours, tar"] / value, 2)
-                        for name, value in rates.items()
-                        if name != "ours, tar"
+                    "patches_per_second": rates,
+                    # Of each round by itself: its readers had the same machine.
+                    "ours_tar_over": {name: round(statistics.median(r), 2) for name, r in ratios.items()},
+                    "lowest_and_highest": {
+                        name: [round(r[0], 2), round(r[-1], 2)] for name, r in ratios.items()
                     },
+                    "not_measured": missing,
                 }
             )
         )
+
+
+def _stand_in_for_torchvision() -> None:
+    """Lets MosaicML's package be imported where torchvision, of which nothing is used here, is none for this torch."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):
+        for name in ("", ".datasets", ".transforms", ".transforms.functional"):
+            module = types.ModuleType(f"torchvision{name}")
+            module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+            module.__dict__.update(VisionDataset=object, to_tensor=None)
+            sys.modules[module.__name__] = module
 
 
 if __name__ == "__main__":

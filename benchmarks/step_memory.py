@@ -47,7 +47,7 @@ def measure(preset: str, folder: str, batch_size: int) -> dict[str, Any]:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
         trainer = bench.make_trainer(harmless, stream, torch.device("cpu"), Path(scratch))
         for _ in range(STEPS):
-            trainer.step(batch)
+            trainer.take(batch)
         peak = status("VmHWM") - before
     said = sum(estimate(config).values())
     return {

@@ -34,12 +34,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlbs.cvae.losses import guide_loss
 from nlbs.shards import open_shards
 from nlbs.train import bench, start
-from nlbs.train.bench import BenchTrainer
 from nlbs.train.config import NO_AUGMENT, PRESETS, TrainConfig
-from nlbs.train.precision import forward
 from nlbs.train.run import Progress
 from nlbs.train.watched import WatchedStream
 
@@ -86,16 +83,6 @@ start.train(config, open_shards(shards), RunFolder(Path(run)), torch.device("cpu
 """
 
 
-def bare_step(trainer: BenchTrainer, pixels: torch.Tensor, conditions: dict[str, torch.Tensor]) -> None:
-    """Does the bare step with a trainer's model and optimiser."""
-    loss = trainer.config.training.loss
-    trainer.optimizer.zero_grad(set_to_none=True)
-    output = forward(trainer.config.training, trainer.model, pixels, conditions)
-    weights = (loss.reconstruction_weight, loss.kl_weight, loss.edge_weight)
-    guide_loss(output.reconstruction, pixels, output.kl, *weights).total.backward()
-    trainer.optimizer.step()
-
-
 def without_augmentation(config: TrainConfig) -> TrainConfig:
     """Gives the same configuration, with patches as they are."""
     return replace(config, training=replace(config.training, augment=NO_AUGMENT))
@@ -108,14 +95,13 @@ def measure_step(preset: str, folder: str, rounds: int, device: torch.device) ->
         stream = start.open_streams(config, shards)[0]
         batch = stream.read(0, 0)
         augmenting = bench.make_trainer(config, stream, device, Path(scratch))
-        plain = bench.make_trainer(without_augmentation(config), stream, device, Path(scratch))
-        plain.model, plain.optimizer = augmenting.model, augmenting.optimizer
-        pixels, conditions = plain.inputs(batch)
+        plain = bench.make_trainer(without_augmentation(config), stream, device, Path(scratch), augmenting)
+        inputs = plain.inputs(batch)
         weights = list(plain.model.parameters())
         works: dict[str, Callable[[], Any]] = {
-            "bare": lambda: bare_step(plain, pixels, conditions),
-            "with augmentation": lambda: augmenting.step(batch),
-            "without augmentation": lambda: plain.step(batch),
+            "bare": lambda: plain.bare(*inputs),
+            "with augmentation": lambda: augmenting.take(batch),
+            "without augmentation": lambda: plain.take(batch),
             "pixels": lambda: plain.prepare(batch),
             "pixels and augmentation": lambda: augmenting.prepare(batch),
             "clipping": lambda: torch.nn.utils.clip_grad_norm_(weights, 1e9),
@@ -168,7 +154,7 @@ def measure_waiting(preset: str, folder: str, epochs: int, device: torch.device)
         trainer = bench.make_trainer(config, stream, device, Path(scratch))
         for _ in range(epochs):
             watched = WatchedStream(stream, seconds=float("inf"), warm_up=0)
-            bench.train_watched(trainer, watched, epochs=1)
+            trainer.train_watched(watched, epochs=1)
             found.append(watched)
     return {
         "steps_per_epoch": len(stream),
@@ -253,7 +239,7 @@ def leave_a_run(config: TrainConfig, folder: str, path: Path) -> None:
     with open_shards(folder) as shards:
         stream = start.open_streams(config, shards)[0]
         trainer = bench.make_trainer(config, stream, torch.device("cpu"), path)
-        trainer.step(stream.read(0, 0))
+        trainer.take(stream.read(0, 0))
         progress = Progress(steps_per_epoch=len(stream), step=1)
         metadata = {"dataset_id": shards.dataset_id}
         trainer.run_folder.save_last(trainer.model, trainer.optimizer, progress, config, metadata)

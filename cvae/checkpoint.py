@@ -42,9 +42,14 @@ def save_checkpoint(path: Path, model: ConditionalVAE, metadata: Mapping[str, An
         "resolution": model.resolution,
         "training": dict(metadata or {}),
     }
+    write_weights(path, model, _KEY, values)
+
+
+def write_weights(path: Path, module: torch.nn.Module, key: str, values: Mapping[str, Any]) -> None:
+    """Writes the weights of a module, and JSON values under one key of the metadata."""
     text = json.dumps(values, sort_keys=True, allow_nan=False)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    write_with(path, lambda file: file.write(save(tensors, {_KEY: text})))
+    tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+    write_with(path, lambda file: file.write(save(tensors, {key: text})))
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> ConditionalVAE:
@@ -76,21 +81,40 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return values
 
 
-def check_weights(source: Path, model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Checks that weights fit a model and are numbers.
+def check_weights(source: Path, model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the weights that a model expects; they fit it and are numbers.
 
     Raises:
-        CheckpointError: otherwise; the message begins with ``source`` and names the tensor.
+        CheckpointError: they do not; the message begins with ``source`` and names the tensor.
     """
-    _fitting(source, model.state_dict(), tensors)
+    return _fitting(source, model.state_dict(), tensors)
 
 
 def _read(path: Path, device: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Gives the metadata and, where a device is named, the tensors."""
-    _check_kind(path)
+    values, tensors = read_weights(path, _KEY, device, _EXAMPLE)
+    if not isinstance(values.get("model"), dict):
+        raise _no_description(path, _EXAMPLE)
+    if values.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint format version {values.get('format_version')!r}, this nlbs-cvae reads "
+            f"version {FORMAT_VERSION}: install the release that wrote it ({values.get('nlbs_version')})"
+        )
+    return values, tensors
+
+
+def read_weights(
+    path: Path, key: str, device: str | None, example: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Gives the JSON values under a key of the metadata and, where a device is named, the tensors.
+
+    Raises:
+        CheckpointError: missing, damaged, a pickle, or without such values; ``example`` names a right one.
+    """
+    _check_kind(path, example)
     try:
         with safe_open(path, framework="pt", device=device or "cpu") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(key)
             tensors = {} if device is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
@@ -100,24 +124,23 @@ def _read(path: Path, device: str | None) -> tuple[dict[str, Any], dict[str, Ten
         values = json.loads(text or "null")
     except ValueError:
         values = None
-    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-        raise CheckpointError(
-            f"{path} holds weights but no description of an NLBS model; expected a file that nlbs-train "
-            f"wrote, such as {_EXAMPLE}"
-        )
-    if values.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has checkpoint format version {values.get('format_version')!r}, this nlbs-cvae reads "
-            f"version {FORMAT_VERSION}: install the release that wrote it ({values.get('nlbs_version')})"
-        )
+    if not isinstance(values, dict):
+        raise _no_description(path, example)
     return values, tensors
 
 
-def _check_kind(path: Path) -> None:
+def _no_description(path: Path, example: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds weights but no description of an NLBS model; expected a file that nlbs-train "
+        f"wrote, such as {example}"
+    )
+
+
+def _check_kind(path: Path, example: str) -> None:
     if not path.exists():
-        raise CheckpointError(f"there is no checkpoint {path}; nlbs-train writes {_EXAMPLE}")
+        raise CheckpointError(f"there is no checkpoint {path}; nlbs-train writes {example}")
     if not path.is_file():
-        raise CheckpointError(f"{path} is no file; expected a checkpoint such as {_EXAMPLE}")
+        raise CheckpointError(f"{path} is no file; expected a checkpoint such as {example}")
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -127,7 +150,7 @@ def _check_kind(path: Path) -> None:
     if start.startswith((_ZIP, _PICKLE)) and start[8:] != b"{":
         raise CheckpointError(
             f"{path} is a PyTorch pickle, which could run code when opened, so it was not opened; expected a "
-            f"safetensors file such as {_EXAMPLE}"
+            f"safetensors file such as {example}"
         )
 
 

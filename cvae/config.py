@@ -10,6 +10,7 @@ from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=8, multiple_of=8)]  # GroupNorm has 8 groups, attention 4 heads
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class DecoderConfig:
     channels: tuple[Count, ...] = (512, 256, 128, 64, 1)  # the first is the width that the latent unfolds to
     use_skip_connections: bool = True  # add the encoder's features; when sampling there are none
     film_starts_neutral: bool = False  # first weights with gamma = 1, beta = 0; False: torch's, near 0
+    stochastic_skips: tuple[
+        Count, ...
+    ] = ()  # channels of a latent after each block, in place of skips; (): none
+    residual_blocks: Annotated[int, Field(ge=0)] = 1  # after each stochastic skip
+    clean_head: bool = False  # FiLM, deconv, tanh; False: deconv, norm, SiLU, FiLM as in every block
+    head_channels: Count = 16  # of the last maps where a stochastic skip has the full resolution
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     use_posterior_bias: bool = True  # the conditions shift mu and logvar
+    conditional_prior: bool = False  # the conditions shift the prior, and the posterior with it
+    latent_in_film: bool = False  # every FiLM sees the latent beside the conditions
+    learned_scale: bool = False  # the loss is a likelihood, whose scale is learned with the weights
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the parts do not fit together."""
@@ -54,11 +64,30 @@ class ModelConfig:
                 f"model.decoder.channels is {list(self.decoder.channels)}, but the decoder mirrors the "
                 f"encoder: with model.encoder.channels {list(widths)} it is {list(expected)}"
             )
+        self._check_skips()
         uneven = [width for width in widths if width >= groups and width % groups]
         if self.encoder.use_group_norm and uneven:
             raise ConfigError(
                 f"model.encoder.channels has {uneven[0]}, which model.encoder.groups = {groups} does not "
                 f"divide; take a multiple of {groups}, or other groups"
+            )
+
+    def _check_skips(self) -> None:
+        decoder = self.decoder
+        levels, blocks = len(decoder.stochastic_skips), len(self.encoder.channels)
+        if levels and decoder.use_skip_connections:
+            raise ConfigError(
+                "model.decoder.stochastic_skips stand in place of skip connections; set use_skip_connections: false"
+            )
+        if levels > blocks:
+            raise ConfigError(
+                f"model.decoder.stochastic_skips has {levels} levels, but the decoder has {blocks} blocks; give at "
+                f"most {blocks}, coarsest first"
+            )
+        if levels == blocks and not decoder.clean_head:
+            raise ConfigError(
+                "a stochastic skip at full resolution (the last of model.decoder.stochastic_skips) needs "
+                "model.decoder.clean_head: true"
             )
 
     @property
@@ -75,6 +104,40 @@ class ModelConfig:
             )
 
 
+@dataclass(frozen=True)
+class FlowConfig:
+    """The network of a flow over latents (:mod:`nlbs.cvae.flow`): a U-Net whose sizes are theirs."""
+
+    __pydantic_config__ = STRICT
+    widths: tuple[Width, ...] = (
+        192,
+        128,
+        64,
+        48,
+    )  # features of each level, coarsest first; so many have a flow
+    blocks: Count = 1  # residual blocks of each level, on the way down and on the way up
+    attention: Annotated[int, Field(ge=0)] = 2  # so many of the coarsest levels have self-attention
+
+
+def _generating(channels: tuple[int, ...], skips: tuple[int, ...]) -> ModelConfig:
+    """Gives what makes the guide's network generate, in given widths: each part may be switched off alone."""
+    decoder = DecoderConfig(
+        (*reversed(channels), 1),
+        use_skip_connections=False,
+        film_starts_neutral=True,
+        stochastic_skips=skips,
+        clean_head=True,
+    )
+    return ModelConfig(
+        encoder=EncoderConfig(channels),
+        decoder=decoder,
+        use_posterior_bias=False,
+        conditional_prior=True,
+        latent_in_film=True,
+        learned_scale=True,
+    )
+
+
 #: name -> (model, edge of its images in pixels)
 MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
     "guide": (ModelConfig(), 256),
@@ -89,6 +152,8 @@ MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
         ),
         64,
     ),
+    "nlbs": (_generating((64, 128, 256, 512), (8, 4, 2, 1)), 256),
+    "nlbs-small": (_generating((32, 64, 128, 256), (8, 4, 2, 1)), 64),
 }
 
 

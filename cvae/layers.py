@@ -64,3 +64,19 @@ class DeconvBlock(nn.Module):
         """Gives the block's features, modulated by the condition embedding (B, D)."""
         features: Tensor = self.film(self.activation(self.norm(self.deconv(x))), embedding)
         return features
+
+
+class Head(nn.Module):
+    """Deconv 3x3, stride 2, of FiLM(x, c): (B, in, H, W) -> (B, out, 2H, 2W), with no norm or activation after it."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.film = FiLM(condition_dim, in_channels)
+        self.deconv = nn.ConvTranspose2d(
+            in_channels, out_channels, kernel_size=3, stride=2, padding=1, output_padding=1
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the maps."""
+        maps: Tensor = self.deconv(self.film(x, embedding))
+        return maps

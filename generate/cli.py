@@ -1,6 +1,5 @@
 """The command ``nlbs-generate``: conditions and a checkpoint in, synthetic patches out."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,86 +7,122 @@ import click
 
 from nlbs import __version__
 from nlbs.command import entry_point
-from nlbs.manifests.conditions import (
-    Conditions,
-    age_bin_of,
-    parse_age,
-    parse_flag,
-    parse_laterality,
-    parse_view,
+from nlbs.cvae.sampler_choice import sampler_options
+from nlbs.generate.latent_commands import LATENT_COMMANDS
+from nlbs.generate.options import (
+    all_conditions,
+    condition_options,
+    model_options,
+    num_option,
+    output_options,
+    said_conditions,
+    where_option,
 )
-from nlbs.paths import LOCAL_PATH
+from nlbs.generate.recipe_commands import RECIPES, call_of
+from nlbs.paths import LOCAL_PATH, PATH, AnyPath
+
+_DEFAULT = "draw"
 
 
-class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
-    """A condition as a person writes it; "unknown" is a value too."""
+class _DefaultGroup(click.Group):
+    """Commands, of which one need not be named: ``nlbs-generate --checkpoint ...`` draws."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Reads the value; a wrong one is a usage error."""
-        try:
-            return self._parse(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(f"{error}, or 'unknown'", param, ctx)
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Shows the options of the command that need not be named, then the others by name."""
+        command = self.commands[_DEFAULT]
+        records = [record for option in command.get_params(ctx) if (record := option.get_help_record(ctx))]
+        with formatter.section("Options of the call without a command"):
+            formatter.write_dl([*records, ("--version", "Show the version and exit.")])
+        self.format_commands(ctx, formatter)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_DefaultGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="[COMMAND] --checkpoint FILE --out FOLDER ...",
+    options_metavar="",
+    epilog="nlbs-generate COMMAND --help shows the options of a command.",
+)
 @click.version_option(__version__)
-@click.option("--checkpoint", type=LOCAL_PATH, required=True, help="A best_model.safetensors of nlbs-train.")
-@click.option("--view", type=_Condition("CC|MLO", parse_view), help="Projection.")
-@click.option("--laterality", type=_Condition("L|R", parse_laterality), help="Side of the patient.")
-@click.option("--age", type=_Condition("years", parse_age), help="Age in years.")
-@click.option("--cancer", type=_Condition("yes|no", parse_flag), help="Biopsy-confirmed cancer.")
-@click.option("--false-positive", type=_Condition("yes|no", parse_flag), help="Recalled, and no cancer.")
-@click.option("--num", type=click.IntRange(1), default=16, show_default=True, help="How many patches.")
+def cli() -> None:
+    """Draw synthetic mammogram patches by condition, from a trained model.
+
+    Without a command: patches from the prior, of the conditions that flags say, of those in a CSV
+    (--conditions), as they occur in a shard set (--like) or in every combination (--grid). A condition left out
+    is unknown. Every file says that it is synthetic; patch i depends on model, sampler, conditions, seed and i
+    alone. A call that was interrupted is continued by the same call.
+    """
+
+
+@cli.command(_DEFAULT)
+@model_options
+@sampler_options
+@condition_options
 @click.option(
-    "--out", type=LOCAL_PATH, required=True, help="Folder for the PNGs, contact_sheet.png and samples.csv."
+    "--conditions",
+    "table",
+    type=LOCAL_PATH,
+    metavar="FILE.csv",
+    help="A row for each patch: view, laterality, age or age_bin, cancer, false_positive, and count for several; "
+    "what is empty is unknown.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patches.")
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
-@click.option("--overwrite", is_flag=True, help="Replace the samples of an earlier call in --out.")
-def cli(
-    checkpoint: Path,
-    view: str | None,
-    laterality: str | None,
-    age: int | None,
-    cancer: bool | None,
-    false_positive: bool | None,
-    num: int,
-    out: Path,
-    seed: int,
-    device: str,
-    overwrite: bool,
+@click.option(
+    "--like", type=PATH, metavar="SHARDS", help="Conditions as they occur together in its training patches."
+)
+@where_option
+@click.option(
+    "--grid",
+    "every",
+    is_flag=True,
+    help="Every combination of known values, cancer with false positive among them; what a flag says stays.",
+)
+@num_option(16, "How many patches; with --grid, of each combination.")
+@output_options()
+def draw_command(
+    table: Path | None, like: AnyPath | None, where: str | None, every: bool, num: int, **asked: Any
 ) -> None:
-    """Draw synthetic patches from the prior, by condition. A condition left out is unknown."""
-    from nlbs.cvae import ConditionalVAE
-    from nlbs.cvae.device import choose_device
-    from nlbs.errors import ConfigError
-    from nlbs.generate.output import CONTACT_SHEET, SAMPLES_CSV, Provenance, model_id, write_samples
-    from nlbs.generate.sampling import generate_patches
-    from nlbs.manifests.conditions import CONDITIONS, VIEWS
-
-    if view is not None and view not in VIEWS:
-        raise ConfigError(f"--view {view}: a model knows {' and '.join(VIEWS)}; leave it out for unknown")
-    target = choose_device(device)
-    model = ConditionalVAE.load_from_checkpoint(checkpoint, target)
-    wanted = Conditions(
-        view, laterality, age, None if age is None else age_bin_of(age), cancer, false_positive
-    )
-    provenance = Provenance(model_id(checkpoint), seed, {name: wanted.code(name) for name in CONDITIONS})
-    if model.samples_without_skips:
-        click.echo(
-            "Note: this model was trained with skip connections; a sample has no image to take them from, so they "
-            "are zeros, which the model never saw in training."
+    """Patches from the prior; the name may be left out."""
+    context = click.get_current_context()
+    ways = {"--conditions": table is not None, "--like": like is not None, "--grid": every}
+    used = [name for name, given in ways.items() if given]
+    if len(used) > 1:
+        raise click.UsageError(f"{' and '.join(used)} say different things: give one of them")
+    if used and not every and said_conditions(asked):
+        raise click.UsageError(f"{used[0]} says all conditions: leave out the flags, or {used[0]}")
+    if where is not None and like is None:
+        raise click.UsageError("--where chooses among the training patches of --like: give that too")
+    if table is not None and context.get_parameter_source("num") is not click.core.ParameterSource.DEFAULT:
+        raise click.UsageError(
+            "--num has no meaning with --conditions: its rows, and their 'count', say how many"
         )
-    images = generate_patches(model, provenance.conditions, num, seed, target)
-    written = write_samples(out, images, provenance, overwrite)
-    click.echo(f"{len(written)} synthetic patches of {model.resolution}x{model.resolution} pixels in {out}")
-    click.echo(f"Contact sheet   {out / CONTACT_SHEET}")
-    click.echo(f"Table           {out / SAMPLES_CSV}")
 
+    from nlbs.generate import plan as plans
+    from nlbs.generate.run import draw
+
+    if table is not None:
+        from nlbs.generate.sheet import read_conditions
+
+        plan = read_conditions(table)
+    elif like is not None:
+        from nlbs.generate.distribution import Distribution
+        from nlbs.shards import open_shards
+
+        with open_shards(like) as shards:
+            plan = Distribution(shards, where).drawn(num, asked["seed"])
+    elif every:
+        plan = plans.grid(said_conditions(asked), num)
+    else:
+        plan = plans.one_condition(all_conditions(asked), num)
+    draw(call_of(_DEFAULT, asked), plan)
+
+
+for _command in (*RECIPES, *LATENT_COMMANDS):
+    cli.add_command(_command)
 
 main = entry_point(cli)

@@ -367,6 +367,23 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     click.echo(f"Images    {image_page}")
 
 
+@cli.command("to-dicom")
+@click.option(
+    "--samples", type=LOCAL_PATH, required=True, help="What nlbs-generate wrote: pictures, or a shard set."
+)
+@click.option("--out", type=LOCAL_PATH, required=True, help="Folder for the DICOM files.")
+@click.option("--overwrite", is_flag=True, help="Replace files of other patches.")
+def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
+    """Write synthetic patches as DICOM secondary captures with Synthetic Data (0008,001C) = YES.
+
+    Real patches are refused. The same call goes on where it was interrupted. Needs nlbs-cvae[dicom].
+    """
+    from nlbs.preprocess.capture import write_captures
+
+    count = write_captures(samples, out, overwrite)
+    click.echo(f"{count:,} secondary captures, marked as synthetic, in {out}")
+
+
 @cli.command("phantom")
 @click.option(
     "--out", type=LOCAL_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv."

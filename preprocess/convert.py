@@ -12,19 +12,12 @@ import pyarrow as pa
 from nlbs.errors import ConfigError, DatasetError, ShardError
 from nlbs.files import only_one
 from nlbs.paths import AnyPath
-from nlbs.preprocess.cut import committed_rows, write_part
-from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import dataset_id_of
-from nlbs.preprocess.shard_set import (
-    CutSummary,
-    begin_set,
-    committed_shard,
-    finish_set,
-    is_complete,
-    summary_of,
-)
+from nlbs.preprocess.shard_set import CutSummary, summary_of
 from nlbs.preprocess.workers import Workers
+from nlbs.progress import Progress
 from nlbs.shards import ShardSet, open_shards
+from nlbs.shards.commit import begin_set, committed_rows, committed_shard, finish_set, is_complete, write_part
 from nlbs.shards.container import CONTAINERS, Patch, PatchFormat, misfit, shard_name, suffix, write_shard
 from nlbs.shards.layout import IMAGES_CSV
 from nlbs.shards.manifest import SCHEMA, indices

@@ -1,6 +1,5 @@
 """One shard is cut from the decoded images and written, its rows of the manifest beside it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.files import atomic_file
 from nlbs.paths import AnyPath
 from nlbs.preprocess.grid import CutOptions, Patch, patches_of, sampling_of
 from nlbs.preprocess.resample import as_dtype, resampled
 from nlbs.preprocess.shard_plan import LabelledImage, record_of
 from nlbs.preprocess.store import ImageStore
-from nlbs.shards.container import PatchFormat, WrittenShard, pixels_file, shard_name, write_shard
-from nlbs.shards.manifest import SCHEMA
-from nlbs.shards.tar import Placement
-
-#: Folder of the commit records of single shards, while a set is being cut.
-PARTS = "parts"
+from nlbs.shards.commit import committed_rows, manifest_columns, write_part
+from nlbs.shards.container import PatchFormat, shard_name, write_shard
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ def cut_shard(
     rows = [patch.row() for patch in patches]
     members = (patch.member(row) for patch, row in zip(patches, rows, strict=True))
     written = write_shard(folder / name, members, form)
-    columns = _manifest_columns(rows, written.placements, name)
+    columns = manifest_columns(rows, written.placements, name)
     write_part(folder, number, dataset_id, written, columns)
     return CutShard(len(group), len(patches), reused=False)
 
@@ -123,52 +117,3 @@ def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.N
     padded = np.zeros((resolution, resolution), crop.dtype)
     padded[: part.shape[0], left - patch.x :][:, : part.shape[1]] = part
     return padded
-
-
-def _manifest_columns(
-    rows: Sequence[dict[str, Any]], placements: Sequence[Placement], name: str
-) -> dict[str, list[Any]]:
-    names = (
-        rows[0] if rows else [field for field in SCHEMA.names if field not in ("shard", *Placement._fields)]
-    )
-    return {
-        "shard": [name] * len(rows),
-        **{field: [getattr(placement, field) for placement in placements] for field in Placement._fields},
-        **{field: [row[field] for row in rows] for field in names},
-    }
-
-
-def write_part(
-    folder: AnyPath, number: int, dataset_id: str, written: WrittenShard, columns: dict[str, list[Any]]
-) -> None:
-    """Writes the commit record of one shard."""
-    with atomic_file(_part_path(folder, number), "w", encoding="utf-8") as file:
-        # dumps: dump goes through a slower encoder, written in Python.
-        file.write(json.dumps({"dataset_id": dataset_id, "entry": written.entry, "columns": columns}))
-
-
-def committed_rows(
-    folder: AnyPath, number: int, container: str, dataset_id: str
-) -> dict[str, list[Any]] | None:
-    """Gives the manifest rows of a shard that this plan has already written; None where it has to be cut."""
-    part = read_part(folder, number)
-    shard = pixels_file(folder, shard_name(number, container))
-    if part is None or part["dataset_id"] != dataset_id:
-        return None
-    if not shard.is_file() or shard.stat().st_size != part["entry"]["bytes"]:
-        return None
-    columns: dict[str, list[Any]] = part["columns"]
-    return columns
-
-
-def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
-    """Gives the commit record of a shard; None where there is none, or none that can be read."""
-    try:
-        part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return part if isinstance(part, dict) and {"dataset_id", "entry", "columns"} <= part.keys() else None
-
-
-def _part_path(folder: AnyPath, number: int) -> AnyPath:
-    return folder / PARTS / f"{number:05d}.json"

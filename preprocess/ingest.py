@@ -16,11 +16,11 @@ from nlbs.preprocess.guard import FILE_TIMEOUT_S, Decoding, decode_alone, decode
 from nlbs.preprocess.known import known_outcomes
 from nlbs.preprocess.outcome import Decoder, Outcome
 from nlbs.preprocess.preflight import require_decoders
-from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.worker import WORKER_DIED
 from nlbs.preprocess.workers import Workers, WorkersDied
+from nlbs.progress import Progress
 
 #: Holds a note per file in the hands of a worker, inside the store's folder.
 _IN_HAND = ".in-hand"

@@ -8,7 +8,6 @@ from typing import Any
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, write_json
 from nlbs.paths import AnyPath
-from nlbs.preprocess.cut import PARTS
 from nlbs.preprocess.generations import (
     Generations,
     cut_options_of,
@@ -18,17 +17,11 @@ from nlbs.preprocess.generations import (
 )
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.shard_plan import ShardPlan
-from nlbs.preprocess.shard_set import (
-    assemble,
-    cut_groups,
-    description,
-    finish_set,
-    remove_parts,
-    with_manifest,
-)
+from nlbs.preprocess.shard_set import assemble, cut_groups, description
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import read_generations
 from nlbs.preprocess.workers import Workers
+from nlbs.shards.commit import PARTS, finish_set, remove_parts, with_manifest
 from nlbs.shards.layout import (
     IMAGES_CSV,
     RECORD_SHA256,

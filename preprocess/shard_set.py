@@ -1,6 +1,5 @@
 """A shard set is cut from the image store into a dataset root: plan, cut in parallel, commit. No DICOM is opened."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -8,32 +7,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from nlbs.errors import DatasetError, ShardError
-from nlbs.files import make_folder, move_file, remove_folder, remove_partials, write_json, write_with
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
-from nlbs.manifests.splits import SPLITS
+from nlbs.errors import DatasetError
+from nlbs.files import remove_partials, write_with
 from nlbs.paths import AnyPath
-from nlbs.preprocess.cut import PARTS, cut_shard, read_part
+from nlbs.preprocess.cut import cut_shard
 from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.progress import Progress
 from nlbs.preprocess.shard_plan import LabelledImage, ShardPlan, plan_shards
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.container import remove_shard, shard_name
-from nlbs.shards.layout import (
-    FORMAT,
-    FORMAT_VERSION,
-    RECORD_SHA256,
-    SHARD_SET_JSON,
-    manifest_name,
-    read_shard_set_json,
-    record_digest,
+from nlbs.progress import Progress
+from nlbs.shards.commit import (
+    PARTS,
+    begin_set,
+    committed_shard,
+    described,
+    finish_set,
+    is_complete,
+    remove_parts,
 )
-from nlbs.shards.manifest import SCHEMA, condition_codes, manifest_table, read_manifest, write_manifest
-from nlbs.shards.verify import sha256_of
-
-#: In the folder of parts: the shard_set.json of a set that is being overwritten.
-_REPLACED = "replaced.json"
+from nlbs.shards.layout import SHARD_SET_JSON, read_shard_set_json
+from nlbs.shards.manifest import SCHEMA, manifest_table, read_manifest
 
 
 @dataclass(frozen=True)
@@ -133,55 +126,6 @@ def cut_groups(
     return reused
 
 
-def begin_set(folder: AnyPath) -> None:
-    """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
-    make_folder(folder / PARTS)
-    _remove_replaced(folder)
-    for place in (folder, folder / PARTS):
-        remove_partials(place)
-
-
-def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
-    """Says whether a set stands there whole; one of another id goes, where it may.
-
-    Raises:
-        DatasetError: one of another id stands there and is not to be overwritten.
-    """
-    if not (folder / SHARD_SET_JSON).exists():
-        _remove_replaced(folder)
-        return False
-    info = read_shard_set_json(folder)
-    if info["dataset_id"] == dataset_id:
-        return True
-    if not overwrite:
-        raise DatasetError(
-            f"{folder} is a shard set of other images, conditions or options ({info['counts']['images']} images): "
-            "pass --overwrite to cut it anew, or choose another folder for --out"
-        )
-    make_folder(folder / PARTS)
-    # First: from here on the set is not complete. Its names are kept until the last of its files is gone.
-    move_file(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
-    _remove_replaced(folder)
-    return False
-
-
-def _remove_replaced(folder: AnyPath) -> None:
-    """Removes the files of a set that is being overwritten."""
-    record = folder / PARTS / _REPLACED
-    try:
-        info = json.loads(record.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    earlier = [
-        name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
-    ]
-    for name in [*earlier, info["manifest"]["name"]]:
-        (folder / name).unlink(missing_ok=True)
-    for shard in info["shards"]:
-        remove_shard(folder, shard["name"])
-    record.unlink()
-
-
 def commit(folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
     """Makes the shards of a plan a set, or the next generation of one.
 
@@ -228,85 +172,18 @@ def assemble(
 
 def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Gives what ``shard_set.json`` says of a plan that is cut, but for its manifest."""
+    known = described(table, plan.kept)
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **known,
         "dataset_id": plan.dataset_id,
         "content_id": plan.content_id,
         "parameters": plan.parameters,
-        "counts": {**_counts(table), "images": plan.images},
-        "code_books": {
-            "view": list(VIEWS),
-            "laterality": list(LATERALITIES),
-            "age_bin": list(AGE_BINS),
-            "cancer": ["no", "yes"],
-            "false_positive": ["no", "yes"],
-            "split": list(SPLITS),
-            **{name: table[name].chunk(0).dictionary.to_pylist() for name in plan.kept},
-        },
+        "counts": {**known["counts"], "images": plan.images},
         "shards": list(shards),
         "generation": plan.generation,
         "images_generation": plan.images_generation,
         "history": list(plan.history),
     }
-
-
-def committed_shard(
-    folder: AnyPath, number: int, container: str
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Gives what shard_set.json says of a shard that was written, and its columns of the manifest.
-
-    Raises:
-        ShardError: its commit record is gone.
-    """
-    name, part = shard_name(number, container), read_part(folder, number)
-    if part is None:
-        raise ShardError(f"shard {folder / name} has vanished while it was written: run it again")
-    columns: dict[str, list[Any]] = part["columns"]
-    return {"name": name, **part["entry"], "patches": len(columns["offset"])}, columns
-
-
-def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any]) -> None:
-    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards.
-
-    Args:
-        folder: of the set, with all its shards.
-        table: the manifest.
-        info: all that shard_set.json says, but for the manifest.
-    """
-    write_manifest(folder / manifest_name(info["generation"]), table, info["dataset_id"])
-    write_json(folder / SHARD_SET_JSON, with_manifest(folder, info, table.num_rows))
-    remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
-
-
-def with_manifest(folder: AnyPath, info: dict[str, Any], rows: int) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
-    name = manifest_name(info["generation"])
-    whole = {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
-    return {**whole, RECORD_SHA256: record_digest(whole)}
-
-
-def _counts(table: pa.Table) -> dict[str, Any]:
-    """Gives the patches per split and per value of each condition; "unknown" where a value is null."""
-    books = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
-    counts: dict[str, Any] = {"patches": table.num_rows}
-    counts["patients"] = len(table["patient"].unique())
-    splits = table["split"].to_pylist()
-    counts["split"] = {split: splits.count(split) for split in SPLITS}
-    for name, codes in condition_codes(table).items():
-        names = books.get(name, ("no", "yes"))
-        counts[name] = {value: int((codes == code).sum()) for code, value in enumerate(names)}
-        counts[name]["unknown or other"] = int((codes < 0).sum())
-    return counts
-
-
-def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> None:
-    """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
-    for part in (folder / PARTS).glob("[0-9]*.json"):
-        name = shard_name(int(part.stem), container)
-        if name not in shards:
-            remove_shard(folder, name)
-    remove_folder(folder / PARTS)
 
 
 def summary_of(folder: AnyPath) -> CutSummary:

@@ -14,7 +14,7 @@ class LocalShards:
     """Reads bytes of shards, from several threads at once, and after a fork: no read moves a position."""
 
     def __init__(self, folder: AnyPath, info: Mapping[str, Any]) -> None:
-        self._paths = [str(pixels_file(folder, str(shard["name"]))) for shard in info["shards"]]
+        self.paths = [str(pixels_file(folder, str(shard["name"]))) for shard in info["shards"]]
         self._files: dict[int, int] = {}
 
     def read_into(self, buffers: Sequence[memoryview], shard: int, offset: int) -> int:
@@ -27,7 +27,7 @@ class LocalShards:
         file = self._files.get(shard)
         if file is not None:
             return _fill(file, buffers, offset)
-        new = os.open(self._paths[shard], os.O_RDONLY)
+        new = os.open(self.paths[shard], os.O_RDONLY)
         # Another thread may have opened the same shard meanwhile; then that one is kept.
         kept = len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new
         try:
@@ -35,6 +35,10 @@ class LocalShards:
         finally:
             if not kept:
                 os.close(new)
+
+    def descriptor(self, shard: int) -> int | None:
+        """Gives the file of a shard that was read before and is kept open; None where it is not."""
+        return self._files.get(shard)
 
     def close(self) -> None:
         """Closes the files; they are opened again when they are next read."""

@@ -1,6 +1,7 @@
 """Random permutations computed a position at a time: no list of samples is ever made or stored."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,18 +29,37 @@ def permutation(n: int, seed: int, epoch: int, positions: npt.ArrayLike) -> Posi
     Raises:
         IndexError: a position outside 0..n-1.
     """
-    where = np.atleast_1d(np.asarray(positions, dtype=np.int64))
+    where = np.asarray(positions, dtype=np.int64)
+    return permutations(n, seed, [epoch], where.reshape(1, -1)).reshape(where.shape)
+
+
+def permutations(n: int, seed: int, epochs: Sequence[int], positions: npt.ArrayLike) -> Positions:
+    """Gives the samples at some positions of several epochs at once, as :func:`permutation` gives them for each.
+
+    Args:
+        n: how many samples there are.
+        seed, epochs: choose the permutations.
+        positions: (epochs, m) integers in 0..n-1.
+
+    Returns:
+        (epochs, m) int64.
+
+    Raises:
+        IndexError: a position outside 0..n-1.
+    """
+    where = np.asarray(positions, dtype=np.int64)
     if where.size and (where.min() < 0 or where.max() >= n):
         raise IndexError(f"positions {where.min()}..{where.max()} do not lie in 0..{n - 1}")
     a = max(1, int(np.ceil(np.sqrt(n))))
     b = -(-n // a)
-    keys = _round_keys(f"nlbs order {seed} {epoch}")
+    keys = np.stack([_round_keys(f"nlbs order {seed} {epoch}") for epoch in epochs], axis=1)[:, :, None]
     result = _feistel(where, a, b, keys)
     outside = result >= n
     while outside.any():  # every cycle leads back into 0..n-1, so this ends
-        result[outside] = _feistel(result[outside], a, b, keys)
+        own = np.broadcast_to(keys, (_ROUNDS, *result.shape))[:, outside]
+        result[outside] = _feistel(result[outside], a, b, own)
         outside = result >= n
-    return result.reshape(np.shape(positions))
+    return result
 
 
 def permutation_of_parts(

@@ -31,6 +31,15 @@ class Quotas:
         teeth = self._whole + (self._part + _reversed_bits(step % _ONE) >> _BITS)
         return _differences(teeth)
 
+    def of_steps(self, first: int, steps: int) -> tuple[Counts, Counts]:
+        """Gives what :meth:`at` and :meth:`before` give for steps that follow each other, (steps, K) int64 each."""
+        combs = np.array(
+            [_reversed_bits(step % _ONE) for step in range(first, first + steps)], dtype=np.int64
+        )
+        teeth = self._whole + (self._part + combs[:, None] >> _BITS)
+        quotas = np.diff(teeth, axis=1, prepend=0)
+        return quotas, self.before(first) + np.cumsum(quotas, axis=0) - quotas
+
     def before(self, step: int) -> Counts:
         """Gives how many places each class had in all batches before a step, (K,) int64."""
         periods, rest = divmod(step, _ONE)

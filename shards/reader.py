@@ -1,10 +1,16 @@
-"""Reads the patches of a batch: sorted, neighbours in one go, by threads, each compared with its checksum."""
+"""Reads the patches of a batch: sorted, neighbours in one go, by threads, each compared with its checksum.
 
+What this process has read before is copied from a memory map instead where that is safe, see docs/decisions/0012.
+"""
+
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -17,8 +23,9 @@ from nlbs.paths import AnyPath
 from nlbs.shards.layout import how_to_restore
 from nlbs.shards.local_shards import LocalShards
 from nlbs.shards.manifest import indices, one_array
+from nlbs.shards.mapped_shards import MappedShards, can_be_mapped
 from nlbs.shards.payload import DECODERS, Pixels
-from nlbs.shards.records import Marks, Record, runs
+from nlbs.shards.records import Marks, Record, buffers_of, run_starts, runs
 from nlbs.shards.remote_shards import RemoteShards
 from nlbs.shards.stand_ins import StandIns
 
@@ -57,12 +64,47 @@ class Reader:
             str(info["parameters"].get("compression", "none"))
         )
         self._verify, self._on_damage = verify, on_damage
+        self._sizes = [int(shard["bytes"]) for shard in info["shards"]]
+        edge = int(info["parameters"]["resolution"])
+        self._shape, self._dtype = (edge, edge), np.dtype(str(info["parameters"]["dtype"]))
         self._stand_ins = StandIns(manifest, str(info["dataset_id"]))
         self._most_replaced = max(100, manifest.num_rows // 1000)
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
-    def read(self, wanted: Rows, out: Pixels) -> None:
-        """Fills ``out`` (n, R, R), C-contiguous, with the patches of n rows that exist. Raises ShardError."""
+    def read(self, wanted: Rows, out: Pixels | None) -> Pixels:
+        """Gives the patches of n rows that exist, (n, R, R), in ``out``, C-contiguous, where it is given.
+
+        Raises:
+            ShardError: as :meth:`nlbs.shards.ShardSet.read` says.
+        """
+        mapped = self._copy_mapped(wanted, out)
+        if mapped is not None:
+            return mapped
+        if out is None:
+            out = np.empty((len(wanted), *self._shape), self._dtype)
+        self._read(wanted, out)
+        return out
+
+    def close(self) -> None:
+        """Closes the files; they are opened again when they are next read."""
+        self.local.close()
+        with contextlib.suppress(AttributeError):
+            del self._mapped  # the addresses are given back once no thread copies from them
+
+    def _copy_mapped(self, wanted: Rows, out: Pixels | None) -> Pixels | None:
+        """Gives the patches from the memory map; None where one of them is to be read, or the map cannot be used."""
+        if self._verify == "always" or (mapped := self._mapped) is None or self._seen.missing(wanted).any():
+            return None
+        places = mapped.places(*(column[wanted] for column in self._places[:2]))
+        if places is None:
+            return None
+        if out is None:
+            return mapped.windows[places].view(self._dtype).reshape(len(wanted), *self._shape)
+        for target, place in zip(_flat(out), places.tolist(), strict=True):
+            target[:] = mapped.windows[place]
+        return out
+
+    def _read(self, wanted: Rows, out: Pixels) -> None:
         shard, offset, nbytes, _ = (column[wanted] for column in self._places)
         if self._remote is not None:
             self._remote.prefetch(shard, offset, nbytes)
@@ -91,8 +133,22 @@ class Reader:
         return tuple(one_array(column) for column in columns)
 
     @cached_property
-    def _verified(self) -> Marks:
+    def _seen(self) -> Marks:
+        """Which patches were read, and compared with their checksums where that was asked for."""
         return Marks(self.manifest.num_rows)
+
+    @cached_property
+    def _mapped(self) -> MappedShards | None:
+        """The shards by memory map, where that can be."""
+        if self._remote is not None or self._decode is not None or not isinstance(self.folder, Path):
+            return None
+        if not can_be_mapped(self.folder, self._sizes):
+            return None
+        try:
+            nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
+            return MappedShards(self.local.paths, self._sizes, nbytes, self.local.descriptor)
+        except OSError:  # no addresses left: reading does without
+            return None
 
     def _pool(self) -> ThreadPoolExecutor:
         """Gives the threads that read. A forked process has none of its parent's, so it makes its own."""
@@ -101,8 +157,10 @@ class Reader:
         return self._threads[1]
 
     def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
+        if self._remote is None and self._decode is None:
+            places = self._fill_raw(out, wanted, places)  # what is left is one by one told why
         for run, buffers in runs(self._records(out, wanted, places)):
-            whole = self._remote is None and self._load_run(run, buffers)
+            whole = self._remote is None and self._load_run(run[0].shard, run[0].offset, buffers)
             for record in run:
                 if whole and not record.unsure and self._decode is None:
                     continue  # its bytes are where they are wanted
@@ -112,6 +170,25 @@ class Reader:
                     self._accept(record, out[record.place])
                 except _DamagedError as damage:
                     self._replace(record.row, out[record.place], str(damage))
+
+    def _fill_raw(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Reads patches that are stored as they are. Gives the places whose patches are not as they should be."""
+        flat = _flat(out)
+        size, rows = flat.shape[1], wanted[places]
+        shard, offset, nbytes, crc = (column[rows] for column in self._places)
+        if (nbytes != size).any():
+            return places
+        good = np.zeros(len(places), dtype=np.bool_)
+        unsure, sums, shards, offsets = (a.tolist() for a in (self._unsure(rows), crc, shard, offset))
+        targets = [flat[place] for place in places.tolist()]
+        for first, end in pairwise(run_starts(shard, offset, size)):
+            buffers = buffers_of([target.data for target in targets[first:end]], offsets[first:end], size)
+            if not self._load_run(shards[first], offsets[first], buffers):
+                continue
+            for number in range(first, end):  # at once, while the bytes are in the processor's cache
+                good[number] = not unsure[number] or google_crc32c.value(targets[number]) == sums[number]
+        self._seen.add_all(rows[good])
+        return places[~good]
 
     def _records(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> list[Record]:
         """Gives where the patches lie that go to some places of ``out``; raw ones go there directly."""
@@ -135,13 +212,13 @@ class Reader:
         """Says which rows are to be compared with their checksums."""
         # What comes over a network, or from a cache that others may write to, is checked each time.
         if self._verify == "first" and self._remote is None:
-            return self._verified.missing(rows)
+            return self._seen.missing(rows)
         return np.full(len(rows), self._verify != "off")
 
-    def _load_run(self, run: list[Record], buffers: list[memoryview]) -> bool:
+    def _load_run(self, shard: int, offset: int, buffers: list[memoryview]) -> bool:
         """Reads neighbours in one go; says whether all came. If not, reading each one tells which is at fault."""
         try:
-            got = self.local.read_into(buffers, run[0].shard, run[0].offset)
+            got = self.local.read_into(buffers, shard, offset)
         except OSError:
             return False
         return got == sum(map(len, buffers))
@@ -173,7 +250,7 @@ class Reader:
         elif len(record.target) != pixels.nbytes:
             raise _DamagedError(f"it has {len(record.target)} bytes instead of {pixels.nbytes}")
         if check:
-            self._verified.add(record.row)
+            self._seen.add(record.row)
 
     def _replace(self, row: int, pixels: Pixels, what: str) -> None:
         """Reads another patch where one is damaged, or raises."""
@@ -210,3 +287,9 @@ class Reader:
 
     def _name(self, row: int) -> str:
         return f"patch {row} in {self.folder / self.manifest['shard'][row].as_py()}"
+
+
+def _flat(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Gives the bytes of each patch, (n, bytes); nothing is copied."""
+    size = pixels.nbytes // max(1, len(pixels))
+    return pixels.reshape(-1).view(np.uint8).reshape(len(pixels), size)

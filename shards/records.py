@@ -1,7 +1,8 @@
 """Where the patches of a batch lie, which of them are read in one go, and which were compared with their checksums."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,32 @@ def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], list[memoryv
         yield run, buffers
 
 
+def run_starts(
+    shards: npt.NDArray[np.integer[Any]], offsets: npt.NDArray[np.integer[Any]], nbytes: int
+) -> list[int]:
+    """Gives where runs of records of one size begin, as :func:`runs` makes them, and at the end their number.
+
+    Args:
+        shards, offsets: (n,) sorted; the same record may come several times.
+        nbytes: of each record.
+    """
+    gaps = offsets[1:] - offsets[:-1] - nbytes
+    apart = (shards[1:] != shards[:-1]) | (gaps < 0) | (gaps > _LARGEST_GAP)
+    starts = [0, *(np.flatnonzero(apart) + 1).tolist(), len(shards)]
+    most = _MOST_BUFFERS // 2  # half of them for what lies between
+    return sorted({at for first, end in pairwise(starts) for at in (*range(first, end, most), end)})
+
+
+def buffers_of(targets: list[memoryview], offsets: list[int], nbytes: int) -> list[memoryview]:
+    """Gives the buffers that one read of a run fills: the targets, and what takes the gaps between the records."""
+    buffers = [targets[0]]
+    for before, offset, target in zip(offsets, offsets[1:], targets[1:], strict=False):
+        if gap := offset - before - nbytes:
+            buffers.append(_SKIPPED[:gap])
+        buffers.append(target)
+    return buffers
+
+
 class Marks:
     """A bit per row. Threads that set bits at the same time may lose one, and never set one too many."""
 
@@ -56,6 +83,10 @@ class Marks:
     def add(self, row: int) -> None:
         """Marks a row."""
         self._bits[row >> 3] |= 1 << (row & 7)
+
+    def add_all(self, rows: npt.NDArray[np.int64]) -> None:
+        """Marks rows."""
+        np.bitwise_or.at(self._bits, rows >> 3, (1 << (rows & 7)).astype(np.uint8))
 
     def missing(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Says of each row whether it is not marked."""

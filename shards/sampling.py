@@ -3,16 +3,24 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.shards.order import ORDERS, Order, Positions, permutation
-from nlbs.shards.permutation import permutation_of_parts
+from nlbs.shards.order import ORDERS, Order, Positions
+from nlbs.shards.permutation import permutation_of_parts, permutations
 from nlbs.shards.quotas import Quotas
 from nlbs.shards.window import Window
 
 Rows = npt.NDArray[np.int64]
+
+
+class RowNumbers(Protocol):
+    """Rows by position: an array of them, or a :class:`nlbs.shards.selection.Selection`."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, positions: Positions, /) -> Rows: ...
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,23 @@ class Stratum:
 class Epochs:
     """Batches of an order that is gone through once in each epoch, and then drawn anew."""
 
-    def __init__(self, rows: Rows, order: Order, batch_size: int) -> None:
-        """Takes the rows, an order of as many samples, and the size of a batch."""
+    def __init__(self, rows: RowNumbers, order: Order, batch_size: int) -> None:
+        """Takes the rows, by position, an order of as many samples, and the size of a batch."""
         self._rows = rows
         self._order = order
         self._batch_size = batch_size
 
     def rows(self, epoch: int, step: int, places: Positions) -> Rows:
-        """Gives the rows at some places of a batch; behind the last sample of the epoch, the last again."""
-        positions = np.minimum(step * self._batch_size + places, len(self._rows) - 1)
+        """Gives the rows at some places of a batch."""
+        return self.rows_of_steps(epoch, step, 1, places).reshape(-1)
+
+    def rows_of_steps(self, epoch: int, step: int, steps: int, places: Positions) -> Rows:
+        """Gives the rows at some places of batches that follow each other in an epoch, (steps, places) int64.
+
+        Behind the last sample of the epoch stands the last again.
+        """
+        firsts = np.arange(step, step + steps, dtype=np.int64)[:, None] * self._batch_size
+        positions = np.minimum(firsts + places, len(self._rows) - 1)
         return self._rows[self._order(epoch, positions)]
 
 
@@ -75,12 +91,18 @@ class Strata:
 
     def rows(self, epoch: int, step: int, places: Positions) -> Rows:
         """Gives the rows at some places of a batch."""
-        number = epoch * self._steps + step
-        quotas, before = self._quotas.at(number), self._quotas.before(number)
-        slots = permutation(self._batch_size, self._seed, number, places)
-        ends = np.cumsum(quotas)
-        part = np.searchsorted(ends, slots, side="right")
-        draws = before[part] + slots - (ends - quotas)[part]
+        return self.rows_of_steps(epoch, step, 1, places).reshape(-1)
+
+    def rows_of_steps(self, epoch: int, step: int, steps: int, places: Positions) -> Rows:
+        """Gives the rows at some places of batches that follow each other in an epoch, (steps, places) int64."""
+        first = epoch * self._steps + step
+        quotas, before = self._quotas.of_steps(first, steps)
+        where = np.broadcast_to(places, (steps, len(places)))
+        slots = permutations(self._batch_size, self._seed, range(first, first + steps), where)
+        ends = np.cumsum(quotas, axis=1)
+        pairs = zip(ends, slots, strict=True)
+        part = np.stack([np.searchsorted(end, slot, side="right") for end, slot in pairs])
+        draws = np.take_along_axis(before - ends + quotas, part, axis=1) + slots
         passes, positions = np.divmod(draws, self._counts[part])
         chosen: Rows = self._rows[self._starts[part] + self._within(part, passes, positions)]
         return chosen
@@ -97,6 +119,6 @@ class Strata:
         samples = np.empty_like(positions)
         for number in np.unique(part).tolist():
             for one in np.unique(passes[part == number]).tolist():
-                places = np.flatnonzero((part == number) & (passes == one))
+                places = (part == number) & (passes == one)
                 samples[places] = self._orders[number](one, positions[places])
         return samples

@@ -1,6 +1,6 @@
 """An opened shard set: the manifest, the conditions, and batches of patches by row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,26 @@ import pyarrow as pa
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.files import file_sizes
+from nlbs.manifests.conditions import CONDITIONS
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath, as_path
 from nlbs.remote import RemotePath
 from nlbs.shards.cache import Cache, default_bytes, default_folder
+from nlbs.shards.code_columns import CodeColumns
 from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
 from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
-from nlbs.shards.manifest import condition_codes, indices, read_manifest
+from nlbs.shards.manifest import condition_codes, indices, one_array, read_manifest
 from nlbs.shards.manifest_check import ManifestCheck
 from nlbs.shards.payload import Pixels
 from nlbs.shards.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.remote_shards import RemoteShards, local_manifest
+from nlbs.shards.selection import AllRows, Selection
 from nlbs.shards.verify import sha256_of
 from nlbs.shards.where import select
 
 Rows = npt.NDArray[np.int64]
+
+_ROWS_AT_ONCE = 1 << 22  # a multiple of 512, as Selection takes them
 
 
 def open_shards(
@@ -93,6 +98,7 @@ class ShardSet:
         if isinstance(self._manifest_path, Path):
             sha256 = str(self.info["manifest"]["sha256"])
             self._manifest_check = ManifestCheck(self._manifest_path, sha256, at_once=verify == "always")
+        self._selections: dict[tuple[str | None, str | None], Selection] = {}
         self._reader = Reader(self.folder, self.info, self.manifest, self._remote, verify, on_damage)
 
     def __len__(self) -> int:
@@ -153,19 +159,24 @@ class ShardSet:
             ShardError: there is no split of that name.
             ConfigError: the filter cannot be read, or asks for what does not exist.
         """
+        return self.selection(split, where).numbers()
+
+    def selection(self, split: str | None = None, where: str | None = None) -> Selection | AllRows:
+        """Gives the same as :meth:`rows` in a bit per row: for sets whose rows are too many to list."""
         if split is not None and split not in SPLITS:
             raise ShardError(f"there is no split {split!r}; a shard set has {', '.join(SPLITS)}")
-        taken = None if where is None else select(self.manifest, where)
-        if split is not None:
-            in_split = indices(self.manifest["split"]).to_numpy() == SPLITS.index(split)
-            taken = in_split if taken is None else taken & in_split
-        if taken is None:
-            return np.arange(len(self), dtype=np.int64)
-        return np.flatnonzero(taken).astype(np.int64)
+        if split is None and where is None:
+            return AllRows(len(self))
+        if (split, where) not in self._selections:
+            self._selections[split, where] = Selection(self._taken(split, where))
+        return self._selections[split, where]
 
-    def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def shard_sizes(self, rows: Rows | Selection | AllRows) -> npt.NDArray[np.int64]:
         """Gives how many of some rows, sorted, each shard holds, (shards,) int64."""
-        shards = indices(self.manifest["shard"]).to_numpy()
+        shards = one_array(indices(self.manifest["shard"]))
+        if isinstance(rows, Selection | AllRows):
+            ends = np.searchsorted(shards, np.arange(len(self.info["shards"])), side="right")
+            return np.diff(rows.rank(ends), prepend=0)
         return np.bincount(shards[rows], minlength=len(self.info["shards"])).astype(np.int64)
 
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
@@ -174,8 +185,9 @@ class ShardSet:
         Returns:
             view, laterality, age_bin, cancer, false_positive -> (n,) int64, -1 where unknown.
         """
-        chosen = slice(None) if rows is None else self._checked(rows)
-        return {name: codes[chosen].astype(np.int64) for name, codes in self._codes.items()}
+        if rows is None:
+            return {name: codes.astype(np.int64) for name, codes in condition_codes(self.manifest).items()}
+        return dict(zip(CONDITIONS, self._codes.codes(self._checked(rows)), strict=True))
 
     def read(self, rows: npt.ArrayLike, out: Pixels | None = None) -> Pixels:
         """Gives the pixels of some rows, in the order asked.
@@ -194,18 +206,15 @@ class ShardSet:
         """
         wanted = self._checked(rows)
         shape = (len(wanted), self.resolution, self.resolution)
-        if out is None:
-            out = np.empty(shape, dtype=self.dtype)
-        elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+        if out is not None and (out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous):
             raise ValueError(f"out must be a C-contiguous {self.dtype} array of shape {shape}")
         if self._manifest_check is not None:
             self._manifest_check.refuse()
-        self._reader.read(wanted, out)
-        return out
+        return self._reader.read(wanted, out)
 
     def close(self) -> None:
         """Closes the files; the set opens them again when it is next read."""
-        self._reader.local.close()
+        self._reader.close()
 
     def __enter__(self) -> "ShardSet":
         return self
@@ -224,19 +233,29 @@ class ShardSet:
         self.__init__(**state)  # type: ignore[misc]  # files and maps are opened anew per process
 
     @cached_property
-    def _codes(self) -> dict[str, npt.NDArray[np.int8]]:
-        return condition_codes(self.manifest)
+    def _codes(self) -> CodeColumns:
+        return CodeColumns(self.manifest)
+
+    def _taken(self, split: str | None, where: str | None) -> Iterator[npt.NDArray[np.bool_]]:
+        """Gives which rows are of a split and taken by a filter, some at a time."""
+        for start in range(0, max(1, len(self)), _ROWS_AT_ONCE):
+            part = self.manifest.slice(start, _ROWS_AT_ONCE)
+            taken = np.ones(len(part), np.bool_) if where is None else select(part, where)
+            if split is not None:
+                taken = taken & (one_array(indices(part["split"])) == SPLITS.index(split))
+            yield taken
 
     def _checked(self, rows: npt.ArrayLike) -> Rows:
-        given = np.atleast_1d(np.asarray(rows))
+        given = np.asarray(rows)
+        given = given if given.ndim else given.reshape(1)
         if given.size and given.dtype.kind not in "iu":
             raise ValueError(
                 f"rows must be row numbers, not {given.dtype}; of a mask, give np.flatnonzero(mask)"
             )
-        wanted = given.astype(np.int64)
+        wanted = given.astype(np.int64, copy=False)
         if wanted.ndim != 1:
             raise ValueError(f"rows must be one list of row numbers, not an array of shape {wanted.shape}")
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+        if wanted.size and wanted.view(np.uint64).max() >= len(self):  # below 0 is very large there
             raise IndexError(
                 f"rows {wanted.min()}..{wanted.max()} do not lie in 0..{len(self) - 1} of {self}"
             )

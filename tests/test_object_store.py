@@ -86,7 +86,7 @@ def test_a_build_from_bucket_to_bucket_gives_the_bytes_of_a_local_one_and_is_don
         raise AssertionError("an image was fetched, or something written that was there")
 
     monkeypatch.setattr(RemotePath, "download", refuse)
-    monkeypatch.setattr("nlbs.preprocess.shard_set.write_manifest", refuse)
+    monkeypatch.setattr("nlbs.shards.commit.write_manifest", refuse)
     again = build_shards(options(source))
     assert (again.decoded, again.shard_set.reused) == (0, again.shard_set.shards)
 

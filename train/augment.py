@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.train.config import AugmentConfig
 
 _STREAM = 0x617567  #: keeps these random numbers apart from others of the same seed
+_HIDING = 0x6E756C
 _COLUMNS = 6  #: flip, angle, brightness, contrast, corner y, corner x
 _AIR = -1 + 1e-4  #: at or below it is air: interpolation may round -1
 
@@ -25,6 +27,14 @@ class AugmentParameters:
     brightness: npt.NDArray[np.float64]  #: factor
     contrast: npt.NDArray[np.float64]  #: factor
     corners: npt.NDArray[np.float64]  #: (B, 2) in [0, 1), where a crop lies
+    hiding: npt.NDArray[np.float64]  #: (B, conditions) in [0, 1): one below the rate is hidden
+
+    def part(self, own: slice) -> "AugmentParameters":
+        """Gives those of some places of the batch."""
+        return AugmentParameters(
+            self.flip[own], self.angle_deg[own], self.brightness[own], self.contrast[own], self.corners[own],
+            self.hiding[own],
+        )  # fmt: skip
 
 
 def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, step: int) -> AugmentParameters:
@@ -33,8 +43,7 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
     Counter-based random numbers (Philox 4x64-10; Salmon et al., *Parallel random numbers: as
     easy as 1, 2, 3*, 2011): the counter holds epoch, step and place in the batch.
     """
-    philox = np.random.Philox(counter=[0, 0, step, epoch], key=[seed, _STREAM])
-    uniform = np.random.Generator(philox).random((count, _COLUMNS))
+    uniform = _uniform(count, _COLUMNS, seed, _STREAM, epoch, step)
     signed = 2 * uniform - 1
     return AugmentParameters(
         flip=uniform[:, 0] < config.horizontal_flip,
@@ -42,11 +51,29 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
         brightness=1 + config.brightness * signed[:, 2],
         contrast=1 + config.contrast * signed[:, 3],
         corners=uniform[:, 4:6],
+        hiding=_uniform(count, len(CONDITIONS), seed, _HIDING, epoch, step),
     )
 
 
+def hidden(
+    conditions: Mapping[str, Tensor], rate: float, hiding: npt.NDArray[np.float64]
+) -> dict[str, Tensor]:
+    """Gives conditions, each made unknown where its number in ``hiding`` (B, conditions) is below the rate."""
+    if not rate:
+        return dict(conditions)
+    chosen = torch.from_numpy(hiding < rate).to(conditions["view"].device).unbind(dim=1)
+    return {
+        name: torch.where(hide, torch.full_like(conditions[name], UNKNOWN), conditions[name])
+        for name, hide in zip(CONDITIONS, chosen, strict=True)
+    }
+
+
 def augment(
-    pixels: Tensor, conditions: Mapping[str, Tensor], parameters: AugmentParameters, config: AugmentConfig
+    pixels: Tensor,
+    conditions: Mapping[str, Tensor],
+    parameters: AugmentParameters,
+    config: AugmentConfig,
+    speckle: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gives changed patches and their conditions.
 
@@ -54,7 +81,9 @@ def augment(
         pixels: (B, 1, R, R) floats in [-1, 1], air = -1.
         conditions: codes, (B,) int64 each, on the same device.
         parameters: of this batch.
-        config: what to leave out, and how much noise; the noise comes from torch's global generator.
+        config: what to leave out, and how much noise.
+        speckle: the noise before its scale, from N(0, 1), like the pixels; None: drawn from torch's
+            global generator.
 
     Returns:
         Pixels as given, air still -1, and conditions in which a flip has swapped the sides.
@@ -66,7 +95,7 @@ def augment(
     if config.brightness or config.contrast:
         pixels = adjusted(pixels, parameters.brightness, parameters.contrast)
     if config.noise:
-        pixels = noisy(pixels, config.noise)
+        pixels = noisy(pixels, config.noise, speckle)
     return pixels, dict(conditions)
 
 
@@ -74,7 +103,7 @@ def flipped(
     pixels: Tensor, conditions: Mapping[str, Tensor], flip: npt.NDArray[np.bool_]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mirrors some patches left to right: a left breast becomes a right one, unknown stays unknown."""
-    chosen = torch.from_numpy(flip).to(pixels.device)
+    chosen = torch.from_numpy(flip).to(pixels.device, non_blocking=True)
     side = conditions["laterality"]
     other_side = torch.where(side >= 0, 1 - side, side)
     return (
@@ -89,9 +118,7 @@ def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
     cos, sin, zero = np.cos(radians), np.sin(radians), np.zeros_like(radians)
     # Output -> input coordinates, y downwards.
     theta = np.stack([np.stack([cos, -sin, zero], 1), np.stack([sin, cos, zero], 1)], 1)
-    grid = functional.affine_grid(
-        torch.from_numpy(theta).to(pixels.device, pixels.dtype), list(pixels.shape), align_corners=False
-    )
+    grid = functional.affine_grid(_on_device(theta, pixels), list(pixels.shape), align_corners=False)
     return functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -111,11 +138,23 @@ def adjusted(
     return torch.where(tissue, 2 * value - 1, pixels)
 
 
-def noisy(pixels: Tensor, deviation: float) -> Tensor:
-    """Adds normal noise to the tissue, from torch's global generator; air stays air."""
-    noise = deviation * torch.randn_like(pixels)
+def noisy(pixels: Tensor, deviation: float, speckle: Tensor | None = None) -> Tensor:
+    """Adds normal noise to the tissue, given or from torch's global generator; air stays air."""
+    noise = deviation * (torch.randn_like(pixels) if speckle is None else speckle)
     return torch.where(pixels > _AIR, (pixels + noise).clamp(-1, 1), pixels)
 
 
+def _uniform(
+    count: int, columns: int, seed: int, stream: int, epoch: int, step: int
+) -> npt.NDArray[np.float64]:
+    philox = np.random.Philox(counter=[0, 0, step, epoch], key=[seed, stream])
+    return np.random.Generator(philox).random((count, columns))
+
+
 def _column(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like.device, like.dtype)[:, None, None, None]
+    return _on_device(values, like)[:, None, None, None]
+
+
+def _on_device(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    """Gives values where the pixels are, and of their type, without waiting for the device."""
+    return torch.from_numpy(values).to(like.dtype).to(like.device, non_blocking=True)

@@ -1,32 +1,51 @@
 """The exponential moving average of the weights."""
 
-from typing import Any, cast
+import copy
+from typing import Any, Generic, TypeVar
 
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import torch
+from torch import Tensor, nn
 
-from nlbs.cvae.model import ConditionalVAE
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def averaged(model: ConditionalVAE, decay: float) -> AveragedModel:
-    """Gives an average that has seen no step yet: the first one sets it, each later one moves it by 1 - decay.
+class Average(Generic[Model]):
+    """Weights that follow those of a model. The first step sets them, each later one moves them by 1 - decay.
 
     Buffers are copied: BatchNorm's running statistics are averages already.
     """
-    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=update).eval()
 
+    def __init__(self, model: Model, decay: float, warms_up: bool = False) -> None:
+        """Makes an average that has seen no step yet.
 
-def weights_of(average: AveragedModel) -> ConditionalVAE:
-    """Gives the model with the averaged weights."""
-    return cast(ConditionalVAE, average.module)
+        Args:
+            model: whose weights it follows.
+            decay: what each step keeps of it.
+            warms_up: after n steps it keeps (1 + n) / (10 + n) at most, so that it soon forgets the first weights.
+        """
+        self.model: Model = copy.deepcopy(model).eval().requires_grad_(False)  #: with the averaged weights
+        self.decay, self.warms_up = decay, warms_up
+        self.steps = 0  #: on the host: torch's AveragedModel asks the device for it each step
 
+    @torch.no_grad()
+    def update(self, model: Model) -> None:
+        """Takes one more step of the model in."""
+        mine: list[Tensor] = list(self.model.parameters())
+        new: list[Tensor] = list(model.parameters())
+        if self.steps == 0:
+            torch._foreach_copy_(mine, new)
+        else:
+            decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warms_up else self.decay
+            torch._foreach_lerp_(mine, new, 1 - decay)
+        for own, other in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(other)
+        self.steps += 1
 
-def state_of(average: AveragedModel) -> dict[str, Any]:
-    """Gives what :func:`restore` takes: the averaged weights and the steps that are in them."""
-    return {"model": weights_of(average).state_dict(), "steps": int(average.n_averaged)}
+    def state(self) -> dict[str, Any]:
+        """Gives what :meth:`restore` takes."""
+        return {"model": self.model.state_dict(), "steps": self.steps}
 
-
-def restore(average: AveragedModel, state: dict[str, Any]) -> None:
-    """Puts an average where it was when :func:`state_of` was asked."""
-    average.module.load_state_dict(state["model"])
-    average.n_averaged.fill_(state["steps"])
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to where :meth:`state` was asked."""
+        self.model.load_state_dict(state["model"])
+        self.steps = int(state["steps"])

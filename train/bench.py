@@ -18,17 +18,18 @@ import torch
 from nlbs.errors import ConfigError
 from nlbs.remote import RemotePath
 from nlbs.shards.mixture import sets_of
-from nlbs.train.augment import augment, draw_parameters
-from nlbs.train.average import averaged
+from nlbs.train.average import Average
 from nlbs.train.bench_report import Measured, as_mapping, as_text
 from nlbs.train.bottleneck import Rates, Setting, bottleneck
 from nlbs.train.config import NO_AUGMENT, TrainConfig
+from nlbs.train.feed import to_device
 from nlbs.train.log import Log
 from nlbs.train.loop import Trainer
-from nlbs.train.precision import loss_scaler
+from nlbs.train.precision import forward, loss_scaler
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
 from nlbs.train.start import build, open_streams
+from nlbs.train.step import Step
 from nlbs.train.stream import Batch, PatchStream
 from nlbs.train.watched import WatchedStream
 
@@ -37,6 +38,7 @@ _WARM_UP = 2  # steps, before each part
 _FEWEST = 4  # steps, for each part
 _TRIAL_S = 1.0
 _FEWEST_IN_TRIAL = 2
+_NO_RATE = 1e-12  #: of learning
 _ROUNDS = 2  # of trials, in turn
 
 #: What may quicken a step and is tried, words -> changes of the configuration.
@@ -50,34 +52,53 @@ _TRIALS: dict[str, dict[str, Any]] = {
 }
 
 
-class BenchTrainer(Trainer):
+class BenchTrainer:
     """A trainer whose parts can be called one by one; its learning rate is too small to change a weight."""
 
-    def step(self, batch: Batch) -> None:
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.config = trainer, trainer.config
+        self.model, self.optimizer = trainer.step.model, trainer.step.optimizer
+        self.device, self.run_folder, self.objective = (
+            trainer.step.device,
+            trainer.run_folder,
+            trainer.objective,
+        )
+        self._betas = [self.config.training.loss.kl_weight] * self.objective.levels
+
+    def take(self, batch: Batch) -> None:
         """Does a whole step, from the host's memory to the optimiser."""
-        self._step(batch)
+        self.trainer.step.take(to_device(batch, self.device), 0, self._betas, _NO_RATE)
 
     def prepare(self, batch: Batch) -> None:
         """Does only what makes a model's input of a batch: copy, floats, size, augmentation."""
         self.inputs(batch)
         self.synchronise()
 
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Gives what the model takes of a batch, pixels and conditions."""
-        training = self.config.training
-        drawn = draw_parameters(training.augment, len(batch.rows), training.seed, batch.epoch, batch.step)
-        pixels, conditions = self._on_device(batch, drawn.corners)
-        return augment(pixels, conditions, drawn, training.augment)
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """Gives what the model takes of a batch: pixels, conditions, noise."""
+        return self.trainer.step.prepared(to_device(batch, self.device), 0)
 
     def copy(self, batch: Batch) -> None:
         """Copies the pixels of a batch to the device."""
         batch.pixels.to(self.device, non_blocking=True)
         self.synchronise()
 
-    def epoch(self) -> None:
-        """Trains through the stream once, as a run does; validates and saves nothing."""
-        self._train_epoch()
-        self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
+    def bare(self, pixels: torch.Tensor, conditions: dict[str, torch.Tensor], noise: torch.Tensor) -> None:
+        """Does forward, loss, backward and the optimiser's step of the same model, and nothing else."""
+        self.optimizer.zero_grad(set_to_none=True)
+        output = forward(self.config.training, self.model, pixels, conditions, noise)
+        self.objective.terms(output, pixels, self._betas)["total"].backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def train_watched(self, watched: WatchedStream, epochs: int = 10**9) -> None:
+        """Trains through a stream to its end, or so many times, with the logs of a run; validates and saves nothing."""
+        trainer, progress = self.trainer, self.trainer.progress
+        trainer.stream = watched  # type: ignore[assignment]  # it does all that a stream does
+        with closing(Log(trainer.run_folder, 0)) as trainer.log:
+            while epochs and not watched.is_over:
+                trainer.train_epoch()
+                progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
+                epochs -= 1
 
     def synchronise(self) -> None:
         """Waits for the device."""
@@ -120,14 +141,14 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="nlbs-bench-") as folder:
         trainer = make_trainer(config, stream, device, Path(folder))
         _say(f"the step alone, {seconds:g} s" + (", after compiling" if config.training.compile else ""))
-        step = rate(trainer, trainer.step, batch, seconds)
+        step = rate(trainer, trainer.take, batch, seconds)
         used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         preparing = rate(trainer, trainer.prepare, batch, seconds / 4)
         copy = rate(trainer, trainer.copy, batch, seconds / 4) if device.type == "cuda" else None
         _say(f"both together, as a run does it, {seconds:g} s")
         together, waiting = run_together(trainer, stream, seconds)
         rates = Rates(loader, step, together, waiting, preparing, copy)
-        trials = _tried(config, trainer, batch) if bottleneck(rates) == "step" else ()
+        trials = _tried(config, trainer, stream, batch) if bottleneck(rates) == "step" else ()
     setting = _setting(config, shards, device, preset, used, trials)
     return Measured(rates, setting, batches_read, len(stream), trainer.model.num_parameters)
 
@@ -149,27 +170,23 @@ def harmless(config: TrainConfig) -> TrainConfig:
 
 
 def make_trainer(
-    config: TrainConfig, stream: PatchStream, device: torch.device, folder: Path
+    config: TrainConfig,
+    stream: PatchStream,
+    device: torch.device,
+    folder: Path,
+    like: BenchTrainer | None = None,
 ) -> BenchTrainer:
-    """Gives a trainer of a fresh model, whose logs go into ``folder``."""
-    model, optimizer = build(config, device)
+    """Gives a trainer of a fresh model, or of that of another, whose logs go into ``folder``."""
+    model, optimizer = build(config, device) if like is None else (like.model, like.optimizer)
     decay = config.training.ema_decay
-    average = None if decay is None else averaged(model, decay)
-    if config.training.compile:
-        model.compile()
+    average = None if decay is None else Average(model, decay)
+    step = Step(config, model.train(), optimizer, loss_scaler(config.training, device), average)
+    # Not the epoch that the loader was measured in: in a large set, its patches are known by now.
+    progress = Progress(steps_per_epoch=len(stream), epoch=stream.epoch + 1)
+    # No log: only an epoch reports.
+    log: Any = None
     return BenchTrainer(
-        config=config,
-        model=model.train(),
-        optimizer=optimizer,
-        streams=(stream, None, stream),
-        run=RunFolder(folder),
-        # Not the epoch that the loader was measured in: in a large set, its patches are known by now.
-        progress=Progress(steps_per_epoch=len(stream), epoch=stream.epoch + 1),
-        metadata={},
-        log=None,  # type: ignore[arg-type]  # only an epoch reports
-        interrupted=Event(),
-        scaler=loss_scaler(config.training, device),
-        average=average,
+        Trainer(config, step, (stream, None, stream), RunFolder(folder), progress, {}, log, Event())
     )
 
 
@@ -204,21 +221,14 @@ def rate(
 def run_together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> tuple[float, float]:
     """Gives patches per second of training, and the share of the time that waits for the loader."""
     watched = WatchedStream(stream, seconds)
-    train_watched(trainer, watched)
+    trainer.train_watched(watched)
     trainer.synchronise()
     return watched.patches / watched.seconds, watched.waited / watched.seconds
 
 
-def train_watched(trainer: BenchTrainer, watched: WatchedStream, epochs: int = 10**9) -> None:
-    """Trains through a stream to its end, or so many times, with the logs of a run."""
-    trainer.stream = watched  # type: ignore[assignment]  # it does all that a stream does
-    with closing(Log(trainer.run_folder, 0)) as trainer.log:
-        while epochs and not watched.is_over:
-            trainer.epoch()
-            epochs -= 1
-
-
-def _tried(config: TrainConfig, trainer: BenchTrainer, batch: Batch) -> tuple[tuple[str, float], ...]:
+def _tried(
+    config: TrainConfig, trainer: BenchTrainer, stream: PatchStream, batch: Batch
+) -> tuple[tuple[str, float], ...]:
     """Gives how many times as quick a step is after each of some changes. Compiled models are left alone."""
     training = config.training
     changed = {words: replace(training, **changes) for words, changes in _TRIALS.items()}
@@ -227,15 +237,13 @@ def _tried(config: TrainConfig, trainer: BenchTrainer, batch: Batch) -> tuple[tu
         return ()
     _say(f"the step with {len(new)} changes that may quicken it")
     others = {
-        words: make_trainer(
-            replace(config, training=other), trainer.stream, trainer.device, trainer.run_folder.path
-        )
+        words: make_trainer(replace(config, training=other), stream, trainer.device, trainer.run_folder.path)
         for words, other in new.items()
     }
     rates: dict[str, list[float]] = {words: [] for words in ("", *others)}
     for _ in range(_ROUNDS):  # in turn: whatever else the machine does, it does to all of them
         for words, one in {"": trainer, **others}.items():
-            rates[words].append(rate(one, one.step, batch, _TRIAL_S, _FEWEST_IN_TRIAL))
+            rates[words].append(rate(one, one.take, batch, _TRIAL_S, _FEWEST_IN_TRIAL))
     best = {words: max(found) for words, found in rates.items()}
     return tuple((words, best[words] / best[""]) for words in others)
 

@@ -39,11 +39,20 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--cache-gb", type=click.FloatRange(min=0), show_default=False,
               help="How much of shards from an object store the local disk keeps.  "
               "[default: $NLBS_CACHE_GB, or 20]")  # fmt: skip
-@click.option("--preset", default="guide", metavar="NAME",
-              help="guide: the guide's network, 256 x 256. guide-small: narrower, 64 x 64, for a CPU.")  # fmt: skip
+@click.option("--generation", type=click.IntRange(min=1), metavar="N",
+              help="Of a shard set that has grown: as it was after N - 1 appends.  [default: the newest]")  # fmt: skip
+@click.option("--verify", type=click.Choice(["first", "always", "off"]),
+              help="When a patch is compared with its checksum: the first time it is read, each time, never.  "
+              "[default: first]")  # fmt: skip
+@click.option("--on-damage", type=click.Choice(["raise", "replace"]),
+              help="replace: another patch of the same split and conditions stands in for a damaged one, and is "
+              "counted.  [default: raise]")  # fmt: skip
+@click.option("--preset", default="nlbs", metavar="NAME",
+              help="nlbs: 256 x 256, for a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the "
+              "guide's own network, to compare with.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
-@click.option("--run", "run_path", type=LOCAL_PATH, metavar="FOLDER",
+@click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
               help="auto: a CUDA device if there is one.")  # fmt: skip
@@ -58,49 +67,62 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="Of the model's passes; weights and losses stay float32.")  # fmt: skip
 @click.option("--fit", type=click.Choice(["downsample", "crop"]),
               help="How larger patches come to the model's size.")  # fmt: skip
+@click.option("--resident", type=click.Choice(["auto", "always", "never"]),
+              help="Keep all pixels on the device: auto, where half of its free memory holds them.  "
+              "[default: never]")  # fmt: skip
+@click.option("--flow-patches", type=click.IntRange(min=0), metavar="COUNT",
+              help="Seen while the flow is fitted, after the epochs; 0: no flow.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
+@click.option("--rank-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="MINUTES",
+              envvar="NLBS_RANK_TIMEOUT", show_envvar=True,
+              help="Under torchrun: how long processes wait for each other before they take one for lost.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
 @click.option("--bench", is_flag=True,
               help="Measure loader, step and both for some seconds, say what holds them up, and leave.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="With --bench: for machines.")
 def cli(
     shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
-    device: str, dry_run: bool, bench: bool, as_json: bool, **flags: Any,
+    device: str, rank_timeout: float, dry_run: bool, bench: bool, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the conditional VAE from shards.
 
     A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
-    command is given again.
+    command is given again. On several GPUs: torchrun --nproc-per-node 2 -m nlbs.train ...
     """
     if as_json and not bench:
         raise click.UsageError("--json goes with --bench")
 
     from nlbs.config import write_yaml
     from nlbs.shards.mixture import sets_of
-    from nlbs.train.config import check_against_shards, resolved_config
-    from nlbs.train.source import open_source
+    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config
+    from nlbs.train.source import Source, open_source
 
-    config = resolved_config(preset, config_path, _as_config(flags))
-    source = open_source(shards, config.data.mix, cache_gb)
-    for one in sets_of(source):
-        check_against_shards(config, one.parameters, str(one.folder))
-
-    from nlbs.cvae.device import choose_device
-    from nlbs.train import start
-    from nlbs.train.run import RunFolder
+    def prepared() -> tuple[TrainConfig, Source]:
+        config = resolved_config(preset, config_path, _as_config(flags))
+        data = config.data
+        source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
+        for one in sets_of(source):
+            check_against_shards(config, one.parameters, str(one.folder))
+        return config, source
 
     if dry_run:
+        from nlbs.train import start
+
+        config, source = prepared()
         click.echo(write_yaml(config), nl=False)
         click.echo(start.dry_run(config, source))
         return
     if bench:
+        from nlbs.cvae.device import choose_device
         from nlbs.train.bench import report
 
-        click.echo(report(config, source, choose_device(device), preset, as_json))
+        click.echo(report(*prepared(), choose_device(device), preset, as_json))
         return
-    run_folder = RunFolder(run_path or Path("runs") / preset)
-    start.train(config, source, run_folder, choose_device(device))
+
+    from nlbs.train import launch
+
+    launch.train(prepared, run_path or Path("runs") / preset, device, 60 * rank_timeout)
 
 
 def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
@@ -115,11 +137,17 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     }
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
-    data = {name: flags[name] for name in ("batch_size", "fit", "where", "balance", "order", "mix")}
-    return {
+    of_data = (
+        "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"
+    )  # fmt: skip
+    data = {name: flags[name] for name in of_data}
+    sections: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in (("training", training), ("data", data))
     }
+    if flags["flow_patches"] is not None:
+        sections["flow"] = {"patches": flags["flow_patches"]} if flags["flow_patches"] else None
+    return sections
 
 
 main = entry_point(cli)

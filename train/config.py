@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nlbs.config import STRICT, from_mapping, merged, read_yaml
-from nlbs.cvae.config import MODEL_PRESETS, ModelConfig, nearest
+from nlbs.cvae.config import MODEL_PRESETS, FlowConfig, ModelConfig, nearest
 from nlbs.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
@@ -29,6 +29,11 @@ class LossConfig:
     kl_anneal_epochs: Annotated[int, Field(ge=0)] = 20  # beta rises from 0 over these; 0: no annealing
     kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
     free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
+    kl_anneal_share: Share | None = (
+        None  # beta rises straight over this share of the run, in place of the epochs
+    )
+    level_weights: tuple[Weight, ...] = ()  # factors of each level's KL at the start, coarsest first; (): 1
+    level_share: Share = 0.6  # of the run, over which these go straight to 1
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ class TrainingConfig:
     optimizer: Literal["adam", "adamw"] = (
         "adam"  # adamw: weight_decay shrinks the weights, not the gradients' way
     )
+    null_token_rate: Share = (
+        0.0  # how often each condition is hidden, so that unknown ones and guidance are learned
+    )
     precision: Literal["float32", "bfloat16", "float16"] = (
         "float32"  # of the model's passes; weights are float32
     )
@@ -69,6 +77,7 @@ class TrainingConfig:
     ema_decay: Share | None = (
         None  # per step, of the averaged weights that are judged and kept; None: no average
     )
+    ema_warms_up: bool = False  # it first follows quickly, so that short runs have one too
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
@@ -102,7 +111,26 @@ class DataConfig:
     balance: tuple[str, ...] = ()  # columns whose combinations are the classes to balance in training
     balance_power: Annotated[float, Field(ge=0, le=1)] = 0.5  # 0: as they occur; 1: classes alike
     balance_cap: Annotated[float, Field(ge=1)] = 5.0  # no class comes so many times as often as it occurs
+    resident: Literal["auto", "always", "never"] = "never"  # pixels kept on the device; auto: where they fit
     mix: tuple[Positive, ...] | None = None  # the share of each shard set, where there are several
+    generation: Count | None = None  # of a shard set that has grown; None: the newest
+    verify: Literal["first", "always", "off"] = "first"  # when a patch is compared with its checksum
+    on_damage: Literal["raise", "replace"] = "raise"  # replace: another of its split and conditions
+
+
+@dataclass(frozen=True)
+class FlowTraining:
+    """The flow that is fitted to the latents of the best model once training is done."""
+
+    __pydantic_config__ = STRICT
+    network: FlowConfig = field(default_factory=FlowConfig)
+    patches: Count = 150_000  # seen in all
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3  # at the start of the cosine to 0
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Weight = 1e-2
+    ema_decay: Share = 0.998  # of the averaged weights, which are kept
+    unknown_rate: Share = 0.1  # how often all conditions are hidden at once, for guidance
 
 
 @dataclass(frozen=True)
@@ -113,10 +141,12 @@ class TrainConfig:
     model: ModelConfig
     training: TrainingConfig
     data: DataConfig
+    flow: FlowTraining | None = None  # None: the model's own prior draws
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
         self.model.check_resolution(self.data.resolution)
+        self._check_levels()
         if self.training.accumulate > self.data.batch_size:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
@@ -128,10 +158,28 @@ class TrainConfig:
                 f"training.learning_rate ({self.training.learning_rate:g}); lower one or raise the other"
             )
 
+    def _check_levels(self) -> None:
+        loss, levels = self.training.loss, 1 + len(self.model.decoder.stochastic_skips)
+        if loss.level_weights and len(loss.level_weights) != levels:
+            raise ConfigError(
+                f"training.loss.level_weights has {len(loss.level_weights)} factors, but the model has {levels} levels "
+                "of latents; give one for each, coarsest first, or none: []"
+            )
+        if loss.free_bits and self.model.conditional_prior:
+            raise ConfigError(
+                "training.loss.free_bits counts nats against N(0, I), and model.conditional_prior has another prior; "
+                "leave one of them out"
+            )
 
-#: name -> training and data sections; the model section is that of the same name in MODEL_PRESETS
-_TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
-    "guide": (TrainingConfig(), DataConfig()),
+
+#: Fine levels cost more at first, so that coarse ones, which every condition reaches, hold what they can.
+_STAGED = LossConfig(kl_anneal_share=0.3, level_weights=(1.0, 1.0, 2.0, 4.0, 8.0), level_share=0.6)
+#: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
+_FLIP_ALONE = AugmentConfig(rotation_deg=0, brightness=0, contrast=0, noise=0)
+
+#: name -> training, data and flow sections; the model section is that of the same name in MODEL_PRESETS
+_TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
+    "guide": (TrainingConfig(), DataConfig(), None),
     "guide-small": (
         TrainingConfig(
             learning_rate=4e-3,
@@ -145,11 +193,50 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig]] = {
             loss=LossConfig(kl_weight=1e-3, kl_anneal_epochs=10),
         ),
         DataConfig(resolution=64, batch_size=32),
+        None,
+    ),
+    "nlbs": (
+        TrainingConfig(
+            optimizer="adamw",
+            precision="bfloat16",
+            channels_last=True,
+            learning_rate=1e-3,
+            min_learning_rate=1e-5,
+            warmup_steps=500,
+            betas=(0.9, 0.99),
+            weight_decay=1e-2,
+            null_token_rate=0.1,
+            ema_decay=0.999,
+            ema_warms_up=True,
+            loss=_STAGED,
+            augment=_FLIP_ALONE,
+        ),
+        DataConfig(batch_size=64),
+        FlowTraining(FlowConfig((256, 192, 128, 64), blocks=2), patches=2_000_000),
+    ),
+    "nlbs-small": (
+        TrainingConfig(
+            optimizer="adamw",
+            precision="bfloat16",  # a third quicker on a CPU that knows it
+            learning_rate=3e-3,
+            min_learning_rate=5e-5,
+            warmup_steps=50,
+            betas=(0.9, 0.99),
+            weight_decay=1e-2,
+            null_token_rate=0.1,
+            ema_decay=0.998,
+            ema_warms_up=True,
+            epochs=60,
+            loss=_STAGED,
+            augment=_FLIP_ALONE,
+        ),
+        DataConfig(resolution=64, batch_size=64),
+        FlowTraining(),
     ),
 }
 
 PRESETS: dict[str, TrainConfig] = {
-    name: TrainConfig(MODEL_PRESETS[name][0], training, data) for name, (training, data) in _TRAINING.items()
+    name: TrainConfig(MODEL_PRESETS[name][0], *sections) for name, sections in _TRAINING.items()
 }
 
 

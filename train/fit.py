@@ -49,7 +49,9 @@ def crop(pixels: Tensor, resolution: int, corners: Corners | None = None) -> Ten
     if corners is None:
         start = room // 2
         return pixels[:, :, start : start + resolution, start : start + resolution]
-    first = torch.from_numpy(np.floor(corners * (room + 1)).astype(np.int64)).to(pixels.device)
+    first = torch.from_numpy(np.floor(corners * (room + 1)).astype(np.int64)).to(
+        pixels.device, non_blocking=True
+    )
     along = torch.arange(resolution, device=pixels.device)
     y, x = first[:, 0, None] + along, first[:, 1, None] + along
     sample = torch.arange(len(pixels), device=pixels.device)

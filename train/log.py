@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from nlbs.files import atomic_file
+from nlbs.train.pace import Pace
 from nlbs.train.run import RunFolder
 
 _LINE_EVERY_S = 30.0  #: between progress lines where there is no terminal
@@ -31,8 +32,7 @@ class Log:
         self._board = SummaryWriter(str(run.tensorboard), purge_step=first_step + 1 if first_step else None)
         self._bar: Any = None
         self._last_line = time.monotonic()
-        self._started = (time.monotonic(), 0)
-        self._seen = 0
+        self._pace = Pace()
 
     def close(self) -> None:
         """Closes the files."""
@@ -47,37 +47,57 @@ class Log:
         else:
             self._bar.write(text)
 
-    def start_epoch(self, name: str, done: int, total: int, batch_size: int) -> None:
-        """Begins to show an epoch of ``total`` patches, of which ``done`` were seen before."""
+    def start_epoch(
+        self, name: str, done: int, total: int, batch_size: int, left_in_run: int | None = None
+    ) -> None:
+        """Begins to show an epoch.
+
+        Args:
+            name: of it.
+            done: patches of it that were seen before.
+            total: patches of it.
+            batch_size: patches per step.
+            left_in_run: patches until the run ends, those of this epoch too; None: this epoch alone.
+        """
         self._name, self._total, self._batch_size = name, total, batch_size
-        self._started = (time.monotonic(), done)
-        self._seen = done
+        self._pace.start_epoch(done, total - done if left_in_run is None else left_in_run)
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=done, desc=name, unit="patch", leave=False, file=sys.stderr)
 
-    def progress(self, terms: Mapping[str, float]) -> None:
-        """Shows one more batch and its loss terms."""
-        self._seen += self._batch_size
+    def progress(self, terms: Mapping[str, float], waited_s: float = 0.0) -> None:
+        """Shows one more batch, its loss terms, and the seconds in which it was waited for."""
+        pace = self._pace
+        pace.add(self._batch_size, waited_s)
         shown = " ".join(f"{name} {value:.4g}" for name, value in terms.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(shown, refresh=False)
+            more = f"waiting {pace.waiting:.1%}, run {duration(pace.left_s)} left"
+            self._bar.set_postfix_str(f"{shown}, {more}", refresh=False)
             self._bar.update(self._batch_size)
         elif time.monotonic() - self._last_line > _LINE_EVERY_S:
-            left = (self._total - self._seen) / max(self.rate, 1e-9)
             self.line(
-                f"{self._name}: {self._seen:,} of {self._total:,} patches, {self.rate:.0f} patches/s, "
-                f"{duration(left)} left in the epoch; {shown}"
+                f"{self._name}: {pace.seen:,} of {self._total:,} patches, {pace.rate:.0f} patches/s, "
+                f"{pace.waiting:.1%} of the time waiting for data, {duration(pace.left_s)} left in the run; {shown}"
             )
             self._last_line = time.monotonic()
 
     @property
     def rate(self) -> float:
         """Patches per second in this epoch."""
-        start, done = self._started
-        return (self._seen - done) / max(time.monotonic() - start, 1e-9)
+        return self._pace.rate
+
+    @property
+    def waiting(self) -> float:
+        """The share of this epoch in which the run waited for data."""
+        return self._pace.waiting
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds since this epoch, or this part of it, began; those of training alone once it has ended."""
+        return self._pace.elapsed_s
 
     def end_epoch(self) -> None:
-        """Takes the progress bar away."""
+        """Stops the epoch's clock, and takes the progress bar away."""
+        self._pace.end_epoch()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -91,6 +111,10 @@ class Log:
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
+    def speed(self, step: int, epoch: int) -> None:
+        """Writes how fast it goes: a row of its own, as no other depends on the clock."""
+        self.values("speed", step, epoch, {"patches_per_s": self.rate, "waiting": self.waiting})
+
     def picture(self, page: npt.NDArray[np.uint8], step: int) -> None:
         """Shows a page, uint8 (H, W, 3), in TensorBoard."""
         self._board.add_image("samples", page, step, dataformats="HWC")
@@ -99,6 +123,37 @@ class Log:
         """Sees to it that what was said is on disk before a checkpoint that counts on it."""
         os.fsync(self._metrics.fileno())
         self._board.flush()
+
+
+class SilentLog(Log):
+    """What all processes of a run but the first have: it keeps the time, and reports nowhere."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+
+    def close(self) -> None:
+        """Does nothing, as the methods below."""
+
+    def line(self, text: str) -> None: ...
+
+    def start_epoch(
+        self, name: str, done: int, total: int, batch_size: int, left_in_run: int | None = None
+    ) -> None:
+        """Starts the epoch's clock."""
+        self._batch_size = batch_size
+        self._pace.start_epoch(done, total - done)
+
+    def progress(self, terms: Mapping[str, float], waited_s: float = 0.0) -> None:
+        """Counts one more batch."""
+        self._pace.add(self._batch_size, waited_s)
+
+    def end_epoch(self) -> None:
+        """Stops the epoch's clock."""
+        self._pace.end_epoch()
+
+    def values(self, kind: str, step: int, epoch: int, values: Mapping[str, float]) -> None: ...
+    def picture(self, page: npt.NDArray[np.uint8], step: int) -> None: ...
+    def flush(self) -> None: ...
 
 
 def duration(seconds: float) -> str:

@@ -1,118 +1,108 @@
 """The training loop: one epoch after another, straight down the page."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
-
-from nlbs.cvae.losses import LossTerms, charged_kl, guide_loss
-from nlbs.cvae.model import ConditionalVAE, ModelOutput
+from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import NlbsError
 from nlbs.pictures import write_png
-from nlbs.train.augment import augment, draw_parameters
-from nlbs.train.average import state_of, weights_of
+from nlbs.shards.mixture import sets_of
 from nlbs.train.config import TrainConfig
+from nlbs.train.feed import DeviceBatch, Feed, to_device
 from nlbs.train.fit import FITS, to_float
+from nlbs.train.judge import Judge
 from nlbs.train.log import Log
-from nlbs.train.precision import forward
+from nlbs.train.ranks import Ranks
+from nlbs.train.report import report_epoch, report_step
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
-from nlbs.train.schedule import kl_weight, learning_rate
-from nlbs.train.stream import Batch, PatchStream
+from nlbs.train.schedule import kl_weights, learning_rate
+from nlbs.train.step import Step, Stepped
+from nlbs.train.stream import PatchStream
 
 MAX_SKIPPED_IN_ROW = 10
 SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
 SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs
 
-#: The ways of training.optimizer. Fused: one pass over the weights, twelve times quicker on a CPU.
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
-}
-
 
 class Trainer:
-    """A run under way: a model, an optimiser, the streams, and where it is."""
+    """A run under way: a step to take, the streams, and where it is."""
 
     def __init__(
         self,
         config: TrainConfig,
-        model: ConditionalVAE,
-        optimizer: torch.optim.Optimizer,
+        step: Step,
         streams: tuple[PatchStream, PatchStream | None, PatchStream],
         run: RunFolder,
         progress: Progress,
         metadata: Mapping[str, Any],
         log: Log,
         interrupted: Event,
-        scaler: torch.amp.GradScaler,
-        average: AveragedModel | None = None,
     ) -> None:
         """Takes what a run consists of.
 
         Args:
             config: resolved.
-            model: on its device.
-            optimizer: of the model's parameters.
+            step: of a model on its device; an average of its weights is judged, shown and kept in their place.
             streams: training, validation (None: there is none), and that of the pictures.
-            run: where the files go.
+            run: where the files go; only the first of several processes writes them.
             progress: where to start.
             metadata: what each checkpoint says beside the weights.
             log: where to report.
             interrupted: set when the run is to save and leave.
-            scaler: of the loss; one that does nothing except at float16.
-            average: of the weights, to be judged, shown and kept in their place; None: there is none.
         """
         self.config = config
-        self.model = model
-        self.optimizer = optimizer
-        self.stream, self.validation, self.pictures = streams
+        self.step = step
+        self.stream, validation, self.pictures = streams
         self.run_folder = run
         self.progress = progress
         self.metadata = metadata
         self.log = log
         self.interrupted = interrupted
-        self.scaler = scaler
-        self.average = average
-        self.judged_model = model if average is None else weights_of(average)
-        self.device = next(model.parameters()).device
-        self._forward = partial(forward, config.training)
+        self.ranks: Ranks = step.ranks
+        self.objective = step.objective
+        self.judged_model: ConditionalVAE = step.model if step.average is None else step.average.model
+        self.judge = None if validation is None else Judge(config, validation, step.ranks)
         self._clock = time.monotonic()
         self._saved = time.monotonic()
         self._deadline = math.inf
+        self._epoch_clock: float | None = None
+        #: What any process wishes, as all have agreed: to be interrupted, or to leave (that, or the time is over).
+        self._agreed = {"interrupt": False, "leave": False}
+        self._feed: Feed
+        self._told_s = 0.0  #: of the feed's waiting, what the processes know
+        self._batch: DeviceBatch | None = None
 
     def run(self) -> None:
         """Trains until epochs, steps or minutes are used up, or the loss falls no more.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
-            NlbsError: the loss is not finite any more, or a checkpoint cannot be written.
+            NlbsError: the loss is not finite any more, a patch cannot be read, a checkpoint cannot be
+                written, or another process failed or is lost.
         """
         minutes = self.config.training.max_minutes
         self._deadline = math.inf if minutes is None else self._clock + 60 * minutes
         while not self.progress.is_finished(self.config):
-            self._train_epoch()
+            self.train_epoch()
             whole = self.progress.step == self.progress.steps_per_epoch
-            saved = None if self._is_leaving() else self._evaluate()
+            saved = None if self._agreed["leave"] else self._evaluate(whole)
             if whole and saved is not None:
                 self.progress.epoch, self.progress.step, self.progress.sums = self.progress.epoch + 1, 0, {}
-            files = list(saved or [])
+            leaving, files = self._is_leaving(), list(saved or [])
             finished, waited = self.progress.is_finished(self.config), time.monotonic() - self._saved
-            leaving = self._is_leaving()
             if finished or waited > SAVE_EVERY_S or leaving:
                 self._save_last()
                 files.append(self.run_folder.last_state)
+            self.ranks.agree({})  # that what is said to be saved is saved
             if files:
                 self.log.line(f"  saved {', '.join(str(file) for file in files)}")
-            if self.interrupted.is_set():
+            if leaving and self._agreed["interrupt"]:
                 self.log.line(f"stopped at step {self.progress.total_steps:,}")
                 raise KeyboardInterrupt
             if leaving and not finished:
@@ -124,203 +114,167 @@ class Trainer:
             patience = self.config.training.early_stop_epochs
             self.log.line(f"stopped early: no better loss in {patience} epochs")
 
-    def _is_leaving(self) -> bool:
-        """Whether the run is to save and leave before its end: an interrupt, or its time is over."""
-        return self.interrupted.is_set() or time.monotonic() > self._deadline
-
-    def _train_epoch(self) -> None:
+    def train_epoch(self) -> None:
         """Trains on the rest of the epoch; returns early where a limit is reached or the run is to leave."""
         progress, training = self.progress, self.config.training
         if progress.step == progress.steps_per_epoch:
             return
-        batch_size = self.stream.batch_size
-        name = f"epoch {progress.epoch + 1}/{training.epochs}"
-        self.log.start_epoch(name, progress.step * batch_size, len(self.stream) * batch_size, batch_size)
-        self.model.train()
-        self.stream.seek(progress.epoch, progress.step)
-        for batch in self.stream:
-            terms = self._step(batch)
-            progress.step += 1
-            self.log.progress({name: terms[name] for name in LossTerms._fields})
+        self._start_epoch()
+        while (batch := self._batch) is not None:
+            stepped = self._step(batch)
             if progress.total_steps % training.log_every_steps == 0:
-                self.log.values("train", progress.total_steps, progress.epoch, terms)
+                report_step(self.log, self.config, progress, stepped)
             if self._is_time_to_save():
                 self._save_last()
             if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
                 self._picture()
-            if progress.is_finished(self.config) or self._is_leaving():
+            if self._agreed["leave"]:
                 break
         self.log.end_epoch()
+        self._account()
+        self._epoch_clock = None
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """Trains on one batch. Gives the loss terms and what else the log shows."""
+    def _start_epoch(self) -> None:
+        progress, batch_size = self.progress, self.stream.batch_size
+        name = f"epoch {progress.epoch + 1}/{self.config.training.epochs}"
+        epoch = progress.steps_per_epoch * batch_size
+        left = progress.steps_left(self.config) * batch_size
+        self.log.start_epoch(name, progress.step * batch_size, epoch, batch_size, left)
+        self._epoch_clock = time.monotonic()
+        self.step.model.train()
+        self.stream.seek(progress.epoch, progress.step)
+        self._feed, self._told_s = Feed(iter(self.stream), self.step.device), 0.0
+        self._fetch()
+        self._is_leaving()  # raises everywhere where a process has no first batch
+
+    def _step(self, batch: DeviceBatch) -> Stepped:
+        """Takes a step, counts it, and learns what the other processes wish."""
         progress, training = self.progress, self.config.training
-        # 1. Randomness: a function of seed and step alone, so that a resumed run repeats it.
-        torch.manual_seed(_step_seed(training.seed, progress.total_steps))
-        beta = kl_weight(training.loss, progress.epoch)
+        levels, done = len(self.step.model.latent_shapes), progress.done(self.config)
+        betas = kl_weights(training.loss, levels, progress.epoch, done)
         rate = learning_rate(training, progress.total_steps, progress.steps_per_epoch)
-        # 2. Pixels: to the device, to floats, to the model's size, changed at random.
-        parameters = draw_parameters(
-            training.augment, len(batch.rows), training.seed, batch.epoch, batch.step
-        )
-        pixels, conditions = self._on_device(batch, parameters.corners)
-        pixels, conditions = augment(pixels, conditions, parameters, training.augment)
-        # 3. Forward and backward.
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
-        self.optimizer.zero_grad(set_to_none=True)
-        terms = self._backward(pixels, conditions, beta)
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
-        # 4. The step, unless something is not finite.
-        *values, grad_norm = torch.stack([*terms, norm]).detach().tolist()
-        if math.isfinite(values[0]) and math.isfinite(grad_norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.scaler.step(self.optimizer)
-            if self.average is not None:
-                self.average.update_parameters(self.model)
-            self._count(values)
+        stepped = self.step.take(batch, progress.total_steps, betas, rate, self._meanwhile)
+        if stepped.applied:
+            self._count(stepped.terms)
         else:
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)  # BatchNorm's running statistics have seen the batch
-            self._skip(values, grad_norm)
-        self.scaler.update()  # lower where something was not finite, higher after long peace
-        named = dict(zip(LossTerms._fields, values, strict=True))
-        return named | {
-            "beta": beta,
-            "learning_rate": rate,
-            "grad_norm": grad_norm,
-            "skipped": progress.skipped,
-        }
+            self._skip(stepped)
+        progress.step += 1
+        waited_s, *wishes = stepped.sums
+        waited_s /= self.ranks.world_size
+        progress.waited_s += waited_s
+        self.log.progress(stepped.terms, waited_s)
+        self._agreed = self.ranks.decided(self._agreed, wishes)
+        return stepped
 
-    def _backward(self, pixels: Tensor, conditions: dict[str, Tensor], beta: float) -> LossTerms:
-        """Adds the gradients of a batch, taken whole or in parts, to those there are. Gives its loss terms.
+    def _meanwhile(self) -> list[float]:
+        """Fetches the next batch while the device is at work. Gives what the processes add up in a step.
 
-        Every term is a mean over patches, so that parts which weigh by their patches add up to the
-        whole. Only BatchNorm and free bits see the difference: their means are of each part by itself.
+        Before the step ends, so that all know together if one of them has no next batch.
         """
-        parts = self.config.training.accumulate
-        if parts == 1:
-            terms = self._loss(self._forward(self.model, pixels, conditions), pixels, beta)
-            self.scaler.scale(terms.total).backward()  # type: ignore[no-untyped-call]
-            return terms
-        noise = torch.randn(len(pixels), self.config.model.latent_dim, device=self.device)  # as for the whole
-        sums = [torch.zeros((), device=self.device) for _ in LossTerms._fields]
-        for rows in torch.arange(len(pixels), device=self.device).tensor_split(parts):
-            codes = {name: code[rows] for name, code in conditions.items()}
-            part = self._loss(self._forward(self.model, pixels[rows], codes, noise[rows]), pixels[rows], beta)
-            share = len(rows) / len(pixels)
-            self.scaler.scale(part.total * share).backward()  # type: ignore[no-untyped-call]
-            sums = [total + term.detach() * share for total, term in zip(sums, part, strict=True)]
-        return LossTerms(*sums)
+        wishes = self._wishes()
+        self._batch = None
+        last = dataclasses.replace(self.progress, step=self.progress.step + 1).is_finished(self.config)
+        if not last and not wishes["leave"]:
+            self._fetch()
+        waited_s, self._told_s = self._feed.waited_s - self._told_s, self._feed.waited_s
+        return [waited_s, *self.ranks.flags(wishes)]
 
-    def _evaluate(self) -> list[Path] | None:
+    def _fetch(self) -> None:
+        with self.ranks.reporting():
+            self._batch = self._feed.next()
+
+    def _wishes(self) -> dict[str, bool]:
+        interrupt = self.interrupted.is_set()
+        return {"interrupt": interrupt, "leave": interrupt or time.monotonic() > self._deadline}
+
+    def _is_leaving(self) -> bool:
+        """Whether the run is to save and leave before its end, as all processes agree here."""
+        self._agreed = self.ranks.agree(self._wishes())
+        return self._agreed["leave"]
+
+    def _evaluate(self, whole: bool) -> list[Path] | None:
         """Judges the weights, keeps them if they are the best yet, and reports.
 
-        Always with the final KL weight: while beta rises, the same weights would look worse
-        each epoch, and the first epoch best. Where there is no validation split, the
-        training loss of the epoch judges.
+        Args:
+            whole: the epoch is complete; otherwise ``max_steps`` ends the run within it.
 
         Returns:
             The files that were saved; None where the run was to leave before all was judged.
         """
         progress = self.progress
         batches = max(progress.sums.get("batches", 0), 1)
-        train = self._judged({name: progress.sums.get(name, math.nan) / batches for name in _TERMS})
-        judged = train if self.validation is None else self._validate(self.validation)
-        if judged is None:
-            return None
-        loss = judged["total"]
-        is_best = math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss)
-        if is_best:
-            progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
-            self.run_folder.save_best(self.judged_model, self._metadata())
-        self._report(train, None if self.validation is None else judged)
+        means = {name: progress.sums.get(name, math.nan) / batches for name in self.objective.names}
+        train = judged = self.objective.judged(means)
+        if self.judge is not None:
+            found = self.judge.judge(self.judged_model, self._is_leaving)
+            if found is None:
+                return None
+            judged = found
+        is_best = self._is_best(judged["total"], whole)
+        if is_best and self.ranks.is_first:
+            with self.ranks.reporting():
+                self.run_folder.save_best(self.judged_model, self._metadata())
+        validation = None if self.judge is None else judged
+        report_epoch(self.log, self.config, progress, train, validation, self.count_replaced())
         if self.config.training.samples_every_steps is None:
             self._picture()
         return [self.run_folder.best_model] if is_best else []
 
-    def _report(self, train: dict[str, float], validation: dict[str, float] | None) -> None:
-        progress, training = self.progress, self.config.training
-        beta = kl_weight(training.loss, progress.epoch)
-        values = {f"train_{name}": value for name, value in train.items()}
-        values |= {f"val_{name}": value for name, value in (validation or {}).items()}
-        self.log.values("epoch", progress.total_steps, progress.epoch, values)
-        parts = [f"train {_shown(train)}"] + ([f"val {_shown(validation)}"] if validation else [])
-        skipped = f", {progress.skipped} steps skipped" if progress.skipped else ""
-        self.log.line(
-            f"epoch {progress.epoch + 1}/{training.epochs}, step {progress.total_steps:,}: "
-            f"{'; '.join(parts)}; beta {beta:.3g}, {self.log.rate:.0f} patches/s{skipped}"
-        )
+    def _is_best(self, loss: float, whole: bool) -> bool:
+        """Whether the weights are to be best_model; notes their loss as the one to beat.
 
-    def _validate(self, stream: PatchStream) -> dict[str, float] | None:
-        """Gives the mean of each loss term over the whole split, each patch once, z at its mean.
-
-        None where the run was to leave first.
+        The validation loss is that of these weights, on the same patches each time, wherever in an
+        epoch they are. The training loss is a mean over the way through an epoch: that of a part of one
+        cannot be compared. Where only such a part was trained, its weights are kept, but beat nothing.
         """
-        sums = torch.zeros(len(_TERMS), dtype=torch.float64, device=self.device)
-        self.judged_model.eval()
-        with torch.no_grad():
-            for batch in stream:
-                pixels, conditions = self._on_device(batch.only_valid(), corners=None)
-                if len(pixels):
-                    terms = self._loss(self._forward(self.judged_model, pixels, conditions), pixels, beta=0.0)
-                    sums += torch.stack([getattr(terms, name) for name in _TERMS]) * len(pixels)
-                if self._is_leaving():
-                    return None
-        return self._judged(dict(zip(_TERMS, (sums / stream.num_patches).tolist(), strict=True)))
+        progress = self.progress
+        if not math.isfinite(loss) or (progress.best_loss is not None and loss >= progress.best_loss):
+            return False
+        if self.judge is None and not whole:
+            return progress.best_loss is None
+        progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
+        return True
 
-    def _judged(self, terms: dict[str, float]) -> dict[str, float]:
-        """Gives the terms and their sum at the final KL weight."""
-        loss = self.config.training.loss
-        weights = (loss.reconstruction_weight, loss.kl_weight, loss.edge_weight)
-        total = sum(weight * terms[name] for name, weight in zip(_TERMS, weights, strict=True))
-        return {"total": total, **terms}
+    def count_replaced(self) -> int:
+        """Gives how many damaged patches others stood in for, in all processes since this part of the run began."""
+        sets = enumerate(sets_of(self.stream.shards))
+        found = self.ranks.gather([(number, row) for number, one in sets for row in one.replaced])
+        return len(set().union(*found))
 
-    def _loss(self, output: ModelOutput, pixels: Tensor, beta: float) -> LossTerms:
-        loss = self.config.training.loss
-        charged = charged_kl(output.mu, output.logvar, loss.free_bits) if loss.free_bits else None
-        weights = (loss.reconstruction_weight, beta, loss.edge_weight)
-        return guide_loss(output.reconstruction, pixels, output.kl, *weights, charged)
-
-    def _on_device(self, batch: Batch, corners: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        pixels = to_float(batch.pixels.to(self.device, non_blocking=True))
-        conditions = {
-            name: code.to(self.device, non_blocking=True) for name, code in batch.conditions.items()
-        }
-        data = self.config.data
-        return FITS[data.fit](pixels, data.resolution, corners), conditions
-
-    def _count(self, values: list[float]) -> None:
+    def _count(self, terms: Mapping[str, float]) -> None:
         progress = self.progress
         progress.skipped_in_row = 0
-        named = dict(zip(LossTerms._fields, values, strict=True)) | {"batches": 1}
-        for name in (*_TERMS, "batches"):
-            progress.sums[name] = progress.sums.get(name, 0) + named[name]
+        for name, value in {**terms, "batches": 1}.items():
+            progress.sums[name] = progress.sums.get(name, 0) + value
 
-    def _skip(self, values: list[float], grad_norm: float) -> None:
+    def _skip(self, stepped: Stepped) -> None:
         progress = self.progress
         progress.skipped += 1
         progress.skipped_in_row += 1
         if progress.skipped_in_row < MAX_SKIPPED_IN_ROW:
             return
-        found = ", ".join(f"{n} {value:g}" for n, value in zip(LossTerms._fields, values, strict=True))
+        found = ", ".join(f"{name} {value:g}" for name, value in stepped.terms.items())
         raise NlbsError(
             f"{MAX_SKIPPED_IN_ROW} steps in a row gave a loss or gradient that is not finite (epoch "
-            f"{progress.epoch + 1}, step {progress.total_steps + 1}: {found}, gradient norm {grad_norm:g}); "
+            f"{progress.epoch + 1}, step {progress.total_steps + 1}: {found}, gradient norm {stepped.grad_norm:g}); "
             f"none was applied and the checkpoints in {self.run_folder.path} are as before; start another "
             "--run with a lower --learning-rate"
         )
 
     def _picture(self) -> None:
         """Puts a page of real, reconstructed and drawn patches into samples/."""
-        progress = self.progress
-        batch = self.pictures.read(0, 0)
-        pixels, conditions = self._on_device(batch, corners=None)
-        title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
-        page = sample_page(self.judged_model, pixels, conditions, title, seed=self.config.training.seed)
-        write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
-        self.log.picture(page, progress.total_steps)
+        if not self.ranks.is_first:
+            return
+        progress, data = self.progress, self.config.data
+        with self.ranks.reporting():
+            batch = to_device(self.pictures.read(0, 0), self.step.device)
+            pixels = FITS[data.fit](to_float(batch.pixels), data.resolution, None)
+            title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
+            page = sample_page(
+                self.judged_model, pixels, batch.conditions, title, seed=self.config.training.seed
+            )
+            write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
+            self.log.picture(page, progress.total_steps)
 
     def _is_time_to_save(self) -> bool:
         every = self.config.training.save_every_steps
@@ -329,16 +283,29 @@ class Trainer:
         return time.monotonic() - self._saved > SAVE_AT_LEAST_EVERY_S
 
     def _save_last(self) -> None:
+        """Saves the state; what goes wrong is raised at the next agreement, in all processes."""
         now = time.monotonic()
         self.progress.seconds += now - self._clock
         self._clock = self._saved = now
+        self._account()
+        if not self.ranks.is_first:
+            return
+        step = self.step
+        more = {} if step.average is None else {"average": step.average.state()}
+        if step.scaler.is_enabled():
+            more["scaler"] = step.scaler.state_dict()
         self.log.flush()
-        more = {} if self.average is None else {"average": state_of(self.average)}
-        if self.scaler.is_enabled():
-            more["scaler"] = self.scaler.state_dict()
-        self.run_folder.save_last(
-            self.model, self.optimizer, self.progress, self.config, self._metadata(), more
-        )
+        with self.ranks.reporting():
+            self.run_folder.save_last(
+                step.model, step.optimizer, self.progress, self.config, self._metadata(), more
+            )
+
+    def _account(self) -> None:
+        """Adds what has passed since it was last asked to the time of training, within an epoch."""
+        if self._epoch_clock is not None:
+            now = time.monotonic()
+            self.progress.training_s += now - self._epoch_clock
+            self._epoch_clock = now
 
     def _metadata(self) -> dict[str, Any]:
         progress = self.progress
@@ -347,15 +314,3 @@ class Trainer:
             "step": progress.total_steps,
             "best_loss": progress.best_loss,
         }
-
-
-_TERMS = ("reconstruction", "kl", "edge")  #: the order of their weights in _judged
-
-
-def _shown(terms: Mapping[str, float]) -> str:
-    return "loss " + " ".join(f"{'' if n == 'total' else n + ' '}{v:.4g}" for n, v in terms.items())
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """Gives a seed for each step, unrelated to those of its neighbours."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae.losses import kl_divergence
-from nlbs.cvae.model import ConditionalVAE, ModelOutput
+from nlbs.cvae.model import ModelOutput
 from nlbs.train.config import TrainingConfig
 
 #: The ways of training.precision.
@@ -18,7 +18,7 @@ def loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradS
 
 def forward(
     config: TrainingConfig,
-    model: ConditionalVAE,
+    model: torch.nn.Module,
     pixels: Tensor,
     conditions: dict[str, Tensor],
     noise: Tensor | None = None,
@@ -26,7 +26,7 @@ def forward(
     """Gives a model's output in float32, from a pass in the precision and memory format of the run.
 
     The KL divergence is taken in float32 always: bfloat16 has three digits, and it sums exponentials.
-    Arguments as :meth:`ConditionalVAE.forward`.
+    ``model`` is a ConditionalVAE, perhaps wrapped; the other arguments are those of its ``forward``.
     """
     more = () if noise is None else (noise,)
     if config.channels_last:
@@ -37,4 +37,9 @@ def forward(
     with torch.autocast(pixels.device.type, dtype=PRECISIONS[config.precision]):
         output = model(pixels, conditions, *more)
     mu, logvar = output.mu.float(), output.logvar.float()
-    return ModelOutput(output.reconstruction.float(), mu, logvar, kl_divergence(mu, logvar))
+    reconstruction = output.reconstruction.float()
+    if output.mu.dtype == torch.float32:  # a conditional prior: the model takes its divergences in float32
+        return output._replace(reconstruction=reconstruction, mu=mu, logvar=logvar)
+    kl = kl_divergence(mu, logvar)
+    levels = torch.cat([kl[:, None], output.kl_levels[:, 1:]], dim=1)
+    return ModelOutput(reconstruction, mu, logvar, levels.sum(dim=1), levels, output.scale)

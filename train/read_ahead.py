@@ -1,8 +1,8 @@
 """Items that a thread computes before they are asked for."""
 
-import queue
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,7 +24,11 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
     An error there is raised here. The thread ends when the caller drops this iterator.
     """
-    ready: queue.Queue[T | _Raised | _End] = queue.Queue(_AHEAD)
+    # Queues in C, one each way: a queue.Queue with its locks in Python takes as long as a batch of patches.
+    ready: SimpleQueue[T | _Raised | _End] = SimpleQueue()
+    room: SimpleQueue[None] = SimpleQueue()
+    for _ in range(_AHEAD):
+        room.put(None)
     stopped = threading.Event()
 
     def work() -> None:
@@ -32,6 +36,7 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
         try:
             for item in items:
                 ready.put(item)
+                room.get()
                 if stopped.is_set():
                     return
         except BaseException as error:  # raised again where it can be handled: in the main thread
@@ -44,10 +49,9 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
         while not isinstance(item := ready.get(), _End):
             if isinstance(item, _Raised):
                 raise item.error
+            room.put(None)
             yield item
     finally:
         stopped.set()
-        while thread.is_alive():  # make room for a put that waits
-            while not ready.empty():
-                ready.get_nowait()
-            thread.join(timeout=0.05)
+        room.put(None)  # for a thread that waits for it
+        thread.join()

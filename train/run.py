@@ -30,6 +30,9 @@ _FREE = {
     "training.save_every_steps",
     "training.samples_every_steps",
     "data.mix",  # the id of a mixture holds the ratio of its shares
+    "data.generation",  # it has an id of its own
+    "data.verify",
+    "data.on_damage",  # so that a run which damage has stopped can go on
 }
 _MAY_RISE = {"training.epochs"}
 
@@ -50,11 +53,22 @@ class Progress:
     best_epoch: int = 0  #: from 1; the epoch whose weights best_model.safetensors holds
     sums: dict[str, float] = field(default_factory=dict)  #: of each loss term over the epoch's batches
     seconds: float = 0.0  #: spent so far, in all parts of the run
+    training_s: float = 0.0  #: of these in training epochs, without validation
+    waited_s: float = 0.0  #: of these waiting for data, on the host; the mean over the processes
 
     @property
     def total_steps(self) -> int:
         """How many batches have been seen since the start."""
         return self.epoch * self.steps_per_epoch + self.step
+
+    def steps_left(self, config: TrainConfig) -> int:
+        """Gives how many steps epochs and ``max_steps`` still allow."""
+        every = config.training.epochs * self.steps_per_epoch
+        return max(min(every, config.training.max_steps or every) - self.total_steps, 0)
+
+    def done(self, config: TrainConfig) -> float:
+        """The share of all epochs that is over; ``max_steps`` does not count, so that it can be changed."""
+        return self.total_steps / max(config.training.epochs * self.steps_per_epoch, 1)
 
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether nothing is left to do; at the end of an epoch there is always its validation."""
@@ -64,6 +78,10 @@ class Progress:
         if self.epoch >= config.training.epochs or (limit is not None and self.total_steps >= limit):
             return True
         return self.is_stopped_early(config)
+
+    def has_no_epochs_left(self, config: TrainConfig) -> bool:
+        """Whether the run has come to its own end: not that of ``max_steps``, which may be raised."""
+        return self.epoch >= config.training.epochs or self.is_stopped_early(config)
 
     def is_stopped_early(self, config: TrainConfig) -> bool:
         """Whether the last ``early_stop_epochs`` epochs brought no better loss."""
@@ -141,10 +159,17 @@ class RunFolder:
         with self._saving(self.last_model):
             save_checkpoint(self.last_model, model, metadata)
 
-    def load_state(self, config: TrainConfig, dataset_id: str) -> "State | None":
+    def load_state(
+        self, config: TrainConfig, dataset_id: str, generations: Mapping[str, int] | None = None
+    ) -> "State | None":
         """Gives the state to continue from; None where there is none.
 
         Where the last state is damaged, the one before is taken, and a line says so.
+
+        Args:
+            config: resolved.
+            dataset_id: of the shards.
+            generations: what earlier generations of the shard set there are, by their ids.
 
         Raises:
             CheckpointError: none can be read.
@@ -158,7 +183,7 @@ class RunFolder:
                 values = _read_state(path)
                 with torch.device("meta"):
                     model = ConditionalVAE(config.model, config.data.resolution)
-                self._check_same(values, config, dataset_id)
+                self._check_same(values, config, dataset_id, generations or {})
                 check_weights(path, model, values["model"])
                 if config.training.ema_decay is not None:
                     check_weights(path, model, values["more"]["average"]["model"])
@@ -177,16 +202,21 @@ class RunFolder:
             )
         return None
 
-    def _check_same(self, state: Mapping[str, Any], config: TrainConfig, dataset_id: str) -> None:
-        if state["dataset_id"] != dataset_id:
+    def _check_same(
+        self, state: Mapping[str, Any], config: TrainConfig, dataset_id: str, generations: Mapping[str, int]
+    ) -> None:
+        if (was := state["dataset_id"]) != dataset_id:
+            same = "give the same --shards"
+            if was in generations:
+                same = f"the set has grown since: give --generation {generations[was]}"
             raise ConfigError(
-                f"{self.path} was trained on the shard set with id {state['dataset_id']}, this one is "
-                f"{dataset_id}; give the same --shards to continue it, or another --run"
+                f"{self.path} was trained on the shard set with id {was}, this one is {dataset_id}; {same} to "
+                "continue it, or another --run"
             )
-        before = _flat(
-            dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state"))
-        )
-        for key, now in _flat(dataclasses.asdict(config)).items():
+        before = flat(dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state")))
+        for key, now in flat(dataclasses.asdict(config)).items():
+            if key.split(".")[0] == "flow":
+                continue  # it is fitted afterwards, and anew where its options change
             was = before[key]
             if was == now or key in _FREE or (key in _MAY_RISE and now > was):
                 continue
@@ -221,11 +251,12 @@ def _read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Gives nested sections as one: {"training.loss.kl_weight": 1.0, ...}."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.samplers import to_uint8
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.pictures import contact_sheet
 
@@ -40,12 +41,6 @@ def sample_page(
     captions += ["reconstructed"] * len(labels) + [f"drawn\n{label}" for label in labels]
     images = [image for row in (pixels, reconstructed, drawn) for image in to_uint8(row)]
     return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)
-
-
-def to_uint8(pixels: Tensor) -> list[npt.NDArray[np.uint8]]:
-    """Gives pixels (B, 1, R, R) in [-1, 1] as grey images, uint8 (R, R) each."""
-    grey = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    return list(grey[:, 0])
 
 
 def describe(conditions: Mapping[str, Tensor]) -> list[str]:

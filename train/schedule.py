@@ -25,6 +25,31 @@ def kl_weight(config: LossConfig, epoch: int) -> float:
     return KL_SCHEDULES[config.kl_schedule](epoch / config.kl_anneal_epochs) * config.kl_weight
 
 
+def level_weights(config: LossConfig, levels: int, done: float) -> list[float]:
+    """Gives the factors of each level's KL where a share ``done`` of the run is over.
+
+    High factors for the fine levels at the start leave it to the coarse ones to hold what they can; in the end
+    all are 1, which is the likelihood's own weight.
+    """
+    if not config.level_weights:
+        return [1.0] * levels
+    way = min(1.0, done / config.level_share) if config.level_share else 1.0
+    return [first + way * (1 - first) for first in config.level_weights]
+
+
+def annealed(config: LossConfig, epoch: int, done: float) -> float:
+    """Gives beta: by the epochs (:func:`kl_weight`), or where ``kl_anneal_share`` is given, by the share of the run."""
+    if config.kl_anneal_share is None:
+        return kl_weight(config, epoch)
+    return config.kl_weight * (min(1.0, done / config.kl_anneal_share) if config.kl_anneal_share else 1.0)
+
+
+def kl_weights(config: LossConfig, levels: int, epoch: int, done: float) -> list[float]:
+    """Gives the KL weight of each level, in an epoch, where a share ``done`` of the run is over."""
+    beta = annealed(config, epoch, done)
+    return [beta * factor for factor in level_weights(config, levels, done)]
+
+
 def linear(position: float) -> float:
     """Gives the share of the KL weight: a straight line from 0 to 1, then 1.
 

@@ -3,29 +3,35 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import click
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import ConfigError
 from nlbs.files import only_one
 from nlbs.shards.balance import Balance
 from nlbs.shards.mixture import MixedSource, sets_of
 from nlbs.shards.strata import proportions
 from nlbs.shards.window import Window
-from nlbs.train.average import averaged, restore
+from nlbs.train.average import Average
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.curve import write_curve
-from nlbs.train.log import Log, duration
-from nlbs.train.loop import OPTIMIZERS, Trainer
+from nlbs.train.handshake import facts_of, place_of, shake_hands
+from nlbs.train.log import Log, SilentLog, duration
+from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.precision import loss_scaler
-from nlbs.train.run import Progress, RunFolder
-from nlbs.train.source import Source
-from nlbs.train.stream import PatchStream
+from nlbs.train.ranks import Ranks
+from nlbs.train.resident import keep_on_device
+from nlbs.train.run import Progress, RunFolder, State
+from nlbs.train.source import Source, earlier_generations
+from nlbs.train.step import OPTIMIZERS, Step
+from nlbs.train.stream import PatchStream, rows_of
 
 _PICTURE_COLUMNS = 8
 _SHARES_SHOWN = 40  # lines
@@ -34,64 +40,105 @@ _SHARES_SHOWN = 40  # lines
 Streams = tuple[PatchStream, PatchStream | None, PatchStream]
 
 
-def train(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> Progress:
+def train(
+    config: TrainConfig,
+    shards: Source,
+    run_folder: RunFolder,
+    device: torch.device,
+    ranks: Ranks | None = None,
+) -> Progress:
     """Trains a run to its end, from where it stands.
+
+    Args:
+        config: resolved.
+        shards: what to train on.
+        run_folder: where the run is kept; of several processes, only the first uses it.
+        device: of this process.
+        ranks: the processes that train together; None: this one alone.
 
     Returns:
         Where it stands then.
 
     Raises:
-        NlbsError: the folder belongs to another run, the shard set does not fit, training fails.
+        NlbsError: the folder belongs to another run, the shard set does not fit, training fails, the
+            processes do not agree, or one of them is lost.
         KeyboardInterrupt: interrupted; everything is saved.
     """
-    for one in sets_of(shards):
-        check_against_shards(config, one.parameters, str(one.folder))
-    streams = open_streams(config, shards, pin_memory=device.type == "cuda")
-    with only_one(run_folder.path, "nlbs-train"):
+    ranks = ranks or Ranks()
+    say = click.echo if ranks.is_first else _say_nothing
+    streams = ranks.each(lambda: _checked_streams(config, shards, device, ranks))
+    patches = [0 if stream is None else stream.num_patches for stream in streams[:2]]
+    shake_hands(ranks, facts_of(ranks, config, shards.dataset_id, patches))
+    with ExitStack() as stack:
+        ranks.from_first(lambda: stack.enter_context(only_one(run_folder.path, "nlbs-train")))
         model, optimizer = build(config, device)
-        click.echo(
-            f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"
-        )
+        say(f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels")
         decay = config.training.ema_decay
-        average = None if decay is None else averaged(model, decay)
+        average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
-        progress = _resume(config, shards, run_folder, model, optimizer, average, scaler)
-        progress = progress or Progress(steps_per_epoch=len(streams[0]))
+        generations = earlier_generations(shards)
+        state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations))
+        progress = Progress(len(streams[0])) if state is None else state.progress
+        if state is not None:
+            restore(state, model, optimizer, average, scaler)
+        shake_hands(ranks, place_of(progress))
         if progress.is_finished(config):
             more = "--epochs or --max-steps"
             if progress.is_stopped_early(config):
                 more += " or training.early_stop_epochs"
-            click.echo(f"{run_folder.path} is finished; raise {more} to train it further")
+            say(f"{run_folder.path} is finished; raise {more} to train it further")
+            replaced = 0
         else:
-            _announce(config, shards, run_folder, streams, device, progress)
-            run_folder.write_config(config)
-            if config.training.compile:
-                model.compile()  # in place: the names of its weights stay
-            metadata = {
-                "dataset_id": shards.dataset_id,
-                "patch_px": shards.resolution,
-                "fit": config.data.fit,
-                "where": config.data.where,
-                "balance": list(config.data.balance),
-            }
-            with closing(Log(run_folder, progress.total_steps)) as log, interrupts() as interrupted:
-                Trainer(
-                    config,
-                    model,
-                    optimizer,
-                    streams,
-                    run_folder,
-                    progress,
-                    metadata,
-                    log,
-                    interrupted,
-                    scaler,
-                    average,
-                ).run()
-            if progress.is_finished(config):
+            if ranks.is_first:
+                _announce(config, shards, run_folder, streams, device, progress, ranks)
+            ranks.from_first(lambda: run_folder.write_config(config))
+            for stream in filter(None, streams[:2]):
+                if ranks.each(partial(keep_on_device, stream, config.data.resident, device)):
+                    say(f"pixels: the split {stream.split!r} stays on {device.type}")
+            log: Log = stack.enter_context(
+                closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
+            )
+            step = Step(config, model, optimizer, scaler, average, ranks)
+            with interrupts() as interrupted:
+                trainer = Trainer(
+                    config, step, streams, run_folder, progress, _metadata(config, shards), log, interrupted
+                )
+                trainer.run()
+            replaced = trainer.count_replaced()
+            if progress.is_finished(config) and ranks.is_first:
                 write_curve(run_folder.curve, run_folder.metrics)
-        _summarise(run_folder, progress, streams[0].batch_size)
+        if ranks.is_first:
+            _summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
+
+
+def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Fits the flow of a run whose epochs are over, if its configuration has one.
+
+    Raises:
+        NlbsError: as :func:`nlbs.train.flow_fit.fit_flow`.
+        KeyboardInterrupt: interrupted; everything is saved.
+    """
+    from nlbs.train.flow_fit import fit_flow
+
+    if config.flow is None:
+        return
+    data = config.data
+    stream = PatchStream(
+        shards,
+        config.flow.batch_size,
+        config.training.seed,
+        data.train_split,
+        data.order,
+        pin_memory=device.type == "cuda",
+        where=data.where,
+        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
+        window=Window(data.streams, data.window_shards),
+    )
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_flow(config, stream, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"flow: {path}")
 
 
 def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:
@@ -110,11 +157,13 @@ def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, to
     return model, optimizer
 
 
-def open_streams(config: TrainConfig, shards: Source, pin_memory: bool = False) -> Streams:
-    """Gives the streams of a run.
+def open_streams(
+    config: TrainConfig, shards: Source, pin_memory: bool = False, rank: int = 0, world_size: int = 1
+) -> Streams:
+    """Gives the streams of a run, or the part of them that one of several processes has.
 
     Raises:
-        NlbsError: the training split is empty or smaller than a batch.
+        NlbsError: the training split is empty or smaller than a batch, or cannot be divided.
     """
     data, seed = config.data, config.training.seed
     training = PatchStream(
@@ -127,9 +176,11 @@ def open_streams(config: TrainConfig, shards: Source, pin_memory: bool = False) 
         where=data.where,
         balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
         window=Window(data.streams, data.window_shards),
+        rank=rank,
+        world_size=world_size,
     )
     validation = None
-    if len(shards.rows(data.val_split) if data.where is None else shards.rows(data.val_split, data.where)):
+    if len(rows_of(shards, data.val_split, data.where)):
         validation = PatchStream(
             shards,
             data.batch_size,
@@ -139,6 +190,8 @@ def open_streams(config: TrainConfig, shards: Source, pin_memory: bool = False) 
             drop_last=False,
             pin_memory=pin_memory,
             where=data.where,
+            rank=rank,
+            world_size=world_size,
         )
     shown = data.train_split if validation is None else data.val_split
     pictures = PatchStream(shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where)
@@ -166,26 +219,48 @@ def interrupts() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _resume(
-    config: TrainConfig,
-    shards: Source,
-    run_folder: RunFolder,
+def restore(
+    state: State,
     model: ConditionalVAE,
     optimizer: torch.optim.Optimizer,
-    average: AveragedModel | None,
+    average: Average[ConditionalVAE] | None,
     scaler: torch.amp.GradScaler,
-) -> Progress | None:
-    """Puts model, optimiser and average where the run was left. Gives its progress; None where it is new."""
-    state = run_folder.load_state(config, shards.dataset_id)
-    if state is None:
-        return None
+) -> None:
+    """Puts model, optimizer, average and scaler where the run was left."""
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
     if average is not None:
-        restore(average, state.more["average"])
+        average.restore(state.more["average"])
     if scaler.is_enabled():
         scaler.load_state_dict(state.more["scaler"])
-    return state.progress
+
+
+def _checked_streams(config: TrainConfig, shards: Source, device: torch.device, ranks: Ranks) -> Streams:
+    for one in sets_of(shards):
+        check_against_shards(config, one.parameters, str(one.folder))
+    streams = open_streams(config, shards, device.type == "cuda", ranks.rank, ranks.world_size)
+    size = config.data.batch_size // ranks.world_size
+    if config.training.accumulate > size:
+        raise ConfigError(
+            f"training.accumulate ({config.training.accumulate}) is above the {size} patches of a batch that each "
+            f"of {ranks.world_size} processes has; lower it, or raise --batch-size"
+        )
+    return streams
+
+
+def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:
+    """Gives what each checkpoint says about its data."""
+    return {
+        "dataset_id": shards.dataset_id,
+        "patch_px": shards.resolution,
+        "fit": config.data.fit,
+        "where": config.data.where,
+        "balance": list(config.data.balance),
+    }
+
+
+def _say_nothing(text: str) -> None:
+    """Speaks in all processes but the first."""
 
 
 def _announce(
@@ -195,6 +270,7 @@ def _announce(
     streams: Streams,
     device: torch.device,
     progress: Progress,
+    ranks: Ranks,
 ) -> None:
     training, validation, _ = streams
     data = config.data
@@ -217,6 +293,7 @@ def _announce(
     click.echo(
         f"run: {run_folder.path} {verb} on {device.type}; {config.training.epochs} epochs of "
         f"{progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
+        f"{f', divided among {ranks.world_size} processes' if ranks.world_size > 1 else ''}"
     )
 
 
@@ -236,16 +313,22 @@ def _sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
     return lines
 
 
-def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int) -> None:
+def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int, replaced: int) -> None:
     patches = progress.total_steps * batch_size
+    waited = progress.waited_s / max(progress.training_s, 1e-9)
     click.echo(
         f"done: {progress.epoch} epochs, {progress.total_steps:,} steps, {patches:,} patches in "
-        f"{duration(progress.seconds)}; {progress.skipped} steps skipped"
+        f"{duration(progress.seconds)}, {min(waited, 1):.1%} of the training waiting for data; "
+        f"{progress.skipped} steps skipped{f', damaged patches replaced: {replaced}' if replaced else ''}"
     )
-    if progress.best_loss is None:
+    if progress.best_loss is not None:
+        chosen = f"epoch {progress.best_epoch}, loss {progress.best_loss:.4g}"
+        click.echo(f"best: {run_folder.best_model} ({chosen})")
+    elif run_folder.best_model.exists():
+        click.echo(f"best: {run_folder.best_model} (the last weights: no epoch is complete to compare)")
+    else:
         click.echo("no checkpoint was chosen as the best: no loss was finite")
         return
-    click.echo(f"best: {run_folder.best_model} (epoch {progress.best_epoch}, loss {progress.best_loss:.4g})")
     if run_folder.curve.exists():
         click.echo(f"loss curve: {run_folder.curve}")
     click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")

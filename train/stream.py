@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +11,20 @@ from torch import Tensor
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.shards import ShardSet
 from nlbs.shards.balance import Balance
 from nlbs.shards.mixture import MixedSource, sets_of
 from nlbs.shards.order import ORDERS
 from nlbs.shards.sampling import Epochs, Strata
+from nlbs.shards.selection import AllRows, Selection
 from nlbs.shards.strata import strata_of
 from nlbs.shards.where import explain_empty
 from nlbs.shards.window import Window
 from nlbs.train.read_ahead import read_ahead
 
 Rows = npt.NDArray[np.int64]
+
+_PLACES_PER_PLAN = 4096
 
 
 class PatchSource(Protocol):
@@ -33,9 +37,15 @@ class PatchSource(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]: ...
     def rows(self, split: str | None = None, where: str | None = None) -> Rows: ...
-    def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]: ...
+    def shard_sizes(self, rows: Any) -> npt.NDArray[np.int64]: ...
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]: ...
     def read(self, rows: npt.ArrayLike, out: Any = None) -> npt.NDArray[Any]: ...
+
+
+class Resident(Protocol):
+    """What has the pixels of a stream already, see :mod:`nlbs.train.resident`."""
+
+    def gather(self, rows: Rows) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -58,14 +68,22 @@ class Batch:
             return self
         kept = self.valid.nonzero()[:, 0]
         return Batch(
-            # By numpy: torch takes no elements of uint16 by index.
-            torch.from_numpy(self.pixels.numpy()[kept.numpy()]),
+            # As bytes: torch takes no elements of uint16 by index.
+            self.pixels.view(torch.uint8)[kept.to(self.pixels.device)].view(self.pixels.dtype),
             {name: codes[kept] for name, codes in self.conditions.items()},
             self.rows[kept.numpy()],
             self.epoch,
             self.step,
             self.valid[kept],
         )
+
+
+class _Plan(NamedTuple):
+    """What some batches that follow each other are made of."""
+
+    place: tuple[int, int]  # epoch and first step
+    rows: Rows  # (steps, b)
+    codes: Rows  # (conditions, steps, b)
 
 
 class PatchStream:
@@ -133,10 +151,13 @@ class PatchStream:
         self.window = window or Window()
         self.rank, self.world_size = rank, world_size
         self._check_options()
-        rows = shards.rows(split) if where is None else shards.rows(split, where)
+        rows = rows_of(shards, split, where)
         self.num_patches = len(rows)  #: how many patches the split has, after the filter
         self._check_size()
         self._sampling = self._sampling_of(rows)
+        self._steps_per_plan = max(1, _PLACES_PER_PLAN // batch_size)
+        self._plan: _Plan | None = None
+        self.resident: Resident | None = None  #: gives the pixels in place of the shards where it is set
         self.seek(epoch, step)
 
     def __len__(self) -> int:
@@ -189,7 +210,7 @@ class PatchStream:
 
     def batch_rows(self, epoch: int, step: int) -> Rows:
         """Gives the rows of the manifest that make this rank's part of a batch: a pure function."""
-        return self._sampling.rows(epoch, step, self._places(step))
+        return self._planned(epoch, step)[0]
 
     def read(self, epoch: int, step: int) -> Batch:
         """Gives this rank's part of one batch.
@@ -197,40 +218,72 @@ class PatchStream:
         Raises:
             ShardError: a shard is damaged, or a condition code is none of ours.
         """
-        rows = self.batch_rows(epoch, step)
-        codes = self.shards.conditions(rows)
-        _check_codes(codes)
-        conditions = {name: torch.from_numpy(codes[name]) for name in CONDITIONS}
-        valid = torch.from_numpy(step * self.batch_size + self._places(step) < self.num_patches)
-        return Batch(self._pixels(rows).unsqueeze(1), conditions, rows, epoch, step, valid)
+        rows, codes = self._planned(epoch, step)
+        conditions = dict(zip(CONDITIONS, torch.from_numpy(codes), strict=True))
+        return Batch(self._pixels(rows).unsqueeze(1), conditions, rows, epoch, step, self._valid(step))
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.epoch, self.step
         yield from read_ahead(self.read(epoch, step) for step in range(first, len(self)))
         self.seek(epoch + 1)
 
-    def _places(self, step: int) -> Rows:
-        """Gives which places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
+    def _planned(self, epoch: int, step: int) -> tuple[Rows, Rows]:
+        """Gives the rows of a batch, (b,), and their codes, (conditions, b), from a plan of some batches at once.
+
+        numpy takes as long for one batch as for sixty; the plan depends on nothing but epoch and step.
+        """
+        first = step - step % self._steps_per_plan
+        plan = self._plan
+        if plan is None or plan.place != (epoch, first):
+            self._plan = plan = self._plan_from(epoch, first)
+        count, number = self._count(step), step - first
+        return plan.rows[number, :count].copy(), plan.codes[:, number, :count].copy()
+
+    def _plan_from(self, epoch: int, first: int) -> "_Plan":
         size = self.batch_size // self.world_size
-        end = (self.rank + 1) * size
-        if self.world_size == 1:
-            end = min(end, self.num_patches - step * self.batch_size)
-        return np.arange(self.rank * size, end, dtype=np.int64)
+        steps = min(self._steps_per_plan, len(self) - first)
+        rows = self._sampling.rows_of_steps(epoch, first, steps, np.arange(size) + self.rank * size)
+        codes = self.shards.conditions(rows.reshape(-1))
+        _check_codes(codes)
+        stacked = np.stack([codes[name] for name in CONDITIONS])
+        return _Plan((epoch, first), rows, stacked.reshape(len(CONDITIONS), *rows.shape))
+
+    def _count(self, step: int) -> int:
+        """Gives how many places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
+        size = self.batch_size // self.world_size
+        return size if self.world_size > 1 else min(size, self.num_patches - step * self.batch_size)
+
+    def _valid(self, step: int) -> Tensor:
+        """Says of each of this rank's places of a batch whether it is not behind the last patch, (b,) bool."""
+        valid = np.ones(self._count(step), dtype=np.bool_)
+        first = step * self.batch_size + self.rank * (self.batch_size // self.world_size)
+        valid[max(0, self.num_patches - first) :] = False
+        return torch.from_numpy(valid)
+
+    def row_numbers(self) -> Rows:
+        """Gives all rows that the stream goes through, (num_patches,) int64, sorted."""
+        rows = rows_of(self.shards, self.split, self.where)
+        return rows if isinstance(rows, np.ndarray) else rows.numbers()
 
     def _pixels(self, rows: Rows) -> Tensor:
+        if self.resident is not None:
+            return self.resident.gather(rows)
+        if not self.pin_memory:
+            return torch.from_numpy(self.shards.read(rows))
         shape = (len(rows), self.shards.resolution, self.shards.resolution)
         kind = torch.from_numpy(np.empty(0, self.shards.dtype)).dtype
         # Not a ring of our own: torch keeps pinned memory and gives it again once no copy needs it.
-        pixels = torch.empty(shape, dtype=kind, pin_memory=self.pin_memory)
+        pixels = torch.empty(shape, dtype=kind, pin_memory=True)
         self.shards.read(rows, out=pixels.numpy())
         return pixels
 
-    def _sampling_of(self, rows: Rows) -> Epochs | Strata:
+    def _sampling_of(self, rows: Rows | Selection | AllRows) -> Epochs | Strata:
         mixed = isinstance(self.shards, MixedSource) and self.drop_last
         if self.balance is None and not mixed:
             sizes = self.shards.shard_sizes(rows) if self.order == "window" else len(rows)
             return Epochs(rows, ORDERS[self.order](sizes, self.seed, self.window), self.batch_size)
-        strata = strata_of(self.shards, rows, self.balance, with_sizes=self.order == "window")
+        numbers = rows if isinstance(rows, np.ndarray) else rows.numbers()
+        strata = strata_of(self.shards, numbers, self.balance, with_sizes=self.order == "window")
         return Strata(strata, self.order, self.batch_size, len(self), self.seed, self.window)
 
     def _identity(self) -> dict[str, Any]:
@@ -260,7 +313,7 @@ class PatchStream:
 
     def _check_size(self) -> None:
         split = f"the split {self.split!r}" if self.split else "the shard set"
-        if not self.num_patches and self.where is not None and len(self.shards.rows(self.split)):
+        if not self.num_patches and self.where is not None and len(rows_of(self.shards, self.split, None)):
             found = "; ".join(
                 explain_empty(one.manifest, self.where, one.rows(self.split)) for one in sets_of(self.shards)
             )
@@ -274,6 +327,14 @@ class PatchStream:
                 f"{split} has {self.num_patches} patches, not enough for one batch of "
                 f"{self.batch_size}; take --batch-size {self.num_patches} or less"
             )
+
+
+def rows_of(source: Any, split: str | None, where: str | None) -> Rows | Selection | AllRows:
+    """Gives which rows of a source a stream goes through, in a bit per row where the source can."""
+    if isinstance(source, ShardSet):
+        return source.selection(split, where)
+    rows: Rows = source.rows(split) if where is None else source.rows(split, where)
+    return rows
 
 
 def _check_codes(codes: dict[str, npt.NDArray[np.int64]]) -> None:

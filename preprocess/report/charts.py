@@ -1,13 +1,8 @@
-"""Pictures inside a page: histograms as SVG, pixels as data URIs. Nothing is fetched from anywhere."""
+"""Charts inside a page: histograms as SVG. Nothing is fetched from anywhere."""
 
-import base64
-import io
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup, escape
-from PIL import Image
 
 _WIDTH, _HEIGHT, _FOOT = 320, 110, 16  # pixels of a chart; the foot holds the axis' labels
 
@@ -34,20 +29,3 @@ def histogram_svg(counts: Sequence[int], low: str, high: str, label: str) -> Mar
         f'<text x="0" y="{_HEIGHT + 13}">{escape(low)}</text>'
         f'<text x="{_WIDTH}" y="{_HEIGHT + 13}" text-anchor="end">{escape(high)}</text></svg>'
     )
-
-
-def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
-    """Gives a picture as a data URI: PNG, at most ``most_px`` in each direction.
-
-    Args:
-        image: uint8, (H, W) grey or (H, W, 3) RGB.
-        most_px: larger pictures are averaged down.
-    """
-    picture = Image.fromarray(image)
-    scale = min(1.0, most_px / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.BOX)
-    file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return Markup("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())  # noqa: S704

@@ -32,6 +32,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
         "dataset_id": shards.dataset_id,
         "format_version": shards.info["format_version"],
         "parameters": dict(shards.parameters),
+        "synthetic": shards.info.get("synthetic"),
         "shards": len(shards.info["shards"]),
         "history": list(shards.info.get("history", ())),
         "bytes": set_bytes(shards.folder),
@@ -54,6 +55,9 @@ def info_lines(info: dict[str, Any]) -> list[str]:
     where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
     if cut.get("spacing_mm") is not None:
         where += f", {cut['spacing_mm']:g} mm per pixel"
+    synthetic = info["synthetic"]
+    if synthetic is not None:
+        where = "SYNTHETIC"
     compression = cut.get("compression", "none")
     stored = cut["container"] + ("" if compression == "none" else f" {compression}")
     lines = [
@@ -63,6 +67,12 @@ def info_lines(info: dict[str, Any]) -> list[str]:
         f"From            {of_all['images']:,} images of {of_all['patients']:,} patients",
         f"On disk         {info['bytes'] / 1e6:,.1f} MB in {info['shards']:,} {stored} shards",
     ]
+    if synthetic is not None:
+        lines.insert(
+            1,
+            f"Synthetic       drawn by model {synthetic['model']}, {synthetic['sampler']}, seed {synthetic['seed']}; "
+            f"conditions {synthetic['conditions']}",
+        )
     history = info["history"]
     if history:
         earlier = [
@@ -75,9 +85,9 @@ def info_lines(info: dict[str, Any]) -> list[str]:
         name: size for name, size in info["shard_sets_bytes"].items() if name != Path(info["shard_set"]).name
     }
     lines += [f"Beside it       {name}, {size / 1e6:,.1f} MB" for name, size in others.items()]
-    if store is None:
+    if store is None and synthetic is None:
         lines.append("Store           not here: this set stands without the decoded images it was cut from")
-    else:
+    elif store is not None:
         ratio = f", {store['ratio']:.2f} times smaller than its pixels" if store["ratio"] else ""
         lines.append(f"Store           {store['bytes'] / 1e6:,.1f} MB, {store['images']:,} images{ratio}")
     lines += ["", f"{'patches / images / patients':<30}" + "".join(f"{name:>21}" for name in counts)]
@@ -161,4 +171,4 @@ def set_bytes(folder: AnyPath) -> int:
 
 def _counts_line(label: str, splits: dict[str, dict[str, int]]) -> str:
     cells = (f"{c['patches']:,} / {c['images']:,} / {c['patients']:,}" for c in splits.values())
-    return f"{label:<30}" + "".join(f"{cell:>21}" for cell in cells)
+    return f"{label:<30}" + "".join(f" {cell:>20}" for cell in cells)

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from nlbs.errors import NlbsError
 from nlbs.paths import AnyPath
-from nlbs.preprocess.report.charts import histogram_svg, picture_uri
+from nlbs.pictures import picture_uri
+from nlbs.preprocess.report.charts import histogram_svg
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
 from nlbs.preprocess.report.preview import drawn_image
 from nlbs.preprocess.report.summary import counted

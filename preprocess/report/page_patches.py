@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from nlbs.manifests.splits import SPLITS
-from nlbs.preprocess.report.charts import histogram_svg, picture_uri
+from nlbs.pictures import picture_uri
+from nlbs.preprocess.report.charts import histogram_svg
 from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, extra_columns, images_of
 from nlbs.preprocess.report.page_images import Shown
 from nlbs.preprocess.report.preview import as_uint8, patch_caption

@@ -26,6 +26,10 @@ class CheckpointError(NlbsError):
     """A checkpoint that is missing, damaged or of another architecture."""
 
 
+class EvaluationError(NlbsError):
+    """A figure that cannot be computed from what was given."""
+
+
 class ObjectStoreError(NlbsError):
     """An object store that cannot be reached, or refuses what is asked of it."""
 

@@ -1,9 +1,12 @@
-"""Contact sheets: many small grey images with captions on one page."""
+"""Pictures for people: contact sheets with captions, PNG files, pixels inside an HTML page."""
 
+import base64
+import io
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
@@ -61,3 +64,20 @@ def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] 
         info.add_itxt(key, value)
     with atomic_file(path) as file:
         Image.fromarray(image).save(file, format="PNG", pnginfo=info)
+
+
+def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
+    """Gives a picture as a data URI: PNG, at most ``most_px`` in each direction.
+
+    Args:
+        image: uint8, (H, W) grey or (H, W, 3) RGB.
+        most_px: larger pictures are averaged down.
+    """
+    picture = Image.fromarray(image)
+    scale = min(1.0, most_px / max(picture.size))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BOX)
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return Markup("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())  # noqa: S704

@@ -60,3 +60,13 @@ def test_a_share_of_a_tenth_of_a_place_is_one_place_in_ten_batches() -> None:
     assert abs(taken.sum() - 100) <= 1
     gaps = np.diff(np.flatnonzero(taken))
     assert gaps.max() <= 20  # not all at once, and none left out for long
+
+
+@given(shares=WEIGHTS, batch=st.integers(1, 300), first=st.integers(0, 2**33), steps=st.integers(1, 70))
+def test_steps_that_follow_each_other_are_what_each_is_alone(
+    shares: list[int], batch: int, first: int, steps: int
+) -> None:
+    quotas = Quotas(shares, batch)
+    at, before = quotas.of_steps(first, steps)
+    assert at.tolist() == [quotas.at(first + k).tolist() for k in range(steps)]
+    assert before.tolist() == [quotas.before(first + k).tolist() for k in range(steps)]

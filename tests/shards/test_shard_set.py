@@ -481,3 +481,29 @@ def test_the_rows_of_each_shard_are_counted(shard_folder: Path) -> None:
     for rows in (shards.rows(), shards.rows("val"), np.array([], dtype=np.int64)):
         names = [shards.manifest["shard"][row].as_py() for row in rows.tolist()]
         assert shards.shard_sizes(rows).tolist() == [names.count(f"{k:05d}.tar") for k in range(3)]
+
+
+@pytest.mark.parametrize("split", [None, "train", "val", "test"])
+@pytest.mark.parametrize("where", [None, "view == 'CC' or cancer is null", "x == 8"])
+def test_a_selection_has_the_rows_whose_values_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str | None, where: str | None
+) -> None:
+    monkeypatch.setattr("nlbs.shards.shard_set._ROWS_AT_ONCE", 512)
+    make_shard_set(tmp_path, patches=1300, resolution=2, shards=7)
+    shards = open_shards(tmp_path)
+    taken = {
+        None: lambda patch: True,
+        "x == 8": lambda patch: False,
+        "view == 'CC' or cancer is null": lambda patch: patch["view"] == "CC" or patch["cancer"] is None,
+    }[where]
+    rows = [
+        row
+        for row, patch in enumerate(shards.manifest.to_pylist())
+        if split in (None, patch["split"]) and taken(patch)
+    ]
+    selection = shards.selection(split, where)
+    assert len(selection) == len(rows)
+    assert selection.numbers().tolist() == rows == shards.rows(split, where).tolist()
+    assert selection[np.arange(len(rows))].tolist() == rows
+    in_shard = np.bincount(np.array(rows, dtype=int) * 7 // 1300, minlength=7)
+    assert shards.shard_sizes(selection).tolist() == in_shard.tolist()

@@ -51,6 +51,8 @@ class MemoryShards:
         }
         self.fails_at_row: int | None = None
         self.reads = 0
+        self.replaced: dict[int, int] = {}
+        self.info: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 from nlbs.errors import ConfigError
-from nlbs.train import loop, start
+from nlbs.train import start
+from nlbs.train.step import step_seed
 from tests.train.conftest import MemoryShards, tiny_config
 from tests.train.test_loop import CPU, metrics, train, weights
 
@@ -56,7 +57,7 @@ def test_the_parts_take_the_rows_and_latents_of_the_whole(
     still = {"horizontal_flip": 0, "rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}
     train(tmp_path, MemoryShards(), training={"max_steps": 1, "accumulate": 3, "augment": still})
     assert [count for count, _ in seen] == [3, 3, 2]
-    torch.manual_seed(loop._step_seed(0, 0))
+    torch.manual_seed(step_seed(0, 0))
     assert torch.equal(torch.cat([noise for _, noise in seen]), torch.randn(8, 4))
 
 

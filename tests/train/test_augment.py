@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 
-from nlbs.train.augment import adjusted, augment, draw_parameters, flipped, noisy, rotated
+from nlbs.manifests.conditions import CONDITIONS
+from nlbs.train.augment import adjusted, augment, draw_parameters, flipped, hidden, noisy, rotated
 from nlbs.train.config import NO_AUGMENT, AugmentConfig
 
 CONFIG = AugmentConfig()
@@ -112,3 +113,20 @@ def test_without_augmentation_nothing_changes() -> None:
     found, found_codes = augment(pixels, codes, parameters, NO_AUGMENT)
     assert torch.equal(found, pixels)
     assert found_codes["laterality"].tolist() == [0, 1, -1, 0]
+
+
+def test_each_condition_is_hidden_by_itself_and_at_its_rate() -> None:
+    count = 4000
+    known = {name: torch.zeros(count, dtype=torch.int64) for name in CONDITIONS}
+    hiding = draw_parameters(NO_AUGMENT, count, seed=1, epoch=0, step=0).hiding
+    found = hidden(known, 0.1, hiding)
+    shares = torch.stack([(found[name] == -1).double().mean() for name in CONDITIONS])
+    assert (shares - 0.1).abs().max() < 4 * (0.09 / count) ** 0.5
+    assert not torch.equal(found["view"], found["cancer"])
+    assert all(torch.equal(code, known[name]) for name, code in hidden(known, 0.0, hiding).items())
+
+
+def test_what_is_hidden_is_the_same_for_any_number_of_processes() -> None:
+    whole = draw_parameters(NO_AUGMENT, 8, seed=1, epoch=2, step=3).hiding
+    part = draw_parameters(NO_AUGMENT, 8, seed=1, epoch=2, step=3).part(slice(4, 8)).hiding
+    assert (part == whole[4:]).all()

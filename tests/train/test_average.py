@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nlbs.train.average import averaged, restore, state_of, weights_of
+from nlbs.train.average import Average
 from nlbs.train.run import RunFolder
 from nlbs.train.start import build
 from tests.train.conftest import MemoryShards, tiny_config
@@ -16,18 +16,18 @@ EMA: dict[str, Any] = {"ema_decay": 0.75}
 
 def test_the_average_begins_at_the_first_step_and_forgets_a_quarter_per_step() -> None:
     model, _ = build(tiny_config(), CPU)
-    average = averaged(model, 0.75)
+    average = Average(model, 0.75)
     bias, seen = model.to_mu.bias, []
     for value in (1.0, 5.0, -3.0):
         with torch.no_grad():
             bias.fill_(value)
-        average.update_parameters(model)
-        seen.append(weights_of(average).to_mu.bias[0].item())
+        average.update(model)
+        seen.append(average.model.to_mu.bias[0].item())
     assert seen == [1.0, 0.75 * 1 + 0.25 * 5, 0.75 * 2 + 0.25 * -3]
-    other = averaged(build(tiny_config(), CPU)[0], 0.75)
-    restore(other, state_of(average))
-    assert other.n_averaged == 3
-    assert torch.equal(weights_of(other).to_mu.bias, weights_of(average).to_mu.bias)
+    other = Average(build(tiny_config(), CPU)[0], 0.75)
+    other.restore(average.state())
+    assert other.steps == 3
+    assert torch.equal(other.model.to_mu.bias, average.model.to_mu.bias)
 
 
 def test_a_run_keeps_the_average_of_its_weights_and_trains_as_without(tmp_path: Path) -> None:

@@ -61,7 +61,20 @@ def test_a_bench_names_a_bottleneck_and_writes_nothing(
     monkeypatch.chdir(work)
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     assert (
-        run("--shards", shards, "--config", config, "--device", "cpu", "--bench", "--run", "runs/mine") == 0
+        run(
+            "--shards",
+            shards,
+            "--preset",
+            "guide",
+            "--config",
+            config,
+            "--device",
+            "cpu",
+            "--bench",
+            "--run",
+            "runs/mine",
+        )
+        == 0
     )
     said = capsys.readouterr()
     assert not list(work.iterdir())
@@ -77,7 +90,21 @@ def test_a_bench_names_a_bottleneck_and_writes_nothing(
 def test_a_bench_for_machines_is_one_line_of_finite_numbers(
     shards: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--shards", shards, "--config", config, "--device", "cpu", "--bench", "--json") == 0
+    assert (
+        run(
+            "--shards",
+            shards,
+            "--preset",
+            "guide",
+            "--config",
+            config,
+            "--device",
+            "cpu",
+            "--bench",
+            "--json",
+        )
+        == 0
+    )
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     rates = found["patches_per_second"]
@@ -105,10 +132,10 @@ def test_the_step_is_the_real_one_and_moves_no_weight(shards: Path, tmp_path: Pa
     with open_shards(shards) as opened:
         stream = bench.open_streams(config, opened)[0]
         trainer = bench.make_trainer(bench.harmless(config), stream, CPU, tmp_path)
-        trainer.step(stream.read(0, 0))
-    assert trainer.progress.sums["batches"] == 1
-    assert trainer.average is not None
-    assert int(trainer.average.n_averaged) == 1
+        trainer.take(stream.read(0, 0))
+    average = trainer.trainer.step.average
+    assert average is not None
+    assert average.steps == 1
     fresh, _ = build(config, CPU)
     for now, before in zip(trainer.model.parameters(), fresh.parameters(), strict=True):
         assert now.grad is not None
@@ -122,7 +149,7 @@ def test_trials_are_the_changes_that_are_not_made_yet(shards: Path, tmp_path: Pa
             config = tiny_config(training=training)
             stream = bench.open_streams(config, opened)[0]
             trainer = bench.make_trainer(bench.harmless(config), stream, CPU, tmp_path)
-            tried[name] = dict(bench._tried(trainer.config, trainer, stream.read(0, 0)))
+            tried[name] = dict(bench._tried(trainer.config, trainer, stream, stream.read(0, 0)))
     assert set(tried["none"]) == set(bench._TRIALS)
     assert all(gain > 0 for gain in tried["none"].values())
     assert tried["both"] == {}

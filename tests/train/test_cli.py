@@ -61,7 +61,18 @@ def small(tmp_path: Path) -> Path:
 def test_a_run_from_real_shards_needs_no_dicom_library(
     dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--device", "cpu"]
+    arguments = [
+        "--shards",
+        dataset_root,
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", WITNESS, *map(str, arguments)],
         capture_output=True,
@@ -156,7 +167,18 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
     small.write_text(SMALL.replace("epochs: 2", "epochs: 100000"))
-    command = ["--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--device", "cpu"]
+    command = [
+        "--shards",
+        dataset_root,
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
     with subprocess.Popen(
         [sys.executable, "-m", "nlbs.train", *map(str, command)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -179,7 +201,18 @@ def test_ctrl_c_saves_and_the_same_command_continues(
 def test_two_processes_do_not_train_into_one_folder(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
-    command = ("--shards", dataset_root, "--config", small, "--run", tmp_path / "run", "--max-steps", 1)
+    command = (
+        "--shards",
+        dataset_root,
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        tmp_path / "run",
+        "--max-steps",
+        1,
+    )
     with only_one(tmp_path / "run", "another test"):
         code, _, complained = nlbs_train(*command)
     assert code == 1
@@ -192,7 +225,9 @@ def test_a_run_folder_that_cannot_be_made_is_explained(
 ) -> None:
     (tmp_path / "file").write_text("")
     run = tmp_path / "file" / "run"
-    code, _, complained = nlbs_train("--shards", dataset_root, "--config", small, "--run", run)
+    code, _, complained = nlbs_train(
+        "--shards", dataset_root, "--preset", "guide", "--config", small, "--run", run
+    )
     assert code == 1
     assert f"cannot make the folder {run}" in complained
 
@@ -227,7 +262,18 @@ def test_two_sets_are_trained_on_in_given_shares_and_the_run_continues(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
     make_shard_set(tmp_path / "second", patches=64, resolution=64)
-    command = ["--shards", dataset_root, "--shards", tmp_path / "second", "--config", small, "--run", "run"]
+    command = [
+        "--shards",
+        dataset_root,
+        "--shards",
+        tmp_path / "second",
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        "run",
+    ]
     command += ["--device", "cpu", "--where", "view is not null", "--balance", "view"]
     code, said, complained = nlbs_train(*command, "--mix", "3,1", "--max-steps", 1)
     assert code == 0, complained
@@ -249,6 +295,11 @@ def test_two_sets_are_trained_on_in_given_shares_and_the_run_continues(
     ("arguments", "message"),
     [
         (["--shards", "ROOT"], r"2 shard sets are given; say what share .* --mix 1,1"),
+        (
+            ["--shards", "ROOT", "--mix", "1,1", "--generation", "1"],
+            r"--generation 1 is that of one shard set, but 2",
+        ),
+        (["--generation", "7"], r"has no generation 7"),
         (["--mix", "0.5,0.5"], r"1 shard sets cannot be mixed by 0.5, 0.5"),
         (["--where", "view = 'CC'"], r"the filter .* cannot be read"),
         (
@@ -265,6 +316,50 @@ def test_patches_that_cannot_be_chosen_so_are_explained(
     code, _, complained = nlbs_train("--shards", dataset_root, "--preset", "guide-small", "--dry-run", *given)
     assert code == 1
     assert re.fullmatch(rf"Error: .*{message}.*\n", complained), complained
+
+
+def test_a_run_that_damage_has_stopped_goes_on_with_other_patches_in_its_place(
+    nlbs_train: Command, small: Path, tmp_path: Path
+) -> None:
+    one = {
+        "split": "train",
+        "view": "CC",
+        "laterality": "L",
+        "age_years": 50,
+        "age_bin": 1,
+        "cancer": 0,
+        "false_positive": 0,
+    }
+    alike = {name: [value] * 32 for name, value in one.items()}
+    make_shard_set(tmp_path / "set", patches=32, resolution=32, shards=1, columns=alike)
+    with open_shards(tmp_path / "set") as shards:
+        row = shards.manifest.slice(5, 1).to_pylist()[0]
+    with (tmp_path / "set" / row["shard"]).open("r+b") as file:
+        file.seek(row["offset"])
+        file.write(bytes(64))
+    command = [
+        "--shards",
+        tmp_path / "set",
+        "--preset",
+        "guide",
+        "--config",
+        small,
+        "--run",
+        "run",
+        "--device",
+        "cpu",
+    ]
+    code, _, complained = nlbs_train(*command)
+    assert code == 1
+    assert "its checksum does not match" in complained
+    with pytest.warns(UserWarning, match="stands in for it"):
+        code, said, complained = nlbs_train(*command, "--on-damage", "replace")
+    assert code == 0, complained
+    assert re.search(r"^epoch 2/2, .* waiting for data, damaged patches replaced: 1$", said, re.M)
+    assert re.search(r"^done: .* steps skipped, damaged patches replaced: 1$", said, re.M)
+    code, said, complained = nlbs_train(*command, "--verify", "off", "--epochs", 3)
+    assert code == 0, complained
+    assert "replaced" not in said
 
 
 def test_shares_that_are_no_numbers_are_wrong_usage(nlbs_train: Command, dataset_root: Path) -> None:

@@ -28,19 +28,3 @@ def test_a_machine_without_cuda_is_told_so_in_a_sentence(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="needs a CUDA device"):
         gpu.main(["--shards", str(tmp_path)])
-
-
-def test_a_resident_set_gives_the_batches_of_the_stream(tmp_path: Path) -> None:
-    from nlbs.shards import open_shards
-    from nlbs.train.stream import PatchStream
-
-    pixels = make_shard_set(tmp_path, patches=64)
-    with open_shards(tmp_path) as shards:
-        stream = PatchStream(shards, batch_size=8)
-        resident = gpu.Resident(stream, torch.device("cpu"))
-        for step in range(len(stream)):
-            batch, expected = resident.next(), stream.read(0, step)
-            assert (batch.pixels[:, 0].numpy() == pixels[batch.rows]).all()
-            for name, codes in batch.conditions.items():
-                assert torch.equal(codes, expected.conditions[name])
-        assert resident.next().epoch == 1

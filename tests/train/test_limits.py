@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nlbs.train.loop import Trainer
+from nlbs.train.judge import Judge
 from nlbs.train.run import Progress
 from tests.train.conftest import tiny_config
 from tests.train.test_loop import metrics, train, weights
@@ -45,10 +45,10 @@ def test_a_run_without_a_better_loss_ends_after_so_many_epochs(
 ) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])
 
-    def judged(self: Trainer, stream: Any) -> dict[str, float]:
+    def judged(self: Judge, *given: Any) -> dict[str, float]:
         return {"total": next(losses), "reconstruction": 0.0, "kl": 0.0, "edge": 0.0}
 
-    monkeypatch.setattr(Trainer, "_validate", judged)
+    monkeypatch.setattr(Judge, "judge", judged)
     stopping = {"epochs": 9, "early_stop_epochs": 2}
     progress = train(tmp_path, training=stopping)
     assert (progress.epoch, progress.best_epoch, progress.best_loss) == (4, 2, 2.0)

@@ -44,7 +44,7 @@ def test_without_a_terminal_a_line_appears_now_and_then(
     log.close()
     said = capsys.readouterr().out
     assert said.startswith("epoch 1/3: 20 of 1,000 patches, ")
-    assert "left in the epoch; total 0.25 kl 3" in said
+    assert "left in the run; total 0.25 kl 3" in said
 
 
 def test_on_a_terminal_there_is_a_progress_bar_with_the_loss_terms(

@@ -16,7 +16,9 @@ from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.errors import NlbsError, ShardError
 from nlbs.train import loop, start
 from nlbs.train.config import TrainConfig
+from nlbs.train.judge import Judge
 from nlbs.train.run import Progress, RunFolder
+from nlbs.train.step import step_seed
 from tests.train.conftest import MemoryShards, tiny_config
 
 CPU = torch.device("cpu")
@@ -148,7 +150,7 @@ def test_the_first_step_is_one_adam_step_of_the_guides_loss(tmp_path: Path) -> N
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.9, 0.999), weight_decay=1e-5)
     batch = start.open_streams(config, shards)[0].read(0, 0)  # type: ignore[arg-type]
     x = batch.pixels.float() / 127.5 - 1
-    torch.manual_seed(loop._step_seed(0, 0))
+    torch.manual_seed(step_seed(0, 0))
     output = model(x, batch.conditions)
     kernel = torch.tensor([[[[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]]])
     edges = torch.nn.functional.conv2d(output.reconstruction - x, kernel)
@@ -202,7 +204,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_finite_validation_loss(
 ) -> None:
     losses = iter([float("nan"), 1.0, 2.0, float("nan")])
     terms = {"reconstruction": 0.0, "kl": 0.0, "edge": 0.0}
-    monkeypatch.setattr(loop.Trainer, "_validate", lambda *_: {"total": next(losses), **terms})
+    monkeypatch.setattr(Judge, "judge", lambda *_: {"total": next(losses), **terms})
     progress = train(tmp_path, training={"epochs": 4})
     assert (progress.best_epoch, progress.best_loss) == (2, 1.0)
     monkeypatch.undo()
@@ -222,18 +224,45 @@ def test_without_a_validation_split_the_training_loss_chooses_and_a_line_says_so
     assert rows[1]["train_reconstruction"] == pytest.approx(np.mean(steps[5:10]))
 
 
+def test_part_of_an_epoch_is_not_compared_with_whole_ones_by_its_training_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "whole", MemoryShards(val=0))
+    assert train(tmp_path / "run", MemoryShards(val=0), training={"max_steps": 3}).best_loss is None
+    assert "best_model.safetensors (the last weights: no epoch is complete" in capsys.readouterr().out
+    assert weights(tmp_path / "run", "best_model.safetensors") == weights(tmp_path / "run")
+    progress = train(tmp_path / "run", MemoryShards(val=0), training={"max_steps": 5})
+    assert progress.best_loss == metrics(tmp_path / "run", "epoch")[-1]["train_total"]
+    best = weights(tmp_path / "run", "best_model.safetensors")
+    stopped = train(tmp_path / "run", MemoryShards(val=0), training={"max_steps": 7})
+    assert stopped.best_epoch == 1
+    assert weights(tmp_path / "run", "best_model.safetensors") == best
+    train(tmp_path / "run", MemoryShards(val=0))
+    names = ("best_model.safetensors", "last_model.safetensors")
+    assert [weights(tmp_path / "run", name) for name in names] == [
+        weights(tmp_path / "whole", name) for name in names
+    ]
+
+
+def test_how_fast_it_went_stands_in_rows_of_its_own(undisturbed: Path) -> None:
+    rows = metrics(undisturbed, "speed")
+    assert [row["step"] for row in rows] == sorted([*range(1, 16), 5, 10, 15])
+    assert all(0 <= row["waiting"] <= 1 and row["patches_per_s"] > 0 for row in rows)
+    assert not {"waiting", "patches_per_s"} & metrics(undisturbed, "train")[0].keys()
+
+
 class SometimesBad(ConditionalVAE):
     """A model whose output is not finite in chosen calls, counted while training."""
 
     bad: range = range(0)
     calls = 0
 
-    def forward(self, pixels: Any, conditions: Any) -> Any:
+    def forward(self, pixels: Any, conditions: Any, noise: Any = None) -> Any:
         if self.training:
             type(self).calls += 1
             if type(self).calls - 1 in self.bad:
                 pixels = pixels * float("nan")
-        return super().forward(pixels, conditions)
+        return super().forward(pixels, conditions, noise)
 
 
 @pytest.fixture
@@ -247,10 +276,10 @@ def test_the_model_is_told_the_side_that_a_flip_made(tmp_path: Path, monkeypatch
     seen = []
 
     class Recording(ConditionalVAE):
-        def forward(self, pixels: Any, conditions: Any) -> Any:
+        def forward(self, pixels: Any, conditions: Any, noise: Any = None) -> Any:
             if self.training:
                 seen.append((pixels.clone(), conditions))
-            return super().forward(pixels, conditions)
+            return super().forward(pixels, conditions, noise)
 
     monkeypatch.setattr(start, "ConditionalVAE", Recording)
     augment = {"horizontal_flip": 1, "rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}

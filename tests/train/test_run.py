@@ -126,6 +126,13 @@ def test_another_shard_set_is_refused(tmp_path: Path) -> None:
         run.load_state(CONFIG, "other")
 
 
+def test_a_set_that_has_grown_is_asked_for_as_it_was(tmp_path: Path) -> None:
+    run, _ = saved(tmp_path)
+    with pytest.raises(ConfigError, match=r"the set has grown since: give --generation 2 to continue"):
+        run.load_state(CONFIG, "newest", {"first": 1, "id": 2})
+    assert run.load_state(tiny_config(data={"generation": 2}), "id") is not None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

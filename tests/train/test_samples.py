@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from nlbs.train.samples import describe, sample_page, to_uint8
+from nlbs.train.samples import describe, sample_page
 from nlbs.train.start import build
 from tests.train.conftest import tiny_config
 
@@ -14,11 +14,6 @@ def codes(*rows: tuple[int, int, int, int, int]) -> dict[str, torch.Tensor]:
 def test_conditions_in_words_name_what_is_unknown() -> None:
     described = describe(codes((0, 0, 2, 1, 0), (1, 1, 3, 0, 1), (1, 0, 0, 0, 0), (-1, -1, -1, -1, -1)))
     assert described == ["CC L 56-65\ncancer", "MLO R >65\nfalse pos.", "MLO L <=45\nnormal", "? ? ?\n?"]
-
-
-def test_grey_values_cover_the_range_and_clip() -> None:
-    found = to_uint8(torch.tensor([-2.0, -1.0, 0.0, 1.0, 1.5, 0.25]).reshape(1, 1, 2, 3))
-    np.testing.assert_array_equal(found[0], [[0, 0, 128], [255, 255, 159]])
 
 
 def test_a_page_leaves_model_and_random_state_as_they_were() -> None:

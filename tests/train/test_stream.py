@@ -3,6 +3,7 @@ import threading
 import time
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import open_shards
+from nlbs.shards.balance import Balance
 from nlbs.train import PatchStream
 from tests.shards.conftest import make_shard_set
 from tests.train.conftest import MemoryShards
@@ -84,6 +86,42 @@ def test_a_stream_continues_exactly_from_any_batch() -> None:
         stream = PatchStream(MemoryShards(), batch_size=8, seed=3, epoch=epoch, step=step)
         resumed = [(b.epoch, b.step, b.rows.tolist()) for _ in range(3 - epoch) for b in stream]
         assert resumed == undisturbed[start:]
+
+
+@pytest.mark.parametrize("options", [{}, {"order": "window"}, {"balance": Balance(("cancer",))}])
+def test_batches_planned_together_are_those_planned_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    make_shard_set(tmp_path, patches=150, resolution=8)
+    shards = open_shards(tmp_path)
+    together = PatchStream(shards, batch_size=2, seed=3, **options)
+    monkeypatch.setattr("nlbs.train.stream._PLACES_PER_PLAN", 1)
+    alone = PatchStream(shards, batch_size=2, seed=3, **options)
+    places = [(epoch, step) for epoch in range(2) for step in range(len(alone))]
+    expected = {place: alone.read(*place) for place in places}
+    np.random.default_rng(0).shuffle(places)
+    for place in places:
+        batch = together.read(*place)
+        assert batch.rows.tolist() == expected[place].rows.tolist()
+        for name, codes in batch.conditions.items():
+            assert codes.tolist() == expected[place].conditions[name].tolist()
+            np.testing.assert_array_equal(codes.numpy(), shards.conditions(batch.rows)[name])
+
+
+def test_a_batch_may_be_changed(tmp_path: Path) -> None:
+    make_shard_set(tmp_path)
+    stream = PatchStream(open_shards(tmp_path), batch_size=2)
+    before = stream.read(0, 0)
+    for _ in range(2):  # read, and copied from memory
+        spoilt = stream.read(0, 0)
+        spoilt.pixels.zero_()
+        spoilt.rows[:] = 0
+        for codes in spoilt.conditions.values():
+            codes.zero_()
+    after = stream.read(0, 0)
+    assert torch.equal(before.pixels, after.pixels)
+    assert before.rows.tolist() == after.rows.tolist()
+    assert all(torch.equal(before.conditions[name], after.conditions[name]) for name in before.conditions)
 
 
 def test_the_end_of_an_epoch_is_the_start_of_the_next() -> None:

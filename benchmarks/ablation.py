@@ -1,0 +1,78 @@
+"""What each part of nlbs-small is worth: trained without it, on the same patches with the same seed. Prints JSON.
+
+    python -m benchmarks.ablation --shards root/r64-s14-1.2mm --patches 50000 --out ablation/
+
+The shard set is that of benchmarks/generative.py, on whose figures see there.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.generative import figures, judge, train
+
+#: what is left out -> what the YAML says then
+WITHOUT: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "calibrated likelihood": {"model": {"learned_scale": False}},
+    "stochastic skips": {
+        "model": {"decoder": {"stochastic_skips": []}},
+        "training": {"loss": {"level_weights": []}},
+    },
+    "full-resolution level": {
+        "model": {"decoder": {"stochastic_skips": [8, 4, 2]}},
+        "training": {"loss": {"level_weights": [1, 1, 2, 4]}},
+    },
+    "conditional prior": {"model": {"conditional_prior": False, "use_posterior_bias": True}},
+    "latent in FiLM": {"model": {"latent_in_film": False}},
+    "gamma = 1 + change": {"model": {"decoder": {"film_starts_neutral": False}}},
+    "clean head": {
+        "model": {"decoder": {"clean_head": False, "stochastic_skips": [8, 4, 2]}},
+        "training": {"loss": {"level_weights": [1, 1, 2, 4]}},
+    },
+    "null tokens": {"training": {"null_token_rate": 0.0}},
+    "flips": {"training": {"augment": {"horizontal_flip": 0.0}}},
+    "staged levels": {"training": {"loss": {"level_weights": []}}},
+    "residual blocks": {"model": {"decoder": {"residual_blocks": 0}}},
+    "flow": {"flow": None},
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains and judges each variant, and prints what came of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shards", required=True, help="patches of 64 x 64, with a test split")
+    parser.add_argument("--out", type=Path, required=True, help="runs and reports")
+    parser.add_argument(
+        "--patches", type=int, default=50_000, help="seen in training, at least, and by the flow"
+    )
+    parser.add_argument("--num", type=int, default=1000, help="held-out patches, and as many drawn")
+    parser.add_argument("--only", nargs="+", choices=list(WITHOUT), default=list(WITHOUT))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    found: dict[str, Any] = {"benchmark": "ablation", "patches": options.patches, "seed": options.seed}
+    for name in options.only:
+        folder = options.out / name.replace(" ", "-")
+        # A flow has as many levels as the model, at most.
+        skips = WITHOUT[name].get("model", {}).get("decoder", {}).get("stochastic_skips")
+        changes = dict(WITHOUT[name])
+        if skips is not None:
+            widths = [192, 128, 64, 48][: 1 + len(skips)]
+            changes["flow"] = {"network": {"widths": widths}, "patches": options.patches}
+        more = [] if "flow" in changes else ["--flow-patches", options.patches]
+        checkpoint = train(
+            options.shards, "nlbs-small", options.patches, folder, changes, "--seed", options.seed, *more
+        )
+        sections = judge(
+            checkpoint, options.shards, folder / "report", options.num, "--only", "realism,latents,control"
+        )
+        found[f"without {name}"] = figures(sections)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

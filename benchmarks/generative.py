@@ -1,0 +1,123 @@
+"""What presets generate after the same number of patches of the same data and seed. Prints one JSON line.
+
+Trains each preset on a shard set (64 x 64 patches) through nlbs-train, judges it through nlbs-evaluate on held-out
+patients, and puts the figures beside what is asked of them. A run may take an hour on two cores.
+
+    nlbs-preprocess phantom --out phantom/ --patients 700 --rows 512 --columns 400 --seed 1
+    nlbs-preprocess build-shards --csv phantom/meta.csv --images phantom/ --out root/ --resolution 128 --stride 32 \\
+        --split 70/15/15
+    nlbs-preprocess reshard --shards root/ --resolution 64 --stride 14 --spacing-mm 1.2 --min-foreground 0.4
+    python -m benchmarks.generative --shards root/r64-s14-1.2mm --patches 150000 --out generative/
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nlbs.shards import open_shards
+
+#: What makes a preset one of 64 x 64 patches in batches alike; the network and its loss stay the preset's own.
+SIZE: dict[str, Any] = {"data": {"resolution": 64, "batch_size": 64}}
+CONTROLLED = ("view", "laterality", "age_bin", "cancer")
+
+
+def nlbs(module: str, *arguments: object) -> None:
+    """Runs a command; ends where it fails."""
+    command = [sys.executable, "-m", f"nlbs.{module}", *map(str, arguments)]
+    if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
+        sys.exit(f"failed: {' '.join(command)}")
+
+
+def train(
+    shards: str, preset: str, patches: int, run: Path, changes: Mapping[str, Any], *more: object
+) -> Path:
+    """Trains a preset until it has seen so many patches at least, in whole epochs; gives the checkpoint."""
+    with open_shards(shards) as opened:
+        epochs = math.ceil(patches / len(opened.rows("train")))
+    run.mkdir(parents=True, exist_ok=True)
+    config = run.parent / f"{run.name}.yaml"
+    config.write_text(yaml.safe_dump(dict(changes)), encoding="utf-8")
+    nlbs("train", "--shards", shards, "--preset", preset, "--config", config, "--epochs", epochs,
+         "--run-folder", run, "--device", "cpu", *more)  # fmt: skip
+    return run / "best_model.safetensors"
+
+
+def judge(checkpoint: Path, shards: str, out: Path, num: int, *more: object) -> dict[str, Any]:
+    """Judges a checkpoint; gives the sections of report.json."""
+    nlbs(
+        "evaluate",
+        "--checkpoint",
+        checkpoint,
+        "--shards",
+        shards,
+        "--out",
+        out,
+        "--num",
+        num,
+        "--overwrite",
+        *more,
+    )
+    sections: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))["sections"]
+    return sections
+
+
+def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives of a report what the project set itself as aims, under short names; None: not measurable."""
+    realism, sharp = sections["realism"], sections["realism"]["sharpness"]
+    frechet, drawn = realism["frechet"], realism["sharpness"]["generated"]
+    found: dict[str, Any] = {
+        "nats": round(sections["latents"]["nats"]["value"], 2),
+        "nats_of_levels": [round(level["nats"]["value"], 2) for level in sections["latents"]["levels"]],
+        "active_units": sections["latents"]["active_units"],
+        "frechet": {name: round(value, 2) for name, value in frechet.items()},
+        "over_point_mass": round(frechet["generated"] / frechet["point_mass"], 3),
+        "over_reconstructions": round(frechet["generated"] / frechet["reconstructed"], 3),
+        "over_floor": round(frechet["generated"] / frechet["floor"], 2),
+        "exponent_minus_real": round(drawn["exponent"]["value"] - drawn["real_exponent"]["value"], 3),
+        "top_octave_over_real": round(drawn["top_octave_ratio"]["value"], 3),
+        "top_octave_of_reconstructions": round(sharp["reconstructed"]["top_octave_ratio"]["value"], 3),
+    }
+    if "control" in sections:
+        ratios = {name: sections["control"][name]["ratio"] for name in CONTROLLED}
+        found["control"] = {name: ratio and round(ratio["value"], 3) for name, ratio in ratios.items()}
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains and judges each preset, and prints what came of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shards", required=True, help="patches of 64 x 64, with a test split")
+    parser.add_argument("--out", type=Path, required=True, help="runs and reports")
+    parser.add_argument("--presets", nargs="+", default=["nlbs-small", "guide"])
+    parser.add_argument("--patches", type=int, default=150_000, help="seen in training, at least")
+    parser.add_argument(
+        "--flow-patches", type=int, default=150_000, help="seen by the flow, where there is one"
+    )
+    parser.add_argument("--num", type=int, default=2000, help="held-out patches, and as many drawn")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    found: dict[str, Any] = {"benchmark": "generative", "patches": options.patches, "seed": options.seed}
+    for preset in options.presets:
+        flow = ["--flow-patches", options.flow_patches] if preset.startswith("nlbs") else []
+        run = options.out / preset
+        checkpoint = train(options.shards, preset, options.patches, run, SIZE, "--seed", options.seed, *flow)
+        found[preset] = figures(
+            judge(checkpoint, options.shards, options.out / f"{preset}-report", options.num)
+        )
+    if {"nlbs-small", "guide"} <= found.keys():
+        ours, theirs = (found[preset]["frechet"]["generated"] for preset in ("nlbs-small", "guide"))
+        found["over_guide"] = round(ours / theirs, 3)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

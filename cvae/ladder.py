@@ -1,0 +1,141 @@
+"""Stochastic skips: small spatial latents between encoder and decoder, each with a posterior and a learned prior.
+
+A skip connection hands the decoder features that a drawn image does not have. Here a few channels of
+noise take their place, z_l ~ q(z_l | encoder, decoder) in training and z_l ~ p(z_l | decoder) when drawing, so that the
+decoder meets the same kind of input in both (Sonderby et al., 1602.02282; Child, 2011.10650).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nlbs.cvae.layers import FiLM, norm_layer
+
+#: Log-variances are kept in this range: beyond it, float32 has nothing left of a KL divergence.
+LOGVAR_RANGE = (-12.0, 6.0)
+
+
+class Gaussian(NamedTuple):
+    """A normal distribution with independent components."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """Gives mean + sigma * noise: Eq. 10 of 1312.6114."""
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+
+def gaussian(values: Tensor) -> Gaussian:
+    """Gives the distribution whose means and log-variances a layer computed, half of dimension 1 each."""
+    mean, logvar = values.float().chunk(2, dim=1)
+    return Gaussian(mean, logvar.clamp(*LOGVAR_RANGE))
+
+
+def kl_between(q: Gaussian, p: Gaussian) -> Tensor:
+    """Gives KL(q || p) of each sample, (B,), in nats, summed over all else."""
+    ratio = (q.logvar - p.logvar).exp() + (q.mean - p.mean).square() * (-p.logvar).exp()
+    return 0.5 * (p.logvar - q.logvar + ratio - 1).flatten(start_dim=1).sum(dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """x + Conv(SiLU(FiLM(Norm(Conv(SiLU(Norm(x))))))), 3x3; begins as the identity."""
+
+    def __init__(self, channels: int, condition_dim: int, use_group_norm: bool, groups: int) -> None:
+        super().__init__()
+        self.norm1 = norm_layer(channels, use_group_norm, groups)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = norm_layer(channels, use_group_norm, groups)
+        self.film = FiLM(condition_dim, channels)
+        self.film.start_neutral()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        self.activation = nn.SiLU()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Gives features of the same shape."""
+        inner = self.conv1(self.activation(self.norm1(x)))
+        out: Tensor = x + self.conv2(self.activation(self.film(self.norm2(inner), embedding)))
+        return out
+
+
+class StochasticSkip(nn.Module):
+    """One level of the ladder, at one size of the decoder's maps."""
+
+    def __init__(
+        self, channels: int, feature_channels: int, latent_channels: int, condition_dim: int, blocks: int,
+        use_group_norm: bool, groups: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.prior = nn.Sequential(
+            norm_layer(channels, use_group_norm, groups), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(), nn.Conv2d(channels, 2 * latent_channels, 3, padding=1),
+        )  # fmt: skip
+        self.posterior = nn.Sequential(
+            nn.Conv2d(channels + feature_channels, channels, 3, padding=1),
+            norm_layer(channels, use_group_norm, groups), nn.SiLU(),
+            nn.Conv2d(channels, 2 * latent_channels, 3, padding=1),
+        )  # fmt: skip
+        nn.init.zeros_(self.prior[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.prior[-1].bias)  # type: ignore[arg-type]
+        self.expand = nn.Conv2d(latent_channels, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels, condition_dim, use_group_norm, groups) for _ in range(blocks)
+        )
+
+    def infer(self, x: Tensor, features: Tensor) -> tuple[Gaussian, Gaussian]:
+        """Gives q(z_l | encoder, decoder) and p(z_l | decoder): maps (B, latent channels, H, W)."""
+        prior = self.expected(x)
+        change = self.posterior(torch.cat([x, features], dim=1)).float()
+        mean, logvar = change.chunk(2, dim=1)
+        return Gaussian(prior.mean + mean, (prior.logvar + logvar).clamp(*LOGVAR_RANGE)), prior
+
+    def expected(self, x: Tensor) -> Gaussian:
+        """Gives p(z_l | decoder)."""
+        return gaussian(self.prior(x))
+
+    def merge(self, x: Tensor, z: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the decoder's features with the latent (B, latent channels, H, W) in them."""
+        x = x + self.expand(z)
+        for block in self.blocks:
+            x = block(x, embedding)
+        return x
+
+
+#: Gives the latent of a level, from its skip and the decoder's features there.
+Choice = Callable[[int, StochasticSkip, Tensor], Tensor]
+
+
+class Posterior:
+    """Latents of images: each level's from q(z_l | encoder, decoder), and what they cost."""
+
+    def __init__(self, features: Sequence[Tensor], noise: Sequence[Tensor] | None) -> None:
+        """Takes the encoder's features of each level, and epsilon of each; None: the means."""
+        self._features, self._noise = features, noise
+        self.latents: list[Tensor] = []
+        self.kl: list[Tensor] = []  #: (B,) nats of each level
+
+    def __call__(self, level: int, skip: StochasticSkip, x: Tensor) -> Tensor:
+        """Gives a level's latent."""
+        posterior, prior = skip.infer(x, self._features[level])
+        self.kl.append(kl_between(posterior, prior))
+        self.latents.append(posterior.mean if self._noise is None else posterior.draw(self._noise[level]))
+        return self.latents[-1]
+
+
+class Prior:
+    """Latents of no image: those given, and after them from p(z_l | decoder)."""
+
+    def __init__(self, given: Sequence[Tensor], noise: Sequence[Tensor] | None) -> None:
+        """Takes the latents of the coarsest levels, and epsilon of every level; None: the means."""
+        self._given, self._noise = given, noise
+
+    def __call__(self, level: int, skip: StochasticSkip, x: Tensor) -> Tensor:
+        """Gives a level's latent."""
+        if level < len(self._given):
+            return self._given[level]
+        prior = skip.expected(x)
+        return prior.mean if self._noise is None else prior.draw(self._noise[level])

@@ -1,0 +1,94 @@
+"""Which sampler draws: the one place where flags become an object of :mod:`nlbs.cvae.samplers`. Imports torch late."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nlbs.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from nlbs.cvae import ConditionalVAE
+    from nlbs.cvae.samplers import Sampler
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: "auto" is the flow where one lies beside the checkpoint, else the prior.
+SAMPLERS = ("auto", "flow", "prior")
+
+
+@dataclass(frozen=True)
+class SamplerChoice:
+    """The flags that choose a sampler."""
+
+    sampler: str = "auto"  #: of SAMPLERS
+    temperature: float = 1.0
+    guidance: float = 1.0
+    flow_steps: int = 30
+
+    def __str__(self) -> str:
+        """Gives it in words, at most 64 characters: every output says it."""
+        name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
+        guidance = f", guidance {self.guidance:g}" if self.guidance != 1 else ""
+        return f"{name}, temperature {self.temperature:g}{guidance}"
+
+    def of(self, checkpoint: Path) -> "SamplerChoice":
+        """Gives the choice for a checkpoint: never "auto".
+
+        Raises:
+            CheckpointError: the flow is asked for, and there is none.
+            ConfigError: there is no such sampler.
+        """
+        if self.sampler not in SAMPLERS:
+            raise ConfigError(f"there is no sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}")
+        path = flow_path(checkpoint)
+        if self.sampler == "flow" and not path.exists():
+            raise CheckpointError(
+                f"there is no flow {path}; nlbs-train fits one once all epochs are over, where the configuration has a "
+                "section flow (presets nlbs, nlbs-small); or draw with --sampler prior"
+            )
+        if self.sampler == "auto":
+            return replace(self, sampler="flow" if path.exists() else "prior")
+        return self
+
+    def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
+        """Gives the sampler over the trained model of a checkpoint.
+
+        Raises:
+            CheckpointError: the flow does not fit the model.
+            ConfigError: it cannot be had of this model.
+        """
+        from nlbs.cvae.flow import FlowSampler
+        from nlbs.cvae.flow_file import load_flow
+        from nlbs.cvae.samplers import PriorSampler
+
+        if self.of(checkpoint).sampler == "prior":
+            return PriorSampler(model, self.temperature, self.guidance)
+        flow = load_flow(flow_path(checkpoint), model)
+        return FlowSampler(model, flow, self.flow_steps, self.guidance, self.temperature)
+
+
+def flow_path(checkpoint: Path) -> Path:
+    """Gives where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.flow.safetensors")
+
+
+_OPTIONS = (
+    click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
+                 help="flow: fitted to what images are encoded to; auto: that one where there is one."),
+    click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
+                 help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
+    click.option("--guidance", type=click.FloatRange(min=0), default=1.0, show_default=True,
+                 help="Above 1, conditions count for more than in training: plainer, less diverse patches."),
+    click.option("--flow-steps", type=click.IntRange(min=1), default=30, show_default=True,
+                 help="Of the flow, from noise to latents."),
+)  # fmt: skip
+
+
+def sampler_options(command: Command) -> Command:
+    """Adds the flags of a :class:`SamplerChoice` to a command, under the names of its fields."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -1,0 +1,5 @@
+"""``python -m nlbs.evaluate``."""
+
+from nlbs.evaluate.cli import main
+
+main(None)

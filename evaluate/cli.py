@@ -1,0 +1,118 @@
+"""The command ``nlbs-evaluate``: a checkpoint and held-out patches in, a report out."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nlbs import __version__
+from nlbs.command import entry_point
+from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
+from nlbs.paths import LOCAL_PATH, PATH
+
+#: The sections of the report in their order.
+SECTIONS = ("galleries", "reconstruction", "realism", "control", "utility", "memorisation", "latents")
+
+_Command = Callable[..., None]
+
+
+def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Reads "realism,control"; None is all."""
+    if value is None:
+        return SECTIONS
+    names = tuple(name.strip() for name in value.split(","))
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise click.BadParameter(f"there is no section {unknown[0]!r}; known: {', '.join(SECTIONS)}")
+    return tuple(name for name in SECTIONS if name in names)
+
+
+def _shared(command: _Command) -> _Command:
+    """Adds the options that both uses have."""
+    options = [
+        click.option("--checkpoint", type=LOCAL_PATH, metavar="FILE", help="A best_model.safetensors of nlbs-train."),
+        click.option("--shards", type=PATH, metavar="FOLDER",
+                     help="A shard set, or a dataset root that holds one; s3://bucket/folder too."),
+        click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written."),
+        click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True,
+                     help="Patients to judge on; train only with --allow-train."),
+        click.option("--allow-train", is_flag=True, help="Judge on patients that the model learnt from."),
+        click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                     help="Of draws, subsets, classifiers and intervals."),
+        click.option("--overwrite", is_flag=True, help="Replace an earlier report in --out."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"],
+             "max_content_width": 100})  # fmt: skip
+@click.version_option(__version__)
+@_shared
+@click.option("--num", type=click.IntRange(2), default=2000, show_default=True,
+              help="Held-out patches at most, and as many drawn; twice as many training patches.")  # fmt: skip
+@click.option(
+    "--where", metavar="FILTER", help="Patches to judge on.  [default: what the model was trained on]"
+)
+@click.option("--extractor", default="efficientnet-lite0", show_default=True, metavar="NAME",
+              help="Features of distances: efficientnet-lite0, inception:WEIGHTS-FILE, "
+              "random-convolutions.")  # fmt: skip
+@click.option("--only", callback=_sections, metavar="SECTIONS",
+              help=f"Some of {','.join(SECTIONS)}.")  # fmt: skip
+@sampler_options
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """Judge a trained model on held-out patients: report.html for people, report.json for programs.
+
+    nlbs-evaluate anomaly looks for abnormal images with a model of healthy ones.
+    """
+    if ctx.invoked_subcommand is not None:
+        given = [name for name in ("checkpoint", "shards", "out") if options[name] is not None]
+        if given:
+            raise click.UsageError(f"give --{given[0]} after {ctx.invoked_subcommand}, not before it")
+        return
+    _check_given(ctx, options)
+    from nlbs.evaluate.evaluation import evaluate
+
+    flags = {field.name: options.pop(field.name) for field in fields(SamplerChoice)}
+    _say_where(evaluate(**options, choice=SamplerChoice(**flags), say=click.echo))
+
+
+@cli.command()
+@_shared
+@click.option("--healthy", default="cancer == 0", show_default=True, metavar="FILTER")
+@click.option("--abnormal", default="cancer == 1", show_default=True, metavar="FILTER")
+@click.option("--images", type=click.IntRange(2), default=400, show_default=True,
+              help="Images to score at most, half of them abnormal; each with all its patches.")  # fmt: skip
+@click.option("--heat-maps", type=click.IntRange(0), default=8, show_default=True,
+              help="Of so many images that score highest.")  # fmt: skip
+@click.pass_context
+def anomaly(ctx: click.Context, /, **options: Any) -> None:
+    """Score patches and images by what a model of healthy tissue cannot rebuild or finds unlikely.
+
+    Train it first: nlbs-train --shards S --where "cancer == 0" --run runs/healthy. Writes anomaly.html,
+    anomaly.json and the heat maps as PNG.
+    """
+    _check_given(ctx, options)
+    from nlbs.evaluate.evaluation import find_anomalies
+
+    _say_where(find_anomalies(**options, say=click.echo))
+
+
+def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Refuses a call without what both need; a group could not require it of its own use alone."""
+    for name in ("checkpoint", "shards", "out"):
+        if options[name] is None:
+            raise click.UsageError(f"Missing option '--{name}'.", ctx)
+
+
+def _say_where(written: list[Path]) -> None:
+    click.echo(f"Report   {written[0]}")
+    click.echo(f"Figures  {written[1]}")
+
+
+main = entry_point(cli)

@@ -1,0 +1,190 @@
+"""The two uses of nlbs-evaluate, from paths to written reports."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlbs import __version__
+from nlbs.cvae import ConditionalVAE, read_metadata
+from nlbs.cvae.device import choose_device
+from nlbs.cvae.sampler_choice import SamplerChoice
+from nlbs.errors import ConfigError, EvaluationError
+from nlbs.evaluate.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
+from nlbs.evaluate.held_out import RealPatches, Rows, read_patches, rows_to_judge_on
+from nlbs.evaluate.page_anomaly import Search, anomaly_sections
+from nlbs.evaluate.page_conditions import condition_control, galleries, training_utility
+from nlbs.evaluate.page_fidelity import latents, realism, reconstruction
+from nlbs.evaluate.page_memorisation import memorisation
+from nlbs.evaluate.report import Section, write_report
+from nlbs.evaluate.study import Study
+from nlbs.paths import AnyPath
+from nlbs.shards import ShardSet, open_shards
+
+Say = Callable[[str], None]
+
+#: Training patches that copies are looked for among: the detector keeps 16 KB of each, beside its pixels.
+_AUDITED, _AUDITED_BYTES = 50_000, 1_000_000_000
+
+REPORT, ANOMALY = "report", "anomaly"  #: names of the files, without .html and .json
+
+_NOTE = (
+    "Figures are of patches, not of people: none of them says that a model is safe to use on a patient. This page "
+    "shows parts of real images: handle it as you handle the shards."
+)
+_MAKE: dict[str, Callable[[Study], Section]] = {
+    "galleries": galleries,
+    "reconstruction": reconstruction,
+    "realism": realism,
+    "control": condition_control,
+    "utility": training_utility,
+    "memorisation": memorisation,
+    "latents": latents,
+}
+
+
+def evaluate(
+    checkpoint: Path, shards: AnyPath, out: Path, split: str, allow_train: bool, device: str, seed: int,
+    overwrite: bool, num: int, where: str | None, extractor: str, only: tuple[str, ...],
+    choice: SamplerChoice, say: Say,
+) -> list[Path]:  # fmt: skip
+    """Judges a model and writes ``report.html`` and ``report.json``; gives both paths.
+
+    Raises:
+        NlbsError: a report is there already, or something given cannot be used.
+    """
+    _check_out(out, REPORT, overwrite)
+    model, training = _open_model(checkpoint, device)
+    features, no_features = _extractor(extractor, device)
+    fit, where = training.get("fit", "downsample"), training.get("where") if where is None else where
+    with open_shards(shards) as shard_set:
+        rows = rows_to_judge_on(shard_set, split, where, allow_train)
+        learnt = rows_to_judge_on(shard_set, "train", where, allow_train=True)
+
+        def read(some: Rows, most: int) -> RealPatches:
+            return read_patches(shard_set, some, model.resolution, fit, most, seed)
+
+        held_out, train = read(rows, num), read(learnt, 2 * num)
+        say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
+        study = Study(
+            model, choice.open(model, checkpoint), train, held_out, features, no_features, seed,
+            lambda: read(learnt, min(_AUDITED, _AUDITED_BYTES // model.resolution**2)), len(learnt), say=say,
+        )  # fmt: skip
+        sections = []
+        for name in only:
+            say(f"{name}:")
+            sections.append(_made(name, study))
+        made = _provenance(checkpoint, training, shard_set, split, where, seed) | {
+            "held-out patches": _counted(held_out),
+            "training patches": _counted(train),
+            "sampler": str(choice.of(checkpoint)),
+            "features": features.name if features else f"none: {no_features}",
+        }
+        doubts = _doubts(training, shard_set, split)
+    sections[0].attention[:0] = doubts
+    head = {"title": f"What {checkpoint} is worth", "note": _NOTE, "made": made}
+    return write_report(out, REPORT, head, sections)
+
+
+def find_anomalies(
+    checkpoint: Path, shards: AnyPath, out: Path, split: str, allow_train: bool, device: str, seed: int,
+    overwrite: bool, healthy: str, abnormal: str, images: int, heat_maps: int, say: Say,
+) -> list[Path]:  # fmt: skip
+    """Scores images by a model of healthy ones, writes ``anomaly.html`` and ``anomaly.json``; gives both paths.
+
+    Raises:
+        NlbsError: a report is there already, or something given cannot be used.
+    """
+    _check_out(out, ANOMALY, overwrite)
+    model, training = _open_model(checkpoint, device)
+    with open_shards(shards) as shard_set:
+        fit = training.get("fit", "downsample")
+        search = Search(model, shard_set, fit, split, healthy, abnormal, images, seed, allow_train, say)
+        sections = anomaly_sections(search, heat_maps, out)
+        made = _provenance(checkpoint, training, shard_set, split, None, seed)
+        sections[0].attention[:0] = _doubts(training, shard_set, split) + _not_healthy(training, healthy)
+    head = {"title": f"Abnormal images by {checkpoint}", "note": _NOTE, "made": made}
+    return write_report(out, ANOMALY, head, sections)
+
+
+def _made(name: str, study: Study) -> Section:
+    """Gives a section; where the patches do not allow it, one that says why."""
+    try:
+        return _MAKE[name](study)
+    except EvaluationError as error:
+        study.say(f"left out: {error}")
+        return Section(name, name.capitalize(), skipped=str(error))
+
+
+def _check_out(out: Path, name: str, overwrite: bool) -> None:
+    if (out / f"{name}.json").exists() and not overwrite:
+        raise ConfigError(f"{out} holds {name}.json already: choose another --out, or pass --overwrite")
+
+
+def _open_model(checkpoint: Path, device: str) -> tuple[ConditionalVAE, Mapping[str, Any]]:
+    model = ConditionalVAE.load_from_checkpoint(checkpoint, choose_device(device)).eval()
+    training: Mapping[str, Any] = read_metadata(checkpoint).get("training") or {}
+    return model, training
+
+
+def _extractor(name: str, device: str) -> tuple[FeatureExtractor | None, str]:
+    """Gives the extractor; of the default one None and the reason where it is not installed."""
+    try:
+        return extractor(name, device), ""
+    except EvaluationError as error:
+        if name != DEFAULT_EXTRACTOR:
+            raise
+        return None, str(error)
+
+
+def _counted(patches: RealPatches) -> str:
+    return f"{len(patches):,} patches of {len(np.unique(patches.patients)):,} patients"
+
+
+def _provenance(
+    checkpoint: Path, training: Mapping[str, Any], shards: ShardSet, split: str, where: str | None, seed: int
+) -> dict[str, Any]:
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "checkpoint": str(checkpoint),
+        "model id": digest[:16],
+        "trained on": training.get("dataset_id", "unknown"),
+        "trained with --where": training.get("where"),
+        "steps": training.get("step"),
+        "shard set": str(shards.folder),
+        "dataset id": shards.dataset_id,
+        "split": split,
+        "filter": where,
+        "seed": str(seed),
+        "nlbs-cvae": __version__,
+    }
+
+
+def _doubts(training: Mapping[str, Any], shards: ShardSet, split: str) -> list[str]:
+    """Gives what makes the whole report doubtful."""
+    doubts = []
+    if split == "train":
+        doubts.append(
+            "This is the training split: the model has seen these patches, and every figure flatters it."
+        )
+    if split == "val":
+        doubts.append("The best checkpoint of a run is chosen on val: figures on it are a little too good.")
+    if training.get("dataset_id") != shards.dataset_id:
+        doubts.append(
+            "The model was trained on another shard set, so it is not known whether it has seen these patients."
+        )
+    return doubts
+
+
+def _not_healthy(training: Mapping[str, Any], healthy: str) -> list[str]:
+    """Says where a model did not learn from healthy images alone."""
+    where = training.get("where")
+    if where == healthy:
+        return []
+    learnt = f"from patches with {where}" if where else "from all patches, abnormal ones among them"
+    return [
+        f"This model learnt {learnt}; a model of healthy tissue is trained with: nlbs-train --where '{healthy}'"
+    ]

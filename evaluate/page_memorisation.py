@@ -1,0 +1,162 @@
+"""The section on memorisation: nearer to training patches than new patients are, or copies of them outright?"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbs.errors import EvaluationError
+from nlbs.evaluate.anomaly import negative_elbo
+from nlbs.evaluate.copies import PROVEN_SHARE, CopyAudit, audit_copies
+from nlbs.evaluate.held_out import RealPatches
+from nlbs.evaluate.memorisation import authenticity, copy_test, membership_auc, nearest_neighbour_ratio
+from nlbs.evaluate.report import Picture, Section, Table, picture
+from nlbs.evaluate.study import Study
+from nlbs.pictures import contact_sheet
+
+_SHOWN = 8  #: flagged patches in the page
+_TILE_PX = 110
+_READ = {
+    "nearest_ratio": "median distance to training / to held-out; below 1: nearer to training",
+    "nearer_to_train": "share nearer to a training patch; .5 is right",
+    "c_t": "C_T; below -3 copies, above 3 underfits",
+    "auth_pct": "AuthPct, share; about half is right",
+    "membership_auc": "AUC of the ELBO, training against held-out; .5 tells nothing",
+}
+
+
+def memorisation(study: Study) -> Section:
+    """Gives distances to training patches, membership by ELBO, and the audit with planted copies."""
+    section = Section("memorisation", "Memorisation", [
+        "Whether drawn patches lie nearer to training patches than patches of new patients do, and whether any is a "
+        "copy. An audit that does not catch copies which were planted proves nothing, whatever it finds."
+    ])  # fmt: skip
+    _add_audit(section, study)
+    rows = list(_figures(section, study))
+    section.tables.append(
+        Table("Nearer than new patients", ["", "drawn", "held-out real patches in their place"], rows)
+    )
+    return section
+
+
+def _add_audit(section: Section, study: Study) -> None:
+    train = study.all_train
+    study.say(f"looking for copies of {len(train):,} training patches")
+    try:
+        audit = audit_copies(
+            study.drawn, train.pixels, study.held_out.pixels, study.held_out.patients, seed=study.seed
+        )
+    except EvaluationError as error:
+        section.figures["copies"] = {"proven": False, "verdict": "not proven", "why": str(error)}
+        section.attention.append(f"Memorisation is not proven either way: {error}")
+        return
+    section.figures["copies"] = {
+        "proven": audit.proven,
+        "verdict": audit.verdict,
+        "training_patches": len(train),
+        "of": study.train_total,
+        "threshold": audit.threshold,
+        "false_positive_rate": audit.false_positive_rate,
+        "generated_flagged": audit.generated_flagged,
+        "held_out_flagged": audit.held_out_flagged,
+        "generated_auc": audit.generated_auc,
+        "control_auc": audit.control_auc,
+        "planted_caught": audit.caught,
+    }
+    (section.attention if audit.verdict != "no copies found" else section.lead).append(audit.sentence)
+    if len(train) < study.train_total:
+        section.attention.append(
+            f"The audit saw {len(train):,} of {study.train_total:,} training patches: it finds no copies of others."
+        )
+    section.tables += [_audit_table(audit, len(train)), _planted_table(audit)]
+    if len(audit.flagged):
+        section.pictures.append(("Flagged", [_flagged(audit, study.drawn, train)]))
+
+
+def _audit_table(audit: CopyAudit, count: int) -> Table:
+    rows = [
+        ("drawn patches flagged as copies", audit.generated_flagged),
+        ("held-out real patches flagged", audit.held_out_flagged),
+        ("AUC of drawn against held-out; above .5: nearer to training", audit.generated_auc),
+        ("AUC of held-out patients as if drawn; .5 is right", audit.control_auc),
+    ]
+    note = f"Threshold set for {audit.false_positive_rate:.1%} of held-out patches, on half of the held-out patients."
+    return Table(f"Copies of {count:,} training patches: {audit.verdict}", ["", "share"], rows, note)
+
+
+def _planted_table(audit: CopyAudit) -> Table:
+    rows = [(kind, share, share.value >= PROVEN_SHARE) for kind, share in audit.caught.items()]
+    return Table("Planted copies", ["kind", "share caught", f"at least {PROVEN_SHARE:.0%}"], rows)
+
+
+def _flagged(audit: CopyAudit, drawn: npt.NDArray[np.uint8], train: RealPatches) -> Picture:
+    shown, sources = audit.flagged[:_SHOWN], audit.sources[:_SHOWN]
+    images = [*drawn[shown], *train.pixels[sources]]
+    sheet = contact_sheet(images, [""] * len(images), columns=len(shown), tile_px=_TILE_PX)
+    return picture(sheet, "above: drawn, the most alike first; below: the training patch of each")
+
+
+def _figures(section: Section, study: Study) -> Iterator[tuple[Any, ...]]:
+    """Gives the rows of the table, and keeps their values for report.json."""
+    for name, (measure, reference) in _measures(study).items():
+        row: list[Any] = [_READ[name]]
+        for place, compute in (("drawn", measure), ("held_out", reference)):
+            try:
+                value = compute() if compute else None
+            except EvaluationError as error:
+                value = f"left out: {error}"
+            section.figures.setdefault(name, {})[place] = value
+            row.append(value)
+        yield tuple(row)
+
+
+_Compute = Callable[[], Any]
+
+
+def _measures(study: Study) -> dict[str, tuple[_Compute, _Compute | None]]:
+    """Gives for each figure how it is computed of drawn patches, and of held-out ones in their place."""
+    measures: dict[str, tuple[_Compute, _Compute | None]] = {}
+    if study.extractor is not None:
+        train, held_out, drawn = (study.features(kind) for kind in ("train", "held_out", "drawn"))
+        one, other = _halves(study.held_out, study.seed)
+        seed = study.seed
+        groups = study.train.patients, study.held_out.patients
+        measures = {
+            "nearest_ratio": (
+                lambda: nearest_neighbour_ratio(drawn, train, held_out, seed).ratio,
+                lambda: nearest_neighbour_ratio(held_out[one], train, held_out[other], seed).ratio,
+            ),
+            "nearer_to_train": (
+                lambda: nearest_neighbour_ratio(drawn, train, held_out, seed).nearer_to_train,
+                lambda: nearest_neighbour_ratio(held_out[one], train, held_out[other], seed).nearer_to_train,
+            ),
+            "c_t": (
+                lambda: copy_test(drawn, train, held_out, seed=seed).c_t,
+                lambda: copy_test(held_out[one], train, held_out[other], seed=seed).c_t,
+            ),
+            "auth_pct": (
+                lambda: authenticity(drawn, train, held_out, *groups, seed=seed).generated,
+                lambda: authenticity(drawn, train, held_out, *groups, seed=seed).held_out,
+            ),
+        }
+    return measures | {"membership_auc": (lambda: _membership(study), None)}
+
+
+def _membership(study: Study) -> Any:
+    found = study.encoded_train, study.encoded
+    errors = np.concatenate([one.absolute_error for one in found])
+    kl = np.concatenate([one.kl_levels.sum(axis=1) for one in found])
+    elbo = -negative_elbo(errors, kl, study.model.resolution**2)[0]
+    count = len(study.train)
+    return membership_auc(
+        elbo[:count], elbo[count:], study.train.patients, study.held_out.patients, seed=study.seed
+    )
+
+
+def _halves(held_out: RealPatches, seed: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Gives the patches of one half of the patients, and of the other."""
+    patients = np.unique(held_out.patients)
+    chosen = np.random.default_rng(seed).permutation(patients)[: len(patients) // 2]
+    one = np.isin(held_out.patients, chosen)
+    return one, ~one

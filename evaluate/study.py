@@ -1,0 +1,114 @@
+"""One evaluation: a model, real patches of both kinds, and what the sections of the report share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.samplers import Codes, Sampler, draw_patches
+from nlbs.evaluate.arrays import Patches
+from nlbs.evaluate.classifier import ConditionClassifier, Recipe, train_classifier
+from nlbs.evaluate.features import FeatureExtractor
+from nlbs.evaluate.held_out import RealPatches
+from nlbs.evaluate.model_view import Encoded, encode
+
+MEANS_OF = 1000  #: patches whose latents are kept
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is judged, and against what. Expensive things are made once, when the first section asks."""
+
+    model: ConditionalVAE
+    sampler: Sampler
+    train: RealPatches  #: of the split that the model learnt from
+    held_out: RealPatches  #: of other patients
+    extractor: FeatureExtractor | None  #: None: distances are left out
+    no_extractor: str = ""  #: why
+    seed: int = 0
+    read_all_train: Callable[[], RealPatches] | None = (
+        None  #: more of them, for what asks; None: there are no more
+    )
+    train_total: int = 0  #: how many training patches there are
+    recipe: Recipe | None = None  #: of classifiers; None: the usual one
+    say: Callable[[str], None] = lambda line: None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def all_train(self) -> RealPatches:
+        """All training patches, as far as memory should hold them."""
+        return self.train if self.read_all_train is None else self.read_all_train()
+
+    def features(self, kind: str) -> npt.NDArray[np.float32]:
+        """Gives the features (n, d) of "train", "held_out", "reconstructed" or "drawn" patches, computed once."""
+        if kind not in self._features and self.extractor is not None:
+            pixels = self._pixels(kind)
+            words = kind.replace("_", "-")
+            self.say(f"features of {len(pixels):,} {words} patches by {self.extractor.name}")
+            self._features[kind] = self.extractor(pixels)
+        return self._features[kind]
+
+    def _pixels(self, kind: str) -> Patches:
+        if kind == "drawn":
+            return self.drawn
+        if kind == "reconstructed":
+            return self.encoded.reconstructed
+        return (self.train if kind == "train" else self.held_out).pixels
+
+    @cached_property
+    def _features(self) -> dict[str, npt.NDArray[np.float32]]:
+        return {}
+
+    def draw(self, conditions: Codes, seed: int) -> Patches:
+        """Gives drawn patches, uint8 (n, R, R), one for each of the conditions."""
+        count = len(conditions["view"])
+        self.say(f"drawing {count:,} patches")
+        found = np.empty((count, self.model.resolution, self.model.resolution), np.uint8)
+        for place, patch in enumerate(draw_patches(self.sampler, conditions, seed)):
+            found[place] = patch
+        return found
+
+    @cached_property
+    def drawn(self) -> Patches:
+        """Patches drawn by the conditions of the held-out ones, uint8 (n, R, R)."""
+        return self.draw(self.held_out.conditions, self.seed)
+
+    @cached_property
+    def drawn_like_train(self) -> Patches:
+        """Patches drawn by the conditions of the training ones, with noise of their own, uint8 (m, R, R)."""
+        return self.draw(self.train.conditions, self.seed + 1)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """What the model makes of the held-out patches."""
+        self.say(f"encoding {len(self.held_out):,} held-out patches")
+        return encode(self.model, self.held_out.pixels, self.held_out.conditions, MEANS_OF)
+
+    @cached_property
+    def encoded_train(self) -> Encoded:
+        """What the model makes of the training patches."""
+        self.say(f"encoding {len(self.train):,} training patches")
+        return encode(self.model, self.train.pixels, self.train.conditions)
+
+    @cached_property
+    def on_real(self) -> ConditionClassifier:
+        """A classifier that learnt from real training patches."""
+        return self.classifier(self.train.pixels, "real")
+
+    @cached_property
+    def on_synthetic(self) -> ConditionClassifier:
+        """A classifier that learnt from as many synthetic ones."""
+        return self.classifier(self.drawn_like_train, "synthetic")
+
+    def classifier(self, pixels: Patches, kind: str) -> ConditionClassifier:
+        """Gives a classifier of patches that have the conditions of the training patches."""
+        self.say(f"training a classifier on {len(pixels):,} {kind} patches")
+        return train_classifier(pixels, self.train.conditions, self.seed, self.device, self.recipe)

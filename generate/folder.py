@@ -1,0 +1,142 @@
+"""The folder of one call: what it is of, what is still to do, and what of it may be replaced."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nlbs.errors import ConfigError
+from nlbs.files import remove_partials, withdraw_folder, write_json
+from nlbs.generate.provenance import in_short
+from nlbs.shards.commit import PARTS
+from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
+
+RECORD = "samples.json"  #: what the files are and come from; its "complete" turns true last
+SAMPLES_CSV = "samples.csv"  #: a row per picture
+CONTACT_SHEET = "contact_sheet.png"
+ANSWERS = "answers"  #: folder of what a reader of the pictures should not see
+ANSWER_KEY = "answer_key.csv"
+DATASHEET = "README.md"  #: of a set that is to be shared
+CAPTURES = "dicom"  #: folder of DICOM files
+
+_COMPLETE = "complete"
+_PICTURE = re.compile(r"(synthetic|case|reconstruction|interpolation|traversal|variation)-\d+(-\d+)*\.png")
+_SET = re.compile(r"r\d+-synthetic")
+
+
+def set_name(resolution: int) -> str:
+    """Gives the name of the folder of a synthetic shard set."""
+    return f"r{resolution}-synthetic"
+
+
+def is_finished(folder: Path, record: Mapping[str, Any], overwrite: bool) -> bool:
+    """Says whether a call has nothing left to do; where it has, the folder is made ready for it.
+
+    What an interrupted call of the same record left stays, and is gone on with. Call it under the folder's lock.
+
+    Args:
+        folder: of the call.
+        record: as :meth:`Provenance.record` gives it.
+        overwrite: begin anew where files of another call, or all of this one, are.
+
+    Raises:
+        ConfigError: the folder holds something that is not to be replaced.
+    """
+    if (folder / IMAGES_CSV).exists() or (folder / STORE).exists():
+        raise ConfigError(
+            f"{folder} is a dataset root of real images: choose another --out, so that nobody takes synthetic patches "
+            "for real ones"
+        )
+    remove_partials(folder)
+    found = read_record(folder)
+    if found is not None and found.get("request") == record["request"]:
+        if not found.get(_COMPLETE):
+            return False
+        if not overwrite:
+            return True
+    elif (found is not None or _own_files(folder)) and not overwrite:
+        holds = "samples" if found is None else in_short(found)
+        state = "" if found is None or found.get(_COMPLETE) else ", not all of them drawn"
+        raise ConfigError(
+            f"{folder} holds {holds} of another call{state}: choose another --out, or pass --overwrite"
+        )
+    _check_datasheet(folder, record, found)
+    if found is not None or _own_files(folder):
+        # First of all: half of what stood there must not be taken for all of it, nor for what comes now.
+        write_json(folder / RECORD, {**(found or {}), "request": "", _COMPLETE: False})
+        _remove_own_files(folder)
+    _check_room(folder, record)
+    write_json(folder / RECORD, {**record, _COMPLETE: False})
+    return False
+
+
+def finish(folder: Path, record: Mapping[str, Any]) -> None:
+    """Says that all files of a call are there."""
+    write_json(folder / RECORD, {**record, _COMPLETE: True})
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Gives what a folder says of itself; None where it says nothing that can be read."""
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """Gives the files and folders of earlier calls; what else lies there is not ours."""
+    names = {SAMPLES_CSV, CONTACT_SHEET}
+    return [
+        path
+        for path in folder.iterdir()
+        if path.name in names
+        or (_PICTURE.fullmatch(path.name) and path.is_file())
+        or (_SET.fullmatch(path.name) and ((path / SHARD_SET_JSON).exists() or (path / PARTS).exists()))
+    ]
+
+
+def _remove_own_files(folder: Path) -> None:
+    found = read_record(folder) or {}
+    for path in _own_files(folder):
+        if path.is_dir():
+            withdraw_folder(path)
+        else:
+            path.unlink()
+    for name in (ANSWER_KEY, CONTACT_SHEET):
+        (folder / ANSWERS / name).unlink(missing_ok=True)
+    if found.get("recipe") == "share":
+        (folder / DATASHEET).unlink(missing_ok=True)
+    if found.get("format") == "dicom":
+        for path in (folder / CAPTURES).glob("*.dcm"):
+            if _PICTURE.fullmatch(f"{path.stem}.png"):
+                path.unlink()
+
+
+def _check_datasheet(folder: Path, record: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
+    """Raises ConfigError where the datasheet would replace a file that is not ours."""
+    ours = found is not None and found.get("recipe") == "share"
+    if record["recipe"] == "share" and not ours and (folder / DATASHEET).exists():
+        raise ConfigError(
+            f"{folder / DATASHEET} is there and not of a shared set: choose another --out, or move it"
+        )
+
+
+def _check_room(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuses what cannot fit, before hours are spent on it.
+
+    Raises:
+        ConfigError: the disk has no room for it.
+    """
+    pixels = int(record["resolution"]) ** 2
+    # A shard holds pixels as they are, headers and a record; noise in a PNG shrinks little, a smooth patch to a tenth.
+    each = pixels + 2048 if record.get("format") == "shards" else pixels // 50 + 512
+    needed, free = int(record["patches"]) * each, shutil.disk_usage(folder).free
+    if needed > free:
+        raise ConfigError(
+            f"{record['patches']:,} patches of {record['resolution']}x{record['resolution']} pixels take at least "
+            f"{needed / 1e9:,.1f} GB, and the disk of {folder} has {free / 1e9:,.1f} GB left: draw fewer, or choose "
+            "another --out"
+        )

@@ -1,0 +1,195 @@
+"""What lies between and around latents: reconstructions, interpolations, traversals, variations.
+
+``decode`` is what turns latents into patches: ``model.render`` for those of real patches, as ``model.infer`` gives
+them, and the ``draw`` of a sampler for normal noise. Patches go through it one at a time, so that none depends on
+how many are asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.samplers import draw_noise
+from nlbs.errors import ConfigError
+from nlbs.manifests.conditions import CONDITIONS
+
+Latents = Sequence[Tensor]  #: of one patch: (1, *shape) for each of ``model.latent_shapes``
+Conditions = Mapping[str, Tensor]  #: codes of one patch, (1,) int64 each
+Decode = Callable[[Latents, Conditions], Tensor]
+
+_NEARLY_PARALLEL = 1e-4  # radians
+
+
+def reconstruct(model: ConditionalVAE, pixels: Tensor, conditions: Conditions) -> Tensor:
+    """Gives what the model makes of patches, (B, 1, R, R) in [-1, 1], with its skips where it has them.
+
+    Args:
+        model: in eval mode: the latent is the mean of q(z | x, c).
+        pixels: (B, 1, R, R) in [-1, 1].
+        conditions: codes, (B,) each.
+    """
+    with torch.no_grad():
+        found: Tensor = torch.cat(
+            [
+                model(pixels[i : i + 1], _of(conditions, i)).reconstruction.clamp(-1, 1)
+                for i in range(len(pixels))
+            ]
+        )
+    return found
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Gives the spherical interpolation of latents, ``a`` at t = 0 and ``b`` at t = 1, to the bit.
+
+    sin((1 - t) w) / sin w a + sin(t w) / sin w b, where w is the angle between them (Shoemake 1985): between two
+    draws of N(0, I) it keeps their length, which a straight line does not. Where they are parallel or opposite, the
+    straight line is taken.
+
+    Args:
+        a, b: (1, *shape), the angle is between them as one vector.
+        t: 0 to 1.
+    """
+    if t in (0, 1):
+        return b if t else a
+    one, other = a.flatten().double(), b.flatten().double()
+    cosine = torch.dot(one, other) / (one.norm() * other.norm()).clamp(min=1e-12)
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    if torch.minimum(angle, torch.pi - angle) < _NEARLY_PARALLEL:
+        return torch.lerp(a, b, t)
+    between = (torch.sin((1 - t) * angle) * one + torch.sin(t * angle) * other) / torch.sin(angle)
+    return between.to(a.dtype).reshape(a.shape)
+
+
+def interpolate(
+    model: ConditionalVAE,
+    decode: Decode,
+    start: tuple[Latents, Conditions],
+    end: tuple[Latents, Conditions],
+    steps: int,
+) -> Tensor:
+    """Gives patches on the way from one latent and condition to another, (steps, 1, R, R) in [-1, 1].
+
+    Latents are interpolated on the sphere, level by level; conditions along a straight line between their
+    embeddings. The first and the last patch are those of the ends themselves.
+
+    Args:
+        model: whose ``condition_encoder`` gives the embeddings.
+        decode: what turns latents into patches, through that model.
+        start, end: latents and codes.
+        steps: patches, the ends among them, 2 or more.
+    """
+    (from_latents, from_codes), (to_latents, to_codes) = start, end
+    shown = []
+    with torch.no_grad():
+        for step in range(steps):
+            t = step / (steps - 1)
+            latents = [slerp(a, b, t) for a, b in zip(from_latents, to_latents, strict=True)]
+            with _embedding_between(model, from_codes, to_codes, t):
+                shown.append(decode(latents, from_codes))
+    return torch.cat(shown)
+
+
+def traverse(
+    decode: Decode,
+    latents: Latents,
+    conditions: Conditions,
+    level: int,
+    dimension: int,
+    values: Sequence[float],
+) -> Tensor:
+    """Gives patches that differ in one number of the latent, (values, 1, R, R) in [-1, 1].
+
+    Args:
+        decode: what turns latents into patches.
+        latents, conditions: of one patch.
+        level: which of its latents, the coarsest first.
+        dimension: which number of it, counted row by row.
+        values: what that number becomes.
+
+    Raises:
+        ConfigError: there is no such level or dimension.
+    """
+    if not 0 <= level < len(latents):
+        raise ConfigError(f"there is no level {level} of the latent: this model has 0 to {len(latents) - 1}")
+    size = latents[level].numel()
+    if not 0 <= dimension < size:
+        raise ConfigError(f"level {level} of the latent has no dimension {dimension}: it has 0 to {size - 1}")
+    shown = []
+    with torch.no_grad():
+        for value in values:
+            moved = [latent.clone(memory_format=torch.contiguous_format) for latent in latents]
+            moved[level].view(-1)[dimension] = value
+            shown.append(decode(moved, conditions))
+    return torch.cat(shown)
+
+
+def vary(
+    decode: Decode, latents: Latents, conditions: Conditions, num: int, strength: float, seed: int
+) -> Tensor:
+    """Gives patches around a latent, (num, 1, R, R) in [-1, 1]: z + strength * epsilon, epsilon from N(0, I).
+
+    Variation i depends on (latents, strength, seed, i) alone.
+
+    Args:
+        decode: what turns latents into patches.
+        latents, conditions: of one patch.
+        num: how many.
+        strength: standard deviation of what is added, in the latent's own units.
+        seed: draws other noise.
+    """
+    shapes = [tuple(latent.shape[1:]) for latent in latents]
+    shown = []
+    with torch.no_grad():
+        for index in range(num):
+            noise = noise_latents(seed, index, shapes, latents[0].device)
+            shown.append(
+                decode(
+                    [z + strength * epsilon for z, epsilon in zip(latents, noise, strict=True)], conditions
+                )
+            )
+    return torch.cat(shown)
+
+
+def noise_latents(
+    seed: int, index: int, shapes: Sequence[tuple[int, ...]], device: torch.device
+) -> list[Tensor]:
+    """Gives the noise that patch ``index`` of a seed is drawn from, (1, *shape) each."""
+    return [torch.from_numpy(level[None]).to(device) for level in draw_noise(seed, index, shapes)]
+
+
+def codes_tensor(codes: Mapping[str, int], device: torch.device) -> dict[str, Tensor]:
+    """Gives the codes of one patch as a model takes them, (1,) int64 each."""
+    return {name: torch.from_numpy(np.array([codes[name]], dtype=np.int64)).to(device) for name in CONDITIONS}
+
+
+@contextmanager
+def _embedding_between(model: ConditionalVAE, start: Conditions, end: Conditions, t: float) -> Iterator[None]:
+    """Makes the embedding of the codes ``start`` the one at t on the line to that of ``end``; others stay.
+
+    Other codes pass through the encoder too: those of "unknown", where a sampler is guided.
+    """
+    if t == 0 or all(bool((start[name] == end[name]).all()) for name in CONDITIONS):
+        yield
+        return
+
+    def moved(module: Any, inputs: tuple[Conditions], embedding: Tensor) -> Tensor:
+        codes = inputs[0]
+        same = torch.stack([codes[name] == start[name] for name in CONDITIONS]).all(dim=0)
+        goal = {name: torch.where(same, end[name], codes[name]) for name in CONDITIONS}
+        target = module.forward(goal)  # not module(): that would move it again
+        return target if t == 1 else torch.lerp(embedding, target, t)
+
+    handle = model.condition_encoder.register_forward_hook(moved)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _of(conditions: Conditions, index: int) -> dict[str, Tensor]:
+    return {name: codes[index : index + 1] for name, codes in conditions.items()}

@@ -1,0 +1,61 @@
+"""Where synthetic patches come from: what every file of them says, and by which an interrupted call is known again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SOFTWARE = "NLBS-CVAE"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made synthetic patches."""
+
+    model: str  #: id of the checkpoint, see :func:`model_id`
+    resolution: int  #: edge of a patch in pixels
+    seed: int
+    sampler: str  #: in words
+    conditions: str  #: in words, where they come from
+    recipe: str = "draw"  #: the command of nlbs-generate
+    device: str = "cpu"  #: kind of device: another one may round otherwise
+
+    def text(self) -> dict[str, str]:
+        """Gives what the metadata of a picture says."""
+        return {
+            "Synthetic": "yes",
+            "Software": SOFTWARE,
+            "Model": self.model,
+            "Sampler": self.sampler,
+            "Conditions From": self.conditions,
+            "Recipe": self.recipe,
+        }
+
+    def record(self, **asked: Any) -> dict[str, Any]:
+        """Gives what a folder of patches says of itself.
+
+        Args:
+            asked: whatever else the patches depend on, as JSON values.
+
+        Returns:
+            JSON values; ``request`` is 32 hexadecimal digits: equal ones mean equal files.
+        """
+        values = {"synthetic": True, "software": SOFTWARE, **asdict(self), **asked}
+        text = json.dumps(values, sort_keys=True, allow_nan=False)
+        return {**values, "request": hashlib.sha256(text.encode()).hexdigest()[:32]}
+
+
+def model_id(checkpoint: Path) -> str:
+    """Gives the first 16 digits of the SHA-256 of a checkpoint file."""
+    with checkpoint.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def in_short(record: Mapping[str, Any]) -> str:
+    """Gives in a few words what a folder of patches holds."""
+    return (
+        f"{record.get('patches', '?')} patches by {record.get('recipe', '?')} of model {record.get('model', '?')}, "
+        f"seed {record.get('seed', '?')}"
+    )

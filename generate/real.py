@@ -1,0 +1,59 @@
+"""Real patches as a model takes them: some rows of a shard set, at the model's size."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nlbs.cvae import ConditionalVAE
+from nlbs.errors import ConfigError
+from nlbs.generate.plan import uniform
+from nlbs.shards import ShardSet
+
+
+def rows_of(
+    shards: ShardSet, rows: Sequence[int], split: str | None, num: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Gives the rows that are asked for: those named, or some of a split at random, in order.
+
+    Raises:
+        ConfigError: a row that is not there, or a split that has none.
+    """
+    if rows:
+        wrong = [row for row in rows if not 0 <= row < len(shards)]
+        if wrong:
+            raise ConfigError(f"{shards.folder} has no row {wrong[0]}: its rows are 0 to {len(shards) - 1}")
+        return np.array(rows, dtype=np.int64)
+    found = shards.rows(split)
+    if not len(found):
+        raise ConfigError(
+            f"{shards.folder} has no patch in the split {split!r}: name another, or rows with --row"
+        )
+    order = np.argsort(uniform("rows", seed, len(found)), kind="stable")
+    return np.sort(found[order[:num]])
+
+
+def read_real(
+    shards: ShardSet, rows: npt.NDArray[np.int64], model: ConditionalVAE, device: torch.device
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gives pixels (n, 1, R, R) float32 in [-1, 1] and codes (n,) of some rows.
+
+    Larger patches come to the model's size as in training: each pixel is the mean of the area it covers.
+
+    Raises:
+        ConfigError: the patches are smaller than the model's.
+    """
+    if shards.resolution < model.resolution:
+        raise ConfigError(
+            f"{shards.folder} has patches of {shards.resolution}x{shards.resolution} pixels, smaller than the "
+            f"{model.resolution}x{model.resolution} of the model: cut a set with --resolution {model.resolution}"
+        )
+    stored = torch.from_numpy(shards.read(rows))[:, None].to(device)
+    pixels = stored.to(torch.float32) / (torch.iinfo(stored.dtype).max / 2) - 1
+    if shards.resolution != model.resolution:
+        pixels = functional.adaptive_avg_pool2d(pixels, model.resolution)
+    codes = {name: torch.from_numpy(values).to(device) for name, values in shards.conditions(rows).items()}
+    return pixels, codes

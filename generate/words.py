@@ -1,0 +1,99 @@
+"""Conditions in words and as codes: what flags, tables and captions say of a patch."""
+
+from collections.abc import Mapping
+
+from nlbs.manifests.conditions import (
+    AGE_BINS,
+    CONDITIONS,
+    LATERALITIES,
+    UNKNOWN,
+    VIEWS,
+    age_bin_of,
+    is_empty,
+    parse_age,
+    parse_age_bin,
+    parse_flag,
+    parse_laterality,
+    parse_view,
+)
+
+_VALUES = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
+
+#: What may be said of a condition; "age" stands for the bin it falls into.
+EXPECTED = {
+    "view": "CC or MLO",
+    "laterality": "L or R",
+    "age": "years from 1 to 120",
+    "age_bin": f"one of {', '.join(AGE_BINS)}, or its code 0 to 3",
+    "cancer": "yes or no",
+    "false_positive": "yes or no",
+}
+
+
+def code_of(name: str, text: str) -> int:
+    """Gives the code of a condition as a person writes it; -1 for "unknown" or nothing.
+
+    Args:
+        name: a name of :data:`EXPECTED`; "age" gives the code of its bin.
+        text: what is said of it.
+
+    Raises:
+        ValueError: nothing that the condition can be.
+    """
+    if is_empty(text):
+        return UNKNOWN
+    if name == "age":
+        years = parse_age(text)
+        if years is None:
+            raise ValueError(f"{text!r} is no age in years from 1 to 120")
+        return age_bin_of(years)
+    if name == "view":
+        view = parse_view(text)
+        if view not in VIEWS:
+            raise ValueError(f"a model knows {' and '.join(VIEWS)}, not {view}")
+        return VIEWS.index(view)
+    if name == "laterality":
+        return LATERALITIES.index(str(parse_laterality(text)))
+    if name == "age_bin":
+        return int(parse_age_bin(text) or 0)
+    return int(bool(parse_flag(text)))
+
+
+def codes_of(text: str) -> dict[str, int]:
+    """Gives the codes of conditions written as "view=CC,age=66,cancer=yes"; those not named are unknown.
+
+    Raises:
+        ValueError: a name that is none, one that is said twice, or a value that is none.
+    """
+    codes = dict.fromkeys(CONDITIONS, UNKNOWN)
+    said: set[str] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        name = name.strip().lower().replace("-", "_")
+        if not equals or name not in EXPECTED:
+            raise ValueError(f"{part!r} is none of {', '.join(f'{known}=...' for known in EXPECTED)}")
+        target = "age_bin" if name == "age" else name
+        if target in said:
+            raise ValueError(f"{target.replace('_', ' ')} is said twice in {text!r}")
+        said.add(target)
+        codes[target] = code_of(name, value.strip())
+    return codes
+
+
+def in_words(codes: Mapping[str, int]) -> dict[str, str]:
+    """Gives each condition as a person writes it; empty where it is unknown."""
+    words = {}
+    for name in CONDITIONS:
+        code = int(codes[name])
+        words[name] = "" if code == UNKNOWN else _VALUES.get(name, ("no", "yes"))[code]
+    return words
+
+
+def caption(words: Mapping[str, str]) -> str:
+    """Gives the conditions in two lines for below a picture; what is unknown has a question mark."""
+    place = (f"{words['view'] or 'view?'} {words['laterality'] or 'side?'} {words['age_bin'] or 'age?'}",)
+    if "cancer" not in words:  # not to be told
+        return place[0]
+    flags = [name.replace("_", " ") for name in ("cancer", "false_positive") if words[name] == "yes"]
+    unknown = [f"{name.replace('_', ' ')}?" for name in ("cancer", "false_positive") if words[name] == ""]
+    return f"{place[0]}\n{', '.join(flags + unknown) or 'normal'}"

@@ -1,0 +1,181 @@
+"""The flow over coarse latents."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.config import FlowConfig
+from nlbs.cvae.flow import FlowSampler, LatentFlow, flow_loss, map_shapes
+from nlbs.cvae.flow_file import load_flow, save_flow
+from nlbs.cvae.sampler_choice import SamplerChoice, flow_path
+from nlbs.cvae.samplers import PriorSampler
+from nlbs.errors import CheckpointError, ConfigError
+from tests.cvae.conftest import codes
+from tests.cvae.test_ladder import FIVE, images, ladder
+
+NETWORK = FlowConfig(widths=(16, 8), blocks=1, attention=1)
+
+
+@pytest.fixture
+def model() -> ConditionalVAE:
+    return ladder(latent_dim=32).eval()  # two numbers at each place of the coarsest map, 4 x 4
+
+
+@pytest.fixture
+def flow(model: ConditionalVAE) -> LatentFlow:
+    torch.manual_seed(1)
+    made = LatentFlow(NETWORK, model)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return made.eval()
+
+
+def latent_noise(model: ConditionalVAE, count: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    return [torch.randn(count, *shape, generator=generator) for shape in model.latent_shapes]
+
+
+def test_the_global_latent_lies_on_the_coarsest_map(model: ConditionalVAE, flow: LatentFlow) -> None:
+    assert map_shapes(model) == [(2, 4, 4), (3, 8, 8), (2, 16, 16)]
+    assert flow.shapes == [(2, 4, 4), (3, 8, 8)]
+
+
+def test_a_latent_that_does_not_fill_the_map_is_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of 16"):
+        LatentFlow(NETWORK, ladder(latent_dim=40))
+
+
+def test_more_levels_than_the_model_has_are_refused(model: ConditionalVAE) -> None:
+    with pytest.raises(ConfigError, match="over 4 levels is asked for, the model has 3"):
+        LatentFlow(FlowConfig(widths=(16, 8, 8, 8)), model)
+
+
+def test_scaled_latents_have_mean_0_and_deviation_1_and_come_back(
+    model: ConditionalVAE, flow: LatentFlow
+) -> None:
+    latents = [3 * level + 2 for level in latent_noise(model, 50)]
+    maps = [level.reshape(50, *shape) for level, shape in zip(latents, flow.shapes, strict=False)]
+    flow.set_scale(maps)
+    for level in flow.scaled(latents):
+        torch.testing.assert_close(level.mean(dim=(0, 2, 3)), torch.zeros(level.shape[1]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(level.std(dim=(0, 2, 3)), torch.ones(level.shape[1]))
+    for back, level in zip(flow.unscaled(flow.scaled(latents)), latents, strict=False):
+        torch.testing.assert_close(back, level)
+
+
+def alike(count: int) -> dict[str, Tensor]:
+    return codes(*([1] * count for _ in range(5)))
+
+
+class Field(LatentFlow):
+    """A flow whose velocity is known: 2t, plus 1 where the view is known."""
+
+    def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
+        known = (conditions["view"] >= 0).float()
+        return [torch.ones_like(level) * (2 * t + known)[:, None, None, None] for level in x]
+
+
+@pytest.mark.parametrize(("guidance", "way"), [(1.0, 2.0), (3.0, 4.0), (0.0, 1.0)])
+def test_noise_is_carried_by_the_integral_of_the_velocity(
+    model: ConditionalVAE, guidance: float, way: float
+) -> None:
+    """The integral of 2t over [0, 1] is 1, which the midpoint rule finds exactly; guidance scales the rest."""
+    noise = latent_noise(model, 1)
+    sampler = FlowSampler(model, Field(NETWORK, model), steps=3, guidance=guidance)
+    for found, start in zip(sampler.latents(noise, codes(1)), noise, strict=False):
+        torch.testing.assert_close(found, start + way)
+
+
+def test_the_finer_levels_come_from_the_models_prior(model: ConditionalVAE, flow: LatentFlow) -> None:
+    noise = latent_noise(model, 5)
+    sampler = FlowSampler(model, flow, steps=2)
+    torch.testing.assert_close(
+        sampler.draw(noise, FIVE), model.render(sampler.latents(noise, FIVE), FIVE, noise)
+    )
+    still = FlowSampler(model, flow, steps=2, temperature=0)
+    torch.testing.assert_close(still.draw(noise, FIVE), model.render(sampler.latents(noise, FIVE), FIVE))
+
+
+def test_the_loss_is_the_squared_error_of_the_velocity(model: ConditionalVAE) -> None:
+    """Of the field above at t = 1/2, view known: velocity 2 against x1 - x0."""
+    field = Field(NETWORK, model)
+    zeros = [torch.zeros(4, *shape) for shape in field.shapes]
+    ends = [torch.full((4, *shape), 5.0 * number) for number, shape in enumerate(field.shapes)]
+    loss = flow_loss(field, ends, zeros, torch.full((4,), 0.5), alike(4))
+    assert loss.item() == pytest.approx(((2 - 0) ** 2 + (2 - 5) ** 2) / 2)
+
+
+def test_a_flow_learns_to_draw_the_latents_it_is_shown(model: ConditionalVAE) -> None:
+    """Latents that are all alike: noise is to be carried to that point, from wherever it starts."""
+    torch.manual_seed(0)
+    flow = LatentFlow(NETWORK, model)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
+    target = [torch.full((16, *shape), 1.5) for shape in flow.shapes]
+    for _ in range(200):
+        noise = [torch.randn_like(level) for level in target]
+        optimizer.zero_grad()
+        flow_loss(flow, target, noise, torch.rand(16), alike(16)).backward()
+        optimizer.step()
+    start = latent_noise(model, 4)
+    with torch.no_grad():
+        found = FlowSampler(model, flow, steps=10).latents(start, alike(4))
+    for level, before in zip(found, start, strict=False):
+        assert (level - 1.5).abs().mean() < 0.3 * (before - 1.5).abs().mean()
+
+
+def test_a_flow_comes_back_from_disk_for_its_own_model_alone(
+    model: ConditionalVAE, flow: LatentFlow, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "best_model.safetensors"
+    path = flow_path(checkpoint)
+    assert path.name == "best_model.flow.safetensors"
+    save_flow(path, flow, model)
+    noise, before = latent_noise(model, 5), FlowSampler(model, flow, steps=2)
+    again = SamplerChoice("flow", flow_steps=2).open(model, checkpoint)
+    assert torch.equal(again.draw(noise, FIVE), before.draw(noise, FIVE))
+    with torch.no_grad():
+        model.from_latent.bias += 1e-3
+    with pytest.raises(CheckpointError, match="fitted to other weights"):
+        load_flow(path, model)
+
+
+def test_the_sampler_is_the_flow_where_there_is_one(
+    model: ConditionalVAE, flow: LatentFlow, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "best_model.safetensors"
+    assert isinstance(SamplerChoice().open(model, checkpoint), PriorSampler)
+    assert str(SamplerChoice(temperature=0.5).of(checkpoint)) == "prior, temperature 0.5"
+    with pytest.raises(CheckpointError, match="there is no flow"):
+        SamplerChoice("flow").of(checkpoint)
+    save_flow(flow_path(checkpoint), flow, model)
+    assert isinstance(SamplerChoice().open(model, checkpoint), FlowSampler)
+    assert isinstance(SamplerChoice("prior").open(model, checkpoint), PriorSampler)
+    assert str(SamplerChoice(guidance=2).of(checkpoint)) == "flow of 30 steps, temperature 1, guidance 2"
+
+
+def test_a_damaged_flow_is_named(model: ConditionalVAE, flow: LatentFlow, tmp_path: Path) -> None:
+    path = tmp_path / "best_model.flow.safetensors"
+    save_flow(path, flow, model)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cut off or damaged"):
+        load_flow(path, model)
+
+
+@pytest.mark.parametrize(("steps", "temperature"), [(0, 1.0), (10, -1.0)])
+def test_senseless_numbers_are_refused(
+    model: ConditionalVAE, flow: LatentFlow, steps: int, temperature: float
+) -> None:
+    with pytest.raises(ConfigError, match="are asked for"):
+        FlowSampler(model, flow, steps, temperature=temperature)
+
+
+def test_images_are_inferred_to_what_the_flow_takes(model: ConditionalVAE, flow: LatentFlow) -> None:
+    scaled = flow.scaled(model.infer(images(), FIVE))
+    assert [tuple(level.shape) for level in scaled] == [(5, 2, 4, 4), (5, 3, 8, 8)]
+    velocity = flow(scaled, torch.rand(5), FIVE)
+    assert [v.shape for v in velocity] == [level.shape for level in scaled]

@@ -1,0 +1,48 @@
+"""The benchmarks of what is generated: their variants exist, and their figures are those of the report."""
+
+from typing import Any
+
+import pytest
+import torch
+from benchmarks.ablation import WITHOUT
+from benchmarks.generative import figures
+
+from nlbs.cvae import ConditionalVAE
+from nlbs.train.config import resolved_config
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_every_part_that_is_left_out_leaves_a_model_that_differs(name: str) -> None:
+    whole, changed = (
+        resolved_config("nlbs-small", None, {}),
+        resolved_config("nlbs-small", None, WITHOUT[name]),
+    )
+    assert (changed == whole) == (name == "nothing")
+    with torch.device("meta"):
+        ConditionalVAE(changed.model, changed.data.resolution)
+
+
+def value(number: float) -> dict[str, float]:
+    return {"value": number, "low": number - 1, "high": number + 1}
+
+
+def test_the_figures_are_those_of_the_report() -> None:
+    sharp = {"exponent": value(3.0), "real_exponent": value(3.2), "top_octave_ratio": value(0.9)}
+    condition: dict[str, Any] = {"ratio": value(0.95)}
+    sections: dict[str, Any] = {
+        "latents": {
+            "nats": value(700.0), "levels": [{"nats": value(30.0)}, {"nats": value(670.0)}],
+            "active_units": [{"active": 40, "total": 256}],
+        },
+        "realism": {
+            "frechet": {"floor": 2.0, "generated": 12.0, "point_mass": 48.0, "reconstructed": 8.0},
+            "sharpness": {"generated": sharp, "reconstructed": sharp | {"top_octave_ratio": value(0.8)}},
+        },
+        "control": {"view": condition, "laterality": condition, "age_bin": condition, "cancer": {"ratio": None}},
+    }  # fmt: skip
+    found = figures(sections)
+    assert (found["over_point_mass"], found["over_reconstructions"], found["over_floor"]) == (0.25, 1.5, 6.0)
+    assert found["exponent_minus_real"] == -0.2
+    assert (found["top_octave_over_real"], found["top_octave_of_reconstructions"]) == (0.9, 0.8)
+    assert found["control"] == {"view": 0.95, "laterality": 0.95, "age_bin": 0.95, "cancer": None}
+    assert found["nats_of_levels"] == [30.0, 670.0]

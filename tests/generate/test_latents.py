@@ -1,0 +1,142 @@
+"""Between and around latents: closed forms, and a decoder that the test knows."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
+from nlbs.cvae.ladder import Prior
+from nlbs.cvae.samplers import PriorSampler, draw_patches, to_uint8
+from nlbs.errors import ConfigError
+from nlbs.generate.latents import (
+    codes_tensor,
+    interpolate,
+    noise_latents,
+    reconstruct,
+    slerp,
+    traverse,
+    vary,
+)
+from nlbs.manifests.conditions import CONDITIONS
+
+CPU = torch.device("cpu")
+ONE = dict.fromkeys(CONDITIONS, 0)
+OTHER = {**ONE, "view": 1, "cancer": 1, "age_bin": 3}
+
+
+@pytest.fixture(scope="module")
+def model() -> ConditionalVAE:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        latent_dim=6,
+        condition_embed_dim=8,
+        encoder=EncoderConfig(channels=(8, 16)),
+        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
+    )
+    return ConditionalVAE(config, 16).eval()
+
+
+def shown(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+    """A decoder that gives the latent itself."""
+    return torch.cat([latent.reshape(1, 1, 1, -1) for latent in latents], dim=-1)
+
+
+def test_a_spherical_interpolation_turns_at_equal_angles_and_keeps_the_length() -> None:
+    a, b = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    third = slerp(a, b, 1 / 3)
+    np.testing.assert_allclose(third, [[2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6)]], rtol=1e-6)
+    assert torch.equal(slerp(a, b, 0), a)
+    assert torch.equal(slerp(a, b, 1), b)
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 1, 4, 8, 8, generator=generator)
+    other = other / other.norm() * one.norm()
+    for t in (0.1, 0.5, 0.9):
+        assert slerp(one, other, t).shape == one.shape
+        assert float(slerp(one, other, t).norm()) == pytest.approx(float(one.norm()), rel=1e-5)
+        assert float(torch.lerp(one, other, 0.5).norm()) < 0.9 * float(one.norm())
+
+
+def test_parallel_opposite_and_zero_latents_go_straight() -> None:
+    a = torch.tensor([[1.0, 1.0]])
+    torch.testing.assert_close(slerp(a, 3 * a, 0.5), 2 * a)
+    torch.testing.assert_close(slerp(a, -a, 0.25), 0.5 * a)
+    assert torch.isfinite(slerp(torch.zeros(1, 2), a, 0.5)).all()
+
+
+def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: ConditionalVAE) -> None:
+    sampler = PriorSampler(model)
+    ends = [
+        (noise_latents(seed, 0, sampler.noise_shapes, CPU), codes_tensor(codes, CPU))
+        for seed, codes in ((0, ONE), (5, OTHER))
+    ]
+    between = to_uint8(interpolate(model, sampler.draw, ends[0], ends[1], 4))
+    assert between.shape == (4, 16, 16)
+    for place, seed, codes in ((0, 0, ONE), (3, 5, OTHER)):
+        arrays = {name: np.array([code], dtype=np.int64) for name, code in codes.items()}
+        drawn = next(iter(draw_patches(sampler, arrays, seed)))
+        assert np.abs(between[place].astype(int) - drawn).max() <= 1  # rounding of another batch size
+
+
+def test_conditions_are_interpolated_between_their_embeddings(model: ConditionalVAE) -> None:
+    noise = noise_latents(0, 0, model.latent_shapes, CPU)
+    one, other = codes_tensor(ONE, CPU), codes_tensor(OTHER, CPU)
+    way = interpolate(model, model.render, (noise, one), (noise, other), 3)
+    with torch.no_grad():
+        middle = (model.condition_encoder(one) + model.condition_encoder(other)) / 2
+        expected = model._decode(noise[0], middle, (), Prior((), None)).clamp(-1, 1)
+        torch.testing.assert_close(way[1:2], expected)
+        torch.testing.assert_close(way[2:], model.render(noise, other))
+        torch.testing.assert_close(way[:1], model.render(noise, one))  # and nothing is left behind
+    assert not torch.equal(way[0], way[1])
+
+
+def test_other_codes_than_those_of_the_ends_keep_their_embedding(model: ConditionalVAE) -> None:
+    """As a guided sampler asks for "unknown" beside the conditions."""
+    unknown = codes_tensor(dict.fromkeys(CONDITIONS, -1), CPU)
+    with torch.no_grad():
+        expected = model.condition_encoder(unknown)
+    seen = []
+
+    def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        seen.append(model.condition_encoder(unknown))
+        return shown(latents, conditions)
+
+    z = [torch.ones(1, 6)]
+    interpolate(model, decode, (z, codes_tensor(ONE, CPU)), (z, codes_tensor(OTHER, CPU)), 3)
+    for embedding in seen:
+        torch.testing.assert_close(embedding, expected)
+
+
+def test_a_traversal_changes_one_number_and_no_other() -> None:
+    latents = [torch.arange(2.0)[None], torch.arange(8.0).reshape(1, 2, 2, 2)]
+    rows = traverse(shown, latents, {}, level=1, dimension=5, values=[-3, 0, 3])[:, 0, 0]
+    expected = torch.arange(2.0).tolist() + torch.arange(8.0).tolist()
+    for row, value in zip(rows.tolist(), (-3, 0, 3), strict=True):
+        assert row == [*expected[:7], value, *expected[8:]]
+    assert latents[1].flatten().tolist() == expected[2:]  # the given latent is as it was
+    for level, dimension in ((2, 0), (1, 8), (0, 2)):
+        with pytest.raises(ConfigError, match=r"there is no level|has no dimension"):
+            traverse(shown, latents, {}, level, dimension, [0])
+
+
+def test_variations_add_normal_noise_of_a_given_strength() -> None:
+    latents = [torch.full((1, 500), 2.0)]
+    rows = vary(shown, latents, {}, num=8, strength=0.25, seed=3)[:, 0, 0]
+    error = 4 / np.sqrt(2 * rows.numel())
+    assert float((rows - 2).std()) == pytest.approx(0.25, rel=error)
+    assert len({tuple(row) for row in rows.tolist()}) == 8
+    torch.testing.assert_close(vary(shown, latents, {}, 2, 0.25, 3)[:, 0, 0], rows[:2], rtol=0, atol=0)
+    assert torch.equal(vary(shown, latents, {}, 1, 0, 3)[0, 0, 0], latents[0][0])
+
+
+def test_a_reconstruction_is_what_the_network_gives_in_range(model: ConditionalVAE) -> None:
+    pixels = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    codes = {name: torch.tensor([0, 1, -1]) for name in CONDITIONS}
+    with torch.no_grad():
+        mu, _ = model.encode(pixels, codes)
+        expected = model.decode(mu, codes).clamp(-1, 1)
+    torch.testing.assert_close(reconstruct(model, pixels, codes), expected)

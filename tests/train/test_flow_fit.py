@@ -1,0 +1,112 @@
+"""The flow that a run ends with."""
+
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nlbs.cvae.flow_file import load_flow
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.train.flow_fit import fit_flow
+from nlbs.train.run import RunFolder
+from nlbs.train.stream import PatchStream
+from tests.train.conftest import MemoryShards, tiny_config
+from tests.train.test_loop import train
+
+CPU = torch.device("cpu")
+LADDER: dict[str, Any] = {
+    "latent_dim": 16, "use_posterior_bias": False, "conditional_prior": True, "latent_in_film": True,
+    "learned_scale": True,
+    "decoder": {
+        "channels": [16, 8, 1], "use_skip_connections": False, "stochastic_skips": [2, 1], "clean_head": True,
+        "film_starts_neutral": True, "head_channels": 8,
+    },
+}  # fmt: skip
+FLOW: dict[str, Any] = {
+    "network": {"widths": [16, 8], "blocks": 1, "attention": 1},
+    "patches": 96,
+    "batch_size": 8,
+}
+
+
+def run_of_a_ladder(folder: Path) -> None:
+    train(folder, model=LADDER)
+
+
+def fit(folder: Path, interrupted: Event | None = None, **changes: Any) -> Path | None:
+    config = tiny_config(model=LADDER, flow=FLOW | changes)
+    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
+    return fit_flow(config, stream, RunFolder(folder), CPU, interrupted or Event())
+
+
+def weights(path: Path | None) -> dict[str, bytes]:
+    assert path is not None
+    return {name: value.numpy().tobytes() for name, value in load_file(path).items()}
+
+
+class AfterSteps(Event):
+    """Is set once it was asked so often."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = 2 * steps  # asked twice a step
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_flow_lies_beside_the_best_model_and_belongs_to_it(tmp_path: Path) -> None:
+    run_of_a_ladder(tmp_path)
+    path = fit(tmp_path)
+    assert path == tmp_path / "best_model.flow.safetensors"
+    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
+    flow = load_flow(path, model)
+    batch = PatchStream(MemoryShards(), batch_size=40).read(0, 0)  # type: ignore[arg-type]
+    pixels = batch.pixels.float() / 127.5 - 1
+    scaled = flow.scaled(model.infer(pixels, batch.conditions))
+    assert all(level.abs().mean() < 5 for level in scaled)
+    assert not torch.equal(flow.mean0, torch.zeros_like(flow.mean0))
+
+
+@pytest.mark.parametrize("stop", [1, 7])
+def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
+    run_of_a_ladder(tmp_path / "whole")
+    expected = weights(fit(tmp_path / "whole"))
+    run_of_a_ladder(tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", AfterSteps(stop))
+    assert not (tmp_path / "parts" / "best_model.flow.safetensors").exists()
+    assert weights(fit(tmp_path / "parts")) == expected
+
+
+def test_a_fit_that_is_done_is_not_done_again_and_one_with_other_options_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of_a_ladder(tmp_path)
+    first = weights(fit(tmp_path))
+    capsys.readouterr()
+    assert weights(fit(tmp_path)) == first
+    assert "starts" not in capsys.readouterr().out
+    assert weights(fit(tmp_path, learning_rate=0.01)) != first
+    assert "it is fitted anew" in capsys.readouterr().out
+
+
+def test_the_fit_learns(tmp_path: Path) -> None:
+    """A velocity of 0 scores E(x1 - x0)^2 = 2; of latents without structure, the best one scores
+    E[2 - (2t - 1)^2 / (t^2 + (1 - t)^2)], 1.74 over these t.
+    """
+    run_of_a_ladder(tmp_path)
+    fit(tmp_path, patches=1600, learning_rate=0.01)
+    assert torch.load(tmp_path / "flow_state.pt", weights_only=True)["mean_loss"] < 1.88
+
+
+def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
+    train(tmp_path, model=LADDER, flow=FLOW, training={"max_steps": 3})
+    assert (
+        train(tmp_path, model=LADDER, flow=FLOW | {"patches": 8}, training={"max_steps": 4}).total_steps == 4
+    )
+    assert train(tmp_path, model=LADDER, training={"max_steps": 5}).total_steps == 5

@@ -1,0 +1,241 @@
+"""Fits a flow to the latents of a trained model: the last part of a run. Continues where it was stopped."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from nlbs.cvae.checkpoint import load_checkpoint
+from nlbs.cvae.flow import LatentFlow, flow_loss
+from nlbs.cvae.flow_file import save_flow, weights_digest
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.sampler_choice import flow_path
+from nlbs.errors import CheckpointError
+from nlbs.files import atomic_file
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.average import Average
+from nlbs.train.config import FlowTraining, TrainConfig
+from nlbs.train.feed import DeviceBatch, to_device
+from nlbs.train.fit import FITS, to_float
+from nlbs.train.log import duration
+from nlbs.train.run import RunFolder
+from nlbs.train.step import OPTIMIZERS, step_seed
+from nlbs.train.stream import PatchStream
+
+_STREAM = 0x666C6F77  #: keeps the random numbers of this part apart from those of the training before it
+_SAVE_EVERY_S, _LINE_EVERY_S = 120.0, 30.0
+_SCALE_BATCHES = 16  #: from which means and deviations of the latents are taken
+_MAX_GRAD_NORM = 1.0
+
+
+def fit_flow(
+    config: TrainConfig, stream: PatchStream, run_folder: RunFolder, device: torch.device, interrupted: Event
+) -> Path | None:
+    """Fits a flow to the best model of a finished run and writes it beside that.
+
+    Args:
+        config: resolved, with a ``flow``.
+        stream: of the training split, its batches of ``flow.batch_size``.
+        run_folder: with best_model.safetensors.
+        device: of this process.
+        interrupted: set when the fit is to save and leave.
+
+    Returns:
+        The file; None where there is no best model.
+
+    Raises:
+        KeyboardInterrupt: interrupted; everything is saved.
+        NlbsError: a checkpoint cannot be read or written, or the model has no such latents.
+    """
+    if config.flow is None or not run_folder.best_model.exists():
+        return None
+    model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
+    fit = _Fit(config, config.flow, model, stream, run_folder.path / "flow_state.pt")
+    path = flow_path(run_folder.best_model)
+    if fit.is_done_before() and path.exists():
+        return path
+    fit.run(interrupted)
+    save_flow(path, fit.average.model, model, {"patches": fit.flow_config.patches, "loss": fit.mean_loss})
+    fit.save()
+    return path
+
+
+class _Fit:
+    def __init__(
+        self,
+        config: TrainConfig,
+        flow_config: FlowTraining,
+        model: ConditionalVAE,
+        stream: PatchStream,
+        state_path: Path,
+    ) -> None:
+        self.config, self.flow_config, self.model, self.stream = config, flow_config, model, stream
+        self.device = next(model.parameters()).device
+        self.state_path = state_path
+        torch.manual_seed(step_seed(config.training.seed, 0, _STREAM))
+        self.flow = LatentFlow(flow_config.network, model).to(self.device)
+        self.average = Average(self.flow, flow_config.ema_decay, warms_up=True)
+        self.optimizer = OPTIMIZERS["adamw"](
+            self.flow.parameters(),
+            lr=flow_config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=flow_config.weight_decay,
+        )
+        self.steps = -(-flow_config.patches // flow_config.batch_size)
+        self.step, self.mean_loss = 0, math.nan
+        self._identity = json.dumps(
+            [dataclasses.asdict(flow_config), stream.state() | {"epoch": 0, "step": 0}, weights_digest(model)]
+        )
+        self._restore()
+
+    def is_done_before(self) -> bool:
+        """Whether no step is left."""
+        return self.step >= self.steps
+
+    def run(self, interrupted: Event) -> None:
+        """Takes the steps that are left. Raises KeyboardInterrupt where it is interrupted; all is saved."""
+        verb = f"continues at step {self.step:,}" if self.step else "starts"
+        click.echo(
+            f"flow: {sum(p.numel() for p in self.flow.parameters()):,} parameters over the "
+            f"{len(self.flow.shapes)} coarsest levels, {verb}; {self.steps:,} steps, "
+            f"{self.flow_config.batch_size} patches each"
+        )
+        if not self.step:
+            self._measure_latents()
+        started, first, said, saved = time.monotonic(), self.step, time.monotonic(), time.monotonic()
+        for batch in self._batches():
+            loss = self._take(to_device(batch, self.device))
+            self.mean_loss = (
+                loss if math.isnan(self.mean_loss) else self.mean_loss + 0.02 * (loss - self.mean_loss)
+            )
+            self.step += 1
+            now = time.monotonic()
+            if now - said > _LINE_EVERY_S:
+                left = (now - started) / (self.step - first) * (self.steps - self.step)
+                click.echo(
+                    f"flow: step {self.step:,} of {self.steps:,}, loss {self.mean_loss:.4f}, {duration(left)} left"
+                )
+                said = now
+            if interrupted.is_set() or now - saved > _SAVE_EVERY_S:
+                self.save()
+                saved = now
+            if interrupted.is_set():
+                click.echo(f"stopped at step {self.step:,} of the flow; the same command continues")
+                raise KeyboardInterrupt
+            if self.step >= self.steps:
+                return
+
+    def save(self) -> None:
+        """Writes what the fit continues from."""
+        state = {
+            "identity": self._identity,
+            "step": self.step,
+            "mean_loss": self.mean_loss,
+            "flow": self.flow.state_dict(),
+            "average": self.average.state(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        try:
+            with atomic_file(self.state_path) as file:
+                torch.save(state, file)
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+            raise CheckpointError(
+                f"cannot save {self.state_path} ({error}); make room and run the same command again"
+            ) from None
+
+    def _restore(self) -> None:
+        """Goes back to where the fit was left, if it was one of the same model, patches and options."""
+        if not self.state_path.exists():
+            return
+        try:
+            state = torch.load(self.state_path, map_location="cpu", weights_only=True)
+            same = state["identity"] == self._identity
+        except (
+            Exception
+        ) as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
+            click.echo(f"{self.state_path} is damaged ({type(error).__name__}); the flow is fitted anew")
+            return
+        if not same:
+            click.echo("the flow was fitted to another model or with other options; it is fitted anew")
+            return
+        self.flow.load_state_dict(state["flow"])
+        self.average.restore(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.mean_loss = int(state["step"]), float(state["mean_loss"])
+
+    def _batches(self) -> Iterator[Any]:
+        """Gives batches from where the fit is, epoch after epoch."""
+        while True:
+            self.stream.seek(self.step // len(self.stream), self.step % len(self.stream))
+            yield from self.stream
+
+    @torch.no_grad()
+    def _measure_latents(self) -> None:
+        count = min(_SCALE_BATCHES, len(self.stream))
+        found = [
+            self._latents(to_device(self.stream.read(0, step), self.device), step)[0] for step in range(count)
+        ]
+        maps = [
+            torch.cat(level).reshape(-1, *shape)
+            for level, shape in zip(zip(*found, strict=True), self.flow.shapes, strict=False)
+        ]
+        self.flow.set_scale(maps)
+        self.average.model.set_scale(maps)
+
+    @torch.no_grad()
+    def _latents(self, batch: DeviceBatch, step: int) -> tuple[list[Tensor], Mapping[str, Tensor]]:
+        """Gives the posterior's latents of a batch, flipped at random, and its conditions."""
+        training, data = self.config.training, self.config.data
+        drawn = draw_parameters(training.augment, len(batch), training.seed, batch.epoch, batch.step)
+        torch.manual_seed(step_seed(training.seed, step, _STREAM))
+        pixels = FITS[data.fit](to_float(batch.pixels), data.resolution, drawn.corners)
+        pixels, conditions = augment(pixels, batch.conditions, drawn, training.augment)
+        noise = [torch.randn(len(batch), *shape, device=self.device) for shape in self.model.latent_shapes]
+        with self._autocast():
+            return self.model.infer(pixels, conditions, noise), conditions
+
+    def _take(self, batch: DeviceBatch) -> float:
+        settings = self.flow_config
+        latents, conditions = self._latents(batch, self.step)
+        scaled = self.flow.scaled([level.float() for level in latents])
+        hide = torch.rand(len(batch), device=self.device) < settings.unknown_rate
+        codes = {
+            name: torch.where(hide, torch.full_like(code, UNKNOWN), code) for name, code in conditions.items()
+        }
+        noise = [torch.randn_like(level) for level in scaled]
+        # Times of the middle of the way more often: there the velocity is hardest (Esser et al., 2403.03206).
+        t = torch.sigmoid(torch.randn(len(batch), device=self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss = flow_loss(self.flow, scaled, noise, t, codes)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), _MAX_GRAD_NORM)
+        if math.isfinite(float(norm)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate()
+            self.optimizer.step()
+            self.average.update(self.flow)
+        return float(loss.detach())
+
+    def _rate(self) -> float:
+        cosine = (1 + math.cos(math.pi * self.step / self.steps)) / 2
+        return (
+            self.flow_config.learning_rate
+            * cosine
+            * min(1.0, (self.step + 1) / (self.flow_config.warmup_steps + 1))
+        )
+
+    def _autocast(self) -> Any:
+        precision = self.config.training.precision
+        # float16 would need a scaler; what it is for, memory, is no concern of a network this small.
+        kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        return torch.autocast(self.device.type, dtype=kind, enabled=kind != torch.float32)

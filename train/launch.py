@@ -1,0 +1,70 @@
+"""The command's way into a run: alone, or as one of the processes that torchrun starts. Imports torch late."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nlbs.command import EXIT_ERROR
+
+if TYPE_CHECKING:
+    from nlbs.train.config import TrainConfig
+    from nlbs.train.source import Source
+
+#: What torchrun tells each process that it starts.
+_TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def is_under_torchrun() -> bool:
+    """Whether torchrun, or somebody who speaks its language, has started this process."""
+    return all(os.environ.get(name) for name in _TOLD)
+
+
+def train(
+    prepared: "Callable[[], tuple[TrainConfig, Source]]", run_path: Path, device_name: str, timeout_s: float
+) -> None:
+    """Trains a run to its end, with the processes that torchrun started.
+
+    Args:
+        prepared: opens what is trained on; where it fails in one process, it fails in all.
+        run_path: the run folder.
+        device_name: "auto", "cuda" or "cpu".
+        timeout_s: how long the processes wait for each other.
+
+    Raises:
+        NlbsError, KeyboardInterrupt: as :func:`nlbs.train.start.train`.
+    """
+    # Alone, what is wrong shows before torch is imported, which takes seconds.
+    ready = None if is_under_torchrun() else prepared()
+
+    from nlbs.cvae.device import choose_device
+    from nlbs.train import start
+    from nlbs.train.handshake import shake_hands
+    from nlbs.train.ranks import LostRankError, Ranks, joined_ranks, own_device
+    from nlbs.train.run import RunFolder
+
+    if ready is not None:
+        config, source = ready
+        device, run_folder = choose_device(device_name), RunFolder(run_path)
+        progress = start.train(config, source, run_folder, device, Ranks())
+        if progress.has_no_epochs_left(config):
+            start.fit_flow_of(config, source, run_folder, device)
+        return
+    try:
+        with joined_ranks(timeout_s) as ranks:
+            device = ranks.each(lambda: own_device(choose_device(device_name)))
+            shake_hands(ranks, {"kind of device": device.type})
+            config, source = ranks.each(prepared)
+            progress = start.train(config, source, RunFolder(run_path), device, ranks)
+            is_first = ranks.is_first
+        # By the first process alone: what is fitted is small, and the others would wait for it.
+        if is_first and progress.has_no_epochs_left(config):
+            start.fit_flow_of(config, source, RunFolder(run_path), device)
+    except LostRankError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_ERROR)  # what torch holds of the lost process could keep the interpreter from ending
