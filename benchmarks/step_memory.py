@@ -1,8 +1,7 @@
 """The estimate of ``nlbs-train --dry-run`` against the memory that steps on a CPU take. Prints one JSON line.
 
 Each case runs in a process of its own: the peak of its resident memory over four steps, above what it had before the
-model was made, when torch had done a little work already. A few tens of MiB of it are code that torch loads when it is
-first needed, whatever the model.
+model was made, when a step of a tiny model had made torch load all it needs.
 
     python -m benchmarks.step_memory --shards root/r256-s48 --small-shards root/r64-s48
 """
@@ -18,10 +17,12 @@ from typing import Any
 
 import torch
 
+from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.shards import open_shards
 from nlbs.train import bench, start
-from nlbs.train.config import PRESETS
+from nlbs.train.config import PRESETS, TrainConfig
 from nlbs.train.memory import estimate
+from nlbs.train.stream import Batch, PatchStream
 
 MIB = 2**20
 STEPS = 4
@@ -41,7 +42,7 @@ def measure(preset: str, folder: str, batch_size: int) -> dict[str, Any]:
     with open_shards(folder) as shards, tempfile.TemporaryDirectory() as scratch:
         stream = start.open_streams(harmless, shards)[0]
         batch = stream.read(0, 0)
-        torch.nn.Conv2d(1, 8, 3)(torch.zeros(1, 1, 8, 8)).sum().backward()
+        warm_up(harmless, batch, stream, Path(scratch))
         before = status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
         trainer = bench.make_trainer(harmless, stream, torch.device("cpu"), Path(scratch))
@@ -54,6 +55,17 @@ def measure(preset: str, folder: str, batch_size: int) -> dict[str, Any]:
         "peak_mib": round(peak / MIB),
         "estimate_over_peak": round(said / peak, 3),
     }
+
+
+def warm_up(config: TrainConfig, batch: Batch, stream: PatchStream, scratch: Path) -> None:
+    """Does a step of a tiny model on one patch."""
+    encoder, decoder = EncoderConfig(channels=(8, 16)), DecoderConfig(channels=(16, 8, 1))
+    tiny = replace(config, model=ModelConfig(latent_dim=4, encoder=encoder, decoder=decoder))
+    one = Batch(
+        batch.pixels[:1], {name: codes[:1] for name, codes in batch.conditions.items()}, batch.rows[:1], 0, 0,
+        batch.valid[:1],
+    )  # fmt: skip
+    bench.make_trainer(tiny, stream, torch.device("cpu"), scratch).step(one)
 
 
 def main() -> None:

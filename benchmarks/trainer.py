@@ -171,10 +171,13 @@ def measure_memory(preset: str, folder: str, epochs: int, warm_up: int = 2) -> d
         command = [sys.executable, "-m", "nlbs.train", "--shards", folder, "--preset", preset, *options]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         samples: list[dict[str, int]] = []
-        while process.poll() is None:
-            time.sleep(0.02)
-            if epochs_ended(run / "metrics.jsonl") > len(samples) and (found := memory_of(process.pid)):
-                samples.append(found)
+        try:
+            while process.poll() is None:
+                time.sleep(0.05)
+                if epochs_ended(run / "metrics.jsonl") > len(samples) and (found := memory_of(process.pid)):
+                    samples.append(found)
+        finally:
+            process.kill()
         if process.returncode or len(samples) < epochs - 1:
             sys.exit(f"the run ended with exit code {process.returncode} after {len(samples)} epochs")
     kept = samples[warm_up:]

@@ -26,6 +26,7 @@ from nlbs.train.feed import to_device
 from nlbs.train.log import Log
 from nlbs.train.loop import Trainer
 from nlbs.train.precision import forward, loss_scaler
+from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
 from nlbs.train.start import build, open_streams
@@ -136,6 +137,7 @@ def measure(
         raise ConfigError("--bench measures one process; run it without torchrun, on one of the machines")
     config, seconds = harmless(config), SECONDS if seconds is None else seconds
     stream = open_streams(config, shards, pin_memory=device.type == "cuda")[0]
+    resident = keep_on_device(stream, config.data.resident, device)
     _say(f"the loader alone, {seconds:g} s")
     loader, batches_read, batch = _loader_rate(stream, seconds)
     with tempfile.TemporaryDirectory(prefix="nlbs-bench-") as folder:
@@ -149,7 +151,7 @@ def measure(
         together, waiting = run_together(trainer, stream, seconds)
         rates = Rates(loader, step, together, waiting, preparing, copy)
         trials = _tried(config, trainer, stream, batch) if bottleneck(rates) == "step" else ()
-    setting = _setting(config, shards, device, preset, used, trials)
+    setting = _setting(config, shards, device, preset, resident, used, trials)
     return Measured(rates, setting, batches_read, len(stream), trainer.model.num_parameters)
 
 
@@ -253,6 +255,7 @@ def _setting(
     shards: Source,
     device: torch.device,
     preset: str,
+    resident: bool,
     used: int | None,
     trials: tuple[tuple[str, float], ...],
 ) -> Setting:
@@ -269,6 +272,7 @@ def _setting(
         fit=data.fit,
         compression=next((one.compression for one in sets if one.compression != "none"), "none"),
         is_remote=any(isinstance(one.folder, RemotePath) for one in sets),
+        is_resident=resident,
         preset=preset,
         augments=training.augment != NO_AUGMENT,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

@@ -38,6 +38,7 @@ class Setting:
     fit: str
     compression: str
     is_remote: bool
+    is_resident: bool  #: all patches lie on the device
     preset: str
     augments: bool
     cores: int
@@ -62,7 +63,9 @@ BOTTLENECKS = {
 
 def bottleneck(rates: Rates) -> str:
     """Gives which of :data:`BOTTLENECKS` holds up the rest."""
-    if rates.waiting >= WAITING:
+    # Where the device has work while the host waits, as good as nothing of the waiting is lost.
+    lost = rates.together < rates.step * (1 - rates.waiting / 2)
+    if rates.waiting >= WAITING and lost:
         return "loader" if rates.loader < rates.step / _CLEARLY else "processor"
     if rates.together < _CLEARLY * rates.step:
         return "processor"
@@ -93,7 +96,7 @@ def advice(name: str, setting: Setting) -> list[str]:
 
 
 def _for_loader(setting: Setting) -> list[str]:
-    lines = []
+    lines = _on_the_device(setting)
     if setting.compression != "none":
         lines.append(
             f"the patches are stored as {setting.compression}: nlbs-preprocess convert --to tar "
@@ -121,7 +124,7 @@ def _for_processor(setting: Setting) -> list[str]:
 
 
 def _for_copy(setting: Setting) -> list[str]:
-    return _smaller_patches(setting) + _larger_batch(setting) or [_NOTHING_CHEAP]
+    return _on_the_device(setting) + _smaller_patches(setting) + _larger_batch(setting) or [_NOTHING_CHEAP]
 
 
 def _for_augmentation(setting: Setting) -> list[str]:
@@ -160,6 +163,12 @@ def _best_trial(trials: tuple[tuple[str, float], ...]) -> list[str]:
         if gain >= _GAIN and gain * _GAIN >= best
     ]
     return good[:1]
+
+
+def _on_the_device(setting: Setting) -> list[str]:
+    if setting.device == "cpu" or setting.is_resident:
+        return []
+    return ["--resident auto keeps all patches on the GPU, where they fit into half of its free memory"]
 
 
 def _smaller_patches(setting: Setting) -> list[str]:

@@ -8,7 +8,8 @@ from nlbs.train.bottleneck import BOTTLENECKS, Rates, Setting, advice, bottlenec
 STEP = Rates(loader=10_000, step=1_000, together=990, waiting=0.001, preparing=20_000)
 CPU = Setting(
     device="cpu", precision="float32", compiled=False, batch_size=32, patch_px=64, resolution=64, dtype="uint8",
-    fit="downsample", compression="none", is_remote=False, preset="guide-small", augments=True, cores=4, threads=4,
+    fit="downsample", compression="none", is_remote=False, is_resident=False, preset="guide-small",
+    augments=True, cores=4, threads=4,
 )  # fmt: skip
 CUDA = replace(CPU, device="cuda", used_bytes=3 * 2**30, device_bytes=80 * 2**30)
 
@@ -24,6 +25,7 @@ CUDA = replace(CPU, device="cuda", used_bytes=3 * 2**30, device_bytes=80 * 2**30
             "loader",
         ),  # as quick as the step, but no quicker
         ({"together": 700, "waiting": 0.2}, "processor"),  # quick alone, slow beside the step
+        ({"waiting": 0.5}, "step"),  # as quick as the step alone: a GPU was at work while the host waited
         ({"together": 700}, "processor"),  # the step is slower beside the loader
         ({"copy": 2_000, "preparing": 1_900}, "copy"),  # half of a step
         ({"copy": 10_000, "preparing": 2_000}, "augmentation"),
@@ -58,6 +60,8 @@ def test_there_is_advice_for_each_bottleneck(name: str, setting: Setting) -> Non
         ("loader", replace(CPU, dtype="uint16"), "--dtype uint8"),
         ("loader", replace(CPU, patch_px=256), "reshard --resolution 64"),
         ("loader", CPU, "local disk"),
+        ("loader", CUDA, "--resident auto"),
+        ("copy", CUDA, "--resident auto"),
         ("copy", replace(CUDA, dtype="uint16"), "--dtype uint8"),
         ("augmentation", CPU, "--no-augment"),
         ("processor", CPU, "OMP_NUM_THREADS=3"),
@@ -75,6 +79,8 @@ def test_advice_follows_the_setting(name: str, setting: Setting, part: str) -> N
     ("name", "setting", "part"),
     [
         ("loader", CPU, "convert"),
+        ("loader", CPU, "--resident"),
+        ("copy", replace(CUDA, is_resident=True), "--resident"),
         ("loader", CPU, "reshard"),
         ("loader", replace(CPU, patch_px=256, fit="crop"), "reshard"),
         ("augmentation", replace(CPU, augments=False), "--no-augment"),
