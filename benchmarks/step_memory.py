@@ -65,7 +65,7 @@ def warm_up(config: TrainConfig, batch: Batch, stream: PatchStream, scratch: Pat
         batch.pixels[:1], {name: codes[:1] for name, codes in batch.conditions.items()}, batch.rows[:1], 0, 0,
         batch.valid[:1],
     )  # fmt: skip
-    bench.make_trainer(tiny, stream, torch.device("cpu"), scratch).step(one)
+    bench.make_trainer(tiny, stream, torch.device("cpu"), scratch).take(one)
 
 
 def main() -> None:
