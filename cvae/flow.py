@@ -95,11 +95,14 @@ class LatentFlow(nn.Module):
 
     def scaled(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Gives a model's latents, as ``infer`` gives them, as this flow sees them: maps, of its levels alone."""
-        maps = [level.reshape(len(level), *shape) for level, shape in zip(latents, self.shapes, strict=False)]
         return [
             (level - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
-            for i, level in enumerate(maps)
+            for i, level in enumerate(self.as_maps(latents))
         ]
+
+    def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """Gives the latents of this flow's levels as maps (B, C, H, W)."""
+        return [level.reshape(len(level), *shape) for level, shape in zip(latents, self.shapes, strict=False)]
 
     def unscaled(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Gives latents as a model's ``render`` takes them: the inverse of :meth:`scaled`."""
@@ -155,7 +158,7 @@ class FlowSampler:
 
     def latents(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> list[Tensor]:
         """Gives the coarse latents (B, *shape) that noise is carried to."""
-        x = [level.reshape(len(level), *shape) for level, shape in zip(noise, self.flow.shapes, strict=False)]
+        x = self.flow.as_maps(noise)
         length = 1 / self.steps
         for number in range(self.steps):
             start = number * length

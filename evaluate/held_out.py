@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
+from nlbs.cvae.fit import area_means
 from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.splits import SPLITS
 from nlbs.shards import ShardSet
@@ -142,10 +142,8 @@ def downsample(pixels: npt.NDArray[Any], resolution: int) -> Images:
     """Gives whole patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8: each pixel the mean of its area."""
     if pixels.dtype == np.uint8 and pixels.shape[-1] == resolution:
         return pixels
-    grey = torch.from_numpy(pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max))
-    if grey.shape[-1] != resolution:
-        grey = functional.adaptive_avg_pool2d(grey, resolution)
-    found: Images = grey.round().to(torch.uint8).numpy()
+    means = area_means(torch.from_numpy(pixels)[:, None], resolution)[:, 0]
+    found: Images = (means * (255 / np.iinfo(pixels.dtype).max)).round().to(torch.uint8).numpy()
     return found
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.fit import downsample
 from nlbs.errors import ConfigError
 from nlbs.generate.plan import uniform
 from nlbs.shards import ShardSet
@@ -51,9 +51,6 @@ def read_real(
             f"{shards.folder} has patches of {shards.resolution}x{shards.resolution} pixels, smaller than the "
             f"{model.resolution}x{model.resolution} of the model: cut a set with --resolution {model.resolution}"
         )
-    stored = torch.from_numpy(shards.read(rows))[:, None].to(device)
-    pixels = stored.to(torch.float32) / (torch.iinfo(stored.dtype).max / 2) - 1
-    if shards.resolution != model.resolution:
-        pixels = functional.adaptive_avg_pool2d(pixels, model.resolution)
+    pixels = downsample(torch.from_numpy(shards.read(rows))[:, None].to(device), model.resolution)
     codes = {name: torch.from_numpy(values).to(device) for name, values in shards.conditions(rows).items()}
     return pixels, codes

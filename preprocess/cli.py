@@ -392,15 +392,22 @@ def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
 @click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")
 @click.option("--columns", default=2394, show_default=True, help="Columns of an image.")
+@click.option("--cancer-share", default=0.15, show_default=True, help="Of the patients, in one breast each.")
+@click.option(
+    "--false-positive-share", default=0.15, show_default=True, help="Of the patients, never the same ones."
+)
 @click.option("--transfer-syntax", help="One for all: jpeg-lossless, jpeg2000, jpeg-ls, rle or explicit.")
 @click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
 def phantom_command(
-    out: Path, patients: int, seed: int, rows: int, columns: int, transfer_syntax: str | None, jobs: int
-) -> None:
+    out: Path, patients: int, seed: int, rows: int, columns: int, cancer_share: float,
+    false_positive_share: float, transfer_syntax: str | None, jobs: int,
+) -> None:  # fmt: skip
     """Draw a synthetic screening set in the NLBS layout, for tests and for people without data."""
+    from nlbs.preprocess.phantom.patient import Findings
     from nlbs.preprocess.phantom.screening_set import write_phantom
 
-    made = write_phantom(out, patients, seed, rows, columns, jobs, transfer_syntax)
+    findings = Findings(cancer_share, false_positive_share)
+    made = write_phantom(out, patients, seed, rows, columns, jobs, transfer_syntax, findings)
     click.echo(
         f"{made.images} images of {made.patients} patients: {made.cancer_patients} with cancer, "
         f"{made.false_positive_patients} false positive, {made.unknown_age_patients} of unknown age"

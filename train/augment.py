@@ -115,10 +115,12 @@ def flipped(
 def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
     """Turns each patch about its centre; what comes in at the corners is mirrored tissue."""
     radians = np.deg2rad(angle_deg)
-    cos, sin, zero = np.cos(radians), np.sin(radians), np.zeros_like(radians)
-    # Output -> input coordinates, y downwards.
-    theta = np.stack([np.stack([cos, -sin, zero], 1), np.stack([sin, cos, zero], 1)], 1)
-    grid = functional.affine_grid(_on_device(theta, pixels), list(pixels.shape), align_corners=False)
+    cos, sin = (_on_device(ratio, pixels)[:, None, None] for ratio in (np.cos(radians), np.sin(radians)))
+    edge = pixels.shape[-1]
+    along = (2 * torch.arange(edge, dtype=pixels.dtype, device=pixels.device) + 1) / edge - 1
+    x, y = along[None, None, :], along[None, :, None]
+    # Output -> input coordinates, y downwards. affine_grid's matrix products take four times as long.
+    grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
     return functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )

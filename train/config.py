@@ -124,7 +124,8 @@ class FlowTraining:
 
     __pydantic_config__ = STRICT
     network: FlowConfig = field(default_factory=FlowConfig)
-    patches: Count = 150_000  # seen in all
+    patches: Count = 150_000  # seen in all, a patch again each time that it is seen
+    reuse: Count = 4  # so often a patch is seen once it is encoded, with other noise and at other times
     batch_size: Count = 64
     learning_rate: Positive = 1e-3  # at the start of the cosine to 0
     warmup_steps: Annotated[int, Field(ge=0)] = 50

@@ -4,14 +4,12 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import click
 import torch
-from torch import Tensor
 
 from nlbs.cvae.checkpoint import load_checkpoint
 from nlbs.cvae.flow import LatentFlow, flow_loss
@@ -21,19 +19,19 @@ from nlbs.cvae.sampler_choice import flow_path
 from nlbs.errors import CheckpointError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import UNKNOWN
-from nlbs.train.augment import augment, draw_parameters
 from nlbs.train.average import Average
+from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import FlowTraining, TrainConfig
-from nlbs.train.feed import DeviceBatch, to_device
-from nlbs.train.fit import FITS, to_float
+from nlbs.train.encoded import Encoded, EncodedPatches
 from nlbs.train.log import duration
+from nlbs.train.precision import autocast
 from nlbs.train.run import RunFolder
 from nlbs.train.step import OPTIMIZERS, step_seed
 from nlbs.train.stream import PatchStream
 
 _STREAM = 0x666C6F77  #: keeps the random numbers of this part apart from those of the training before it
 _SAVE_EVERY_S, _LINE_EVERY_S = 120.0, 30.0
-_SCALE_BATCHES = 16  #: from which means and deviations of the latents are taken
+_POOL_BATCHES = 16  #: encoded at a time; of the first ones, the latents' means and deviations are taken
 _MAX_GRAD_NORM = 1.0
 
 
@@ -59,7 +57,7 @@ def fit_flow(
     if config.flow is None or not run_folder.best_model.exists():
         return None
     model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
-    fit = _Fit(config, config.flow, model, stream, run_folder.path / "flow_state.pt")
+    fit = LatentFlowFit(config, config.flow, model, stream, run_folder.path / "flow_state.pt")
     path = flow_path(run_folder.best_model)
     if fit.is_done_before() and path.exists():
         return path
@@ -69,7 +67,9 @@ def fit_flow(
     return path
 
 
-class _Fit:
+class LatentFlowFit:
+    """The steps of a fit, from where a state left it."""
+
     def __init__(
         self,
         config: TrainConfig,
@@ -78,8 +78,11 @@ class _Fit:
         stream: PatchStream,
         state_path: Path,
     ) -> None:
-        self.config, self.flow_config, self.model, self.stream = config, flow_config, model, stream
+        self.config, self.flow_config = config, flow_config
         self.device = next(model.parameters()).device
+        self.steps = -(-flow_config.patches // flow_config.batch_size)
+        self.pool_batches = min(_POOL_BATCHES, -(-self.steps // flow_config.reuse))
+        self.patches = EncodedPatches(config, model, stream, self.pool_batches)
         self.state_path = state_path
         torch.manual_seed(step_seed(config.training.seed, 0, _STREAM))
         self.flow = LatentFlow(flow_config.network, model).to(self.device)
@@ -90,7 +93,6 @@ class _Fit:
             betas=(0.9, 0.99),
             weight_decay=flow_config.weight_decay,
         )
-        self.steps = -(-flow_config.patches // flow_config.batch_size)
         self.step, self.mean_loss = 0, math.nan
         self._identity = json.dumps(
             [dataclasses.asdict(flow_config), stream.state() | {"epoch": 0, "step": 0}, weights_digest(model)]
@@ -110,10 +112,12 @@ class _Fit:
             f"{self.flow_config.batch_size} patches each"
         )
         if not self.step:
-            self._measure_latents()
+            levels = next(self.patches.pools(0)).levels
+            self.flow.set_scale(self.flow.as_maps(levels))
+            self.average.model.set_scale(self.flow.as_maps(levels))
         started, first, said, saved = time.monotonic(), self.step, time.monotonic(), time.monotonic()
-        for batch in self._batches():
-            loss = self._take(to_device(batch, self.device))
+        for batch in self.batches():
+            loss = self._take(batch)
             self.mean_loss = (
                 loss if math.isnan(self.mean_loss) else self.mean_loss + 0.02 * (loss - self.mean_loss)
             )
@@ -172,53 +176,34 @@ class _Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.mean_loss = int(state["step"]), float(state["mean_loss"])
 
-    def _batches(self) -> Iterator[Any]:
-        """Gives batches from where the fit is, epoch after epoch."""
-        while True:
-            self.stream.seek(self.step // len(self.stream), self.step % len(self.stream))
-            yield from self.stream
+    def batches(self) -> Iterator[Encoded]:
+        """Gives batches of latents from where the fit is: all of a pool in a new order, then all again."""
+        size, reuse = self.flow_config.batch_size, self.flow_config.reuse
+        number, done = divmod(self.step, self.pool_batches * reuse)
+        for pool in self.patches.pools(number):
+            generator = torch.Generator().manual_seed(step_seed(self.config.training.seed, number, _STREAM))
+            orders = [torch.randperm(len(pool), generator=generator) for _ in range(reuse)]
+            for rows in torch.split(torch.cat(orders), size)[done:]:
+                yield pool.take(rows.to(self.device))
+            number, done = number + 1, 0
 
-    @torch.no_grad()
-    def _measure_latents(self) -> None:
-        count = min(_SCALE_BATCHES, len(self.stream))
-        found = [
-            self._latents(to_device(self.stream.read(0, step), self.device), step)[0] for step in range(count)
-        ]
-        maps = [
-            torch.cat(level).reshape(-1, *shape)
-            for level, shape in zip(zip(*found, strict=True), self.flow.shapes, strict=False)
-        ]
-        self.flow.set_scale(maps)
-        self.average.model.set_scale(maps)
-
-    @torch.no_grad()
-    def _latents(self, batch: DeviceBatch, step: int) -> tuple[list[Tensor], Mapping[str, Tensor]]:
-        """Gives the posterior's latents of a batch, flipped at random, and its conditions."""
-        training, data = self.config.training, self.config.data
-        drawn = draw_parameters(training.augment, len(batch), training.seed, batch.epoch, batch.step)
-        torch.manual_seed(step_seed(training.seed, step, _STREAM))
-        pixels = FITS[data.fit](to_float(batch.pixels), data.resolution, drawn.corners)
-        pixels, conditions = augment(pixels, batch.conditions, drawn, training.augment)
-        noise = [torch.randn(len(batch), *shape, device=self.device) for shape in self.model.latent_shapes]
-        with self._autocast():
-            return self.model.infer(pixels, conditions, noise), conditions
-
-    def _take(self, batch: DeviceBatch) -> float:
+    def _take(self, batch: Encoded) -> float:
         settings = self.flow_config
-        latents, conditions = self._latents(batch, self.step)
-        scaled = self.flow.scaled([level.float() for level in latents])
+        torch.manual_seed(step_seed(self.config.training.seed, self.step, _STREAM))
+        scaled = self.flow.scaled(batch.levels)
         hide = torch.rand(len(batch), device=self.device) < settings.unknown_rate
         codes = {
-            name: torch.where(hide, torch.full_like(code, UNKNOWN), code) for name, code in conditions.items()
+            name: torch.where(hide, torch.full_like(code, UNKNOWN), code)
+            for name, code in batch.conditions.items()
         }
         noise = [torch.randn_like(level) for level in scaled]
         # Times of the middle of the way more often: there the velocity is hardest (Esser et al., 2403.03206).
         t = torch.sigmoid(torch.randn(len(batch), device=self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with autocast(self.config.training, self.device):
             loss = flow_loss(self.flow, scaled, noise, t, codes)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), _MAX_GRAD_NORM)
+        norm = clip_gradients(self.flow.parameters(), _MAX_GRAD_NORM)
         if math.isfinite(float(norm)):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate()
@@ -233,9 +218,3 @@ class _Fit:
             * cosine
             * min(1.0, (self.step + 1) / (self.flow_config.warmup_steps + 1))
         )
-
-    def _autocast(self) -> Any:
-        precision = self.config.training.precision
-        # float16 would need a scaler; what it is for, memory, is no concern of a network this small.
-        kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        return torch.autocast(self.device.type, dtype=kind, enabled=kind != torch.float32)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nlbs.cvae.fit import FITS
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import to_device
-from nlbs.train.fit import FITS, to_float
 from nlbs.train.objective import Objective
 from nlbs.train.precision import forward
 from nlbs.train.ranks import Ranks
@@ -58,7 +58,7 @@ class Judge:
         on_device = to_device(batch.only_valid(), sums.device)
         if not len(on_device):
             return
-        pixels = FITS[self.config.data.fit](to_float(on_device.pixels), self.config.data.resolution, None)
+        pixels = FITS[self.config.data.fit](on_device.pixels, self.config.data.resolution, None)
         output = forward(self.config.training, model, pixels, on_device.conditions)
         terms = objective.terms(output, pixels, [0.0] * objective.levels)
         sums += torch.stack([terms[name] for name in objective.names]) * len(pixels)

@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from nlbs.cvae.fit import FITS
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import NlbsError
 from nlbs.pictures import write_png
 from nlbs.shards.mixture import sets_of
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import DeviceBatch, Feed, to_device
-from nlbs.train.fit import FITS, to_float
 from nlbs.train.judge import Judge
 from nlbs.train.log import Log
 from nlbs.train.ranks import Ranks
@@ -268,7 +268,7 @@ class Trainer:
         progress, data = self.progress, self.config.data
         with self.ranks.reporting():
             batch = to_device(self.pictures.read(0, 0), self.step.device)
-            pixels = FITS[data.fit](to_float(batch.pixels), data.resolution, None)
+            pixels = FITS[data.fit](batch.pixels, data.resolution, None)
             title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
             page = sample_page(
                 self.judged_model, pixels, batch.conditions, title, seed=self.config.training.seed

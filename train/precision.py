@@ -16,6 +16,12 @@ def loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradS
     return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
 
 
+def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """Gives the context of passes whose loss no scaler scales: float32 where the run has float16."""
+    kind = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    return torch.autocast(device.type, dtype=kind, enabled=kind != torch.float32)
+
+
 def forward(
     config: TrainingConfig,
     model: torch.nn.Module,

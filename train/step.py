@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from nlbs.cvae.fit import FITS
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.train.augment import augment, draw_parameters, hidden
 from nlbs.train.average import Average
+from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import DeviceBatch
-from nlbs.train.fit import FITS, to_float
 from nlbs.train.objective import Objective
 from nlbs.train.precision import forward
 from nlbs.train.ranks import Ranks
@@ -97,7 +98,7 @@ class Step:
             self.optimizer.zero_grad(set_to_none=True)
             terms = self._backward(pixels, conditions, noise, betas)
             self.scaler.unscale_(self.optimizer)
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
+            norm = clip_gradients(self.model.parameters(), self.config.training.max_grad_norm)
             means, sums = self._agreed(torch.stack([*terms.values(), norm]).detach(), meanwhile())
         *values, grad_norm = means
         applied = math.isfinite(values[0]) and math.isfinite(grad_norm)
@@ -121,7 +122,7 @@ class Step:
         torch.manual_seed(step_seed(training.seed, number))
         drawn = draw_parameters(training.augment, data.batch_size, training.seed, batch.epoch, batch.step)
         parameters = drawn.part(own)
-        pixels = FITS[data.fit](to_float(batch.pixels), data.resolution, parameters.corners)
+        pixels = FITS[data.fit](batch.pixels, data.resolution, parameters.corners)
         speckle = None
         if training.augment.noise:
             speckle = torch.randn(data.batch_size, *pixels.shape[1:], device=self.device)[own]

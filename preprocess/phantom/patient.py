@@ -4,12 +4,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CANCER_SHARE = 0.15  #: of the patients, beside the fixed ones
-FALSE_POSITIVE_SHARE = 0.15  #: of the patients, never the same ones
+from nlbs.errors import ConfigError
+
 UNKNOWN_AGE_SHARE = 0.05  #: of the patients
 OTHER_FOLDER_SHARE = 0.1  #: patients who lie in the folder that their findings do not suggest
 #: Places of the patients of fixed fate, so that a small phantom has every label too.
 HEALTHY, CANCER, FALSE_POSITIVE, UNKNOWN_AGE = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """How many patients have something to find, beside those of fixed fate; never both."""
+
+    cancer_share: float = 0.15  #: of the patients, in one breast each
+    false_positive_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where these are not shares of one whole."""
+        shares = (self.cancer_share, self.false_positive_share)
+        if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1:
+            raise ConfigError(
+                f"shares of {shares[0]:g} with cancer and {shares[1]:g} false positive are asked for; expected 0 to 1 "
+                "each, and at most 1 together: no patient has both"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,9 @@ def expected_density(age_years: float) -> float:
     return 0.42 - 0.0072 * (age_years - 40)
 
 
-def draw_patient(index: int, generator: np.random.Generator) -> Patient:
+def draw_patient(index: int, generator: np.random.Generator, findings: Findings | None = None) -> Patient:
     """Gives the patient at a place in the set; a few places have a fixed fate."""
+    findings = findings or Findings()
     number = f"{generator.integers(10_000_000, 100_000_000)}{index:04d}"
     age_years = int(40 + 45 * generator.beta(1.1, 1.4))
     density = expected_density(age_years) + generator.normal(0, 0.05)
@@ -71,8 +89,8 @@ def draw_patient(index: int, generator: np.random.Generator) -> Patient:
     if index in (HEALTHY, CANCER, FALSE_POSITIVE):
         cancer, benign = index == CANCER, index == FALSE_POSITIVE
     else:
-        cancer = bool(fate < CANCER_SHARE)
-        benign = bool(CANCER_SHARE <= fate < CANCER_SHARE + FALSE_POSITIVE_SHARE)
+        cancer = bool(fate < findings.cancer_share)
+        benign = not cancer and bool(fate < findings.cancer_share + findings.false_positive_share)
     return Patient(
         index=index,
         number=number,

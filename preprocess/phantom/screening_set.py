@@ -13,7 +13,7 @@ from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file
 from nlbs.preprocess.phantom.breast import draw_pixels, draw_view, spacing_of
 from nlbs.preprocess.phantom.header import TRANSFER_SYNTAXES, make_dataset
-from nlbs.preprocess.phantom.patient import Patient, draw_breast, draw_patient, stream
+from nlbs.preprocess.phantom.patient import Findings, Patient, draw_breast, draw_patient, stream
 from nlbs.preprocess.phantom.truth import COLUMNS, Truth, cells, truth_of
 from nlbs.preprocess.worker import end_with_parent
 
@@ -48,6 +48,7 @@ def write_phantom(
     columns: int = COLUMNS_PX,
     jobs: int = 1,
     transfer_syntax: str | None = None,
+    findings: Findings | None = None,
 ) -> PhantomSummary:
     """Writes made-up patients with four views each: DICOM files, ``meta.csv`` and ``truth.csv``.
 
@@ -62,6 +63,7 @@ def write_phantom(
         rows, columns: of an image; the detector keeps its height of 288 mm.
         jobs: processes, one patient at a time each; -1 for one a core.
         transfer_syntax: a name of :data:`TRANSFER_SYNTAXES` for all files, or None for all in turn.
+        findings: how many patients have a cancer or a false positive; None: 15 % each.
 
     Raises:
         ConfigError: an argument out of range.
@@ -72,7 +74,8 @@ def write_phantom(
     if meta.exists():
         raise DatasetError(f"{meta} exists already; a phantom is written into a folder without one.")
     tasks = (
-        delayed(_write_patient)(out, index, seed, rows, columns, transfer_syntax) for index in range(patients)
+        delayed(_write_patient)(out, index, seed, rows, columns, transfer_syntax, findings)
+        for index in range(patients)
     )
     results = Parallel(n_jobs=jobs, return_as="generator", initializer=end_with_parent)(tasks)
     people: list[Patient] = []
@@ -93,10 +96,11 @@ def write_phantom(
 
 
 def _write_patient(
-    out: Path, index: int, seed: int, rows: int, columns: int, transfer_syntax: str | None
-) -> tuple[Patient, list[Truth]]:
+    out: Path, index: int, seed: int, rows: int, columns: int, transfer_syntax: str | None,
+    findings: Findings | None,
+) -> tuple[Patient, list[Truth]]:  # fmt: skip
     """Writes the four images of one patient and gives what they show."""
-    patient = draw_patient(index, stream(seed, index))
+    patient = draw_patient(index, stream(seed, index), findings)
     truths = []
     for number, (laterality, view_name) in enumerate(_SCREENING_VIEWS):
         side, projection = divmod(number, 2)

@@ -1,5 +1,6 @@
 """The flow that a run ends with."""
 
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,7 +11,8 @@ from safetensors.torch import load_file
 
 from nlbs.cvae.flow_file import load_flow
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.train.flow_fit import fit_flow
+from nlbs.train.encoded import EncodedPatches
+from nlbs.train.flow_fit import LatentFlowFit, fit_flow
 from nlbs.train.run import RunFolder
 from nlbs.train.stream import PatchStream
 from tests.train.conftest import MemoryShards, tiny_config
@@ -100,7 +102,7 @@ def test_the_fit_learns(tmp_path: Path) -> None:
     E[2 - (2t - 1)^2 / (t^2 + (1 - t)^2)], 1.74 over these t.
     """
     run_of_a_ladder(tmp_path)
-    fit(tmp_path, patches=1600, learning_rate=0.01)
+    fit(tmp_path, patches=3200, learning_rate=0.01)
     assert torch.load(tmp_path / "flow_state.pt", weights_only=True)["mean_loss"] < 1.88
 
 
@@ -110,3 +112,33 @@ def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
         train(tmp_path, model=LADDER, flow=FLOW | {"patches": 8}, training={"max_steps": 4}).total_steps == 4
     )
     assert train(tmp_path, model=LADDER, training={"max_steps": 5}).total_steps == 5
+
+
+def test_pools_hold_each_patch_once_and_go_on_where_they_are_asked_to(tmp_path: Path) -> None:
+    run_of_a_ladder(tmp_path)
+    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors").eval()
+    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
+    patches = EncodedPatches(tiny_config(model=LADDER), model, stream, batches=2)
+    three = list(islice(patches.pools(0), 3))
+    assert [len(pool) for pool in three] == [16, 16, 16]
+    again = next(patches.pools(2))
+    for level, expected in zip(again.levels, three[2].levels, strict=True):
+        assert torch.equal(level, expected)
+    assert not torch.equal(three[0].levels[1], three[1].levels[1])
+    for name, codes in again.conditions.items():
+        assert torch.equal(codes, three[2].conditions[name])
+
+
+def test_a_pool_is_seen_as_often_as_asked_for_each_time_in_another_order(tmp_path: Path) -> None:
+    run_of_a_ladder(tmp_path)
+    config = tiny_config(model=LADDER, flow=FLOW | {"reuse": 3, "patches": 48})
+    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors").eval()
+    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
+    assert config.flow is not None
+    steps = LatentFlowFit(config, config.flow, model, stream, tmp_path / "flow_state.pt")
+    pool = next(EncodedPatches(config, model, stream, 2).pools(0)).levels[0]
+    seen = [batch.levels[0] for batch in islice(steps.batches(), 6)]
+    passes = [torch.cat(seen[start : start + 2]) for start in (0, 2, 4)]
+    for one in passes:
+        assert sorted(one[:, 0].tolist()) == sorted(pool[:, 0].tolist())
+    assert not torch.equal(passes[0], passes[1])

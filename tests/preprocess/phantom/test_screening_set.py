@@ -10,7 +10,7 @@ import pytest
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.conditions import parse_age, parse_flag, parse_laterality, parse_view
 from nlbs.preprocess.phantom.header import TRANSFER_SYNTAXES
-from nlbs.preprocess.phantom.patient import draw_patient, stream
+from nlbs.preprocess.phantom.patient import Findings, draw_patient, stream
 from nlbs.preprocess.phantom.screening_set import PhantomSummary, write_phantom
 
 ROWS, COLUMNS = 256, 200
@@ -151,6 +151,24 @@ def test_impossible_arguments_are_explained(
     with pytest.raises(ConfigError, match=message):
         write_phantom(tmp_path, patients, seed, rows, columns, transfer_syntax=syntax)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_as_many_have_findings_as_are_asked_for_and_nothing_else_changes() -> None:
+    findings = Findings(cancer_share=0.6, false_positive_share=0.3)
+    people = [draw_patient(index, stream(0, index), findings) for index in range(1000)]
+    cancer = sum(person.cancer_side is not None for person in people)
+    false_positive = sum(person.false_positive_side is not None for person in people)
+    assert cancer / 1000 == pytest.approx(0.6, abs=0.05)
+    assert false_positive / 1000 == pytest.approx(0.3, abs=0.05)
+    assert not any(person.cancer_side and person.false_positive_side for person in people)
+    others = [draw_patient(index, stream(0, index)) for index in range(1000)]
+    assert [person.density for person in people] == [person.density for person in others]
+
+
+@pytest.mark.parametrize("shares", [(-0.1, 0), (0.7, 0.4), (0, 1.1), (float("nan"), 0)])
+def test_shares_that_are_none_are_explained(shares: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="at most 1 together"):
+        Findings(*shares)
 
 
 def test_shares_of_labels_and_unknown_ages_are_those_of_a_screening_set_made_richer() -> None:

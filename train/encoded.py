@@ -1,0 +1,89 @@
+"""Training patches as a trained model's latents: encoded some batches at a time, each used several times over."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlbs.cvae.fit import FITS
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.train.augment import augment, draw_parameters
+from nlbs.train.config import TrainConfig
+from nlbs.train.feed import DeviceBatch, to_device
+from nlbs.train.precision import autocast
+from nlbs.train.step import step_seed
+from nlbs.train.stream import PatchStream
+
+_STREAM = 0x656E63  #: keeps these random numbers apart from others of the same seed
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Latents of some patches."""
+
+    levels: list[Tensor]  #: (n, *shape) float32 each, coarsest first
+    conditions: dict[str, Tensor]  #: (n,) codes, the sides swapped where a patch was flipped
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    def take(self, rows: Tensor) -> "Encoded":
+        """Gives some of them."""
+        return Encoded(
+            [level[rows] for level in self.levels],
+            {name: code[rows] for name, code in self.conditions.items()},
+        )
+
+    @staticmethod
+    def joined(parts: "list[Encoded]") -> "Encoded":
+        """Gives parts as one."""
+        levels = [torch.cat(level) for level in zip(*(part.levels for part in parts), strict=True)]
+        names = parts[0].conditions
+        return Encoded(levels, {name: torch.cat([part.conditions[name] for part in parts]) for name in names})
+
+
+class EncodedPatches:
+    """The patches of a stream, epoch after epoch, as pools of latents: pool k holds the k-th so many batches.
+
+    Encoding a patch costs as much as a step on its latents; the noise and the times of a step are new each time, so a
+    pool serves several.
+    """
+
+    def __init__(self, config: TrainConfig, model: ConditionalVAE, stream: PatchStream, batches: int) -> None:
+        """Takes what makes the latents.
+
+        Args:
+            config: resolved.
+            model: trained, in eval mode.
+            stream: of the training split.
+            batches: in a pool.
+        """
+        self._config, self._model, self._stream, self._batches = config, model, stream, batches
+        self._device = next(model.parameters()).device
+
+    def pools(self, first: int) -> Iterator[Encoded]:
+        """Gives pool after pool, without end, from a number on."""
+        number = first * self._batches  # of a batch since the start
+        parts: list[Encoded] = []
+        while True:
+            self._stream.seek(number // len(self._stream), number % len(self._stream))
+            for batch in self._stream:
+                parts.append(self._encode(to_device(batch, self._device), number))
+                number += 1
+                if len(parts) == self._batches:
+                    yield Encoded.joined(parts)
+                    parts = []
+
+    @torch.no_grad()
+    def _encode(self, batch: DeviceBatch, number: int) -> Encoded:
+        """Gives latents drawn from the posterior of a batch that is flipped at random as in training."""
+        training, data = self._config.training, self._config.data
+        drawn = draw_parameters(training.augment, len(batch), training.seed, batch.epoch, batch.step)
+        torch.manual_seed(step_seed(training.seed, number, _STREAM))
+        pixels = FITS[data.fit](batch.pixels, data.resolution, drawn.corners)
+        pixels, conditions = augment(pixels, batch.conditions, drawn, training.augment)
+        noise = [torch.randn(len(batch), *shape, device=self._device) for shape in self._model.latent_shapes]
+        with autocast(training, self._device):
+            latents = self._model.infer(pixels, conditions, noise)
+        return Encoded([level.float() for level in latents], conditions)
