@@ -105,6 +105,11 @@ class StochasticSkip(nn.Module):
         return x
 
 
+def shift(posterior: Gaussian, prior: Gaussian) -> Tensor:
+    """Gives how far the posterior's means lie from the prior's, in the prior's standard deviations."""
+    return (posterior.mean - prior.mean) * torch.exp(-0.5 * prior.logvar)
+
+
 #: Gives the latent of a level, from its skip and the decoder's features there.
 Choice = Callable[[int, StochasticSkip, Tensor], Tensor]
 
@@ -124,6 +129,21 @@ class Posterior:
         self.kl.append(kl_between(posterior, prior))
         self.latents.append(posterior.mean if self._noise is None else posterior.draw(self._noise[level]))
         return self.latents[-1]
+
+
+class Shifts:
+    """Latents of images, each at its mean, and how far they lie from what the prior expects."""
+
+    def __init__(self, features: Sequence[Tensor]) -> None:
+        """Takes the encoder's features of each level."""
+        self._features = features
+        self.found: list[Tensor] = []  #: of each level
+
+    def __call__(self, level: int, skip: StochasticSkip, x: Tensor) -> Tensor:
+        """Gives a level's latent."""
+        posterior, prior = skip.infer(x, self._features[level])
+        self.found.append(shift(posterior, prior))
+        return posterior.mean
 
 
 class Prior:

@@ -18,9 +18,11 @@ from nlbs.cvae.ladder import (
     Gaussian,
     Posterior,
     Prior,
+    Shifts,
     StochasticSkip,
     gaussian,
     kl_between,
+    shift,
 )
 from nlbs.cvae.layers import ConvBlock, DeconvBlock, FiLM, Head
 from nlbs.cvae.losses import kl_divergence
@@ -215,6 +217,30 @@ class ConditionalVAE(nn.Module):
         if self.skips:
             self._decode(z, embedding, features, levels)
         return [z, *levels.latents]
+
+    def shifts(self, pixels: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
+        """Gives how far the latents' means lie from the prior's, in the prior's standard deviations.
+
+        What varies here varies with the image, and not with its conditions or with coarser latents: what active units
+        are counted by (:func:`nlbs.cvae.latent_use.active_units`).
+
+        Args:
+            pixels: (B, 1, R, R) float in [-1, 1].
+            conditions: codes, (B,) integers each, -1 unknown.
+
+        Returns:
+            One tensor (B, *shape) for each of :attr:`latent_shapes`.
+
+        Raises:
+            ConfigError: pixels of another shape, or conditions that are missing or out of range.
+        """
+        self._check_pixels(pixels)
+        embedding = self.condition_encoder(checked_conditions(conditions, pixels.device))
+        posterior, features = self._encode(pixels, embedding)
+        levels = Shifts(self._features_of_levels(pixels, features))
+        if self.skips:
+            self._decode(posterior.mean, embedding, features, levels)
+        return [shift(posterior, self._prior(embedding)), *levels.found]
 
     def render(
         self,

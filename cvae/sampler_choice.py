@@ -17,6 +17,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: "auto" is the flow where one lies beside the checkpoint, else the prior.
 SAMPLERS = ("auto", "flow", "prior")
+#: Unless another is asked for. At 2 draws of the flow show their conditions far more plainly, and are as like real
+#: patches (docs/decisions/0011).
+GUIDANCE = {"flow": 2.0, "prior": 1.0}
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,17 @@ class SamplerChoice:
 
     sampler: str = "auto"  #: of SAMPLERS
     temperature: float = 1.0
-    guidance: float = 1.0
+    guidance: float | None = None  #: None: that of GUIDANCE
     flow_steps: int = 30
 
     def __str__(self) -> str:
         """Gives it in words, at most 64 characters: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
-        guidance = f", guidance {self.guidance:g}" if self.guidance != 1 else ""
+        guidance = f", guidance {self.guidance:g}" if self.guidance not in (None, 1) else ""
         return f"{name}, temperature {self.temperature:g}{guidance}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
-        """Gives the choice for a checkpoint: never "auto".
+        """Gives the choice for a checkpoint: never "auto", and with a guidance.
 
         Raises:
             CheckpointError: the flow is asked for, and there is none.
@@ -49,9 +52,11 @@ class SamplerChoice:
                 f"there is no flow {path}; nlbs-train fits one once all epochs are over, where the configuration has a "
                 "section flow (presets nlbs, nlbs-small); or draw with --sampler prior"
             )
-        if self.sampler == "auto":
-            return replace(self, sampler="flow" if path.exists() else "prior")
-        return self
+        sampler = self.sampler
+        if sampler == "auto":
+            sampler = "flow" if path.exists() else "prior"
+        guidance = GUIDANCE[sampler] if self.guidance is None else self.guidance
+        return replace(self, sampler=sampler, guidance=guidance)
 
     def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         """Gives the sampler over the trained model of a checkpoint.
@@ -64,10 +69,12 @@ class SamplerChoice:
         from nlbs.cvae.flow_file import load_flow
         from nlbs.cvae.samplers import PriorSampler
 
-        if self.of(checkpoint).sampler == "prior":
-            return PriorSampler(model, self.temperature, self.guidance)
+        chosen = self.of(checkpoint)
+        guidance = GUIDANCE[chosen.sampler] if chosen.guidance is None else chosen.guidance
+        if chosen.sampler == "prior":
+            return PriorSampler(model, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
-        return FlowSampler(model, flow, self.flow_steps, self.guidance, self.temperature)
+        return FlowSampler(model, flow, self.flow_steps, guidance, self.temperature)
 
 
 def flow_path(checkpoint: Path) -> Path:
@@ -80,7 +87,7 @@ _OPTIONS = (
                  help="flow: fitted to what images are encoded to; auto: that one where there is one."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
-    click.option("--guidance", type=click.FloatRange(min=0), default=1.0, show_default=True,
+    click.option("--guidance", type=click.FloatRange(min=0), default=None, show_default="2 with a flow, else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=30, show_default=True,
                  help="Of the flow, from noise to latents."),

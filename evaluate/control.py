@@ -91,17 +91,29 @@ def flip_all(
         sampler: of the model.
         classifier: that says which way a patch moved.
         conditions: the codes to start from, (n,) each: n pairs for each condition. What is unknown
-            of the condition that is changed is set first.
+            is set first.
         seed: of the noise and of the values.
     """
-    return {name: _flip(sampler, classifier, conditions, name, seed) for name in CONDITIONS}
+    codes = {name: flipped_codes(conditions[name], CONDITIONS[name], seed) for name in CONDITIONS}
+    start = {name: before for name, (before, _) in codes.items()}
+    first = np.stack(list(draw_patches(sampler, start, seed)))
+    return {
+        name: _flip(sampler, classifier, (start, first), name, after, seed)
+        for name, (_, after) in codes.items()
+    }
 
 
-def _flip(sampler: Sampler, classifier: ConditionClassifier, conditions: Codes, name: str, seed: int) -> Flip:
-    before, after = flipped_codes(conditions[name], CONDITIONS[name], seed)
-    first, second = (
-        np.stack(list(draw_patches(sampler, {**conditions, name: codes}, seed))) for codes in (before, after)
-    )
+def _flip(
+    sampler: Sampler,
+    classifier: ConditionClassifier,
+    start: tuple[Codes, Images],
+    name: str,
+    after: npt.NDArray[np.int64],
+    seed: int,
+) -> Flip:
+    conditions, first = start
+    before = conditions[name]
+    second = np.stack(list(draw_patches(sampler, {**conditions, name: after}, seed)))
     change = float(np.abs(first.astype(np.float64) - second).mean())
     if name in classifier.unlearnt:
         return Flip(len(before), None, change)

@@ -21,7 +21,9 @@ class Encoded:
     """What a model makes of some patches."""
 
     reconstructed: Patches  #: (n, R, R) uint8, from the means of the latents
-    means: tuple[npt.NDArray[np.float32], ...]  #: of each latent, (n, numbers), the coarsest first
+    shifts: tuple[
+        npt.NDArray[np.float32], ...
+    ]  #: of each latent from its prior, (n, numbers), the coarsest first
     kl_levels: Floats  #: (n, levels), nats
     absolute_error: Floats  #: (n,) sum of |x - reconstruction| over all pixels, in [-1, 1]
 
@@ -29,17 +31,17 @@ class Encoded:
 def encode(
     model: ConditionalVAE, pixels: Patches, conditions: Mapping[str, npt.NDArray[np.int64]], most: int = 0
 ) -> Encoded:
-    """Gives reconstructions, KL and the means of the latents.
+    """Gives reconstructions, KL, and how far the latents' means lie from the prior's (``model.shifts``).
 
     Args:
         model: in eval mode.
         pixels: uint8, (n, R, R).
         conditions: their codes, (n,) each.
-        most: of how many patches the latents' means are kept; those of a ladder are large.
+        most: of how many patches the shifts are kept; those of a ladder are large.
     """
     device = next(model.parameters()).device
     reconstructed, errors, kl = [], [], []
-    means: list[list[npt.NDArray[np.float32]]] = [[] for _ in model.latent_shapes]
+    shifts: list[list[npt.NDArray[np.float32]]] = [[] for _ in model.latent_shapes]
     with torch.no_grad():
         for start in range(0, len(pixels), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
@@ -52,13 +54,13 @@ def encode(
             errors.append((x - again).abs().sum(dim=(1, 2, 3)).double().cpu().numpy())
             kl.append(levels.double().cpu().numpy())
             if start < most:
-                for kept, latent in zip(means, model.infer(x, codes), strict=True):
+                for kept, latent in zip(shifts, model.shifts(x, codes), strict=True):
                     kept.append(latent.float().flatten(1).cpu().numpy()[: most - start])
     shapes = [int(np.prod(shape)) for shape in model.latent_shapes]
     empty = [np.empty((0, width), np.float32) for width in shapes]
     return Encoded(
         np.concatenate(reconstructed),
-        tuple(np.concatenate([none, *kept]) for none, kept in zip(empty, means, strict=True)),
+        tuple(np.concatenate([none, *kept]) for none, kept in zip(empty, shifts, strict=True)),
         np.concatenate(kl),
         np.concatenate(errors),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from nlbs.cvae.latent_use import active_units, latent_use
 from nlbs.errors import EvaluationError
 from nlbs.evaluate import charts
 from nlbs.evaluate.arrays import Floats, Patches
@@ -18,14 +19,12 @@ from nlbs.evaluate.dots import dot_recall, find_dots, plant_dots
 from nlbs.evaluate.features import FeatureExtractor
 from nlbs.evaluate.held_out import RealPatches
 from nlbs.evaluate.intervals import Interval, mean_interval
-from nlbs.evaluate.latents import ActiveUnits, active_units, latent_use
 from nlbs.evaluate.model_view import encode
 from nlbs.evaluate.reconstruction import compare_reconstructions
 from nlbs.evaluate.references import point_mass, subset
 from nlbs.evaluate.report import Section, Table, picture
 from nlbs.evaluate.spectra import Sharpness, compare_sharpness, power_spectra
 from nlbs.evaluate.study import Study
-from nlbs.manifests.conditions import CONDITIONS
 
 _MOST = 1000  #: patches whose SSIM is computed, and dots
 _DOT_PX = 3.0
@@ -244,7 +243,7 @@ def latents(study: Study) -> Section:
     if use.collapsed or any(level.dead for level in use.levels):
         section.attention.append(use.sentence)
     kl = [mean_interval(levels[:, number], study.held_out.patients) for number in range(len(names))]
-    units = [_active(means, study) for means in encoded.means]
+    units = [active_units(shifts) for shifts in encoded.shifts]
     section.figures = {
         "nats": mean_interval(levels.sum(axis=1), study.held_out.patients),
         "collapsed": use.collapsed,
@@ -266,24 +265,11 @@ def latents(study: Study) -> Section:
     )
     section.tables.append(
         Table(
-            f"Active units, {len(encoded.means[0]):,} patches",
+            f"Active units, {len(encoded.shifts[0]):,} patches",
             ["latent", "active", "of"],
             [(number, one.active, one.total) for number, one in enumerate(units, 1)],
-            "Units whose posterior mean varies by more than .01 among patches of the same conditions (Burda et al. "
-            "1509.00519). Below the first level a unit may vary with the one above it.",
+            "Units whose posterior mean, less the prior's and in its deviations, varies by more than .01 among patches "
+            "(Burda et al. 1509.00519): with the patch, and not with its conditions or coarser latents.",
         )
     )
     return section
-
-
-def _active(means: Any, study: Study) -> ActiveUnits:
-    """Gives the active units, counting only how the means vary among patches of the same conditions."""
-    codes = np.stack([study.held_out.conditions[name][: len(means)] for name in CONDITIONS], axis=1)
-    _, group = np.unique(codes, axis=0, return_inverse=True)
-    counts = np.bincount(group)
-    sums = np.zeros((len(counts), means.shape[1]))
-    np.add.at(sums, group, means.astype(np.float64))
-    within = means - (sums / counts[:, None])[group]
-    # active_units divides by n - 1; as many means as there are groups were taken off.
-    freed = max(1, len(means) - len(counts))
-    return active_units(within * np.sqrt((len(means) - 1) / freed))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae.fit import FITS
+from nlbs.cvae.latent_use import active_units
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import to_device
@@ -13,6 +14,8 @@ from nlbs.train.objective import Objective
 from nlbs.train.precision import forward
 from nlbs.train.ranks import Ranks
 from nlbs.train.stream import Batch, PatchStream
+
+_COUNTED_BY = 512  #: patches at least, or all: active units
 
 
 class Judge:
@@ -51,6 +54,26 @@ class Judge:
                 return None
         means = (self.ranks.sum(sums) / self.stream.num_patches).tolist()
         return objective.judged(dict(zip(names, means, strict=True)))
+
+    @torch.no_grad()
+    def count_active_units(self, model: ConditionalVAE) -> list[int]:
+        """Gives of each latent how many units vary with the patch, by some of this process's part of the split.
+
+        Args:
+            model: in eval mode.
+
+        Raises:
+            ShardError: a patch cannot be read.
+        """
+        shifts: list[list[Tensor]] = []
+        for number in range(min(len(self.stream), -(-_COUNTED_BY // self.stream.batch_size))):
+            batch = to_device(self.stream.read(0, number).only_valid(), next(model.parameters()).device)
+            if len(batch):
+                pixels = FITS[self.config.data.fit](batch.pixels, self.config.data.resolution, None)
+                shifts.append([level.cpu() for level in model.shifts(pixels, batch.conditions)])
+        if sum(len(some[0]) for some in shifts) < 2:
+            return []
+        return [active_units(torch.cat(level).numpy()).active for level in zip(*shifts, strict=True)]
 
     @torch.no_grad()
     def _add(self, model: ConditionalVAE, objective: Objective, batch: Batch, sums: Tensor) -> None:

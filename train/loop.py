@@ -18,7 +18,7 @@ from nlbs.train.feed import DeviceBatch, Feed, to_device
 from nlbs.train.judge import Judge
 from nlbs.train.log import Log
 from nlbs.train.ranks import Ranks
-from nlbs.train.report import report_epoch, report_step
+from nlbs.train.report import report_epoch, report_step, warn_of_collapse
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
 from nlbs.train.schedule import kl_weights, learning_rate
@@ -215,7 +215,12 @@ class Trainer:
             with self.ranks.reporting():
                 self.run_folder.save_best(self.judged_model, self._metadata())
         validation = None if self.judge is None else judged
-        report_epoch(self.log, self.config, progress, train, validation, self.count_replaced())
+        active: list[int] = []
+        if self.judge is not None and self.ranks.is_first:
+            with self.ranks.reporting():
+                active = self.judge.count_active_units(self.judged_model)
+        report_epoch(self.log, self.config, progress, train, validation, self.count_replaced(), active)
+        warn_of_collapse(self.log, self.config, progress, judged)
         if self.config.training.samples_every_steps is None:
             self._picture()
         return [self.run_folder.best_model] if is_best else []

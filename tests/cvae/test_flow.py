@@ -136,7 +136,7 @@ def test_a_flow_comes_back_from_disk_for_its_own_model_alone(
     assert path.name == "best_model.flow.safetensors"
     save_flow(path, flow, model)
     noise, before = latent_noise(model, 5), FlowSampler(model, flow, steps=2)
-    again = SamplerChoice("flow", flow_steps=2).open(model, checkpoint)
+    again = SamplerChoice("flow", guidance=1, flow_steps=2).open(model, checkpoint)
     assert torch.equal(again.draw(noise, FIVE), before.draw(noise, FIVE))
     with torch.no_grad():
         model.from_latent.bias += 1e-3

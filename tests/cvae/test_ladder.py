@@ -1,5 +1,6 @@
 """Stochastic skips and what goes with them: each by its own switch."""
 
+import math
 from typing import Any
 
 import pytest
@@ -211,3 +212,32 @@ def test_one_definition_makes_models_of_several_sizes(resolution: int) -> None:
 def test_given_latents_are_taken_as_they_are() -> None:
     skip, z = StochasticSkip(8, 8, 2, 6, 0, True, 8), torch.ones(1, 2, 4, 4)
     assert Prior([z], None)(0, skip, torch.zeros(1, 8, 4, 4)) is z
+
+
+def test_shifts_of_the_coarsest_latent_are_its_means_less_the_prior_s_in_its_deviations() -> None:
+    model = ladder().eval()
+    mean, _ = model.encode(images(), FIVE)
+    with torch.no_grad():
+        prior = model.prior(model.condition_encoder(FIVE))  # type: ignore[misc]
+        expected = (mean - prior[:, : mean.shape[1]]) / (0.5 * prior[:, mean.shape[1] :]).exp()
+        shifts = model.shifts(images(), FIVE)
+    torch.testing.assert_close(shifts[0], expected)
+    assert [tuple(level.shape[1:]) for level in shifts] == list(model.latent_shapes)
+    plain = ladder(conditional_prior=False).eval()
+    with torch.no_grad():
+        assert torch.equal(plain.shifts(images(), FIVE)[0], plain.encode(images(), FIVE)[0])
+
+
+def test_shifts_of_a_finer_level_are_what_its_posterior_adds_in_deviations_of_its_prior() -> None:
+    model = ladder().eval()
+    skip = model.skips[0]
+    assert isinstance(skip, StochasticSkip)
+    with torch.no_grad():
+        for layer, mean, logvar in ((skip.posterior[-1], 0.6, -1.0), (skip.prior[-1], 5.0, 2.0)):
+            assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
+            layer.weight.zero_()
+            layer.bias.copy_(torch.tensor([mean] * 3 + [logvar] * 3))
+        shifts = model.shifts(images(), FIVE)[1]
+    torch.testing.assert_close(
+        shifts, torch.full_like(shifts, 0.6 / math.e)
+    )  # sigma of the prior is exp(2 / 2)

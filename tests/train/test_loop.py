@@ -407,3 +407,20 @@ def test_schedules_and_free_bits_resume_to_the_bit(tmp_path: Path) -> None:
     assert row["beta"] == pytest.approx(1.0)
     charged = row["total"] - row["reconstruction"] - 0.1 * row["edge"]
     assert charged >= max(4 * 0.2, row["kl"]) - 1e-5
+
+
+def test_a_collapsed_latent_is_said_in_words_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heavy = {"kl_anneal_epochs": 0, "kl_weight": 100.0}
+    train(tmp_path / "heavy", training={"epochs": 12, "learning_rate": 0.01, "loss": heavy})
+    said = capsys.readouterr().out
+    assert "warning: The latent has collapsed" in said
+    assert "training.loss.kl_weight" in said
+    assert metrics(tmp_path / "heavy", "epoch")[-1]["active_units_0"] == 0
+    train(tmp_path / "free", training={"epochs": 12, "learning_rate": 0.01, "loss": {"kl_weight": 0.0}})
+    said = capsys.readouterr().out
+    assert "warning" not in said
+    active = metrics(tmp_path / "free", "epoch")[-1]["active_units_0"]
+    assert active > 0
+    assert f"active units {active:.0f}" in said

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.arrays import Floats
 
 ACTIVE_VARIANCE = 0.01  #: Burda et al. 2016, arXiv 1509.00519, section 5
 DEAD_NATS = 0.5  #: a level whose mean KL lies below says nothing about the patch
@@ -20,7 +19,7 @@ class ActiveUnits:
 
     active: int
     total: int
-    variances: Floats  #: (total,) variance over patches of each posterior mean
+    variances: npt.NDArray[np.float64]  #: (total,) variance over patches of each posterior mean
 
 
 def active_units(means: npt.NDArray[Any], threshold: float = ACTIVE_VARIANCE) -> ActiveUnits:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nlbs.cvae.latent_use import active_units, latent_use
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.latents import active_units, latent_use
 
 
 def test_active_units_are_those_whose_mean_varies_by_more_than_a_hundredth() -> None:

@@ -1,0 +1,63 @@
+"""Flags that choose a sampler."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nlbs.cvae.config import FlowConfig
+from nlbs.cvae.flow import FlowSampler, LatentFlow
+from nlbs.cvae.flow_file import save_flow
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.sampler_choice import SamplerChoice, flow_path
+from nlbs.cvae.samplers import PriorSampler
+from nlbs.errors import CheckpointError, ConfigError
+from tests.cvae.test_ladder import ladder
+
+
+@pytest.fixture
+def model() -> ConditionalVAE:
+    return ladder(latent_dim=32).eval()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return tmp_path / "best_model.safetensors"
+
+
+def with_a_flow(checkpoint: Path, model: ConditionalVAE) -> None:
+    torch.manual_seed(1)
+    flow = LatentFlow(FlowConfig(widths=(16, 8), blocks=1, attention=1), model)
+    save_flow(flow_path(checkpoint), flow, model, {})
+
+
+def test_without_a_flow_the_prior_draws_and_needs_no_guidance(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    sampler = SamplerChoice().open(model, checkpoint)
+    assert isinstance(sampler, PriorSampler)
+    assert sampler.guidance == 1
+    assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1"
+
+
+def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, model: ConditionalVAE) -> None:
+    with_a_flow(checkpoint, model)
+    sampler = SamplerChoice().open(model, checkpoint)
+    assert isinstance(sampler, FlowSampler)
+    assert sampler.guidance == 2
+    assert str(SamplerChoice().of(checkpoint)) == "flow of 30 steps, temperature 1, guidance 2"
+
+
+@pytest.mark.parametrize("kind", ["flow", "prior"])
+def test_the_guidance_that_is_asked_for_is_had(checkpoint: Path, model: ConditionalVAE, kind: str) -> None:
+    with_a_flow(checkpoint, model)
+    sampler = SamplerChoice(kind, guidance=1.25).open(model, checkpoint)
+    assert isinstance(sampler, FlowSampler | PriorSampler)
+    assert sampler.guidance == 1.25
+
+
+def test_a_sampler_that_cannot_be_had_is_explained(checkpoint: Path, model: ConditionalVAE) -> None:
+    with pytest.raises(CheckpointError, match="there is no flow"):
+        SamplerChoice("flow").open(model, checkpoint)
+    with pytest.raises(ConfigError, match="no sampler 'diffusion'; known: auto, flow, prior"):
+        SamplerChoice("diffusion").of(checkpoint)
