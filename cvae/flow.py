@@ -167,13 +167,14 @@ class FlowSampler:
         return self.flow.unscaled(x)
 
     def _velocity(self, x: Sequence[Tensor], time: float, conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        t = torch.full((len(x[0]),), time, device=x[0].device)
-        wanted: list[Tensor] = self.flow(x, t, conditions)
+        count, device = len(x[0]), x[0].device
         if self.guidance == 1:
-            return wanted
-        unknown = {name: torch.full_like(code, UNKNOWN) for name, code in conditions.items()}
-        plain = self.flow(x, t, unknown)
-        return [a + self.guidance * (b - a) for a, b in zip(plain, wanted, strict=True)]
+            return list(self.flow(x, torch.full((count,), time, device=device), conditions))
+        # Both in one pass: small batches leave most of a processor idle.
+        twice = {name: torch.cat([torch.full_like(code, UNKNOWN), code]) for name, code in conditions.items()}
+        t = torch.full((2 * count,), time, device=device)
+        found = self.flow([torch.cat([level, level]) for level in x], t, twice)
+        return [level[:count] + self.guidance * (level[count:] - level[:count]) for level in found]
 
 
 def flow_loss(

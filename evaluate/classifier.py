@@ -18,6 +18,7 @@ _WIDTHS = (16, 32, 64, 64)  #: of the blocks; further blocks, of larger images, 
 _GROUPS = 8
 _PLACES = 4  #: the last map is so many places high and wide
 _AT_ONCE = 256
+_MOST_STEPS = 5000  #: beyond, a phantom's patches show no more
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Recipe:
     learning_rate: float = 2e-3  #: at the start of the cosine
     weight_decay: float = 0.05
     shift: float = 1 / 16  #: of the edge, up to which a training patch is moved, either way
+
+    @classmethod
+    def of(cls, patches: int) -> "Recipe":
+        """Gives the usual recipe for so many training patches: five times over, within bounds."""
+        return cls(steps=min(max(5 * patches // cls.batch_size, cls.steps), _MOST_STEPS))
 
 
 class ConditionNet(nn.Module):
@@ -87,12 +93,12 @@ def train_classifier(
         conditions: the codes of each, (n,); unknown ones, -1, teach nothing.
         seed: of the weights, the order and the shifts.
         device: where it runs.
-        recipe: how long, and how; None: the one that figures are comparable with.
+        recipe: how long, and how; None: the usual one for so many patches.
 
     Returns:
         It knows the conditions of which at least two values occur.
     """
-    recipe, device = recipe or Recipe(), torch.device(device)
+    recipe, device = recipe or Recipe.of(len(pixels)), torch.device(device)
     unlearnt = {name: why for name in CONDITIONS if (why := _why_not(conditions[name]))}
     names = tuple(name for name in CONDITIONS if name not in unlearnt)
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):

@@ -65,8 +65,9 @@ def condition_control(study: Study) -> Section:
     start = {name: codes[places] for name, codes in study.held_out.conditions.items()}
     flips = flip_all(study.sampler, study.on_real, start, study.seed)
     section = Section("control", "Condition control", [
-        "A classifier learns each condition from real training patients. Its AUC on held-out real patients is the "
-        "ceiling: what real patches show at all. The ratio (AUC - .5) / (ceiling - .5) of drawn patches is 1 where "
+        f"A classifier learns each condition from {len(study.all_train):,} real training patches. Its AUC on held-out "
+        "real patients is the ceiling: what real patches show at all. The ratio (AUC - .5) / (ceiling - .5) of drawn "
+        "patches is 1 where "
         f"they show what was asked as plainly as real ones do, and 0 where the condition is ignored. {_SAME_MANY}"
     ])  # fmt: skip
     section.figures = {
@@ -124,7 +125,7 @@ def _flip_table(flips: dict[str, Flip]) -> Table:
 
 def training_utility(study: Study) -> Section:
     """Gives what synthetic patches are worth as training data."""
-    found = utility(study.on_real, study.on_synthetic, study.held_out, study.seed)
+    found = utility(study.on_few_real, study.on_synthetic, study.held_out, study.seed)
     section = Section("utility", "Utility", [
         f"Train on synthetic, test on real: one classifier learns from {len(study.train):,} real training patches, one "
         "from as many drawn by the same conditions; both are tested on held-out real patients."

@@ -1,7 +1,7 @@
 """One evaluation: a model, real patches of both kinds, and what the sections of the report share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -100,15 +100,20 @@ class Study:
 
     @cached_property
     def on_real(self) -> ConditionClassifier:
-        """A classifier that learnt from real training patches."""
-        return self.classifier(self.train.pixels, "real")
+        """A classifier that learnt from all real training patches: what they show at all."""
+        return self._classifier(self.all_train, "real")
+
+    @cached_property
+    def on_few_real(self) -> ConditionClassifier:
+        """A classifier that learnt from as many real training patches as are drawn for another one."""
+        return self._classifier(self.train, "real")
 
     @cached_property
     def on_synthetic(self) -> ConditionClassifier:
         """A classifier that learnt from as many synthetic ones."""
-        return self.classifier(self.drawn_like_train, "synthetic")
+        return self._classifier(replace(self.train, pixels=self.drawn_like_train), "synthetic")
 
-    def classifier(self, pixels: Patches, kind: str) -> ConditionClassifier:
-        """Gives a classifier of patches that have the conditions of the training patches."""
-        self.say(f"training a classifier on {len(pixels):,} {kind} patches")
-        return train_classifier(pixels, self.train.conditions, self.seed, self.device, self.recipe)
+    def _classifier(self, patches: RealPatches, kind: str) -> ConditionClassifier:
+        self.say(f"training a classifier on {len(patches):,} {kind} patches")
+        recipe = self.recipe or Recipe.of(len(patches))
+        return train_classifier(patches.pixels, patches.conditions, self.seed, self.device, recipe)

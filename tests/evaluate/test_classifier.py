@@ -72,3 +72,9 @@ def test_patches_of_any_size_can_be_read(edge: int) -> None:
     codes = {name: np.array([0, 1, 0, 1]) for name in signed_patches(1).conditions}
     found = train_classifier(pixels, codes, 0, recipe=Recipe(steps=1, batch_size=4))
     assert found.probabilities(pixels)["age_bin"].shape == (4, 4)
+
+
+def test_more_patches_are_looked_at_longer_within_bounds() -> None:
+    assert Recipe.of(100).steps == Recipe.of(10_000).steps == Recipe().steps
+    assert Recipe.of(25_600).steps == 5 * 25_600 // 64
+    assert Recipe.of(10**7).steps == 5000

@@ -27,7 +27,7 @@ def obedient_study(classifier: ConditionClassifier) -> Study:
     model = ConditionalVAE(config, EDGE).eval()
     train, held_out = signed_patches(600, seed=1), signed_patches(300, seed=2)
     study = Study(model, SignSampler(["laterality"]), train, held_out, random_convolutions(), recipe=QUICK)
-    study.__dict__["on_real"] = classifier  # trained on just these patches
+    study.__dict__["on_real"] = study.__dict__["on_few_real"] = classifier  # trained on just these patches
     return study
 
 
