@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlbs.cvae.samplers import to_uint8
 from nlbs.generate.latents import (
@@ -78,7 +78,9 @@ def interpolation(
     tiles: list[Picture] = []
     if folder is None:
         opened = open_model(call, "given by flags")
-        decode: Decode = call.sampler.open(opened.model, call.checkpoint).draw
+        sampler = call.sampler.open(opened.model, call.checkpoint)
+        decode: Decode = sampler.draw
+        networks = [part for part in vars(sampler).values() if isinstance(part, nn.Module)]
         start, end = (
             _noise(call, opened, flags),
             _noise(call, opened, flags, call.seed if to_seed is None else to_seed),
@@ -86,7 +88,7 @@ def interpolation(
     else:
         pixels, codes, chosen, opened, about = _real(call, folder, rows, None, 1)
         asked |= about
-        decode = opened.model.render
+        decode, networks = opened.model.render, [opened.model]
         start, end = _inferred(opened, pixels, codes, 0), _inferred(opened, pixels, codes, len(chosen) - 1)
         tiles = [_real_tile(pixels[i : i + 1], int(chosen[i]), _codes(codes, i)) for i in range(len(chosen))]
     if ends is not None:
@@ -94,7 +96,7 @@ def interpolation(
             (side[0], codes_tensor(said, opened.device))
             for side, said in zip((start, end), ends, strict=True)
         )
-    shown = to_uint8(interpolate(opened.model, decode, start, end, steps))
+    shown = to_uint8(interpolate(networks, decode, start, end, steps))
     first, last = (in_words(_codes(side[1], 0)) for side in (start, end))
     for step, image in enumerate(shown):
         t = step / (steps - 1)

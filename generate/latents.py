@@ -6,14 +6,15 @@ how many are asked for.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.conditioning import ConditionEncoder
 from nlbs.cvae.samplers import draw_noise
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import CONDITIONS
@@ -66,7 +67,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def interpolate(
-    model: ConditionalVAE,
+    networks: Sequence[nn.Module],
     decode: Decode,
     start: tuple[Latents, Conditions],
     end: tuple[Latents, Conditions],
@@ -78,8 +79,8 @@ def interpolate(
     embeddings. The first and the last patch are those of the ends themselves.
 
     Args:
-        model: whose ``condition_encoder`` gives the embeddings.
-        decode: what turns latents into patches, through that model.
+        networks: that ``decode`` asks: the model, and a flow beside it. Each has condition encoders of its own.
+        decode: what turns latents into patches.
         start, end: latents and codes.
         steps: patches, the ends among them, 2 or more.
     """
@@ -89,7 +90,7 @@ def interpolate(
         for step in range(steps):
             t = step / (steps - 1)
             latents = [slerp(a, b, t) for a, b in zip(from_latents, to_latents, strict=True)]
-            with _embedding_between(model, from_codes, to_codes, t):
+            with _embedding_between(networks, from_codes, to_codes, t):
                 shown.append(decode(latents, from_codes))
     return torch.cat(shown)
 
@@ -168,8 +169,10 @@ def codes_tensor(codes: Mapping[str, int], device: torch.device) -> dict[str, Te
 
 
 @contextmanager
-def _embedding_between(model: ConditionalVAE, start: Conditions, end: Conditions, t: float) -> Iterator[None]:
-    """Makes the embedding of the codes ``start`` the one at t on the line to that of ``end``; others stay.
+def _embedding_between(
+    networks: Sequence[nn.Module], start: Conditions, end: Conditions, t: float
+) -> Iterator[None]:
+    """Makes each embedding of the codes ``start`` the one at t on the line to that of ``end``; others stay.
 
     Other codes pass through the encoder too: those of "unknown", where a sampler is guided.
     """
@@ -184,11 +187,11 @@ def _embedding_between(model: ConditionalVAE, start: Conditions, end: Conditions
         target = module.forward(goal)  # not module(): that would move it again
         return target if t == 1 else torch.lerp(embedding, target, t)
 
-    handle = model.condition_encoder.register_forward_hook(moved)
-    try:
+    encoders = [m for one in networks for m in one.modules() if isinstance(m, ConditionEncoder)]
+    with ExitStack() as handles:
+        for encoder in encoders:
+            handles.callback(encoder.register_forward_hook(moved).remove)
         yield
-    finally:
-        handle.remove()
 
 
 def _of(conditions: Conditions, index: int) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.conditioning import ConditionEncoder
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.cvae.ladder import Prior
 from nlbs.cvae.samplers import PriorSampler, draw_patches, to_uint8
@@ -73,7 +74,7 @@ def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: C
         (noise_latents(seed, 0, sampler.noise_shapes, CPU), codes_tensor(codes, CPU))
         for seed, codes in ((0, ONE), (5, OTHER))
     ]
-    between = to_uint8(interpolate(model, sampler.draw, ends[0], ends[1], 4))
+    between = to_uint8(interpolate([model], sampler.draw, ends[0], ends[1], 4))
     assert between.shape == (4, 16, 16)
     for place, seed, codes in ((0, 0, ONE), (3, 5, OTHER)):
         arrays = {name: np.array([code], dtype=np.int64) for name, code in codes.items()}
@@ -84,7 +85,7 @@ def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: C
 def test_conditions_are_interpolated_between_their_embeddings(model: ConditionalVAE) -> None:
     noise = noise_latents(0, 0, model.latent_shapes, CPU)
     one, other = codes_tensor(ONE, CPU), codes_tensor(OTHER, CPU)
-    way = interpolate(model, model.render, (noise, one), (noise, other), 3)
+    way = interpolate([model], model.render, (noise, one), (noise, other), 3)
     with torch.no_grad():
         middle = (model.condition_encoder(one) + model.condition_encoder(other)) / 2
         expected = model._decode(noise[0], middle, (), Prior((), None)).clamp(-1, 1)
@@ -106,7 +107,7 @@ def test_other_codes_than_those_of_the_ends_keep_their_embedding(model: Conditio
         return shown(latents, conditions)
 
     z = [torch.ones(1, 6)]
-    interpolate(model, decode, (z, codes_tensor(ONE, CPU)), (z, codes_tensor(OTHER, CPU)), 3)
+    interpolate([model], decode, (z, codes_tensor(ONE, CPU)), (z, codes_tensor(OTHER, CPU)), 3)
     for embedding in seen:
         torch.testing.assert_close(embedding, expected)
 
@@ -140,3 +141,21 @@ def test_a_reconstruction_is_what_the_network_gives_in_range(model: ConditionalV
         mu, _ = model.encode(pixels, codes)
         expected = model.decode(mu, codes).clamp(-1, 1)
     torch.testing.assert_close(reconstruct(model, pixels, codes), expected)
+
+
+def test_a_flow_beside_the_model_goes_along(model: ConditionalVAE) -> None:
+    torch.manual_seed(3)
+    flow = torch.nn.ModuleDict({"conditions": ConditionEncoder(12)})
+    one, other = codes_tensor(ONE, CPU), codes_tensor(OTHER, CPU)
+    seen = []
+
+    def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        seen.append(flow["conditions"](conditions))
+        return shown(latents, conditions)
+
+    z = [torch.ones(1, 6)]
+    interpolate([model, flow], decode, (z, one), (z, other), 3)
+    with torch.no_grad():
+        ends = [flow["conditions"](codes) for codes in (one, other)]
+    for embedding, expected in zip(seen, (ends[0], (ends[0] + ends[1]) / 2, ends[1]), strict=True):
+        torch.testing.assert_close(embedding, expected)
