@@ -100,8 +100,9 @@ class Reader:
             return None
         if out is None:
             return mapped.windows[places].view(self._dtype).reshape(len(wanted), *self._shape)
-        for target, place in zip(_flat(out), places.tolist(), strict=True):
-            target[:] = mapped.windows[place]
+        np.concatenate(
+            [mapped.windows[place] for place in places.tolist()], out=out.reshape(-1).view(np.uint8)
+        )
         return out
 
     def _read(self, wanted: Rows, out: Pixels) -> None:

@@ -20,6 +20,7 @@ from nlbs.shards.selection import AllRows, Selection
 from nlbs.shards.strata import strata_of
 from nlbs.shards.where import explain_empty
 from nlbs.shards.window import Window
+from nlbs.train.buffers import Buffers
 from nlbs.train.read_ahead import read_ahead
 
 Rows = npt.NDArray[np.int64]
@@ -157,6 +158,7 @@ class PatchStream:
         self._check_size()
         self._sampling = self._sampling_of(rows)
         self._plan: _Plan | None = None
+        self._buffers = Buffers()
         self.resident: Resident | None = None  #: gives the pixels in place of the shards where it is set
         self.seek(epoch, step)
 
@@ -270,9 +272,10 @@ class PatchStream:
     def _pixels(self, rows: Rows) -> Tensor:
         if self.resident is not None:
             return self.resident.gather(rows)
-        if not self.pin_memory:
-            return torch.from_numpy(self.shards.read(rows))
         shape = (len(rows), self.shards.resolution, self.shards.resolution)
+        if not self.pin_memory:
+            buffer = self._buffers.take(shape, self.shards.dtype)
+            return torch.from_numpy(self.shards.read(rows, out=buffer))
         kind = torch.from_numpy(np.empty(0, self.shards.dtype)).dtype
         # Not a ring of our own: torch keeps pinned memory and gives it again once no copy needs it.
         pixels = torch.empty(shape, dtype=kind, pin_memory=True)
