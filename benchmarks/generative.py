@@ -3,11 +3,12 @@
 Trains each preset on a shard set (64 x 64 patches) through nlbs-train, judges it through nlbs-evaluate on held-out
 patients, and puts the figures beside what is asked of them. A run may take an hour on two cores.
 
-    nlbs-preprocess phantom --out phantom/ --patients 700 --rows 512 --columns 400 --seed 1
+    nlbs-preprocess phantom --out phantom/ --patients 1000 --rows 512 --columns 400 --seed 1 --cancer-share 0.5 \\
+        --false-positive-share 0.2
     nlbs-preprocess build-shards --csv phantom/meta.csv --images phantom/ --out root/ --resolution 128 --stride 32 \\
         --split 70/15/15
-    nlbs-preprocess reshard --shards root/ --resolution 64 --stride 14 --spacing-mm 1.2 --min-foreground 0.4
-    python -m benchmarks.generative --shards root/r64-s14-1.2mm --patches 150000 --out generative/
+    nlbs-preprocess reshard --shards root/ --resolution 64 --stride 13 --spacing-mm 1.2 --min-foreground 0.4
+    python -m benchmarks.generative --shards root/r64-s13-1.2mm --patches 150000 --out generative/
 """
 
 import argparse

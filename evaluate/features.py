@@ -207,5 +207,5 @@ def extractor(name: str, device: str = "cpu") -> FeatureExtractor:
     if kind == FALLBACK_EXTRACTOR and (not rest or rest.isdecimal()):
         return random_convolutions(int(rest or 0), device)
     raise EvaluationError(
-        f"--features {name}: expected {DEFAULT_EXTRACTOR}, inception:WEIGHTS-FILE or {FALLBACK_EXTRACTOR}[:SEED]"
+        f"--extractor {name}: expected {DEFAULT_EXTRACTOR}, inception:WEIGHTS-FILE or {FALLBACK_EXTRACTOR}[:SEED]"
     )

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from nlbs.evaluate.distances import frechet_distance
 from nlbs.evaluate.features import random_convolutions
-from nlbs.evaluate.references import measure_references, point_mass
+from nlbs.evaluate.references import point_mass, subset
 from tests.evaluate.textures import power_law_patches
 
 
@@ -33,20 +34,25 @@ def test_a_point_mass_has_the_distance_of_the_spread_it_lacks() -> None:
     generator = np.random.default_rng(0)
     greys = generator.integers(100, 140, 2000).astype(np.uint8)
     patches = np.broadcast_to(greys[:, None, None], (2000, 16, 16))
-    found = measure_references(patches[:1000], patches[1000:], Means())
-    assert found.point_mass_frechet == pytest.approx(2 * greys.astype(float).var(), rel=0.1)
-    assert found.floor_frechet < 0.02 * found.point_mass_frechet
-    assert (found.patches, found.extractor) == (1000, "means")
+    mass, train, held_out = (
+        Means()(x) for x in (point_mass(patches[:1000], 1000), patches[:1000], patches[1000:])
+    )
+    distance = frechet_distance(mass, held_out)
+    assert distance == pytest.approx(2 * greys.astype(float).var(), rel=0.1)
+    assert frechet_distance(train, held_out) < 0.02 * distance
 
 
 def test_the_floor_lies_far_below_the_point_mass_for_textures() -> None:
     patches = power_law_patches(240, 32, 2.5, seed=1)
     extractor = random_convolutions()
-    found = measure_references(patches[:160], patches[160:], extractor)
-    assert found.patches == 80
-    assert found.floor_frechet < 0.5 * found.point_mass_frechet
-    assert abs(found.floor_kernel.value) < 0.1 * found.point_mass_kernel.value
-    known = measure_references(
-        patches[:160], patches[160:], extractor, held_out_features=extractor(patches[160:])
-    )
-    assert known.floor_frechet == pytest.approx(found.floor_frechet)
+    held_out = extractor(patches[160:])
+    floor = frechet_distance(extractor(patches[subset(160, 80, seed=0)]), held_out)
+    assert floor < 0.5 * frechet_distance(extractor(point_mass(patches[:160], 80)), held_out)
+
+
+def test_a_subset_has_no_row_twice_and_all_where_there_are_no_more() -> None:
+    some = subset(100, 30, seed=1)
+    assert len(set(some.tolist())) == 30
+    assert (np.diff(some) > 0).all()
+    assert some.max() < 100
+    assert subset(5, 30, seed=1).tolist() == [0, 1, 2, 3, 4]
