@@ -138,7 +138,8 @@ class FlowSampler:
             raise ConfigError(
                 f"{steps} steps at temperature {temperature:g} are asked for; expected 1 or more, and 0 or more"
             )
-        self.model, self.flow = model.eval(), flow.eval()
+        # Channels last: the convolutions of a small network take two thirds of the time.
+        self.model, self.flow = model.eval(), flow.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps, self.guidance, self.temperature = steps, guidance, temperature
 
     @property
@@ -158,7 +159,7 @@ class FlowSampler:
 
     def latents(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> list[Tensor]:
         """Gives the coarse latents (B, *shape) that noise is carried to."""
-        x = self.flow.as_maps(noise)
+        x = [level.contiguous(memory_format=torch.channels_last) for level in self.flow.as_maps(noise)]
         length = 1 / self.steps
         for number in range(self.steps):
             start = number * length
