@@ -138,8 +138,9 @@ class FlowSampler:
             raise ConfigError(
                 f"{steps} steps at temperature {temperature:g} are asked for; expected 1 or more, and 0 or more"
             )
+        self.model = model.eval()
         # Channels last: the convolutions of a small network take two thirds of the time.
-        self.model, self.flow = model.eval(), flow.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.flow: LatentFlow = flow.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps, self.guidance, self.temperature = steps, guidance, temperature
 
     @property
