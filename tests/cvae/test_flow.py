@@ -155,7 +155,7 @@ def test_the_sampler_is_the_flow_where_there_is_one(
     save_flow(flow_path(checkpoint), flow, model)
     assert isinstance(SamplerChoice().open(model, checkpoint), FlowSampler)
     assert isinstance(SamplerChoice("prior").open(model, checkpoint), PriorSampler)
-    assert str(SamplerChoice(guidance=2).of(checkpoint)) == "flow of 30 steps, temperature 1, guidance 2"
+    assert str(SamplerChoice(guidance=2).of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 
 def test_a_damaged_flow_is_named(model: ConditionalVAE, flow: LatentFlow, tmp_path: Path) -> None:

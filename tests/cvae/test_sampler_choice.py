@@ -45,7 +45,7 @@ def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, mode
     sampler = SamplerChoice().open(model, checkpoint)
     assert isinstance(sampler, FlowSampler)
     assert sampler.guidance == 2
-    assert str(SamplerChoice().of(checkpoint)) == "flow of 30 steps, temperature 1, guidance 2"
+    assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 
 @pytest.mark.parametrize("kind", ["flow", "prior"])
