@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: "auto" is the flow where one lies beside the checkpoint, else the prior.
-SAMPLERS = ("auto", "flow", "prior")
+SAMPLERS = ("auto", "flow", "mixture", "prior")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SamplerChoice:
         """Gives the choice for a checkpoint: never "auto".
 
         Raises:
-            CheckpointError: the flow is asked for, and there is none.
+            CheckpointError: the flow or the mixture is asked for, and there is none.
             ConfigError: there is no such sampler.
         """
         if self.sampler not in SAMPLERS:
@@ -49,6 +49,11 @@ class SamplerChoice:
                 f"there is no flow {path}; nlbs-train fits one once all epochs are over, where the configuration has a "
                 "section flow (presets nlbs, nlbs-small); or draw with --sampler prior"
             )
+        if self.sampler == "mixture" and not mixture_path(checkpoint).exists():
+            raise CheckpointError(
+                f"there is no mixture {mixture_path(checkpoint)}; nlbs-train --mixture-components 32 fits one once all "
+                "epochs are over, to a finished run too; or draw with --sampler prior"
+            )
         if self.sampler == "auto":
             return replace(self, sampler="flow" if path.exists() else "prior")
         return self
@@ -57,15 +62,21 @@ class SamplerChoice:
         """Gives the sampler over the trained model of a checkpoint.
 
         Raises:
-            CheckpointError: the flow does not fit the model.
+            CheckpointError: the flow or the mixture does not fit the model.
             ConfigError: it cannot be had of this model.
         """
         from nlbs.cvae.flow import FlowSampler
         from nlbs.cvae.flow_file import load_flow
+        from nlbs.cvae.mixture import MixtureSampler
+        from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
-        if self.of(checkpoint).sampler == "prior":
+        name = self.of(checkpoint).sampler
+        if name == "prior":
             return PriorSampler(model, self.temperature, self.guidance)
+        if name == "mixture":
+            mixture = load_mixture(mixture_path(checkpoint), model)
+            return MixtureSampler(model, mixture, self.temperature, self.guidance)
         flow = load_flow(flow_path(checkpoint), model)
         return FlowSampler(model, flow, self.flow_steps, self.guidance, self.temperature)
 
@@ -75,9 +86,14 @@ def flow_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.flow.safetensors")
 
 
+def mixture_path(checkpoint: Path) -> Path:
+    """Gives where the mixture of a checkpoint lies: ``NAME.safetensors`` has ``NAME.mixture.safetensors``."""
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.mixture.safetensors")
+
+
 _OPTIONS = (
     click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
-                 help="flow: fitted to what images are encoded to; auto: that one where there is one."),
+                 help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", type=click.FloatRange(min=0), default=1.0, show_default=True,
