@@ -49,9 +49,10 @@ class LatentMixture(nn.Module):
             noise: (B, latent_dim) from N(0, I).
             temperature: factor of the components' standard deviations.
         """
-        quantile = torch.special.ndtr(choice.double())
-        last = self.components - 1  # rounded, the weights may end below 1
-        picked = torch.searchsorted(self.weights.double().cumsum(0), quantile, right=True).clamp(max=last)
+        borders = self.weights.double().cumsum(0)
+        # Of the sum, which rounding leaves beside 1, and below it: none but a component of some weight is picked.
+        quantile = torch.special.ndtr(choice.double()).clamp(max=1 - 1e-9) * borders[-1]
+        picked = torch.searchsorted(borders, quantile, right=True)
         return self.means[picked] + temperature * self.variances[picked].sqrt() * noise
 
 
