@@ -291,6 +291,15 @@ class ConditionalVAE(nn.Module):
         scaled = [temperature * level for level in noise]
         return self.render([prior.draw(scaled[0])], codes, scaled)
 
+    def coarse_prior(self, conditions: Mapping[str, Tensor]) -> Gaussian:
+        """Gives p(z | c) of the coarsest latent, (B, latent_dim) each; N(0, I) where the model has no conditional one.
+
+        Raises:
+            ConfigError: conditions that are missing or out of range.
+        """
+        codes = checked_conditions(conditions, self.from_latent.weight.device)
+        return self._prior(self.condition_encoder(codes))
+
     def forward(
         self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None
     ) -> ModelOutput:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: "auto" is the flow where one lies beside the checkpoint, else the prior.
-SAMPLERS = ("auto", "flow", "prior")
+SAMPLERS = ("auto", "flow", "mixture", "prior")
 #: Unless another is asked for. At 2 draws of the flow show their conditions far more plainly, and are as like real
 #: patches (docs/decisions/0011).
-GUIDANCE = {"flow": 2.0, "prior": 1.0}
+GUIDANCE = {"flow": 2.0, "mixture": 1.0, "prior": 1.0}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SamplerChoice:
         """Gives the choice for a checkpoint: never "auto", and with a guidance.
 
         Raises:
-            CheckpointError: the flow is asked for, and there is none.
+            CheckpointError: the flow or the mixture is asked for, and there is none.
             ConfigError: there is no such sampler.
         """
         if self.sampler not in SAMPLERS:
@@ -51,6 +51,11 @@ class SamplerChoice:
             raise CheckpointError(
                 f"there is no flow {path}; nlbs-train fits one once all epochs are over, where the configuration has a "
                 "section flow (presets nlbs, nlbs-small); or draw with --sampler prior"
+            )
+        if self.sampler == "mixture" and not mixture_path(checkpoint).exists():
+            raise CheckpointError(
+                f"there is no mixture {mixture_path(checkpoint)}; nlbs-train --mixture-components 32 fits one once all "
+                "epochs are over, to a finished run too; or draw with --sampler prior"
             )
         sampler = self.sampler
         if sampler == "auto":
@@ -62,17 +67,22 @@ class SamplerChoice:
         """Gives the sampler over the trained model of a checkpoint.
 
         Raises:
-            CheckpointError: the flow does not fit the model.
+            CheckpointError: the flow or the mixture does not fit the model.
             ConfigError: it cannot be had of this model.
         """
         from nlbs.cvae.flow import FlowSampler
         from nlbs.cvae.flow_file import load_flow
+        from nlbs.cvae.mixture import MixtureSampler
+        from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
         chosen = self.of(checkpoint)
         guidance = GUIDANCE[chosen.sampler] if chosen.guidance is None else chosen.guidance
         if chosen.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
+        if chosen.sampler == "mixture":
+            mixture = load_mixture(mixture_path(checkpoint), model)
+            return MixtureSampler(model, mixture, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
         return FlowSampler(model, flow, self.flow_steps, guidance, self.temperature)
 
@@ -82,9 +92,14 @@ def flow_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.flow.safetensors")
 
 
+def mixture_path(checkpoint: Path) -> Path:
+    """Gives where the mixture of a checkpoint lies: ``NAME.safetensors`` has ``NAME.mixture.safetensors``."""
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.mixture.safetensors")
+
+
 _OPTIONS = (
     click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
-                 help="flow: fitted to what images are encoded to; auto: that one where there is one."),
+                 help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", type=click.FloatRange(min=0), default=None, show_default="2 with a flow, else 1",

@@ -72,6 +72,9 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               "[default: never]")  # fmt: skip
 @click.option("--flow-patches", type=click.IntRange(min=0), metavar="COUNT",
               help="Seen while the flow is fitted, after the epochs; 0: no flow.")  # fmt: skip
+@click.option("--mixture-components", type=click.IntRange(min=0), metavar="COUNT",
+              help="Of a Gaussian mixture over the latents, fitted after the epochs, also to a finished run, for "
+              "--sampler mixture; 0: none.  [default: none]")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--rank-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="MINUTES",
@@ -147,6 +150,8 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     }
     if flags["flow_patches"] is not None:
         sections["flow"] = {"patches": flags["flow_patches"]} if flags["flow_patches"] else None
+    if (components := flags["mixture_components"]) is not None:
+        sections["mixture"] = {"components": components} if components else None
     return sections
 
 

@@ -135,6 +135,17 @@ class FlowTraining:
 
 
 @dataclass(frozen=True)
+class MixtureTraining:
+    """The Gaussian mixture that is fitted to the coarsest latent of the best model once training is done."""
+
+    __pydantic_config__ = STRICT
+    components: Count = 32
+    patches: Annotated[int, Field(ge=2)] = 20_000  # encoded, again with other noise where there are fewer
+    pseudo_patches: Weight = 10.0  # in each component beside its own, as wide as all together
+    max_steps: Count = 200  # of expectation-maximisation, which ends before where nothing is left to gain
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The sections and keys are those of the guide's YAML."""
 
@@ -143,6 +154,7 @@ class TrainConfig:
     training: TrainingConfig
     data: DataConfig
     flow: FlowTraining | None = None  # None: the model's own prior draws
+    mixture: MixtureTraining | None = None  # None: there is no --sampler mixture
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""

@@ -51,6 +51,7 @@ def train(
         device, run_folder = choose_device(device_name), RunFolder(run_path)
         progress = start.train(config, source, run_folder, device, Ranks())
         if progress.has_no_epochs_left(config):
+            start.fit_mixture_of(config, source, run_folder, device)
             start.fit_flow_of(config, source, run_folder, device)
         return
     try:
@@ -62,6 +63,7 @@ def train(
             is_first = ranks.is_first
         # By the first process alone: what is fitted is small, and the others would wait for it.
         if is_first and progress.has_no_epochs_left(config):
+            start.fit_mixture_of(config, source, RunFolder(run_path), device)
             start.fit_flow_of(config, source, RunFolder(run_path), device)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)

@@ -215,8 +215,8 @@ class RunFolder:
             )
         before = flat(dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state")))
         for key, now in flat(dataclasses.asdict(config)).items():
-            if key.split(".")[0] == "flow":
-                continue  # it is fitted afterwards, and anew where its options change
+            if key.split(".")[0] in ("flow", "mixture"):
+                continue  # they are fitted afterwards, and anew where their options change
             was = before[key]
             if was == now or key in _FREE or (key in _MAY_RISE and now > was):
                 continue

@@ -123,10 +123,45 @@ def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, devi
 
     if config.flow is None:
         return
+    stream = _encoded_stream(config, shards, config.flow.batch_size, device)
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_flow(config, stream, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"flow: {path}")
+
+
+def fit_mixture_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Fits the mixture of a run whose epochs are over, if its configuration has one.
+
+    Raises:
+        NlbsError: as :func:`nlbs.train.mixture_fit.fit_mixture_to_run`.
+        KeyboardInterrupt: interrupted; the same command fits it from the start.
+    """
+    from nlbs.train.mixture_fit import fit_mixture_to_run
+
+    if config.mixture is None:
+        return
     data = config.data
-    stream = PatchStream(
+    training = _encoded_stream(config, shards, data.batch_size, device)
+    held_out = None
+    if len(rows_of(shards, data.val_split, data.where)):
+        held_out = PatchStream(
+            shards, data.batch_size, config.training.seed, data.val_split, drop_last=False, where=data.where
+        )
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_mixture_to_run(config, training, held_out, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"mixture: {path}")
+
+
+def _encoded_stream(
+    config: TrainConfig, shards: Source, batch_size: int, device: torch.device
+) -> PatchStream:
+    """Gives the training patches whose latents are fitted to, as the model has seen them."""
+    data = config.data
+    return PatchStream(
         shards,
-        config.flow.batch_size,
+        batch_size,
         config.training.seed,
         data.train_split,
         data.order,
@@ -135,10 +170,6 @@ def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, devi
         balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
         window=Window(data.streams, data.window_shards),
     )
-    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
-        path = fit_flow(config, stream, run_folder, device, interrupted)
-    if path is not None:
-        click.echo(f"flow: {path}")
 
 
 def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:

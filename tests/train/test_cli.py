@@ -126,6 +126,25 @@ def test_a_dry_run_shows_the_configuration_and_the_size_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_finished_run_gets_its_mixture_from_the_same_command_once(
+    nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
+) -> None:
+    small.write_text(SMALL.replace("epochs: 2", "epochs: 1") + "mixture: {patches: 40}")
+    command = ("--shards", dataset_root, "--preset", "guide", "--config", small, "--run", tmp_path / "run")
+    path = tmp_path / "run" / "best_model.mixture.safetensors"
+    assert nlbs_train(*command, "--mixture-components", 0)[0] == 0
+    assert not path.exists()
+    code, said, _ = nlbs_train(*command, "--mixture-components", 3)
+    assert code == 0
+    assert "run is finished" in said
+    assert "mixture: 3 components fitted to 40 patches" in said
+    before = path.read_bytes()
+    _, said, _ = nlbs_train(*command, "--mixture-components", 3)
+    assert "fitted" not in said
+    assert f"mixture: {path}" in said
+    assert path.read_bytes() == before
+
+
 def test_the_run_folder_is_named_after_the_preset(
     nlbs_train: Command, dataset_root: Path, tmp_path: Path
 ) -> None:
