@@ -96,7 +96,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    more: dict[str, Any]  #: what some runs have beside: average, scaler
+    more: dict[str, Any]  #: what some runs have beside: average, scaler, sharpener
 
 
 class RunFolder:
@@ -214,10 +214,15 @@ class RunFolder:
                 "continue it, or another --run"
             )
         before = flat(dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state")))
-        for key, now in flat(dataclasses.asdict(config)).items():
+        after = flat(dataclasses.asdict(config))
+        phase, done = config.training.sharpening, Progress(**state["progress"]).done(config)
+        begins_later = "sharpener" not in state.get("more", {}) and (phase is None or done <= phase.start)
+        for key in before | after:
             if key.split(".")[0] == "flow":
                 continue  # it is fitted afterwards, and anew where its options change
-            was = before[key]
+            if key.startswith("training.sharpening") and begins_later:
+                continue  # no weight depends on it yet
+            was, now = before.get(key), after.get(key)
             if was == now or key in _FREE or (key in _MAY_RISE and now > was):
                 continue
             raise ConfigError(
