@@ -79,7 +79,9 @@ class PatchDiscriminator(nn.Module):
 
 
 def _conv(channels: int, width: int, stride: int) -> nn.Module:
-    return spectral_norm(nn.Conv2d(channels, width, kernel_size=4, stride=stride, padding=1))
+    conv = nn.Conv2d(channels, width, kernel_size=4, stride=stride, padding=1)
+    spectral_norm(conv)
+    return conv
 
 
 def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:

@@ -222,7 +222,8 @@ class RunFolder:
                 continue  # it is fitted afterwards, and anew where its options change
             if key.startswith("training.sharpening") and begins_later:
                 continue  # no weight depends on it yet
-            was, now = before.get(key), after.get(key)
+            was: Any = before.get(key)
+            now: Any = after.get(key)
             if was == now or key in _FREE or (key in _MAY_RISE and now > was):
                 continue
             raise ConfigError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nlbs.cvae.diff_augment import Changes, diff_augment, draw_changes
 from nlbs.cvae.layers import DeconvBlock
@@ -162,12 +162,12 @@ class Sharpener:
             return
         gradients = [weight.grad for weight in self.discriminator.parameters() if weight.grad is not None]
         together = self.ranks.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-        parts = (together / self.ranks.world_size).split([gradient.numel() for gradient in gradients])
+        parts = torch.split(together / self.ranks.world_size, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
 
-def last_weights(model: ConditionalVAE) -> nn.Parameter:
+def last_weights(model: ConditionalVAE) -> Tensor:
     """Gives the weights of the layer that an image comes out of."""
     if model.output is not None:
         return model.output.weight
