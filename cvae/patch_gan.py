@@ -102,4 +102,5 @@ def adaptive_weight(of_reconstruction: Tensor, of_adversary: Tensor) -> Tensor:
     Args:
         of_reconstruction, of_adversary: gradients of the two losses with respect to the last layer's weights.
     """
-    return (of_reconstruction.norm() / (of_adversary.norm() + 1e-6)).clamp(max=_MOST_WEIGHT)
+    norms = torch.linalg.vector_norm(of_reconstruction), torch.linalg.vector_norm(of_adversary)
+    return (norms[0] / (norms[1] + 1e-6)).clamp(max=_MOST_WEIGHT)

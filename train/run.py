@@ -222,12 +222,12 @@ class RunFolder:
                 continue  # it is fitted afterwards, and anew where its options change
             if key.startswith("training.sharpening") and begins_later:
                 continue  # no weight depends on it yet
-            was: Any = before.get(key)
+            then: Any = before.get(key)
             now: Any = after.get(key)
-            if was == now or key in _FREE or (key in _MAY_RISE and now > was):
+            if then == now or key in _FREE or (key in _MAY_RISE and now > then):
                 continue
             raise ConfigError(
-                f"{self.path} was trained with {key} = {was}, now it is {now}; give the same options to "
+                f"{self.path} was trained with {key} = {then}, now it is {now}; give the same options to "
                 "continue it, or another --run to start anew"
             )
 

@@ -55,6 +55,7 @@ class Sharpener:
         self.model, self.ranks = model, ranks or Ranks()
         self.batch_size, self.device = config.data.batch_size, next(model.parameters()).device
         self.last = last_weights(model)
+        self.steps = 0  #: that it has taken
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             embed_dim = config.model.condition_embed_dim
@@ -91,7 +92,9 @@ class Sharpener:
         adversarial = _shared([generator_loss(some) for some in logits], shares)
         pulls = torch.autograd.grad(adversarial, images)
         weight = self._weight(total, made, pulls)
-        scaled = [self.options.weight * weight * pull for pull in pulls]
+        lead = self.options.lead_steps
+        factor = self.options.weight * (min(1.0, self.steps / lead) if lead else 1.0)
+        scaled = [factor * weight * pull for pull in pulls]
         torch.autograd.backward([total, *made], [None, *scaled])
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -108,20 +111,26 @@ class Sharpener:
     def step(self) -> None:
         """Moves the discriminator by the gradients that :meth:`backward` made."""
         self.optimizer.step()
+        self.steps += 1
 
     @property
     def has_begun(self) -> bool:
         """Whether it has taken a step."""
-        return bool(self.optimizer.state)
+        return self.steps > 0
 
     def state(self) -> dict[str, Any]:
         """Gives what :meth:`restore` takes."""
-        return {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to where :meth:`state` was asked."""
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = int(state["steps"])
 
     def _drawn(self, seed: int) -> _Drawn:
         """Draws for the whole batch, so that any number of processes sees the same, and gives this one's part."""

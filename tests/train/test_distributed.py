@@ -153,7 +153,9 @@ def test_a_sharpened_run_is_the_same_in_several_processes(
     command: list[object], tiny: Path, tmp_path: Path
 ) -> None:
     sharpened = tmp_path / "sharpened.yaml"
-    phase = "sharpening: {start: 0.4, channels: 2}, epochs: 1"  # from the third of five steps on
+    phase = (
+        "sharpening: {start: 0.4, channels: 2, lead_steps: 0}, epochs: 1"  # from the third of five steps on
+    )
     sharpened.write_text(TINY.replace("epochs: 2", phase))
     changed = [argument if argument != tiny else sharpened for argument in command]
     together(1, tmp_path / "one", *changed)

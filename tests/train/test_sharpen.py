@@ -22,7 +22,11 @@ LADDER: dict[str, Any] = {
     },
     "conditional_prior": True, "learned_scale": True, "latent_in_film": True,
 }  # fmt: skip
-PHASE = {"start": 0.5, "channels": 4}  #: of 15 steps those from the eighth on (counted from 0)
+PHASE = {
+    "start": 0.5,
+    "channels": 4,
+    "lead_steps": 0,
+}  #: of 15 steps those from the eighth on (counted from 0)
 FIRST = 8
 
 
@@ -78,6 +82,32 @@ def test_until_the_phase_begins_the_run_is_one_without_it_to_the_bit(
     assert all(math.isfinite(row[name]) for row in found[FIRST:] for name in TERMS)
 
 
+def test_the_discriminator_learns_ahead_of_the_model(undisturbed: Path, tmp_path: Path) -> None:
+    train(tmp_path, **sharpened(PHASE | {"lead_steps": 4}, max_steps=FIRST + 1))
+    opponent, moved = discriminator_of(tmp_path), weights(tmp_path)
+    plain = sharpened(None, max_steps=FIRST + 1)  # type: ignore[arg-type]
+    train(tmp_path / "plain", **plain)
+    assert moved == weights(tmp_path / "plain")  # the first step is without its weight
+    train(tmp_path, **sharpened(PHASE | {"lead_steps": 4}, max_steps=FIRST + 2))
+    assert not torch.equal(discriminator_of(tmp_path)["layers.0.bias"], opponent["layers.0.bias"])
+    train(tmp_path / "plain", **sharpened(None, max_steps=FIRST + 2))  # type: ignore[arg-type]
+    assert weights(tmp_path) != weights(tmp_path / "plain")
+
+
+def test_the_weight_rises_straight_over_the_lead() -> None:
+    model, sharpener = made_sharpener(0.0, lead_steps=4)
+    pixels, given = batch()
+    pulled = []
+    for sharpener.steps in (0, 2, 4, 9):
+        made = model(pixels, given, torch.zeros(8, model.num_latents)).reconstruction
+        error = (made - pixels).abs().mean()
+        alone = torch.autograd.grad(error, model.output.weight, retain_graph=True)[0]
+        model.zero_grad()
+        sharpener.backward(error, made, pixels, given, seed=0)
+        pulled.append((model.output.weight.grad - alone).norm() / alone.norm())
+    assert [float(pull) for pull in pulled] == pytest.approx([0, 0.15, 0.3, 0.3], rel=1e-3, abs=1e-6)
+
+
 def test_an_epochs_row_has_the_means_over_the_steps_of_the_phase(undisturbed: Path) -> None:
     rows, epochs = metrics(undisturbed, "train"), metrics(undisturbed, "epoch")
     assert "train_adversarial" not in epochs[0]
@@ -87,8 +117,11 @@ def test_an_epochs_row_has_the_means_over_the_steps_of_the_phase(undisturbed: Pa
             assert epochs[epoch][f"train_{name}"] == pytest.approx(mean)
 
 
-def made_sharpener(on_prior: float) -> tuple[Any, Sharpener]:
-    config = tiny_config(model=LADDER, training={"sharpening": PHASE | {"on_prior": on_prior, "weight": 0.3}})
+def made_sharpener(on_prior: float, lead_steps: int = 0) -> tuple[Any, Sharpener]:
+    config = tiny_config(
+        model=LADDER,
+        training={"sharpening": PHASE | {"on_prior": on_prior, "weight": 0.3, "lead_steps": lead_steps}},
+    )
     network, _ = start.build(config, CPU)
     return network.train(), Sharpener(config, network)
 
