@@ -103,4 +103,5 @@ def adaptive_weight(of_reconstruction: Tensor, of_adversary: Tensor) -> Tensor:
         of_reconstruction, of_adversary: gradients of the two losses with respect to the last layer's weights.
     """
     norms = torch.linalg.vector_norm(of_reconstruction), torch.linalg.vector_norm(of_adversary)
-    return (norms[0] / (norms[1] + 1e-6)).clamp(max=_MOST_WEIGHT)
+    weight: Tensor = (norms[0] / (norms[1] + 1e-6)).clamp(max=_MOST_WEIGHT)
+    return weight
