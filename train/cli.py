@@ -75,6 +75,8 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--mixture-components", type=click.IntRange(min=0), metavar="COUNT",
               help="Of a Gaussian mixture over the latents, fitted after the epochs, also to a finished run, for "
               "--sampler mixture; 0: none.  [default: none]")  # fmt: skip
+@click.option("--sharpen", is_flag=True,
+              help="End the run against a discriminator of patches; training.sharpening has more.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--rank-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="MINUTES",
@@ -139,6 +141,7 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
         for name in ("epochs", "max_steps", "max_minutes", "learning_rate", "precision", "seed")
     }
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
+    training["sharpening"] = {} if flags["sharpen"] else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
     of_data = (
         "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"

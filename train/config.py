@@ -52,6 +52,21 @@ NO_AUGMENT = AugmentConfig(horizontal_flip=0, rotation_deg=0, brightness=0, cont
 
 
 @dataclass(frozen=True)
+class SharpeningConfig:
+    """The adversarial phase that may end a run."""
+
+    __pydantic_config__ = STRICT
+    start: Share = 0.7  # of the run, after which it begins: later than all that anneals
+    weight: Positive = 0.5  # of the adversarial gradient, where 1 is as much as that of the reconstruction
+    lead_steps: Annotated[int, Field(ge=0)] = (
+        100  # over which it rises from 0: the discriminator has to learn first
+    )
+    on_prior: Share = 0.5  # of the adversarial term, what falls to drawn images; 0: reconstructions alone
+    learning_rate: Positive = 2e-4  # of the discriminator
+    channels: Count = 64  # of its first layer; those after it have up to eight times as many
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How the weights are found. The defaults are the guide's own."""
 
@@ -87,6 +102,7 @@ class TrainingConfig:
     early_stop_epochs: Count | None = None  # end where so many epochs bring no better loss; None: never
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order, augmentation and latents
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    sharpening: SharpeningConfig | None = None  # None: no discriminator, the likelihood to the end
     log_every_steps: Count = 50  # a row of metrics.jsonl and of TensorBoard
     save_every_steps: Count | None = None  # beside the end of each epoch; None: only there
     samples_every_steps: Count | None = None  # a picture in samples/; None: at the end of each epoch
@@ -160,6 +176,7 @@ class TrainConfig:
         """Raises ConfigError where the sections do not fit together."""
         self.model.check_resolution(self.data.resolution)
         self._check_levels()
+        self._check_sharpening()
         if self.training.accumulate > self.data.batch_size:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
@@ -182,6 +199,24 @@ class TrainConfig:
             raise ConfigError(
                 "training.loss.free_bits counts nats against N(0, I), and model.conditional_prior has another prior; "
                 "leave one of them out"
+            )
+
+    def _check_sharpening(self) -> None:
+        training = self.training
+        if training.sharpening is None:
+            return
+        refused = {
+            "training.precision: float16": training.precision
+            == "float16",  # the scale of one loss is not the other's
+            "training.accumulate above 1": training.accumulate > 1,  # the adaptive weight is of a whole batch
+            "training.compile": training.compile,  # a compiled pass has no last layer to look at
+            "training.early_stop_epochs": training.early_stop_epochs
+            is not None,  # by a loss that the phase may raise
+        }
+        if found := [option for option, is_so in refused.items() if is_so]:
+            raise ConfigError(
+                f"training.sharpening does not go with {' or '.join(found)}; leave one of them out "
+                "(bfloat16 and float32 go with it)"
             )
 
 

@@ -96,7 +96,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    more: dict[str, Any]  #: what some runs have beside: average, scaler
+    more: dict[str, Any]  #: what some runs have beside: average, scaler, sharpener
 
 
 class RunFolder:
@@ -214,14 +214,20 @@ class RunFolder:
                 "continue it, or another --run"
             )
         before = flat(dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state")))
-        for key, now in flat(dataclasses.asdict(config)).items():
+        after = flat(dataclasses.asdict(config))
+        phase, done = config.training.sharpening, Progress(**state["progress"]).done(config)
+        begins_later = "sharpener" not in state.get("more", {}) and (phase is None or done <= phase.start)
+        for key in before | after:
             if key.split(".")[0] in ("flow", "mixture"):
                 continue  # they are fitted afterwards, and anew where their options change
-            was = before[key]
-            if was == now or key in _FREE or (key in _MAY_RISE and now > was):
+            if key.startswith("training.sharpening") and begins_later:
+                continue  # no weight depends on it yet
+            then: Any = before.get(key)
+            now: Any = after.get(key)
+            if then == now or key in _FREE or (key in _MAY_RISE and now > then):
                 continue
             raise ConfigError(
-                f"{self.path} was trained with {key} = {was}, now it is {now}; give the same options to "
+                f"{self.path} was trained with {key} = {then}, now it is {now}; give the same options to "
                 "continue it, or another --run to start anew"
             )
 

@@ -1,5 +1,6 @@
 """Starting a run, or continuing it: everything the loop needs, put together once."""
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from nlbs.train.precision import loss_scaler
 from nlbs.train.ranks import Ranks
 from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder, State
+from nlbs.train.sharpen import Sharpener
 from nlbs.train.source import Source, earlier_generations
 from nlbs.train.step import OPTIMIZERS, Step
 from nlbs.train.stream import PatchStream, rows_of
@@ -76,11 +78,12 @@ def train(
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
+        sharpener = None if config.training.sharpening is None else Sharpener(config, model, ranks)
         generations = earlier_generations(shards)
         state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations))
         progress = Progress(len(streams[0])) if state is None else state.progress
         if state is not None:
-            restore(state, model, optimizer, average, scaler)
+            restore(state, model, optimizer, average, scaler, sharpener)
         shake_hands(ranks, place_of(progress))
         if progress.is_finished(config):
             more = "--epochs or --max-steps"
@@ -98,7 +101,7 @@ def train(
             log: Log = stack.enter_context(
                 closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
             )
-            step = Step(config, model, optimizer, scaler, average, ranks)
+            step = Step(config, model, optimizer, scaler, average, ranks, sharpener)
             with interrupts() as interrupted:
                 trainer = Trainer(
                     config, step, streams, run_folder, progress, _metadata(config, shards), log, interrupted
@@ -256,14 +259,17 @@ def restore(
     optimizer: torch.optim.Optimizer,
     average: Average[ConditionalVAE] | None,
     scaler: torch.amp.GradScaler,
+    sharpener: Sharpener | None = None,
 ) -> None:
-    """Puts model, optimizer, average and scaler where the run was left."""
+    """Puts model, optimizer, average, scaler and adversary where the run was left."""
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
     if average is not None:
         average.restore(state.more["average"])
     if scaler.is_enabled():
         scaler.load_state_dict(state.more["scaler"])
+    if sharpener is not None and "sharpener" in state.more:  # not before the phase has begun
+        sharpener.restore(state.more["sharpener"])
 
 
 def _checked_streams(config: TrainConfig, shards: Source, device: torch.device, ranks: Ranks) -> Streams:
@@ -319,6 +325,11 @@ def _announce(
         click.echo(
             f"no {'such ' if data.where else ''}patches in the split {data.val_split!r}: the training loss chooses "
             "the best checkpoint"
+        )
+    if (phase := config.training.sharpening) is not None:
+        first = math.ceil(phase.start * config.training.epochs * progress.steps_per_epoch)
+        click.echo(
+            f"sharpening: against a discriminator from step {first:,} on; the newest weights are the best then"
         )
     verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
     click.echo(

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -85,4 +85,5 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
 def _keys(kind: Any, place: list[str]) -> list[str]:
     for part in place:
         kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(part)
+        kind = next((one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind)  # of a section or None
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

@@ -107,12 +107,13 @@ def test_a_dry_run_shows_the_configuration_and_the_size_and_writes_nothing(
 ) -> None:
     code, said, _ = nlbs_train(
         "--shards", dataset_root, "--preset", "guide-small", "--dry-run", "--epochs", 7,
-        "--kl-weight", 0.5, "--no-augment", "--fit", "crop", "--seed", 3,
+        "--kl-weight", 0.5, "--no-augment", "--fit", "crop", "--seed", 3, "--sharpen",
     )  # fmt: skip
     assert code == 0
     for line in (
         "epochs: 7",
         "kl_weight: 0.5",
+        "sharpening:\n    start: 0.7",
         "rotation_deg: 0.0",
         "fit: crop",
         "seed: 3",
