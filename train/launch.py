@@ -42,6 +42,7 @@ def train(
 
     from nlbs.cvae.device import choose_device
     from nlbs.train import start
+    from nlbs.train.afterwards import fit_samplers
     from nlbs.train.handshake import shake_hands
     from nlbs.train.ranks import LostRankError, Ranks, joined_ranks, own_device
     from nlbs.train.run import RunFolder
@@ -51,8 +52,7 @@ def train(
         device, run_folder = choose_device(device_name), RunFolder(run_path)
         progress = start.train(config, source, run_folder, device, Ranks())
         if progress.has_no_epochs_left(config):
-            start.fit_mixture_of(config, source, run_folder, device)
-            start.fit_flow_of(config, source, run_folder, device)
+            fit_samplers(config, source, run_folder, device)
         return
     try:
         with joined_ranks(timeout_s) as ranks:
@@ -63,8 +63,7 @@ def train(
             is_first = ranks.is_first
         # By the first process alone: what is fitted is small, and the others would wait for it.
         if is_first and progress.has_no_epochs_left(config):
-            start.fit_mixture_of(config, source, RunFolder(run_path), device)
-            start.fit_flow_of(config, source, RunFolder(run_path), device)
+            fit_samplers(config, source, RunFolder(run_path), device)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()

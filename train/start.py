@@ -1,12 +1,7 @@
 """Starting a run, or continuing it: everything the loop needs, put together once."""
 
-import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import click
@@ -16,14 +11,15 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
 from nlbs.files import only_one
 from nlbs.shards.balance import Balance
-from nlbs.shards.mixture import MixedSource, sets_of
-from nlbs.shards.strata import proportions
+from nlbs.shards.mixture import sets_of
 from nlbs.shards.window import Window
+from nlbs.train.announce import Streams, announce, sampling_lines, summarise
 from nlbs.train.average import Average
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.curve import write_curve
 from nlbs.train.handshake import facts_of, place_of, shake_hands
-from nlbs.train.log import Log, SilentLog, duration
+from nlbs.train.interrupts import interrupts
+from nlbs.train.log import Log, SilentLog
 from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.precision import loss_scaler
@@ -36,10 +32,6 @@ from nlbs.train.step import OPTIMIZERS, Step
 from nlbs.train.stream import PatchStream, rows_of
 
 _PICTURE_COLUMNS = 8
-_SHARES_SHOWN = 40  # lines
-
-#: Training, validation (None: the split is empty), and the few patches of the pictures.
-Streams = tuple[PatchStream, PatchStream | None, PatchStream]
 
 
 def train(
@@ -93,7 +85,7 @@ def train(
             replaced = 0
         else:
             if ranks.is_first:
-                _announce(config, shards, run_folder, streams, device, progress, ranks)
+                announce(config, shards, run_folder, streams, device, progress, ranks)
             ranks.from_first(lambda: run_folder.write_config(config))
             for stream in filter(None, streams[:2]):
                 if ranks.each(partial(keep_on_device, stream, config.data.resident, device)):
@@ -111,68 +103,8 @@ def train(
             if progress.is_finished(config) and ranks.is_first:
                 write_curve(run_folder.curve, run_folder.metrics)
         if ranks.is_first:
-            _summarise(run_folder, progress, streams[0].batch_size, replaced)
+            summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
-
-
-def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the flow of a run whose epochs are over, if its configuration has one.
-
-    Raises:
-        NlbsError: as :func:`nlbs.train.flow_fit.fit_flow`.
-        KeyboardInterrupt: interrupted; everything is saved.
-    """
-    from nlbs.train.flow_fit import fit_flow
-
-    if config.flow is None:
-        return
-    stream = _encoded_stream(config, shards, config.flow.batch_size, device)
-    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
-        path = fit_flow(config, stream, run_folder, device, interrupted)
-    if path is not None:
-        click.echo(f"flow: {path}")
-
-
-def fit_mixture_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the mixture of a run whose epochs are over, if its configuration has one.
-
-    Raises:
-        NlbsError: as :func:`nlbs.train.mixture_fit.fit_mixture_to_run`.
-        KeyboardInterrupt: interrupted; the same command fits it from the start.
-    """
-    from nlbs.train.mixture_fit import fit_mixture_to_run
-
-    if config.mixture is None:
-        return
-    data = config.data
-    training = _encoded_stream(config, shards, data.batch_size, device)
-    held_out = None
-    if len(rows_of(shards, data.val_split, data.where)):
-        held_out = PatchStream(
-            shards, data.batch_size, config.training.seed, data.val_split, drop_last=False, where=data.where
-        )
-    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
-        path = fit_mixture_to_run(config, training, held_out, run_folder, device, interrupted)
-    if path is not None:
-        click.echo(f"mixture: {path}")
-
-
-def _encoded_stream(
-    config: TrainConfig, shards: Source, batch_size: int, device: torch.device
-) -> PatchStream:
-    """Gives the training patches whose latents are fitted to, as the model has seen them."""
-    data = config.data
-    return PatchStream(
-        shards,
-        batch_size,
-        config.training.seed,
-        data.train_split,
-        data.order,
-        pin_memory=device.type == "cuda",
-        where=data.where,
-        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
-        window=Window(data.streams, data.window_shards),
-    )
 
 
 def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:
@@ -232,27 +164,6 @@ def open_streams(
     return training, validation, pictures
 
 
-@contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Gives an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
-    event = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def restore(
     state: State,
     model: ConditionalVAE,
@@ -300,82 +211,6 @@ def _say_nothing(text: str) -> None:
     """Speaks in all processes but the first."""
 
 
-def _announce(
-    config: TrainConfig,
-    shards: Source,
-    run_folder: RunFolder,
-    streams: Streams,
-    device: torch.device,
-    progress: Progress,
-    ranks: Ranks,
-) -> None:
-    training, validation, _ = streams
-    data = config.data
-    how = {"downsample": "area-averaged", "crop": "cropped"}[data.fit]
-    fit = "" if shards.resolution == data.resolution else f", {how} to {data.resolution} x {data.resolution}"
-    where = shards.name if isinstance(shards, MixedSource) else shards.folder
-    click.echo(
-        f"data: {where}: {training.num_patches:,} {data.train_split} and "
-        f"{validation.num_patches if validation else 0:,} {data.val_split} patches of {shards.resolution} x "
-        f"{shards.resolution}{fit}"
-    )
-    for line in _sampling_lines(config, training):
-        click.echo(line)
-    if validation is None:
-        click.echo(
-            f"no {'such ' if data.where else ''}patches in the split {data.val_split!r}: the training loss chooses "
-            "the best checkpoint"
-        )
-    if (phase := config.training.sharpening) is not None:
-        first = math.ceil(phase.start * config.training.epochs * progress.steps_per_epoch)
-        click.echo(
-            f"sharpening: against a discriminator from step {first:,} on; the newest weights are the best then"
-        )
-    verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
-    click.echo(
-        f"run: {run_folder.path} {verb} on {device.type}; {config.training.epochs} epochs of "
-        f"{progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
-        f"{f', divided among {ranks.world_size} processes' if ranks.world_size > 1 else ''}"
-    )
-
-
-def _sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
-    """Gives what a run shows of its patches, and in which order, where that is not all alike at random."""
-    data = config.data
-    lines = [] if data.where is None else [f"filter: {data.where}"]
-    if data.order == "window":
-        lines.append(f"order: window, {data.streams} streams of {data.window_shards} shards at a time")
-    elif data.order != "global":
-        lines.append(f"order: {data.order}")
-    if training.strata is not None:
-        shares = proportions(training.strata.strata)
-        lines += [f"share: {line}" for line in shares[:_SHARES_SHOWN]]
-        if len(shares) > _SHARES_SHOWN:
-            lines.append(f"share: and {len(shares) - _SHARES_SHOWN} classes more")
-    return lines
-
-
-def _summarise(run_folder: RunFolder, progress: Progress, batch_size: int, replaced: int) -> None:
-    patches = progress.total_steps * batch_size
-    waited = progress.waited_s / max(progress.training_s, 1e-9)
-    click.echo(
-        f"done: {progress.epoch} epochs, {progress.total_steps:,} steps, {patches:,} patches in "
-        f"{duration(progress.seconds)}, {min(waited, 1):.1%} of the training waiting for data; "
-        f"{progress.skipped} steps skipped{f', damaged patches replaced: {replaced}' if replaced else ''}"
-    )
-    if progress.best_loss is not None:
-        chosen = f"epoch {progress.best_epoch}, loss {progress.best_loss:.4g}"
-        click.echo(f"best: {run_folder.best_model} ({chosen})")
-    elif run_folder.best_model.exists():
-        click.echo(f"best: {run_folder.best_model} (the last weights: no epoch is complete to compare)")
-    else:
-        click.echo("no checkpoint was chosen as the best: no loss was finite")
-        return
-    if run_folder.curve.exists():
-        click.echo(f"loss curve: {run_folder.curve}")
-    click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")
-
-
 def dry_run(config: TrainConfig, shards: Source) -> str:
     """Gives what a run would be, in comments below its YAML."""
     with torch.device("meta"):
@@ -385,4 +220,4 @@ def dry_run(config: TrainConfig, shards: Source) -> str:
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"
     )
     said = f"{model.num_parameters:,} parameters; {patches} patches; {len(training):,} steps per epoch"
-    return "\n".join(f"# {line}" for line in (said, memory_line(config), *_sampling_lines(config, training)))
+    return "\n".join(f"# {line}" for line in (said, memory_line(config), *sampling_lines(config, training)))

@@ -13,7 +13,7 @@ from nlbs.cvae import save_checkpoint
 from nlbs.cvae.mixture_file import load_mixture, open_mixture
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
-from nlbs.train import start
+from nlbs.train.afterwards import fit_mixture_of
 from nlbs.train.mixture_fit import _latents, fit_mixture_to_run
 from nlbs.train.run import RunFolder
 from nlbs.train.stream import PatchStream
@@ -160,5 +160,5 @@ def test_a_run_without_validation_patches_and_without_a_section_is_served(tmp_pa
     train(tmp_path, shards, model=LADDER)
     for sections, is_there in (({}, False), ({"mixture": MIXTURE}, True)):
         config = tiny_config(model=LADDER, **sections)
-        start.fit_mixture_of(config, shards, RunFolder(tmp_path), CPU)  # type: ignore[arg-type]
+        fit_mixture_of(config, shards, RunFolder(tmp_path), CPU)  # type: ignore[arg-type]
         assert (tmp_path / "best_model.mixture.safetensors").exists() == is_there

@@ -1,0 +1,84 @@
+"""What is fitted to the best model of a run once its epochs are over: priors that draw better than the model's own."""
+
+import click
+import torch
+
+from nlbs.files import only_one
+from nlbs.shards.balance import Balance
+from nlbs.shards.window import Window
+from nlbs.train.config import TrainConfig
+from nlbs.train.interrupts import interrupts
+from nlbs.train.run import RunFolder
+from nlbs.train.source import Source
+from nlbs.train.stream import PatchStream, rows_of
+
+
+def fit_samplers(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Fits the mixture and the flow that the configuration has, where they are not there yet.
+
+    Raises:
+        NlbsError: as :func:`fit_mixture_of` and :func:`fit_flow_of`.
+        KeyboardInterrupt: interrupted; the same command continues.
+    """
+    fit_mixture_of(config, shards, run_folder, device)
+    fit_flow_of(config, shards, run_folder, device)
+
+
+def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Fits the flow of a run whose epochs are over, if its configuration has one.
+
+    Raises:
+        NlbsError: as :func:`nlbs.train.flow_fit.fit_flow`.
+        KeyboardInterrupt: interrupted; everything is saved.
+    """
+    from nlbs.train.flow_fit import fit_flow
+
+    if config.flow is None:
+        return
+    stream = _encoded_stream(config, shards, config.flow.batch_size, device)
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_flow(config, stream, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"flow: {path}")
+
+
+def fit_mixture_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Fits the mixture of a run whose epochs are over, if its configuration has one.
+
+    Raises:
+        NlbsError: as :func:`nlbs.train.mixture_fit.fit_mixture_to_run`.
+        KeyboardInterrupt: interrupted; the same command fits it from the start.
+    """
+    from nlbs.train.mixture_fit import fit_mixture_to_run
+
+    if config.mixture is None:
+        return
+    data = config.data
+    training = _encoded_stream(config, shards, data.batch_size, device)
+    held_out = None
+    if len(rows_of(shards, data.val_split, data.where)):
+        held_out = PatchStream(
+            shards, data.batch_size, config.training.seed, data.val_split, drop_last=False, where=data.where
+        )
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_mixture_to_run(config, training, held_out, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"mixture: {path}")
+
+
+def _encoded_stream(
+    config: TrainConfig, shards: Source, batch_size: int, device: torch.device
+) -> PatchStream:
+    """Gives the training patches whose latents are fitted to, as the model has seen them."""
+    data = config.data
+    return PatchStream(
+        shards,
+        batch_size,
+        config.training.seed,
+        data.train_split,
+        data.order,
+        pin_memory=device.type == "cuda",
+        where=data.where,
+        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
+        window=Window(data.streams, data.window_shards),
+    )

@@ -1,0 +1,98 @@
+"""What a run says at its start and at its end."""
+
+import math
+
+import click
+import torch
+
+from nlbs.shards.mixture import MixedSource
+from nlbs.shards.strata import proportions
+from nlbs.train.config import TrainConfig
+from nlbs.train.log import duration
+from nlbs.train.ranks import Ranks
+from nlbs.train.run import Progress, RunFolder
+from nlbs.train.source import Source
+from nlbs.train.stream import PatchStream
+
+#: Training, validation (None: the split is empty), and the few patches of the pictures.
+Streams = tuple[PatchStream, PatchStream | None, PatchStream]
+
+_SHARES_SHOWN = 40  # lines
+
+
+def announce(
+    config: TrainConfig,
+    shards: Source,
+    run_folder: RunFolder,
+    streams: Streams,
+    device: torch.device,
+    progress: Progress,
+    ranks: Ranks,
+) -> None:
+    """Says what begins, on what, and where."""
+    training, validation, _ = streams
+    data = config.data
+    how = {"downsample": "area-averaged", "crop": "cropped"}[data.fit]
+    fit = "" if shards.resolution == data.resolution else f", {how} to {data.resolution} x {data.resolution}"
+    where = shards.name if isinstance(shards, MixedSource) else shards.folder
+    click.echo(
+        f"data: {where}: {training.num_patches:,} {data.train_split} and "
+        f"{validation.num_patches if validation else 0:,} {data.val_split} patches of {shards.resolution} x "
+        f"{shards.resolution}{fit}"
+    )
+    for line in sampling_lines(config, training):
+        click.echo(line)
+    if validation is None:
+        click.echo(
+            f"no {'such ' if data.where else ''}patches in the split {data.val_split!r}: the training loss chooses "
+            "the best checkpoint"
+        )
+    if (phase := config.training.sharpening) is not None:
+        first = math.ceil(phase.start * config.training.epochs * progress.steps_per_epoch)
+        click.echo(
+            f"sharpening: against a discriminator from step {first:,} on; the newest weights are the best then"
+        )
+    verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
+    click.echo(
+        f"run: {run_folder.path} {verb} on {device.type}; {config.training.epochs} epochs of "
+        f"{progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
+        f"{f', divided among {ranks.world_size} processes' if ranks.world_size > 1 else ''}"
+    )
+
+
+def sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
+    """Gives what a run shows of its patches, and in which order, where that is not all alike at random."""
+    data = config.data
+    lines = [] if data.where is None else [f"filter: {data.where}"]
+    if data.order == "window":
+        lines.append(f"order: window, {data.streams} streams of {data.window_shards} shards at a time")
+    elif data.order != "global":
+        lines.append(f"order: {data.order}")
+    if training.strata is not None:
+        shares = proportions(training.strata.strata)
+        lines += [f"share: {line}" for line in shares[:_SHARES_SHOWN]]
+        if len(shares) > _SHARES_SHOWN:
+            lines.append(f"share: and {len(shares) - _SHARES_SHOWN} classes more")
+    return lines
+
+
+def summarise(run_folder: RunFolder, progress: Progress, batch_size: int, replaced: int) -> None:
+    """Says what a run came to."""
+    patches = progress.total_steps * batch_size
+    waited = progress.waited_s / max(progress.training_s, 1e-9)
+    click.echo(
+        f"done: {progress.epoch} epochs, {progress.total_steps:,} steps, {patches:,} patches in "
+        f"{duration(progress.seconds)}, {min(waited, 1):.1%} of the training waiting for data; "
+        f"{progress.skipped} steps skipped{f', damaged patches replaced: {replaced}' if replaced else ''}"
+    )
+    if progress.best_loss is not None:
+        chosen = f"epoch {progress.best_epoch}, loss {progress.best_loss:.4g}"
+        click.echo(f"best: {run_folder.best_model} ({chosen})")
+    elif run_folder.best_model.exists():
+        click.echo(f"best: {run_folder.best_model} (the last weights: no epoch is complete to compare)")
+    else:
+        click.echo("no checkpoint was chosen as the best: no loss was finite")
+        return
+    if run_folder.curve.exists():
+        click.echo(f"loss curve: {run_folder.curve}")
+    click.echo(f"samples: {run_folder.samples}    curves: tensorboard --logdir {run_folder.tensorboard}")
