@@ -59,7 +59,7 @@ class SharpeningConfig:
     start: Share = 0.7  # of the run, after which it begins: later than all that anneals
     weight: Positive = 0.5  # of the adversarial gradient, where 1 is as much as that of the reconstruction
     lead_steps: Annotated[int, Field(ge=0)] = (
-        100  # over which it rises from 0: the discriminator has to learn first
+        500  # over which it rises from 0: the discriminator has to learn first
     )
     on_prior: Share = 0.5  # of the adversarial term, what falls to drawn images; 0: reconstructions alone
     learning_rate: Positive = 2e-4  # of the discriminator
