@@ -26,6 +26,8 @@ from nlbs.shards import open_shards
 
 #: What makes a preset one of 64 x 64 patches in batches alike; the network and its loss stay the preset's own.
 SIZE: dict[str, Any] = {"data": {"resolution": 64, "batch_size": 64}}
+#: The guide raises beta to 1 over 20 epochs, which so many patches in so few epochs never reach: it begins there.
+BETA_1: dict[str, Any] = {"training": {"loss": {"kl_anneal_epochs": 0}}}
 CONTROLLED = ("view", "laterality", "age_bin", "cancer")
 
 
@@ -110,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for preset in options.presets:
         flow = ["--flow-patches", options.flow_patches] if preset.startswith("nlbs") else []
         run = options.out / preset
-        checkpoint = train(options.shards, preset, options.patches, run, SIZE, "--seed", options.seed, *flow)
+        changes = SIZE | (BETA_1 if preset == "guide" else {})
+        checkpoint = train(options.shards, preset, options.patches, run, changes, "--seed", options.seed, *flow)
         found[preset] = figures(
             judge(checkpoint, options.shards, options.out / f"{preset}-report", options.num)
         )
