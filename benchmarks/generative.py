@@ -113,7 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         flow = ["--flow-patches", options.flow_patches] if preset.startswith("nlbs") else []
         run = options.out / preset
         changes = SIZE | (BETA_1 if preset == "guide" else {})
-        checkpoint = train(options.shards, preset, options.patches, run, changes, "--seed", options.seed, *flow)
+        checkpoint = train(
+            options.shards, preset, options.patches, run, changes, "--seed", options.seed, *flow
+        )
         found[preset] = figures(
             judge(checkpoint, options.shards, options.out / f"{preset}-report", options.num)
         )
