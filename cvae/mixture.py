@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae.ladder import Gaussian
 from nlbs.cvae.mixture_em import Parameters, log_density
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import UNKNOWN
 
 
 class LatentMixture(nn.Module):
@@ -97,9 +95,5 @@ class MixtureSampler:
 
     def latent(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Gives the coarsest latent z, (B, latent_dim), of noise and codes as :meth:`draw` takes them."""
-        prior = self.model.coarse_prior(conditions)
-        if self.guidance != 1:
-            unknown = {name: torch.full_like(code, UNKNOWN) for name, code in conditions.items()}
-            plain = self.model.coarse_prior(unknown).mean
-            prior = Gaussian(plain + self.guidance * (prior.mean - plain), prior.logvar)
+        prior = self.model.coarse_prior(conditions, self.guidance)
         return prior.draw(self.mixture.draw(noise[-1][:, 0], noise[0], self.temperature))

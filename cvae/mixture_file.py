@@ -6,17 +6,14 @@ from typing import Any
 
 import torch
 
-from nlbs.cvae.checkpoint import check_weights, read_weights, write_weights
-from nlbs.cvae.flow_file import weights_digest
+from nlbs.cvae.checkpoint import check_weights
+from nlbs.cvae.fitted_file import read_fitted, write_fitted
 from nlbs.cvae.mixture import LatentMixture
 from nlbs.cvae.mixture_em import Parameters
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
 
-FORMAT_VERSION = 1
-
-_KEY = "nlbs_cvae_mixture"
-_EXAMPLE = "runs/NAME/best_model.mixture.safetensors"
+_KIND = "mixture"
 _FIT_AGAIN = "fit it again with nlbs-train --mixture-components"
 
 
@@ -31,13 +28,7 @@ def save_mixture(
         model: whose weights the file belongs to.
         metadata: JSON values to keep beside it.
     """
-    values = {
-        "format_version": FORMAT_VERSION,
-        "components": mixture.components,
-        "model_digest": weights_digest(model),
-        "fitting": dict(metadata or {}),
-    }
-    write_weights(path, mixture, _KEY, values)
+    write_fitted(path, _KIND, mixture, model, {"components": mixture.components}, metadata)
 
 
 def load_mixture(path: Path, model: ConditionalVAE) -> LatentMixture:
@@ -51,18 +42,7 @@ def load_mixture(path: Path, model: ConditionalVAE) -> LatentMixture:
 
 def open_mixture(path: Path, model: ConditionalVAE) -> tuple[LatentMixture, dict[str, Any]]:
     """Gives the same with the metadata that :func:`save_mixture` was given."""
-    device = next(model.parameters()).device
-    values, tensors = read_weights(path, _KEY, str(device), _EXAMPLE)
-    if values.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has mixture format version {values.get('format_version')!r}, this nlbs-cvae reads version "
-            f"{FORMAT_VERSION}: install the release that wrote it"
-        )
-    if values.get("model_digest") != weights_digest(model):
-        raise CheckpointError(
-            f"{path} was fitted to other weights than those of the checkpoint beside it; {_FIT_AGAIN}, or draw "
-            "with --sampler prior"
-        )
+    values, tensors = read_fitted(path, _KIND, model, _FIT_AGAIN)
     components, fitting = values.get("components"), values.get("fitting")
     if type(components) is not int or components < 1 or not isinstance(fitting, dict):
         raise CheckpointError(

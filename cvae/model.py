@@ -276,29 +276,32 @@ class ConditionalVAE(nn.Module):
             noise: from N(0, I), one tensor (B, *shape) for each of :attr:`latent_shapes`.
             conditions: codes, (B,) integers each, -1 unknown.
             temperature: factor of the prior's standard deviations; 1 is the prior.
-            guidance: how far the mean of the coarsest prior goes from that of unknown conditions to that of these:
-                1 is the prior, more exaggerates what the conditions change.
+            guidance: as for :meth:`coarse_prior`.
 
         Raises:
             ConfigError: conditions that are missing or out of range.
         """
-        codes = checked_conditions(conditions, noise[0].device)
-        prior = self._prior(self.condition_encoder(codes))
-        if guidance != 1:
-            unknown = {name: torch.full_like(code, UNKNOWN) for name, code in codes.items()}
-            mean = self._prior(self.condition_encoder(unknown)).mean
-            prior = Gaussian(mean + guidance * (prior.mean - mean), prior.logvar)
         scaled = [temperature * level for level in noise]
-        return self.render([prior.draw(scaled[0])], codes, scaled)
+        return self.render([self.coarse_prior(conditions, guidance).draw(scaled[0])], conditions, scaled)
 
-    def coarse_prior(self, conditions: Mapping[str, Tensor]) -> Gaussian:
+    def coarse_prior(self, conditions: Mapping[str, Tensor], guidance: float = 1) -> Gaussian:
         """Gives p(z | c) of the coarsest latent, (B, latent_dim) each; N(0, I) where the model has no conditional one.
+
+        Args:
+            conditions: codes, (B,) integers each, -1 unknown.
+            guidance: how far the mean goes from that of unknown conditions to that of these: 1 is the prior, more
+                exaggerates what the conditions change.
 
         Raises:
             ConfigError: conditions that are missing or out of range.
         """
         codes = checked_conditions(conditions, self.from_latent.weight.device)
-        return self._prior(self.condition_encoder(codes))
+        prior = self._prior(self.condition_encoder(codes))
+        if guidance == 1:
+            return prior
+        unknown = {name: torch.full_like(code, UNKNOWN) for name, code in codes.items()}
+        mean = self._prior(self.condition_encoder(unknown)).mean
+        return Gaussian(mean + guidance * (prior.mean - mean), prior.logvar)
 
     def forward(
         self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None

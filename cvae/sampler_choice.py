@@ -60,8 +60,7 @@ class SamplerChoice:
         sampler = self.sampler
         if sampler == "auto":
             sampler = "flow" if path.exists() else "prior"
-        guidance = GUIDANCE[sampler] if self.guidance is None else self.guidance
-        return replace(self, sampler=sampler, guidance=guidance)
+        return replace(self, sampler=sampler, guidance=self._guidance_of(sampler))
 
     def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         """Gives the sampler over the trained model of a checkpoint.
@@ -76,15 +75,18 @@ class SamplerChoice:
         from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
-        chosen = self.of(checkpoint)
-        guidance = GUIDANCE[chosen.sampler] if chosen.guidance is None else chosen.guidance
-        if chosen.sampler == "prior":
+        name = self.of(checkpoint).sampler
+        guidance = self._guidance_of(name)
+        if name == "prior":
             return PriorSampler(model, self.temperature, guidance)
-        if chosen.sampler == "mixture":
+        if name == "mixture":
             mixture = load_mixture(mixture_path(checkpoint), model)
             return MixtureSampler(model, mixture, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
         return FlowSampler(model, flow, self.flow_steps, guidance, self.temperature)
+
+    def _guidance_of(self, sampler: str) -> float:
+        return GUIDANCE[sampler] if self.guidance is None else self.guidance
 
 
 def flow_path(checkpoint: Path) -> Path:

@@ -100,9 +100,9 @@ class Reader:
             return None
         if out is None:
             return mapped.windows[places].view(self._dtype).reshape(len(wanted), *self._shape)
-        np.concatenate(
-            [mapped.windows[place] for place in places.tolist()], out=out.reshape(-1).view(np.uint8)
-        )
+        if len(places):  # numpy joins one array at least
+            patches = [mapped.windows[place] for place in places.tolist()]
+            np.concatenate(patches, out=out.reshape(-1).view(np.uint8))
         return out
 
     def _read(self, wanted: Rows, out: Pixels) -> None:

@@ -18,6 +18,17 @@ from nlbs.train.stream import PatchStream
 _STREAM = 0x656E63  #: keeps these random numbers apart from others of the same seed
 
 
+def as_trained_on(config: TrainConfig, batch: DeviceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gives pixels (b, 1, R, R) and codes of a whole batch, changed at random as a run of that configuration does.
+
+    Noise on pixels, where the run has it, comes from torch's global generator.
+    """
+    training, data = config.training, config.data
+    drawn = draw_parameters(training.augment, len(batch), training.seed, batch.epoch, batch.step)
+    pixels = FITS[data.fit](batch.pixels, data.resolution, drawn.corners)
+    return augment(pixels, batch.conditions, drawn, training.augment)
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Latents of some patches."""
@@ -78,11 +89,9 @@ class EncodedPatches:
     @torch.no_grad()
     def _encode(self, batch: DeviceBatch, number: int) -> Encoded:
         """Gives latents drawn from the posterior of a batch that is flipped at random as in training."""
-        training, data = self._config.training, self._config.data
-        drawn = draw_parameters(training.augment, len(batch), training.seed, batch.epoch, batch.step)
+        training = self._config.training
         torch.manual_seed(step_seed(training.seed, number, _STREAM))
-        pixels = FITS[data.fit](batch.pixels, data.resolution, drawn.corners)
-        pixels, conditions = augment(pixels, batch.conditions, drawn, training.augment)
+        pixels, conditions = as_trained_on(self._config, batch)
         noise = [torch.randn(len(batch), *shape, device=self._device) for shape in self._model.latent_shapes]
         with autocast(training, self._device):
             latents = self._model.infer(pixels, conditions, noise)

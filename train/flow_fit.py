@@ -12,8 +12,9 @@ import click
 import torch
 
 from nlbs.cvae.checkpoint import load_checkpoint
+from nlbs.cvae.fitted_file import weights_digest
 from nlbs.cvae.flow import LatentFlow, flow_loss
-from nlbs.cvae.flow_file import save_flow, weights_digest
+from nlbs.cvae.flow_file import save_flow
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import flow_path
 from nlbs.errors import CheckpointError

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae.checkpoint import load_checkpoint
-from nlbs.cvae.fit import FITS
 from nlbs.cvae.mixture import LatentMixture
 from nlbs.cvae.mixture_em import Fitted, Parameters, fit_mixture, mean_log_likelihood
 from nlbs.cvae.mixture_file import open_mixture, save_mixture
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import mixture_path
 from nlbs.errors import CheckpointError
-from nlbs.train.augment import augment, draw_parameters
 from nlbs.train.config import TrainConfig
+from nlbs.train.encoded import as_trained_on
 from nlbs.train.feed import DeviceBatch, to_device
 from nlbs.train.precision import autocast
 from nlbs.train.run import RunFolder
@@ -129,12 +128,9 @@ def _batches(stream: PatchStream, device: torch.device) -> Iterator[DeviceBatch]
 @torch.no_grad()
 def _encode(config: TrainConfig, model: ConditionalVAE, batch: DeviceBatch, number: int) -> Tensor:
     """Gives u = (z - mean(c)) / deviation(c) of z ~ q(z | x, c), flipped at random as in training."""
-    settings, data = config.training, config.data
-    drawn = draw_parameters(settings.augment, len(batch), settings.seed, batch.epoch, batch.step)
-    torch.manual_seed(step_seed(settings.seed, number, _STREAM))
-    pixels = FITS[data.fit](batch.pixels, data.resolution, drawn.corners)
-    pixels, conditions = augment(pixels, batch.conditions, drawn, settings.augment)
-    with autocast(settings, pixels.device):
+    torch.manual_seed(step_seed(config.training.seed, number, _STREAM))
+    pixels, conditions = as_trained_on(config, batch)
+    with autocast(config.training, pixels.device):
         mean, logvar = model.encode(pixels, conditions)
         prior = model.coarse_prior(conditions)
     z = mean.float() + torch.exp(0.5 * logvar.float()) * torch.randn(mean.shape, device=mean.device)

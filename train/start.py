@@ -87,9 +87,8 @@ def train(
             if ranks.is_first:
                 announce(config, shards, run_folder, streams, device, progress, ranks)
             ranks.from_first(lambda: run_folder.write_config(config))
-            for stream in filter(None, streams[:2]):
-                if ranks.each(partial(keep_on_device, stream, config.data.resident, device)):
-                    say(f"pixels: the split {stream.split!r} stays on {device.type}")
+            for stream in _kept_on_device(config, streams, device, ranks):
+                say(f"pixels: the split {stream.split!r} stays on {device.type}")
             log: Log = stack.enter_context(
                 closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
             )
@@ -194,6 +193,17 @@ def _checked_streams(config: TrainConfig, shards: Source, device: torch.device, 
             f"of {ranks.world_size} processes has; lower it, or raise --batch-size"
         )
     return streams
+
+
+def _kept_on_device(
+    config: TrainConfig, streams: Streams, device: torch.device, ranks: Ranks
+) -> list[PatchStream]:
+    """Lets the streams that the configuration says keep their pixels on the device; gives those."""
+    return [
+        stream
+        for stream in filter(None, streams[:2])
+        if ranks.each(partial(keep_on_device, stream, config.data.resident, device))
+    ]
 
 
 def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.flow_file import weights_digest
+from nlbs.cvae.fitted_file import weights_digest
 from nlbs.cvae.mixture import MixtureSampler
 from nlbs.cvae.mixture_file import load_mixture, save_mixture
 from nlbs.cvae.sampler_choice import SamplerChoice, mixture_path

@@ -188,3 +188,12 @@ def test_network_folders_and_sets_larger_than_memory_are_not_mapped(monkeypatch:
     assert not can_be_mapped(Path("/set"), [1 << 50])
     monkeypatch.setattr(mapped_shards, "file_system_of", lambda folder: "nfs4")
     assert not can_be_mapped(Path("/set"), [1 << 20] * 10)
+
+
+def test_no_patch_at_all_is_read_and_copied_from_the_map_alike(tmp_path: Path) -> None:
+    make_shard_set(tmp_path)
+    with open_shards(tmp_path) as shards:
+        shards.read(shards.rows())  # the map is used from here on
+        edge = shards.resolution
+        out = np.empty((0, edge, edge), np.uint8)
+        assert shards.read([], out=out).shape == shards.read([]).shape == (0, edge, edge)

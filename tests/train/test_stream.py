@@ -214,3 +214,11 @@ def test_every_kind_of_shard_streams_the_batches_of_plain_tar(
         assert theirs.pixels.dtype == getattr(torch, dtype)
         assert torch.equal(ours.pixels, theirs.pixels)
         assert all(torch.equal(ours.conditions[name], theirs.conditions[name]) for name in ours.conditions)
+
+
+def test_batches_that_are_kept_are_not_written_to_again() -> None:
+    shards = MemoryShards()
+    stream = PatchStream(shards, batch_size=8)  # type: ignore[arg-type]
+    kept = list(stream)
+    for batch in kept:
+        np.testing.assert_array_equal(batch.pixels.numpy()[:, 0], shards.read(batch.rows))

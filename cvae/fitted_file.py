@@ -1,0 +1,85 @@
+"""What is fitted to a trained model, on disk: ``best_model.KIND.safetensors`` beside ``best_model.safetensors``."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlbs.cvae.checkpoint import read_weights, write_weights
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import CheckpointError
+
+FORMAT_VERSION = 1
+
+
+def weights_digest(model: ConditionalVAE) -> str:
+    """Gives a SHA-256 of a model's weights, 64 hexadecimal digits: what is fitted to it belongs to just these."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_fitted(
+    path: Path,
+    kind: str,
+    fitted: nn.Module,
+    model: ConditionalVAE,
+    about: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None,
+) -> None:
+    """Writes weights, whole or not at all; the same ones give the same bytes.
+
+    Args:
+        path: the file.
+        kind: "flow" or "mixture".
+        fitted: to the model.
+        model: whose weights the file belongs to.
+        about: JSON values that say what it is.
+        metadata: JSON values to keep beside it.
+    """
+    values = {
+        "format_version": FORMAT_VERSION,
+        **about,
+        "model_digest": weights_digest(model),
+        "fitting": dict(metadata or {}),
+    }
+    write_weights(path, fitted, _key(kind), values)
+
+
+def read_fitted(
+    path: Path, kind: str, model: ConditionalVAE, fit_again: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Gives what the file says and its tensors, on the device of the model.
+
+    Args:
+        path: the file.
+        kind: "flow" or "mixture".
+        model: that it has to belong to.
+        fit_again: what to do where it does not, in words.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format version, or fitted to other weights.
+    """
+    device = next(model.parameters()).device
+    example = f"runs/NAME/best_model.{kind}.safetensors"
+    values, tensors = read_weights(path, _key(kind), str(device), example)
+    if values.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has {kind} format version {values.get('format_version')!r}, this nlbs-cvae reads version "
+            f"{FORMAT_VERSION}: install the release that wrote it"
+        )
+    if values.get("model_digest") != weights_digest(model):
+        raise CheckpointError(
+            f"{path} was fitted to other weights than those of the checkpoint beside it; {fit_again}, or draw "
+            "with --sampler prior"
+        )
+    return values, tensors
+
+
+def _key(kind: str) -> str:
+    return f"nlbs_cvae_{kind}"
