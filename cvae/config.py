@@ -109,14 +109,10 @@ class FlowConfig:
     """The network of a flow over latents (:mod:`nlbs.cvae.flow`): a U-Net whose sizes are theirs."""
 
     __pydantic_config__ = STRICT
-    widths: tuple[Width, ...] = (
-        192,
-        128,
-        64,
-        48,
-    )  # features of each level, coarsest first; so many have a flow
-    blocks: Count = 1  # residual blocks of each level, on the way down and on the way up
-    attention: Annotated[int, Field(ge=0)] = 2  # so many of the coarsest levels have self-attention
+    widths: tuple[Width, ...] = (192, 128, 96)  # features of each size of maps, coarsest first
+    blocks: Count = 1  # residual blocks of each size, on the way down and on the way up
+    attention: Annotated[int, Field(ge=0)] = 2  # so many of the coarsest sizes have self-attention
+    folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
 
 
 def _generating(channels: tuple[int, ...], skips: tuple[int, ...]) -> ModelConfig:

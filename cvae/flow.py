@@ -37,22 +37,21 @@ class LatentFlow(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.shapes = map_shapes(model)[: len(config.widths)]
-        widths = config.widths
-        if len(self.shapes) < len(widths):
+        widths, levels = config.widths, len(config.widths) + config.folded
+        self.shapes = map_shapes(model)[:levels]
+        if len(self.shapes) < levels:
             raise ConfigError(
-                f"a flow over {len(widths)} levels is asked for, the model has {len(self.shapes)}; give "
-                f"flow.widths with {len(self.shapes)} numbers or fewer"
+                f"a flow over {levels} levels is asked for, the model has {len(self.shapes)}; give "
+                f"flow.network.widths with {len(self.shapes) - config.folded} numbers or fewer"
             )
         self.condition_encoder = ConditionEncoder(_EMBED_DIM)
         self.time = nn.Sequential(
             nn.Linear(2 * _FREQUENCIES, _EMBED_DIM), nn.SiLU(), nn.Linear(_EMBED_DIM, _EMBED_DIM)
         )
         latents = [shape[0] for shape in self.shapes]
-        self.enter = nn.ModuleList(
-            nn.Conv2d(k, w, 3, padding=1) for k, w in zip(latents, widths, strict=True)
-        )
-        self.leave = nn.ModuleList(_leave(w, k) for k, w in zip(latents, widths, strict=True))
+        maps = [*latents[:-2], latents[-2] + 4 * latents[-1]] if config.folded else latents
+        self.enter = nn.ModuleList(nn.Conv2d(k, w, 3, padding=1) for k, w in zip(maps, widths, strict=True))
+        self.leave = nn.ModuleList(_leave(w, k) for k, w in zip(maps, widths, strict=True))
         finer = list(zip(widths[1:], widths, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in finer)
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in finer)
@@ -70,6 +69,7 @@ class LatentFlow(nn.Module):
             conditions
         )
         embedding = functional.silu(embedding)
+        x = self._folded(x)
         found: list[Tensor] = []
         h: Tensor | None = None
         for level in reversed(range(len(x))):
@@ -85,7 +85,18 @@ class LatentFlow(nn.Module):
                 before = self.join[level - 1](torch.cat([before, raised], dim=1))
             h = self.on_the_way_up[level](before, embedding)
             velocity.append(self.leave[level](h).float())
-        return velocity
+        return self._unfolded(velocity)
+
+    def _folded(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not self.config.folded:
+            return levels
+        return [*levels[:-2], torch.cat([levels[-2], functional.pixel_unshuffle(levels[-1], 2)], dim=1)]
+
+    def _unfolded(self, maps: list[Tensor]) -> list[Tensor]:
+        if not self.config.folded:
+            return maps
+        own, finest = maps[-1].split([self.shapes[-2][0], 4 * self.shapes[-1][0]], dim=1)
+        return [*maps[:-1], own, functional.pixel_shuffle(finest, 2)]
 
     def set_scale(self, latents: Sequence[Tensor]) -> None:
         """Takes means and deviations per channel from latents of many images, maps (n, C, H, W) of each level."""
@@ -250,7 +261,11 @@ class _Attention(nn.Module):
         size, channels, height, width = x.shape
         split = self.to_all(self.norm(x)).reshape(size, 3, _HEADS, channels // _HEADS, height * width)
         q, k, v = split.transpose(-1, -2).unbind(1)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        if x.device.type == "cpu":  # where the fused backward takes three times as long on so few places
+            weights = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(channels // _HEADS), dim=-1)
+            mixed = weights @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v)
         found: Tensor = x + self.out(mixed.transpose(-1, -2).reshape(size, channels, height, width))
         return found
 

@@ -139,15 +139,16 @@ class FlowTraining:
     """The flow that is fitted to the latents of the best model once training is done."""
 
     __pydantic_config__ = STRICT
-    network: FlowConfig = field(default_factory=FlowConfig)
+    network: FlowConfig = field(default_factory=lambda: FlowConfig(folded=True))
     patches: Count = 150_000  # seen in all, a patch again each time that it is seen
-    reuse: Count = 4  # so often a patch is seen once it is encoded, with other noise and at other times
+    reuse: Count = 8  # so often a patch is seen once it is encoded, with other noise and at other times
     batch_size: Count = 64
     learning_rate: Positive = 1e-3  # at the start of the cosine to 0
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Weight = 1e-2
     ema_decay: Share = 0.998  # of the averaged weights, which are kept
     unknown_rate: Share = 0.1  # how often all conditions are hidden at once, for guidance
+    each_unknown_rate: Share = 0.1  # how often one is hidden by itself, for guidance of that one
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
             augment=_FLIP_ALONE,
         ),
         DataConfig(batch_size=64),
-        FlowTraining(FlowConfig((256, 192, 128, 64), blocks=2), patches=2_000_000),
+        FlowTraining(FlowConfig((256, 192, 128), blocks=2, folded=True), patches=2_000_000),
     ),
     "nlbs-small": (
         TrainingConfig(

@@ -19,7 +19,7 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import flow_path
 from nlbs.errors import CheckpointError
 from nlbs.files import atomic_file
-from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.train.average import Average
 from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import FlowTraining, TrainConfig
@@ -192,10 +192,11 @@ class LatentFlowFit:
         settings = self.flow_config
         torch.manual_seed(step_seed(self.config.training.seed, self.step, _STREAM))
         scaled = self.flow.scaled(batch.levels)
-        hide = torch.rand(len(batch), device=self.device) < settings.unknown_rate
+        all_hidden = torch.rand(len(batch), device=self.device) < settings.unknown_rate
+        one_hidden = torch.rand(len(CONDITIONS), len(batch), device=self.device) < settings.each_unknown_rate
         codes = {
-            name: torch.where(hide, torch.full_like(code, UNKNOWN), code)
-            for name, code in batch.conditions.items()
+            name: batch.conditions[name].masked_fill(all_hidden | hidden, UNKNOWN)
+            for name, hidden in zip(CONDITIONS, one_hidden, strict=True)
         }
         noise = [torch.randn_like(level) for level in scaled]
         # Times of the middle of the way more often: there the velocity is hardest (Esser et al., 2403.03206).
