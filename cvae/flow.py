@@ -18,7 +18,6 @@ from nlbs.cvae.config import FlowConfig
 from nlbs.cvae.ladder import ResidualBlock
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import UNKNOWN
 
 _EMBED_DIM = 256
 _FREQUENCIES = 32  #: of the embedding of t
@@ -95,7 +94,7 @@ class LatentFlow(nn.Module):
     def _unfolded(self, maps: list[Tensor]) -> list[Tensor]:
         if not self.config.folded:
             return maps
-        own, finest = maps[-1].split([self.shapes[-2][0], 4 * self.shapes[-1][0]], dim=1)
+        own, finest = torch.split(maps[-1], [self.shapes[-2][0], 4 * self.shapes[-1][0]], dim=1)
         return [*maps[:-1], own, functional.pixel_shuffle(finest, 2)]
 
     def set_scale(self, latents: Sequence[Tensor]) -> None:
@@ -121,73 +120,6 @@ class LatentFlow(nn.Module):
             level * getattr(self, f"deviation{i}") + getattr(self, f"mean{i}") for i, level in enumerate(maps)
         ]
         return [latents[0].flatten(start_dim=1), *latents[1:]]
-
-
-class FlowSampler:
-    """Draws the coarse latents from a flow and the others from the model's prior."""
-
-    def __init__(
-        self,
-        model: ConditionalVAE,
-        flow: LatentFlow,
-        steps: int = 15,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-    ) -> None:
-        """Takes a trained model and the flow that was fitted to it; puts both into eval mode.
-
-        Args:
-            model, flow: on one device.
-            steps: of the midpoint rule from noise to latents, two passes each; 15 are enough, see docs/decisions/0011.
-            guidance: 1 is the flow; above, v = v_unknown + guidance (v_c - v_unknown) (Ho & Salimans, 2207.12598).
-            temperature: factor of the standard deviations of the levels that the model's prior draws.
-
-        Raises:
-            ConfigError: fewer than one step, or a temperature below 0.
-        """
-        if steps < 1 or not temperature >= 0:
-            raise ConfigError(
-                f"{steps} steps at temperature {temperature:g} are asked for; expected 1 or more, and 0 or more"
-            )
-        self.model = model.eval()
-        # Channels last: the convolutions of a small network take two thirds of the time.
-        self.flow: LatentFlow = flow.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps, self.guidance, self.temperature = steps, guidance, temperature
-
-    @property
-    def noise_shapes(self) -> Sequence[tuple[int, ...]]:
-        """The shapes of the latents of one patch."""
-        return self.model.latent_shapes
-
-    @property
-    def device(self) -> torch.device:
-        """The model's."""
-        return next(self.model.parameters()).device
-
-    def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives patches (B, 1, R, R) in [-1, 1]."""
-        finer = [self.temperature * level for level in noise]
-        return self.model.render(self.latents(noise, conditions), conditions, finer)
-
-    def latents(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        """Gives the coarse latents (B, *shape) that noise is carried to."""
-        x = [level.contiguous(memory_format=torch.channels_last) for level in self.flow.as_maps(noise)]
-        length = 1 / self.steps
-        for number in range(self.steps):
-            start = number * length
-            half = _moved(x, self._velocity(x, start, conditions), length / 2)
-            x = _moved(x, self._velocity(half, start + length / 2, conditions), length)
-        return self.flow.unscaled(x)
-
-    def _velocity(self, x: Sequence[Tensor], time: float, conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        count, device = len(x[0]), x[0].device
-        if self.guidance == 1:
-            return list(self.flow(x, torch.full((count,), time, device=device), conditions))
-        # Both in one pass: small batches leave most of a processor idle.
-        twice = {name: torch.cat([torch.full_like(code, UNKNOWN), code]) for name, code in conditions.items()}
-        t = torch.full((2 * count,), time, device=device)
-        found = self.flow([torch.cat([level, level]) for level in x], t, twice)
-        return [level[:count] + self.guidance * (level[count:] - level[:count]) for level in found]
 
 
 def flow_loss(
@@ -274,7 +206,3 @@ def _leave(width: int, channels: int) -> nn.Sequential:
     last = nn.Conv2d(width, channels, 3, padding=1)
     nn.init.zeros_(last.weight)
     return nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), last)
-
-
-def _moved(x: Sequence[Tensor], velocity: Sequence[Tensor], length: float) -> list[Tensor]:
-    return [a + length * b for a, b in zip(x, velocity, strict=True)]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from nlbs.cvae.guidance import Guidance, as_guidance
 from nlbs.cvae.mixture_em import Parameters, log_density
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
@@ -58,7 +59,11 @@ class MixtureSampler:
     """Draws the coarsest latent from a mixture and the others from the model's prior, given it."""
 
     def __init__(
-        self, model: ConditionalVAE, mixture: LatentMixture, temperature: float = 1.0, guidance: float = 1.0
+        self,
+        model: ConditionalVAE,
+        mixture: LatentMixture,
+        temperature: float = 1.0,
+        guidance: float | Guidance = 1.0,
     ) -> None:
         """Takes a trained model and the mixture that was fitted to it; puts both into eval mode.
 
@@ -66,17 +71,22 @@ class MixtureSampler:
             model, mixture: on one device.
             temperature: factor of the standard deviations, the components' and those of the finer levels' prior; which
                 component is picked does not depend on it.
-            guidance: how far mean(c) goes from that of unknown conditions to that of these; 1 is the model's.
+            guidance: of mean(c); a number is that of all conditions at once.
 
         Raises:
-            ConfigError: the temperature is below 0.
+            ConfigError: the temperature or a guidance is below 0.
         """
         if not temperature >= 0:
             raise ConfigError(
                 f"the temperature is {temperature:g}; expected 0 or more, 1 is the mixture itself"
             )
         self.model, self.mixture = model.eval(), mixture.eval()
-        self.temperature, self.guidance = temperature, guidance
+        self.temperature, self.guidance = temperature, as_guidance(guidance)
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The model: a mixture knows no conditions."""
+        return [self.model]
 
     @property
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:

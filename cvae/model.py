@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from nlbs.cvae.conditioning import ConditionEncoder, checked_conditions, repeated
 from nlbs.cvae.config import ModelConfig, model_preset
+from nlbs.cvae.guidance import Guidance, as_guidance
 from nlbs.cvae.ladder import (
     LOGVAR_RANGE,
     Choice,
@@ -27,7 +28,6 @@ from nlbs.cvae.ladder import (
 from nlbs.cvae.layers import ConvBlock, DeconvBlock, FiLM, Head
 from nlbs.cvae.losses import kl_divergence
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import UNKNOWN
 
 #: The scale of the likelihood is exp(_SCALE_SPEED * parameter): Adam moves every parameter by about its rate,
 #: and the scale has to follow the reconstruction error down faster than that.
@@ -268,7 +268,7 @@ class ConditionalVAE(nn.Module):
         noise: Sequence[Tensor],
         conditions: Mapping[str, Tensor],
         temperature: float = 1,
-        guidance: float = 1,
+        guidance: float | Guidance = 1,
     ) -> Tensor:
         """Gives images (B, 1, R, R) in [-1, 1] drawn from the prior.
 
@@ -284,24 +284,22 @@ class ConditionalVAE(nn.Module):
         scaled = [temperature * level for level in noise]
         return self.render([self.coarse_prior(conditions, guidance).draw(scaled[0])], conditions, scaled)
 
-    def coarse_prior(self, conditions: Mapping[str, Tensor], guidance: float = 1) -> Gaussian:
+    def coarse_prior(self, conditions: Mapping[str, Tensor], guidance: float | Guidance = 1) -> Gaussian:
         """Gives p(z | c) of the coarsest latent, (B, latent_dim) each; N(0, I) where the model has no conditional one.
 
         Args:
             conditions: codes, (B,) integers each, -1 unknown.
-            guidance: how far the mean goes from that of unknown conditions to that of these: 1 is the prior, more
-                exaggerates what the conditions change.
+            guidance: of the mean; a number is that of all conditions at once.
 
         Raises:
-            ConfigError: conditions that are missing or out of range.
+            ConfigError: conditions that are missing or out of range, a guidance below 0.
         """
         codes = checked_conditions(conditions, self.from_latent.weight.device)
-        prior = self._prior(self.condition_encoder(codes))
-        if guidance == 1:
-            return prior
-        unknown = {name: torch.full_like(code, UNKNOWN) for name, code in codes.items()}
-        mean = self._prior(self.condition_encoder(unknown)).mean
-        return Gaussian(mean + guidance * (prior.mean - mean), prior.logvar)
+        logvar = self._prior(self.condition_encoder(codes)).logvar
+        (mean,) = as_guidance(guidance).follow(
+            codes, lambda some, _: [self._prior(self.condition_encoder(some)).mean]
+        )
+        return Gaussian(mean, logvar)
 
     def forward(
         self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None

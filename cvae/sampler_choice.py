@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nlbs.cvae.guidance import Guidance, parsed_guidance
 from nlbs.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 SAMPLERS = ("auto", "flow", "mixture", "prior")
 #: Unless another is asked for. At 2 draws of the flow show their conditions far more plainly, and are as like real
 #: patches (docs/decisions/0011).
-GUIDANCE = {"flow": 2.0, "mixture": 1.0, "prior": 1.0}
+GUIDANCE = {"flow": Guidance(2), "mixture": Guidance(), "prior": Guidance()}
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class SamplerChoice:
 
     sampler: str = "auto"  #: of SAMPLERS
     temperature: float = 1.0
-    guidance: float | None = None  #: None: that of GUIDANCE
+    guidance: str | None = None  #: as parsed_guidance reads it; None: that of GUIDANCE
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
-        """Gives it in words, at most 64 characters: every output says it."""
+        """Gives it in words: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
-        guidance = f", guidance {self.guidance:g}" if self.guidance not in (None, 1) else ""
+        guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
         return f"{name}, temperature {self.temperature:g}{guidance}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
@@ -42,7 +43,7 @@ class SamplerChoice:
 
         Raises:
             CheckpointError: the flow or the mixture is asked for, and there is none.
-            ConfigError: there is no such sampler.
+            ConfigError: there is no such sampler, or the guidance cannot be read.
         """
         if self.sampler not in SAMPLERS:
             raise ConfigError(f"there is no sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}")
@@ -60,7 +61,7 @@ class SamplerChoice:
         sampler = self.sampler
         if sampler == "auto":
             sampler = "flow" if path.exists() else "prior"
-        return replace(self, sampler=sampler, guidance=self._guidance_of(sampler))
+        return replace(self, sampler=sampler, guidance=str(self._guidance_of(sampler)))
 
     def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         """Gives the sampler over the trained model of a checkpoint.
@@ -69,8 +70,8 @@ class SamplerChoice:
             CheckpointError: the flow or the mixture does not fit the model.
             ConfigError: it cannot be had of this model.
         """
-        from nlbs.cvae.flow import FlowSampler
         from nlbs.cvae.flow_file import load_flow
+        from nlbs.cvae.flow_sampler import FlowSampler
         from nlbs.cvae.mixture import MixtureSampler
         from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
@@ -85,8 +86,9 @@ class SamplerChoice:
         flow = load_flow(flow_path(checkpoint), model)
         return FlowSampler(model, flow, self.flow_steps, guidance, self.temperature)
 
-    def _guidance_of(self, sampler: str) -> float:
-        return GUIDANCE[sampler] if self.guidance is None else self.guidance
+    def _guidance_of(self, sampler: str) -> Guidance:
+        usual = GUIDANCE[sampler]
+        return usual if self.guidance is None else parsed_guidance(self.guidance, usual)
 
 
 def flow_path(checkpoint: Path) -> Path:
@@ -104,8 +106,9 @@ _OPTIONS = (
                  help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
-    click.option("--guidance", type=click.FloatRange(min=0), default=None, show_default="2 with a flow, else 1",
-                 help="Above 1, conditions count for more than in training: plainer, less diverse patches."),
+    click.option("--guidance", default=None, metavar="NUMBERS", show_default="2 with a flow, else 1",
+                 help="Above 1, conditions count for more than in training: plainer, less diverse patches; "
+                 "1.5,cancer=3 is 3 for cancer and 1.5 for the others."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Of the flow, from noise to latents; each looks twice."),
 )  # fmt: skip

@@ -6,8 +6,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nlbs.cvae.guidance import Guidance, as_guidance
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import CONDITIONS
@@ -22,6 +23,11 @@ Codes = Mapping[str, npt.NDArray[np.int64]]
 
 class Sampler(Protocol):
     """Something that turns normal noise into patches."""
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """What it asks, each with an encoder of conditions of its own."""
+        ...
 
     @property
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:
@@ -41,22 +47,29 @@ class Sampler(Protocol):
 class PriorSampler:
     """Draws latents from the model's own prior p(z | c)."""
 
-    def __init__(self, model: ConditionalVAE, temperature: float = 1.0, guidance: float = 1.0) -> None:
+    def __init__(
+        self, model: ConditionalVAE, temperature: float = 1.0, guidance: float | Guidance = 1.0
+    ) -> None:
         """Takes a trained model, which it puts into eval mode.
 
         Args:
             model: on its device.
             temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
-            guidance: see :meth:`nlbs.cvae.ConditionalVAE.draw`.
+            guidance: of the prior's mean; a number is that of all conditions at once.
 
         Raises:
-            ConfigError: the temperature is below 0.
+            ConfigError: the temperature or a guidance is below 0.
         """
         if not temperature >= 0:
             raise ConfigError(
                 f"the temperature is {temperature:g}; expected 0 or more, 1 is the prior itself"
             )
-        self.model, self.temperature, self.guidance = model.eval(), temperature, guidance
+        self.model, self.temperature, self.guidance = model.eval(), temperature, as_guidance(guidance)
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The model."""
+        return [self.model]
 
     @property
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:

@@ -80,7 +80,7 @@ def interpolation(
         opened = open_model(call, "given by flags")
         sampler = call.sampler.open(opened.model, call.checkpoint)
         decode: Decode = sampler.draw
-        networks = [part for part in vars(sampler).values() if isinstance(part, nn.Module)]
+        networks: Sequence[nn.Module] = sampler.networks
         start, end = (
             _noise(call, opened, flags),
             _noise(call, opened, flags, call.seed if to_seed is None else to_seed),

@@ -17,7 +17,7 @@ from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.conditioning import ConditionEncoder
 from nlbs.cvae.samplers import draw_noise
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 
 Latents = Sequence[Tensor]  #: of one patch: (1, *shape) for each of ``model.latent_shapes``
 Conditions = Mapping[str, Tensor]  #: codes of one patch, (1,) int64 each
@@ -90,8 +90,16 @@ def interpolate(
         for step in range(steps):
             t = step / (steps - 1)
             latents = [slerp(a, b, t) for a, b in zip(from_latents, to_latents, strict=True)]
-            with _embedding_between(networks, from_codes, to_codes, t):
-                shown.append(decode(latents, from_codes))
+            if _unknown(from_codes) > _unknown(to_codes):
+                # Codes that a guided sampler hides look like those that are unknown: move the end that says more.
+                here, there, share = to_codes, from_codes, 1 - t
+            else:
+                here, there, share = from_codes, to_codes, t
+            if share == 1:
+                shown.append(decode(latents, there))
+                continue
+            with _embedding_between(networks, here, there, share):
+                shown.append(decode(latents, here))
     return torch.cat(shown)
 
 
@@ -172,9 +180,9 @@ def codes_tensor(codes: Mapping[str, int], device: torch.device) -> dict[str, Te
 def _embedding_between(
     networks: Sequence[nn.Module], start: Conditions, end: Conditions, t: float
 ) -> Iterator[None]:
-    """Makes each embedding of the codes ``start`` the one at t on the line to that of ``end``; others stay.
+    """Makes each embedding of codes of ``start`` the one at t < 1 on the line to those of ``end``.
 
-    Other codes pass through the encoder too: those of "unknown", where a sampler is guided.
+    Where a sampler is guided, some or all of the codes are hidden from it at times: those stay hidden.
     """
     if t == 0 or all(bool((start[name] == end[name]).all()) for name in CONDITIONS):
         yield
@@ -182,16 +190,18 @@ def _embedding_between(
 
     def moved(module: Any, inputs: tuple[Conditions], embedding: Tensor) -> Tensor:
         codes = inputs[0]
-        same = torch.stack([codes[name] == start[name] for name in CONDITIONS]).all(dim=0)
-        goal = {name: torch.where(same, end[name], codes[name]) for name in CONDITIONS}
-        target = module.forward(goal)  # not module(): that would move it again
-        return target if t == 1 else torch.lerp(embedding, target, t)
+        goal = {name: torch.where(codes[name] == start[name], end[name], codes[name]) for name in CONDITIONS}
+        return torch.lerp(embedding, module.forward(goal), t)  # not module(): that would move it again
 
     encoders = [m for one in networks for m in one.modules() if isinstance(m, ConditionEncoder)]
     with ExitStack() as handles:
         for encoder in encoders:
             handles.callback(encoder.register_forward_hook(moved).remove)
         yield
+
+
+def _unknown(conditions: Conditions) -> int:
+    return sum(int((code == UNKNOWN).sum()) for code in conditions.values())
 
 
 def _of(conditions: Conditions, index: int) -> dict[str, Tensor]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.config import FlowConfig
-from nlbs.cvae.flow import FlowSampler, LatentFlow, flow_loss, map_shapes
+from nlbs.cvae.flow import LatentFlow, flow_loss, map_shapes
 from nlbs.cvae.flow_file import load_flow, save_flow
+from nlbs.cvae.flow_sampler import FlowSampler
 from nlbs.cvae.sampler_choice import SamplerChoice, flow_path
 from nlbs.cvae.samplers import PriorSampler
 from nlbs.errors import CheckpointError, ConfigError
@@ -91,6 +92,35 @@ def test_noise_is_carried_by_the_integral_of_the_velocity(
         torch.testing.assert_close(found, start + way)
 
 
+def test_draws_are_guided_within_the_interval_alone(model: ConditionalVAE) -> None:
+    """Two steps move by what they find in their middles, at 1/4 and 3/4: here the second one is guided."""
+    noise = latent_noise(model, 1)
+    sampler = FlowSampler(model, Field(NETWORK, model), steps=2, guidance=3.0, interval=(0.6, 1.0))
+    for found, start in zip(sampler.latents(noise, codes(1)), noise, strict=False):
+        torch.testing.assert_close(found, start + 1 + 0.5 * 1 + 0.5 * 3)
+
+
+def test_a_folded_flow_has_one_level_more_and_keeps_its_places(model: ConditionalVAE) -> None:
+    torch.manual_seed(2)
+    flow = LatentFlow(FlowConfig(widths=(16, 8), blocks=1, attention=1, folded=True), model)
+    assert flow.shapes == [(2, 4, 4), (3, 8, 8), (2, 16, 16)]
+    levels = [torch.randn(2, *shape) for shape in flow.shapes]
+    folded = flow._folded(levels)
+    assert [tuple(level.shape) for level in folded] == [(2, 2, 4, 4), (2, 3 + 8, 8, 8)]
+    assert folded[-1][1, 3 + 4 + 2, 5, 6] == levels[2][1, 1, 2 * 5 + 1, 2 * 6]
+    for back, level in zip(flow._unfolded(list(folded)), levels, strict=True):
+        assert torch.equal(back, level)
+    velocity = flow(levels, torch.rand(2), alike(2))
+    assert [level.shape for level in velocity] == [level.shape for level in levels]
+
+
+def test_a_folded_flow_needs_a_level_more(model: ConditionalVAE) -> None:
+    with pytest.raises(
+        ConfigError, match=r"over 4 levels is asked for, the model has 3; give .* with 2 numbers"
+    ):
+        LatentFlow(FlowConfig(widths=(16, 8, 8), folded=True), model)
+
+
 def test_the_finer_levels_come_from_the_models_prior(model: ConditionalVAE, flow: LatentFlow) -> None:
     noise = latent_noise(model, 5)
     sampler = FlowSampler(model, flow, steps=2)
@@ -136,7 +166,7 @@ def test_a_flow_comes_back_from_disk_for_its_own_model_alone(
     assert path.name == "best_model.flow.safetensors"
     save_flow(path, flow, model)
     noise, before = latent_noise(model, 5), FlowSampler(model, flow, steps=2)
-    again = SamplerChoice("flow", guidance=1, flow_steps=2).open(model, checkpoint)
+    again = SamplerChoice("flow", guidance="1", flow_steps=2).open(model, checkpoint)
     assert torch.equal(again.draw(noise, FIVE), before.draw(noise, FIVE))
     with torch.no_grad():
         model.from_latent.bias += 1e-3
@@ -155,7 +185,7 @@ def test_the_sampler_is_the_flow_where_there_is_one(
     save_flow(flow_path(checkpoint), flow, model)
     assert isinstance(SamplerChoice().open(model, checkpoint), FlowSampler)
     assert isinstance(SamplerChoice("prior").open(model, checkpoint), PriorSampler)
-    assert str(SamplerChoice(guidance=2).of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
+    assert str(SamplerChoice(guidance="2").of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 
 def test_a_damaged_flow_is_named(model: ConditionalVAE, flow: LatentFlow, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_it_is_drawn_from_where_it_is_asked_for_and_not_by_itself(
     model: ConditionalVAE, path: Path, checkpoint: Path
 ) -> None:
     assert isinstance(SamplerChoice().open(model, checkpoint), PriorSampler)
-    choice = SamplerChoice("mixture", temperature=0.7, guidance=2)
+    choice = SamplerChoice("mixture", temperature=0.7, guidance="2")
     assert str(choice.of(checkpoint)) == "mixture, temperature 0.7, guidance 2"
     opened, made = choice.open(model, checkpoint), MixtureSampler(model, mixture(), 0.7, 2)
     noise = noise_for(made, 5)

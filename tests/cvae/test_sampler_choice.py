@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from nlbs.cvae.config import FlowConfig
-from nlbs.cvae.flow import FlowSampler, LatentFlow
+from nlbs.cvae.flow import LatentFlow
 from nlbs.cvae.flow_file import save_flow
+from nlbs.cvae.flow_sampler import FlowSampler
+from nlbs.cvae.guidance import Guidance
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import SamplerChoice, flow_path
 from nlbs.cvae.samplers import PriorSampler
@@ -36,7 +38,7 @@ def test_without_a_flow_the_prior_draws_and_needs_no_guidance(
 ) -> None:
     sampler = SamplerChoice().open(model, checkpoint)
     assert isinstance(sampler, PriorSampler)
-    assert sampler.guidance == 1
+    assert sampler.guidance == Guidance()
     assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1"
 
 
@@ -44,16 +46,16 @@ def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, mode
     with_a_flow(checkpoint, model)
     sampler = SamplerChoice().open(model, checkpoint)
     assert isinstance(sampler, FlowSampler)
-    assert sampler.guidance == 2
+    assert sampler.guidance == Guidance(2)
     assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 
 @pytest.mark.parametrize("kind", ["flow", "prior"])
 def test_the_guidance_that_is_asked_for_is_had(checkpoint: Path, model: ConditionalVAE, kind: str) -> None:
     with_a_flow(checkpoint, model)
-    sampler = SamplerChoice(kind, guidance=1.25).open(model, checkpoint)
+    sampler = SamplerChoice(kind, guidance="1.25,cancer=3").open(model, checkpoint)
     assert isinstance(sampler, FlowSampler | PriorSampler)
-    assert sampler.guidance == 1.25
+    assert sampler.guidance == Guidance(1.25, {"cancer": 3})
 
 
 def test_a_sampler_that_cannot_be_had_is_explained(checkpoint: Path, model: ConditionalVAE) -> None:

@@ -112,6 +112,44 @@ def test_other_codes_than_those_of_the_ends_keep_their_embedding(model: Conditio
         torch.testing.assert_close(embedding, expected)
 
 
+def test_a_condition_that_a_sampler_hides_stays_hidden_while_the_others_move(model: ConditionalVAE) -> None:
+    """As one does that is guided by cancer alone."""
+    one, other = dict(ONE), {name: 1 - ONE[name] if name != "age_bin" else 2 for name in CONDITIONS}
+    hidden = [codes_tensor(codes | {"cancer": -1}, CPU) for codes in (one, other)]
+    seen = []
+
+    def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        seen.append(model.condition_encoder(conditions | {"cancer": torch.tensor([-1])}))
+        return shown(latents, conditions)
+
+    z = [torch.ones(1, 6)]
+    interpolate([model], decode, (z, codes_tensor(one, CPU)), (z, codes_tensor(other, CPU)), 3)
+    with torch.no_grad():
+        ends = [model.condition_encoder(codes) for codes in hidden]
+    for embedding, expected in zip(seen, (ends[0], (ends[0] + ends[1]) / 2, ends[1]), strict=True):
+        torch.testing.assert_close(embedding, expected)
+
+
+def test_from_unknown_conditions_to_known_ones_what_a_sampler_hides_is_not_moved(
+    model: ConditionalVAE,
+) -> None:
+    unknown, other = codes_tensor(dict.fromkeys(CONDITIONS, -1), CPU), codes_tensor(OTHER, CPU)
+    seen = []
+
+    def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        seen.append((model.condition_encoder(conditions), model.condition_encoder(unknown)))
+        return shown(latents, conditions)
+
+    z = [torch.ones(1, 6)]
+    interpolate([model], decode, (z, unknown), (z, other), 3)
+    with torch.no_grad():
+        ends = [model.condition_encoder(codes) for codes in (unknown, other)]
+    way = (ends[0], (ends[0] + ends[1]) / 2, ends[1])
+    for (embedding, hidden), expected in zip(seen, way, strict=True):
+        torch.testing.assert_close(embedding, expected)
+        torch.testing.assert_close(hidden, ends[0])
+
+
 def test_a_traversal_changes_one_number_and_no_other() -> None:
     latents = [torch.arange(2.0)[None], torch.arange(8.0).reshape(1, 2, 2, 2)]
     rows = traverse(shown, latents, {}, level=1, dimension=5, values=[-3, 0, 3])[:, 0, 0]
