@@ -61,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         skips = WITHOUT[name].get("model", {}).get("decoder", {}).get("stochastic_skips")
         changes = dict(WITHOUT[name])
         if skips is not None:
-            widths = [192, 128, 64, 48][: 1 + len(skips)]
-            changes["flow"] = {"network": {"widths": widths}, "patches": options.patches}
+            # The finest level of the flow is folded onto the one before, where there is one.
+            network = {"widths": [192, 128, 96][: max(1, len(skips))], "folded": bool(skips)}
+            changes["flow"] = {"network": network, "patches": options.patches}
         more = [] if "flow" in changes else ["--flow-patches", options.patches]
         checkpoint = train(
             options.shards, "nlbs-small", options.patches, folder, changes, "--seed", options.seed, *more

@@ -87,10 +87,47 @@ def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
         "top_octave_over_real": round(drawn["top_octave_ratio"]["value"], 3),
         "top_octave_of_reconstructions": round(sharp["reconstructed"]["top_octave_ratio"]["value"], 3),
     }
-    if "control" in sections:
-        ratios = {name: sections["control"][name]["ratio"] for name in CONTROLLED}
-        found["control"] = {name: ratio and round(ratio["value"], 3) for name, ratio in ratios.items()}
+    for name, shorten in (("control", _control), ("utility", _utility), ("memorisation", _memorisation)):
+        if name in sections:
+            found[name] = shorten(sections[name])
+    if planted := sections.get("reconstruction", {}).get("dots", {}).get("planted"):
+        found["dots"] = {"recall_of_planted": _value(planted["recall"]), "by_chance": planted["chance"]}
     return found
+
+
+def _control(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {
+            "ratio": _value(section[name]["ratio"]),
+            "ceiling": _value(section[name]["ceiling_auc"]),
+            "drawn": _value(section[name]["generated_auc"]),
+            "moved_by_a_flip": round(section[name]["flip"]["moved"], 3),
+        }
+        for name in CONTROLLED
+    }
+
+
+def _utility(section: Mapping[str, Any]) -> dict[str, Any]:
+    aucs = ("real_auc", "synthetic_auc", "difference")
+    return {name: {auc: _value(section[name][auc]) for auc in aucs} for name in CONTROLLED}
+
+
+def _memorisation(section: Mapping[str, Any]) -> dict[str, Any]:
+    copies = section["copies"]
+    found: dict[str, Any] = {"verdict": copies["verdict"]}
+    if "planted_caught" in copies:
+        found["planted_caught"] = {kind: _value(share) for kind, share in copies["planted_caught"].items()}
+        shares = ("generated_flagged", "held_out_flagged", "generated_auc", "control_auc")
+        found |= {name: _value(copies[name]) for name in shares}
+    for name in ("nearest_ratio", "nearer_to_train", "c_t", "auth_pct", "membership_auc"):
+        found[name] = {of: _value(value) for of, value in section.get(name, {}).items()}
+    return found
+
+
+def _value(figure: Any) -> Any:
+    """Gives the value of a figure with an interval, rounded; what is no number stays."""
+    value = figure["value"] if isinstance(figure, Mapping) else figure
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--presets", nargs="+", default=["nlbs-small", "guide"])
     parser.add_argument("--patches", type=int, default=150_000, help="seen in training, at least")
     parser.add_argument(
-        "--flow-patches", type=int, default=150_000, help="seen by the flow, where there is one"
+        "--flow-patches", type=int, default=900_000, help="seen by the flow, where there is one"
     )
     parser.add_argument("--num", type=int, default=2000, help="held-out patches, and as many drawn")
     parser.add_argument("--seed", type=int, default=0)

@@ -41,7 +41,7 @@ class LatentFlow(nn.Module):
         if len(self.shapes) < levels:
             raise ConfigError(
                 f"a flow over {levels} levels is asked for, the model has {len(self.shapes)}; give "
-                f"flow.network.widths with {len(self.shapes) - config.folded} numbers or fewer"
+                "flow.network.widths with fewer numbers, or folded: false"
             )
         self.condition_encoder = ConditionEncoder(_EMBED_DIM)
         self.time = nn.Sequential(

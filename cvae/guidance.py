@@ -1,4 +1,4 @@
-"""Guidance: how far a draw goes from what is unknown to what is asked for, for all conditions and for each by itself."""
+"""Guidance: how far a draw goes from what is unknown to what is asked for: by all conditions, or each by itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -56,6 +56,7 @@ def evaluate(
         NlbsError: a report is there already, or something given cannot be used.
     """
     _check_out(out, REPORT, overwrite)
+    choice = choice.of(checkpoint)
     model, training = _open_model(checkpoint, device)
     features, no_features = _extractor(extractor, device)
     fit, where = training.get("fit", "downsample"), training.get("where") if where is None else where
@@ -79,7 +80,7 @@ def evaluate(
         made = _provenance(checkpoint, training, shard_set, split, where, seed) | {
             "held-out patches": _counted(held_out),
             "training patches": _counted(train),
-            "sampler": str(choice.of(checkpoint)),
+            "sampler": str(choice),
             "features": features.name if features else f"none: {no_features}",
         }
         doubts = _doubts(training, shard_set, split)

@@ -116,7 +116,7 @@ def test_a_folded_flow_has_one_level_more_and_keeps_its_places(model: Conditiona
 
 def test_a_folded_flow_needs_a_level_more(model: ConditionalVAE) -> None:
     with pytest.raises(
-        ConfigError, match=r"over 4 levels is asked for, the model has 3; give .* with 2 numbers"
+        ConfigError, match=r"over 4 levels is asked for, the model has 3; give .* folded: false"
     ):
         LatentFlow(FlowConfig(widths=(16, 8, 8), folded=True), model)
 
