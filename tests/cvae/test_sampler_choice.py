@@ -63,3 +63,15 @@ def test_a_sampler_that_cannot_be_had_is_explained(checkpoint: Path, model: Cond
         SamplerChoice("flow").open(model, checkpoint)
     with pytest.raises(ConfigError, match="no sampler 'diffusion'; known: auto, flow, mixture, prior"):
         SamplerChoice("diffusion").of(checkpoint)
+
+
+def test_a_guidance_that_makes_no_sense_is_refused_before_a_model_is_opened(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="'much' is no number"):
+        SamplerChoice(guidance="much").of(checkpoint)
+
+
+def test_a_choice_that_is_made_is_the_same_choice_again(checkpoint: Path, model: ConditionalVAE) -> None:
+    with_a_flow(checkpoint, model)
+    choice = SamplerChoice(guidance="1.5,cancer=3").of(checkpoint)
+    assert str(choice) == "flow of 15 steps, temperature 1, guidance 1.5,cancer=3"
+    assert choice.of(checkpoint) == choice

@@ -1,5 +1,6 @@
 """The flow that a run ends with."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -9,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nlbs.cvae.flow import flow_loss
 from nlbs.cvae.flow_file import load_flow
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.train.encoded import EncodedPatches
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.train.encoded import Encoded, EncodedPatches
 from nlbs.train.flow_fit import LatentFlowFit, fit_flow
 from nlbs.train.run import RunFolder
 from nlbs.train.stream import PatchStream
@@ -104,6 +107,39 @@ def test_the_fit_learns(tmp_path: Path) -> None:
     run_of_a_ladder(tmp_path)
     fit(tmp_path, patches=3200, learning_rate=0.01)
     assert torch.load(tmp_path / "flow_state.pt", weights_only=True)["mean_loss"] < 1.88
+
+
+class KnownPatches(EncodedPatches):
+    """Patches all of whose conditions are known."""
+
+    def pools(self, first: int) -> Iterator[Encoded]:
+        for pool in super().pools(first):
+            codes = {name: torch.zeros_like(code) for name, code in pool.conditions.items()}
+            yield Encoded(pool.levels, codes)
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [((0.0, 0.0), (0, 0)), ((0.5, 0.0), (0.5, 0.5)), ((0.25, 0.2), (0.4, 0.25 + 0.75 * 0.2**5))],
+)
+def test_conditions_are_hidden_all_at_once_and_each_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rates: tuple[float, float], expected: tuple[float, float]
+) -> None:
+    """One is hidden with 1 - (1 - all)(1 - each), and all five are with all + (1 - all) each^5."""
+    run_of_a_ladder(tmp_path)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def watched(*given: Any) -> torch.Tensor:
+        seen.append(given[4])
+        return flow_loss(*given)
+
+    monkeypatch.setattr("nlbs.train.flow_fit.flow_loss", watched)
+    monkeypatch.setattr("nlbs.train.flow_fit.EncodedPatches", KnownPatches)
+    fit(tmp_path, unknown_rate=rates[0], each_unknown_rate=rates[1], patches=800)
+    hidden = torch.stack([torch.cat([codes[name] for codes in seen]) == UNKNOWN for name in CONDITIONS])
+    for some, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
+        tolerance = 4 * (share * (1 - share) / len(some)) ** 0.5
+        assert float(some.float().mean()) == pytest.approx(share, abs=tolerance)
 
 
 def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
