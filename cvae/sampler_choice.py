@@ -18,9 +18,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: "auto" is the flow where one lies beside the checkpoint, else the prior.
 SAMPLERS = ("auto", "flow", "mixture", "prior")
-#: Unless another is asked for. At 2 draws of the flow show their conditions far more plainly, and are as like real
-#: patches (docs/decisions/0011).
-GUIDANCE = {"flow": Guidance(2), "mixture": Guidance(), "prior": Guidance()}
+#: Unless another is asked for. A flow learns least of what few patches show: draws by these show each condition about
+#: as plainly as real patches do, and are as like them as draws without guidance (docs/decisions/0011).
+GUIDANCE = {"flow": Guidance(1.25, {"cancer": 3}), "mixture": Guidance(), "prior": Guidance()}
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ _OPTIONS = (
                  help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
-    click.option("--guidance", default=None, metavar="NUMBERS", show_default="2 with a flow, else 1",
-                 help="Above 1, conditions count for more than in training: plainer, less diverse patches; "
-                 "1.5,cancer=3 is 3 for cancer and 1.5 for the others."),
+    click.option("--guidance", default=None, metavar="NUMBERS", show_default="1.25,cancer=3 with a flow, else 1",
+                 help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
+                 "for all of them, and more for single ones."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Of the flow, from noise to latents; each looks twice."),
 )  # fmt: skip

@@ -46,8 +46,8 @@ def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, mode
     with_a_flow(checkpoint, model)
     sampler = SamplerChoice().open(model, checkpoint)
     assert isinstance(sampler, FlowSampler)
-    assert sampler.guidance == Guidance(2)
-    assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
+    assert sampler.guidance == Guidance(1.25, {"cancer": 3})
+    assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 1.25,cancer=3"
 
 
 @pytest.mark.parametrize("kind", ["flow", "prior"])
