@@ -60,8 +60,8 @@ def main() -> None:
     run("nlbs-preprocess reshard --resolution 256 --stride 128", shards=shards)
     run("nlbs-preprocess preview", shards=dense, out=out / "preview")
     run("nlbs-preprocess report", shards=dense, out=out / "report.html")
-    # The preset's own 60 epochs and 150,000 patches of the flow are for sets that are worth them.
-    short = "--epochs 20 --batch-size 32 --flow-patches 16000"
+    # The preset's own 60 epochs and 300,000 patches of the flow are for sets that are worth them.
+    short = "--epochs 20 --batch-size 32 --flow-patches 30000"
     run(f"nlbs-train --preset nlbs-small {short} --device cpu", shards=dense, run=first)
     checkpoint = first / "best_model.safetensors"
     conditions = "--view MLO --laterality L --cancer yes --num 32"

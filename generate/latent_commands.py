@@ -56,7 +56,7 @@ def reconstruct_command(shards: AnyPath, rows: tuple[int, ...], split: str, num:
     """
     from nlbs.generate.latent_sheets import reconstructions
 
-    _say(reconstructions(call_of("reconstruct", asked), shards, rows, split, num), asked)
+    _say(reconstructions(call_of("reconstruct", asked), shards, rows, split, num), asked, shards)
 
 
 @click.command("interpolate", short_help="Between two conditions, latents or real patches.")
@@ -107,7 +107,9 @@ def interpolate_command(
         raise click.UsageError("the two ends are the same: give --from and --to, --to-seed, or two --row")
     ends = (start, end) if start is not None and end is not None else None
     flags = all_conditions(asked)
-    _say(interpolation(call_of("interpolate", asked), ends, flags, to_seed, shards, rows, steps), asked)
+    _say(
+        interpolation(call_of("interpolate", asked), ends, flags, to_seed, shards, rows, steps), asked, shards
+    )
 
 
 @click.command("traverse", short_help="What one number of the latent does.")
@@ -149,7 +151,7 @@ def traverse_command(
         raise click.UsageError("a real patch has its own conditions: leave out the flags")
     begin = all_conditions(asked)
     call = call_of("traverse", asked)
-    _say(traversal(call, begin, shards, rows, level, dimensions or (0,), reach, steps), asked)
+    _say(traversal(call, begin, shards, rows, level, dimensions or (0,), reach, steps), asked, shards)
 
 
 @click.command("vary", short_help="Variations of a real patch.")
@@ -171,13 +173,18 @@ def vary_command(
     """
     from nlbs.generate.latent_sheets import variations
 
-    _say(variations(call_of("vary", asked), shards, rows, split, num, strength), asked)
+    _say(variations(call_of("vary", asked), shards, rows, split, num, strength), asked, shards)
 
 
-def _say(written: int, asked: dict[str, Any]) -> None:
+def _say(written: int, asked: dict[str, Any], shards: AnyPath | None) -> None:
     from nlbs.generate.folder import CONTACT_SHEET, SAMPLES_CSV
 
-    click.echo(f"{written} synthetic patches in {asked['out']}")
+    if shards is None:
+        click.echo(f"{written} synthetic patches in {asked['out']}")
+    else:
+        click.echo(
+            f"{written} patches in {asked['out']}, made from those of real patients: treat them like their images"
+        )
     click.echo(f"Contact sheet   {asked['out'] / CONTACT_SHEET}")
     click.echo(f"Table           {asked['out'] / SAMPLES_CSV}")
 

@@ -21,6 +21,7 @@ class Provenance:
     conditions: str  #: in words, where they come from
     recipe: str = "draw"  #: the command of nlbs-generate
     device: str = "cpu"  #: kind of device: another one may round otherwise
+    of_patients: bool = False  #: from latents of real patches: a likeness of a patient, not a patch of nobody
 
     def text(self) -> dict[str, str]:
         """Gives what the metadata of a picture says."""

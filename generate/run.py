@@ -70,6 +70,7 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
         conditions,
         call.recipe,
         device.type,
+        of_patients=latents is not None,
     )
     return Opened(model, device, provenance)
 

@@ -23,9 +23,9 @@ from nlbs.preprocess.ingest import ingest
 from nlbs.preprocess.outcome import Outcome, planned_outcome, with_header
 from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
 from nlbs.preprocess.sources import Source, locate_sources
+from nlbs.preprocess.standing import refuse_changes
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import (
-    generation_of,
     image_row,
     read_generations,
     read_image_rows,
@@ -37,7 +37,7 @@ from nlbs.preprocess.tables import (
     write_tables,
 )
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SHARD_SET_JSON, STORE
+from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, STORE
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
     read = read_sources(options)
     sources, store = read.sources, read.store
     if not options.overwrite:
-        refuse_what_append_does(options, sources)
+        refuse_changes(options.csv, options.out, options.cut.name, sources)
     stamps, limit = read_stamps(options.out), failure_limit(options.most_failures, len(sources))
     # Before the first image: a file that is replaced after a kill is then seen to be another one.
     planned = (planned_outcome(source, store, stamps) for source in sources)
@@ -189,26 +189,6 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         notes=table.notes,
         problems=problems_by_row(table.rows),
     )
-
-
-def refuse_what_append_does(options: BuildOptions, sources: Sequence[Source]) -> None:
-    """Raises DatasetError where a complete set would be lost to a table that grew, before anything is decoded."""
-    out = options.out
-    if not (out / IMAGES_CSV).is_file() or not (out / options.cut.name / SHARD_SET_JSON).is_file():
-        return
-    add = f"nlbs-preprocess append --csv {options.csv} --out {out}"
-    known = {row["image"]: generation_of(row) for row in read_image_rows(out)}
-    if max(known.values(), default=1) > 1:
-        raise DatasetError(
-            f"{out} has grown by append, and would lose what {options.csv} does not name: {add} adds what is new, "
-            "reshard cuts all images anew, --overwrite starts again from this table alone"
-        )
-    new = sum(source.path is not None and source.image not in known for source in sources)
-    if new:
-        raise DatasetError(
-            f"{options.csv} has {new} images that {out / options.cut.name} was not cut from: {add} cuts them into "
-            "new shards and leaves the old ones as they are, --overwrite cuts everything anew"
-        )
 
 
 def reshard(root: AnyPath, cut: CutOptions, workers: Workers, overwrite: bool) -> CutSummary:

@@ -173,6 +173,11 @@ def _record_of(samples: Path) -> dict[str, Any]:
             f"{samples} does not say that its patches are synthetic: name a folder that nlbs-generate wrote; real "
             "patches are never written as synthetic ones"
         )
+    if record.get("of_patients"):
+        raise DatasetError(
+            f"{samples} holds patches made from those of real patients ({record.get('recipe')}): they show these "
+            "patients and are never written as synthetic ones; name a folder of drawn patches"
+        )
     return record
 
 

@@ -22,7 +22,6 @@ from nlbs.preprocess.build import (
     disagreement,
     failure_limit,
     read_sources,
-    refuse_what_append_does,
     too_many_failures,
 )
 from nlbs.preprocess.duplicates import refuse_leaks
@@ -31,6 +30,7 @@ from nlbs.preprocess.ingest import ingest
 from nlbs.preprocess.outcome import Outcome, with_header
 from nlbs.preprocess.shard_set import cut_shard_set
 from nlbs.preprocess.sources import Source
+from nlbs.preprocess.standing import refuse_changes
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import (
     image_row,
@@ -103,7 +103,7 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
             (folder / _PART_JSON).unlink(missing_ok=True)
             read = read_sources(options)
             if not options.overwrite:
-                refuse_what_append_does(options, read.sources)
+                refuse_changes(options.csv, options.out, options.cut.name, read.sources)
             share = share_of(read.sources, part)
             outcomes = _decode_share(options, read, share, folder)
             outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]

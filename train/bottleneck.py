@@ -145,8 +145,8 @@ def _for_step(setting: Setting) -> list[str]:
                 f"OMP_NUM_THREADS={setting.cores}, unless others need them"
             )
         lines.append("a GPU: --device cuda on a machine that has one")
-        if setting.preset == "guide":
-            lines.append("the smaller model: --preset guide-small")
+        if setting.preset in ("guide", "nlbs"):
+            lines.append(f"the smaller model: --preset {setting.preset}-small")
         return lines
     lines += _larger_batch(setting)
     if not setting.compiled:

@@ -140,7 +140,7 @@ class FlowTraining:
 
     __pydantic_config__ = STRICT
     network: FlowConfig = field(default_factory=lambda: FlowConfig(folded=True))
-    patches: Count = 150_000  # seen in all, a patch again each time that it is seen
+    patches: Count = 300_000  # seen in all, a patch again each time that it is seen
     reuse: Count = 8  # so often a patch is seen once it is encoded, with other noise and at other times
     batch_size: Count = 64
     learning_rate: Positive = 1e-3  # at the start of the cosine to 0
@@ -327,5 +327,5 @@ def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], whe
         raise ConfigError(
             f"the shard set {where} has patches of {patch_px} x {patch_px}, smaller than the model's "
             f"{config.data.resolution} x {config.data.resolution}; cut a set with --resolution "
-            f"{config.data.resolution}, or train a smaller model (--preset guide-small)"
+            f"{config.data.resolution}, or train a smaller model (--preset nlbs-small)"
         )

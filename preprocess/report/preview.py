@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.pictures import contact_sheet, write_png
 from nlbs.preprocess.store import ImageStore, mask_of
@@ -35,6 +36,11 @@ def write_preview(
     """
     generator = np.random.default_rng(seed)
     with open_shards(shards) as shard_set:
+        if shard_set.info.get("synthetic") is not None:
+            raise DatasetError(
+                f"{shards} holds synthetic patches, which come from no image: their contact sheet is what "
+                "nlbs-generate writes with --format png"
+            )
         rows = np.sort(generator.permutation(len(shard_set))[:patches])
         write_png(out / "patches.png", patch_sheet(shard_set, rows))
         names = shard_set.manifest["image"].unique().to_pylist()

@@ -1,6 +1,7 @@
 """reconstruct, interpolate, traverse and vary as a user calls them."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,9 @@ def test_reconstruct_shows_real_patches_only_on_the_sheet(
     call = ("reconstruct", "--shards", real, "--row", 3, "--row", 7, "--out", tmp_path / "s")
     done = generate(*call)
     assert done.code == 0, done.err
+    assert "2 patches in" in done.out
+    assert "treat them like their images" in done.out
+    assert json.loads((tmp_path / "s" / "samples.json").read_text())["of_patients"] is True
     rows = table(tmp_path / "s" / "samples.csv")
     assert [row["file"] for row in rows] == ["reconstruction-00000003.png", "reconstruction-00000007.png"]
     assert set(contents(tmp_path / "s")) == {

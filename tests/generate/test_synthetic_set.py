@@ -10,10 +10,12 @@ import pytest
 import webdataset
 from PIL import Image
 
+from nlbs.errors import DatasetError
 from nlbs.generate import synthetic_set
 from nlbs.manifests.conditions import CONDITIONS
 from nlbs.preprocess.convert import ConvertOptions, convert
 from nlbs.preprocess.report.info import info_lines, shard_set_info
+from nlbs.preprocess.report.preview import write_preview
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.mixture import MixedSource
@@ -55,6 +57,11 @@ def test_the_set_opens_and_holds_the_patches_that_the_pngs_show(
     assert len(every) == 32
     assert set(codes["view"].tolist()) == {0}
     assert list(damages(folder)) == []
+
+
+def test_a_preview_of_it_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"synthetic patches, which come from no image"):
+        write_preview(folder, tmp_path / "look", 4, 4, 0)
 
 
 def test_every_record_says_that_it_is_synthetic_and_no_image_or_patient_is_a_real_one(folder: Path) -> None:

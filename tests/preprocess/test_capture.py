@@ -96,6 +96,11 @@ def test_nothing_real_is_written_as_synthetic(samples: Path, tmp_path: Path) -> 
     for folder in (tmp_path / "root", tmp_path / "root" / "r16-s16", tmp_path / "nothing"):
         with pytest.raises(DatasetError, match="does not say that its patches are synthetic"):
             write_captures(folder, tmp_path / "dicom")
+    record = json.dumps(RECORD | {"of_patients": True, "recipe": "reconstruct"})
+    (samples / "samples.json").write_text(record)
+    with pytest.raises(DatasetError, match=r"made from those of real patients \(reconstruct\)"):
+        write_captures(samples, tmp_path / "dicom")
+    (samples / "samples.json").write_text(json.dumps(RECORD))
     (samples / "samples.csv").unlink()
     with pytest.raises(DatasetError, match="not complete"):
         write_captures(samples, tmp_path / "dicom")
