@@ -101,7 +101,7 @@ def _control(section: Mapping[str, Any]) -> dict[str, Any]:
             "ratio": _value(section[name]["ratio"]),
             "ceiling": _value(section[name]["ceiling_auc"]),
             "drawn": _value(section[name]["generated_auc"]),
-            "moved_by_a_flip": round(section[name]["flip"]["moved"], 3),
+            "moved_by_a_flip": _value(section[name]["flip"]["moved"]),
         }
         for name in CONTROLLED
     }
