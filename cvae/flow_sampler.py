@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.cvae.flow import LatentFlow
-from nlbs.cvae.guidance import Guidance, as_guidance
+from nlbs.cvae.guidance import Guidance
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.samplers import ModelSampler
 from nlbs.errors import ConfigError
 
 
-class FlowSampler:
+class FlowSampler(ModelSampler):
     """Draws the coarse latents from a flow and the others from the model's prior."""
 
     def __init__(
@@ -35,30 +36,17 @@ class FlowSampler:
         Raises:
             ConfigError: fewer than one step, or a temperature or a guidance below 0.
         """
-        if steps < 1 or not temperature >= 0:
-            raise ConfigError(
-                f"{steps} steps at temperature {temperature:g} are asked for; expected 1 or more, and 0 or more"
-            )
-        self.model = model.eval()
+        super().__init__(model, temperature, guidance)
+        if steps < 1:
+            raise ConfigError(f"{steps} steps of the flow are asked for; expected 1 or more")
         # Channels last: the convolutions of a small network take two thirds of the time.
         self.flow: LatentFlow = flow.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps, self.guidance, self.temperature = steps, as_guidance(guidance), temperature
-        self.interval = interval
+        self.steps, self.interval = steps, interval
 
     @property
     def networks(self) -> Sequence[nn.Module]:
         """The model and the flow: each looks at the conditions with an encoder of its own."""
         return [self.model, self.flow]
-
-    @property
-    def noise_shapes(self) -> Sequence[tuple[int, ...]]:
-        """The shapes of the latents of one patch."""
-        return self.model.latent_shapes
-
-    @property
-    def device(self) -> torch.device:
-        """The model's."""
-        return next(self.model.parameters()).device
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Gives patches (B, 1, R, R) in [-1, 1]."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae.guidance import Guidance, as_guidance
+from nlbs.cvae.guidance import Guidance
 from nlbs.cvae.mixture_em import Parameters, log_density
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.errors import ConfigError
+from nlbs.cvae.samplers import ModelSampler
 
 
 class LatentMixture(nn.Module):
@@ -55,7 +55,7 @@ class LatentMixture(nn.Module):
         return self.means[picked] + temperature * self.variances[picked].sqrt() * noise
 
 
-class MixtureSampler:
+class MixtureSampler(ModelSampler):
     """Draws the coarsest latent from a mixture and the others from the model's prior, given it."""
 
     def __init__(
@@ -76,27 +76,13 @@ class MixtureSampler:
         Raises:
             ConfigError: the temperature or a guidance is below 0.
         """
-        if not temperature >= 0:
-            raise ConfigError(
-                f"the temperature is {temperature:g}; expected 0 or more, 1 is the mixture itself"
-            )
-        self.model, self.mixture = model.eval(), mixture.eval()
-        self.temperature, self.guidance = temperature, as_guidance(guidance)
-
-    @property
-    def networks(self) -> Sequence[nn.Module]:
-        """The model: a mixture knows no conditions."""
-        return [self.model]
+        super().__init__(model, temperature, guidance)
+        self.mixture = mixture.eval()
 
     @property
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:
         """The shapes of the latents of one patch, and a number that picks the component."""
         return [*self.model.latent_shapes, (1,)]
-
-    @property
-    def device(self) -> torch.device:
-        """The model's."""
-        return next(self.model.parameters()).device
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Gives patches (B, 1, R, R) in [-1, 1]."""

@@ -44,25 +44,20 @@ class Sampler(Protocol):
         ...
 
 
-class PriorSampler:
-    """Draws latents from the model's own prior p(z | c)."""
+class ModelSampler:
+    """What samplers over one model share."""
 
     def __init__(
         self, model: ConditionalVAE, temperature: float = 1.0, guidance: float | Guidance = 1.0
     ) -> None:
-        """Takes a trained model, which it puts into eval mode.
-
-        Args:
-            model: on its device.
-            temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
-            guidance: of the prior's mean; a number is that of all conditions at once.
+        """Takes a trained model, which it puts into eval mode; see the samplers for the rest.
 
         Raises:
             ConfigError: the temperature or a guidance is below 0.
         """
         if not temperature >= 0:
             raise ConfigError(
-                f"the temperature is {temperature:g}; expected 0 or more, 1 is the prior itself"
+                f"the temperature is {temperature:g}; expected 0 or more, 1 is the fitted distribution itself"
             )
         self.model, self.temperature, self.guidance = model.eval(), temperature, as_guidance(guidance)
 
@@ -80,6 +75,25 @@ class PriorSampler:
     def device(self) -> torch.device:
         """The model's."""
         return next(self.model.parameters()).device
+
+
+class PriorSampler(ModelSampler):
+    """Draws latents from the model's own prior p(z | c)."""
+
+    def __init__(
+        self, model: ConditionalVAE, temperature: float = 1.0, guidance: float | Guidance = 1.0
+    ) -> None:
+        """Takes a trained model, which it puts into eval mode.
+
+        Args:
+            model: on its device.
+            temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
+            guidance: of the prior's mean; a number is that of all conditions at once.
+
+        Raises:
+            ConfigError: the temperature or a guidance is below 0.
+        """
+        super().__init__(model, temperature, guidance)
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Gives patches (B, 1, R, R) in [-1, 1]."""

@@ -78,10 +78,8 @@ def train(
             restore(state, model, optimizer, average, scaler, sharpener)
         shake_hands(ranks, place_of(progress))
         if progress.is_finished(config):
-            more = "--epochs or --max-steps"
-            if progress.is_stopped_early(config):
-                more += " or training.early_stop_epochs"
-            say(f"{run_folder.path} is finished; raise {more} to train it further")
+            more = " or training.early_stop_epochs" if progress.is_stopped_early(config) else ""
+            say(f"{run_folder.path} is finished; raise --epochs or --max-steps{more} to train it further")
             replaced = 0
         else:
             if ranks.is_first:

@@ -196,11 +196,17 @@ def test_a_damaged_flow_is_named(model: ConditionalVAE, flow: LatentFlow, tmp_pa
         load_flow(path, model)
 
 
-@pytest.mark.parametrize(("steps", "temperature"), [(0, 1.0), (10, -1.0)])
+@pytest.mark.parametrize(
+    ("steps", "temperature", "message"),
+    [
+        (0, 1.0, "0 steps of the flow are asked for; expected 1 or more"),
+        (10, -1.0, "the temperature is -1; expected 0 or more"),
+    ],
+)
 def test_senseless_numbers_are_refused(
-    model: ConditionalVAE, flow: LatentFlow, steps: int, temperature: float
+    model: ConditionalVAE, flow: LatentFlow, steps: int, temperature: float, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match="are asked for"):
+    with pytest.raises(ConfigError, match=message):
         FlowSampler(model, flow, steps, temperature=temperature)
 
 

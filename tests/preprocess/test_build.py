@@ -325,59 +325,6 @@ def test_another_recipe_or_another_set_of_images_is_not_mixed_in_silently(
     assert min(shards.manifest["foreground"].to_pylist()) >= 0.9
 
 
-def test_resharding_gives_the_bytes_of_a_build_and_opens_no_dicom(
-    phantom: Path, dataset_root: Path, tmp_path: Path
-) -> None:
-    images, root = tmp_path / "images", tmp_path / "shards"
-    shutil.copytree(phantom, images)
-    shutil.copytree(dataset_root, root)
-    other = ("--resolution", "96", "--stride", "48", "--jobs", "1")
-    built = run_command(
-        *("preprocess", "build-shards", "--csv", images / "meta.csv", "--out", tmp_path / "built", *other)
-    )
-    assert built.returncode == 0, built.stderr
-    shutil.rmtree(images)
-    cut = run_command("preprocess", "reshard", "--shards", root, *other)
-    assert cut.returncode == 0, cut.stderr
-    assert digests(root / "r96-s48") == digests(tmp_path / "built" / "r96-s48")
-    ambiguous = run_command("preprocess", "preview", "--shards", root, "--out", tmp_path / "look")
-    assert ambiguous.returncode == 1
-    assert "r64-s64" in ambiguous.stderr
-    assert "r96-s48" in ambiguous.stderr
-
-
-@pytest.mark.parametrize("cut", [(), ("--resolution", "96", "--stride", "48")])
-def test_no_patient_of_a_root_moves_to_another_split(
-    phantom: Path, dataset_root: Path, tmp_path: Path, cut: tuple[str, ...]
-) -> None:
-    root = tmp_path / "shards"
-    shutil.copytree(dataset_root, root)
-    build = ("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root, "--jobs", "1")
-    moving = ("--split", "0/0/100")
-    refused = run_command(*build, *moving, *(cut or CUT))
-    assert refused.returncode == 1
-    assert "would move to another split" in refused.stderr
-    assert "--split-seed" in refused.stderr
-    kept, found = digests(dataset_root), digests(root)
-    assert {name: value for name, value in found.items() if name != ".lock"} == {
-        name: value for name, value in kept.items() if name != ".lock"
-    }
-    assert run_command(*build, *moving, *(cut or CUT), "--overwrite").returncode == 0
-    assert {row["split"] for row in read_csv(root / "images.csv")} == {"test"}
-
-
-def test_the_presets_of_the_guide_are_resolution_and_stride(dataset_root: Path, tmp_path: Path) -> None:
-    root = tmp_path / "shards"
-    shutil.copytree(dataset_root, root)
-    for preset, name in (("high", "r512-s256"), ("balanced", "r256-s512"), ("fast", "r128-s1024")):
-        done = run_command("preprocess", "reshard", "--shards", root, "--preset", preset, "--jobs", "1")
-        assert done.returncode == 0, done.stderr
-        assert open_shards(root / name).resolution == int(name[1:].split("-")[0])
-    nothing = run_command("preprocess", "reshard", "--shards", tmp_path / "nowhere")
-    assert nothing.returncode == 1
-    assert "is no dataset root" in nothing.stderr
-
-
 def test_a_build_that_goes_wrong_stops_and_says_why(phantom: Path, tmp_path: Path) -> None:
     images = tmp_path / "images"
     shutil.copytree(phantom, images)
@@ -412,58 +359,6 @@ def test_a_second_build_in_the_same_folder_is_refused_and_told_who_holds_it(
         "preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", tmp_path / "s", *CUT
     )
     assert after.returncode == 0, after.stderr
-
-
-def test_verify_names_each_damage_and_repair_restores_the_bytes(dataset_root: Path, tmp_path: Path) -> None:
-    root = tmp_path / "shards"
-    shutil.copytree(dataset_root, root)
-    folder = root / "r64-s64"
-    expected = digests(folder)
-    shards = open_shards(root)
-    clean = run_command("preprocess", "verify", "--shards", root)
-    assert clean.returncode == 0, clean.stderr
-
-    pixel = shards.manifest.slice(0, 1).to_pylist()[0]
-    flipped = folder / pixel["shard"]
-    data = bytearray(flipped.read_bytes())
-    data[pixel["offset"] + 100] ^= 1
-    flipped.write_bytes(data)
-    header = bytearray((folder / "00001.tar").read_bytes())
-    header[0] ^= 1  # the name of the first member
-    (folder / "00001.tar").write_bytes(header)
-    with tarfile.open(folder / "00002.tar") as tar:
-        boundary = tar.getmembers()[2].offset
-    os.truncate(folder / "00002.tar", boundary)  # a tar that is cut there reads as a shorter tar
-    (folder / "00003.tar").unlink()
-    shutil.copy(dataset_root / "r64-s64" / "00005.tar", folder / "00004.tar")
-    found = run_command("preprocess", "verify", "--shards", root)
-    assert found.returncode == 1
-    lines = {line.split()[0].rsplit("/", 1)[1]: line for line in found.stdout.splitlines()}
-    assert set(lines) == {f"0000{number}.tar" for number in range(5)}
-    assert "rows 0 of the manifest" in lines["00000.tar"]
-    assert "every patch is intact" in lines["00001.tar"]
-    assert f"has {boundary} bytes instead of" in lines["00002.tar"]
-    assert "is missing" in lines["00003.tar"]
-
-    repaired = run_command("preprocess", "verify", "--shards", root, "--repair", "--jobs", "1")
-    assert repaired.returncode == 0, repaired.stderr
-    assert digests(folder) == expected
-
-
-def test_verify_finds_a_manifest_of_another_set(dataset_root: Path, tmp_path: Path) -> None:
-    root = tmp_path / "shards"
-    shutil.copytree(dataset_root, root)
-    assert (
-        run_command(
-            "preprocess", "reshard", "--shards", root, "--stride", "32", "--resolution", "64"
-        ).returncode
-        == 0
-    )
-    shutil.copy(root / "r64-s32" / "manifest.arrow", root / "r64-s64" / "manifest.arrow")
-    found = run_command("preprocess", "verify", "--shards", root / "r64-s64")
-    assert found.returncode == 1
-    assert "manifest.arrow" in found.stdout
-    assert "belongs to another shard set" in found.stdout
 
 
 def with_a_film_filed_twice(phantom: Path, folder: Path) -> Path:
