@@ -52,9 +52,10 @@ def rows_to_judge_on(shards: ShardSet, split: str, where: str | None, allow_trai
         allow_train: take the split that models learn from, for a figure that is known to flatter.
 
     Raises:
-        ConfigError: the training split, an empty split or filter.
+        ConfigError: the training split, an empty split or filter, or a set of synthetic patches.
         ShardError: there is no split of that name, or a patient of it is in the training split too.
     """
+    shards.require_real()
     if split == "train" and not allow_train:
         raise ConfigError(
             "the training split says nothing about a model that learned it: take --split test or val, or pass "

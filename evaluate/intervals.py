@@ -24,7 +24,7 @@ class Interval:
     """A figure with its bootstrap percentile interval."""
 
     value: float  #: of all rows
-    low: float | None  #: None where there are too few groups for an interval
+    low: float | None  #: None where there are too few groups for an interval: fewer than four for 95 %
     high: float | None
     level: float  #: confidence, .95 for example
     groups: int  #: independent groups (patients, images) behind it
@@ -62,7 +62,7 @@ def bootstrap(
     order = np.argsort(member, kind="stable").astype(np.intp)
     members = np.split(order, np.cumsum(np.bincount(member))[:-1])
     value = float(statistic(np.arange(len(groups))))
-    if len(members) < 2:
+    if not _has_tails(len(members), level):
         return Interval(value, None, None, level, len(members))
     generator = np.random.default_rng(seed)
     draws = np.array(
@@ -76,6 +76,15 @@ def bootstrap(
         return Interval(value, None, None, level, len(members))
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level, len(members))
+
+
+def _has_tails(groups: int, level: float) -> bool:
+    """Says whether resampled groups can tell a tail from the rest.
+
+    The most extreme resample is n times the same group, which has the probability n^-n: with two or three groups more
+    than a tail of 2.5 %, so the "interval" would only be the smallest and the largest of them.
+    """
+    return groups > 1 and float(groups) ** -groups <= (1 - level) / 2
 
 
 def mean_interval(values: npt.NDArray[Any], groups: Groups, repeats: int = 1000, seed: int = 0) -> Interval:

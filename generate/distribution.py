@@ -38,8 +38,9 @@ class Distribution:
         """Takes the training patches of a set, or those of them that a filter takes.
 
         Raises:
-            ConfigError: the filter cannot be read, or there is no such patch.
+            ConfigError: the filter cannot be read, there is no such patch, or all are synthetic.
         """
+        shards.require_real()
         self.rows = shards.rows(SPLIT, where)
         if not len(self.rows):
             which = f" that {where!r} takes" if where else ""

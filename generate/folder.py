@@ -9,7 +9,7 @@ from typing import Any
 
 from nlbs.errors import ConfigError
 from nlbs.files import remove_partials, withdraw_folder, write_json
-from nlbs.generate.provenance import in_short
+from nlbs.generate.provenance import differences, in_short
 from nlbs.shards.commit import PARTS
 from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
 
@@ -59,8 +59,9 @@ def is_finished(folder: Path, record: Mapping[str, Any], overwrite: bool) -> boo
     elif (found is not None or _own_files(folder)) and not overwrite:
         holds = "samples" if found is None else in_short(found)
         state = "" if found is None or found.get(_COMPLETE) else ", not all of them drawn"
+        other = "" if found is None else f" ({differences(found, record)})"
         raise ConfigError(
-            f"{folder} holds {holds} of another call{state}: choose another --out, or pass --overwrite"
+            f"{folder} holds {holds} of another call{state}{other}: choose another --out, or pass --overwrite"
         )
     _check_datasheet(folder, record, found)
     if found is not None or _own_files(folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SOFTWARE = "NLBS-CVAE"
+_DIGESTS = ("codes", "request")  #: of a record, which tell a person nothing
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,16 @@ def in_short(record: Mapping[str, Any]) -> str:
         f"{record.get('patches', '?')} patches by {record.get('recipe', '?')} of model {record.get('model', '?')}, "
         f"seed {record.get('seed', '?')}"
     )
+
+
+def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Gives in words what two records of folders do not have in common: "patches: 16 there, 32 asked for"."""
+    told = [
+        f"{name.replace('_', ' ')}: {found[name]} there, {value} asked for"
+        for name, value in asked.items()
+        if name in found and isinstance(value, str | int | float) and found[name] != value and name not in _DIGESTS
+    ]
+    # The codes depend on the number of patches, so they say something only where that is the same.
+    if not told and any(found.get(name) != asked.get(name) for name in _DIGESTS):
+        told = ["other conditions for some patches"]
+    return "; ".join(told) or "other settings"

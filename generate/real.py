@@ -20,8 +20,9 @@ def rows_of(
     """Gives the rows that are asked for: those named, or some of a split at random, in order.
 
     Raises:
-        ConfigError: a row that is not there, or a split that has none.
+        ConfigError: a row that is not there, a split that has none, or a set of synthetic patches.
     """
+    shards.require_real()
     if rows:
         wrong = [row for row in rows if not 0 <= row < len(shards)]
         if wrong:

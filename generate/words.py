@@ -94,6 +94,10 @@ def caption(words: Mapping[str, str]) -> str:
     place = (f"{words['view'] or 'view?'} {words['laterality'] or 'side?'} {words['age_bin'] or 'age?'}",)
     if "cancer" not in words:  # not to be told
         return place[0]
-    flags = [name.replace("_", " ") for name in ("cancer", "false_positive") if words[name] == "yes"]
-    unknown = [f"{name.replace('_', ' ')}?" for name in ("cancer", "false_positive") if words[name] == ""]
-    return f"{place[0]}\n{', '.join(flags + unknown) or 'normal'}"
+    flags = {name: words[name] for name in ("cancer", "false_positive")}
+    if set(flags.values()) == {"no"}:
+        return f"{place[0]}\nnormal"
+    # Beside what is unknown a "no" is no matter of course; beside a "yes" it is: a patch has one of the two.
+    shown = {"yes": "{}", "": "{}?"} | ({} if "yes" in flags.values() else {"no": "no {}"})
+    said = [shown[word].format(name.replace("_", " ")) for name, word in flags.items() if word in shown]
+    return f"{place[0]}\n{', '.join(said)}"

@@ -109,7 +109,7 @@ def parse_age(text: str) -> int | None:
     per_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[match[2]]
     years = int(match[1]) // per_year
     if years > 120:
-        raise ValueError(f"an age of {years} years is not possible (0 to 120)")
+        raise ValueError(f"an age of {years} years is not possible (1 to 120; 0 is read as unknown)")
     if int(match[1]) == 0:
         return None
     return min(years, OLDEST_AGE_YEARS + 1)

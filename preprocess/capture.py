@@ -167,7 +167,7 @@ def _record_of(samples: Path) -> dict[str, Any]:
             record = None
     else:
         with open_shards(samples) as shards:
-            record = shards.info.get("synthetic")
+            record = shards.synthetic
     if not isinstance(record, dict) or record.get("synthetic") is not True:
         raise DatasetError(
             f"{samples} does not say that its patches are synthetic: name a folder that nlbs-generate wrote; real "

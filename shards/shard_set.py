@@ -140,6 +140,20 @@ class ShardSet:
         return PatchFormat.of(self.parameters).compression
 
     @property
+    def synthetic(self) -> Mapping[str, Any] | None:
+        """What made the patches: model, sampler, seed, ...; None where they are cut from images."""
+        made_by: Mapping[str, Any] | None = self.info.get("synthetic")
+        return made_by
+
+    def require_real(self) -> None:
+        """Raises ConfigError where the patches are synthetic: no figure, no picture may take them for real ones."""
+        if self.synthetic is not None:
+            raise ConfigError(
+                f"{self.folder} holds synthetic patches, drawn by model {self.synthetic.get('model', 'unknown')}; "
+                "expected patches cut from images: name the shard set that the model was trained on, or another real one"
+            )
+
+    @property
     def replaced(self) -> Mapping[int, int]:
         """Rows that were damaged -> rows that were read instead, since this process opened the set.
 

@@ -32,7 +32,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
         "dataset_id": shards.dataset_id,
         "format_version": shards.info["format_version"],
         "parameters": dict(shards.parameters),
-        "synthetic": shards.info.get("synthetic"),
+        "synthetic": shards.synthetic,
         "shards": len(shards.info["shards"]),
         "history": list(shards.info.get("history", ())),
         "bytes": set_bytes(shards.folder),

@@ -36,7 +36,7 @@ def write_preview(
     """
     generator = np.random.default_rng(seed)
     with open_shards(shards) as shard_set:
-        if shard_set.info.get("synthetic") is not None:
+        if shard_set.synthetic is not None:
             raise DatasetError(
                 f"{shards} holds synthetic patches, which come from no image: their contact sheet is what "
                 "nlbs-generate writes with --format png"

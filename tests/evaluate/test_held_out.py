@@ -1,5 +1,6 @@
 """Which patches a model is judged on, and how they come to its size."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,16 @@ def test_a_patient_in_both_splits_is_refused(tmp_path: Path) -> None:
         ShardError, match=r"2 patients .* stand in the training split and in the one to judge on"
     ):
         rows_to_judge_on(open_shards(tmp_path), "test", None)
+
+
+def test_synthetic_patches_are_never_judged_on_as_real_ones(tmp_path: Path) -> None:
+    make_shard_set(tmp_path, 48, columns=by_patient())
+    info = json.loads((tmp_path / "shard_set.json").read_text())
+    (tmp_path / "shard_set.json").write_text(json.dumps({**info, "synthetic": {"model": "0123456789abcdef"}}))
+    shards = open_shards(tmp_path)
+    for split in ("test", "train"):
+        with pytest.raises(ConfigError, match="synthetic patches, drawn by model 0123456789abcdef; expected"):
+            rows_to_judge_on(shards, split, None, allow_train=True)
 
 
 def test_an_empty_choice_says_what_there_is(tmp_path: Path) -> None:

@@ -60,6 +60,13 @@ def test_one_group_has_no_interval_and_says_so() -> None:
     assert str(found) == "1.500 (no interval: 1 groups)"
 
 
+@pytest.mark.parametrize(("groups", "told"), [(2, False), (3, False), (4, True)])
+def test_groups_too_few_for_a_tail_of_2_5_percent_have_no_interval(groups: int, told: bool) -> None:
+    """Of n groups all of a resample are the same one with probability n^-n: 25 %, 3.7 %, 0.4 %."""
+    found = mean_interval(np.arange(groups * 5.0), np.repeat(np.arange(groups), 5))
+    assert (found.low is not None, found.high is not None, found.groups) == (told, told, groups)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(4).normal(size=30)
     first, again = (mean_interval(values, np.arange(30), seed=5) for _ in range(2))

@@ -85,10 +85,17 @@ def test_the_same_call_again_leaves_all_as_it_is_and_another_one_is_refused(
     again = generate(*call)
     assert again.code == 0
     assert "nothing was left to do" in again.out
-    for other in (("--seed", 6), ("--num", 3), ("--view", "CC"), ("--temperature", 0.5), ("--grid",)):
+    for other, told in (
+        (("--seed", 6), "(seed: 5 there, 6 asked for)"),
+        (("--num", 3), "(patches: 2 there, 3 asked for)"),
+        (("--view", "CC"), "(other conditions for some patches)"),
+        (("--temperature", 0.5), "temperature 0.5 asked for)"),
+        (("--grid",), "patches: 2 there, 128 asked for"),
+    ):
         refused = generate(*call, *other)
         assert refused.code == 1
         assert "--overwrite" in refused.err
+        assert told in refused.err
     assert contents(tmp_path / "a") == before
     replaced = generate("--num", 1, "--seed", 6, "--out", tmp_path / "a", "--overwrite")
     assert replaced.code == 0, replaced.err

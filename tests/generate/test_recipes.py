@@ -81,6 +81,24 @@ def test_augment_draws_the_conditions_of_each_training_patch(
         assert len(drawn) == len(train)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(("augment",), ("share", "--num", 2), ("rare",), ("--like",)),
+        *(("reconstruct",), ("vary", "--row", 0), ("interpolate", "--row", 0, "--row", 1)),
+    ],
+)
+def test_synthetic_patches_are_not_taken_for_real_ones(
+    call: tuple[object, ...], generate: Generate, tmp_path: Path
+) -> None:
+    assert generate("--num", 2, "--format", "shards", "--out", tmp_path / "drawn").code == 0
+    named = () if call[-1] == "--like" else ("--shards",)
+    done = generate(*call, *named, tmp_path / "drawn", "--out", tmp_path / "s")
+    assert done.code == 1
+    assert "holds synthetic patches, drawn by model" in done.err
+    assert not list((tmp_path / "s").glob("*.png"))
+
+
 @pytest.mark.parametrize("kind", ["shards", "png"])
 def test_a_shared_set_has_a_datasheet_that_says_what_it_is(
     kind: str, generate: Generate, real: Path, tmp_path: Path
