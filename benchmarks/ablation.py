@@ -1,8 +1,12 @@
 """What each part of nlbs-small is worth: trained without it, on the same patches with the same seed. Prints JSON.
 
-    python -m benchmarks.ablation --shards root/r64-s14-1.2mm --patches 50000 --out ablation/
+    nlbs-preprocess reshard --shards root/ --resolution 64 --stride 64 --spacing-mm 1.2 --min-foreground 0.4
+    python -m benchmarks.ablation --shards root/r64-s64-1.2mm --patches 16000 --out ablation/
 
-The shard set is that of benchmarks/generative.py, on whose figures see there.
+The root is that of benchmarks/generative.py, on whose figures see there; patches are seen in whole epochs. What may be
+added, the sharpening phase, is measured by name, in a run long enough for it, beside one of the same length without:
+
+    python -m benchmarks.ablation --shards root/r64-s13-1.2mm --patches 150000 --only nothing sharpening --out more/
 """
 
 import argparse
@@ -38,6 +42,8 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "residual blocks": {"model": {"decoder": {"residual_blocks": 0}}},
     "flow": {"flow": None},
 }
+#: what is added -> what the YAML says then
+WITH: dict[str, dict[str, Any]] = {"sharpening": {"training": {"sharpening": {}}}}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,15 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--patches", type=int, default=50_000, help="seen in training, at least, and by the flow"
     )
     parser.add_argument("--num", type=int, default=1000, help="held-out patches, and as many drawn")
-    parser.add_argument("--only", nargs="+", choices=list(WITHOUT), default=list(WITHOUT))
+    parser.add_argument("--only", nargs="+", choices=[*WITHOUT, *WITH], default=list(WITHOUT))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     found: dict[str, Any] = {"benchmark": "ablation", "patches": options.patches, "seed": options.seed}
     for name in options.only:
         folder = options.out / name.replace(" ", "-")
         # A flow has as many levels as the model, at most.
-        skips = WITHOUT[name].get("model", {}).get("decoder", {}).get("stochastic_skips")
-        changes = dict(WITHOUT[name])
+        changes = dict(WITH.get(name) or WITHOUT[name])
+        skips = changes.get("model", {}).get("decoder", {}).get("stochastic_skips")
         if skips is not None:
             # The finest level of the flow is folded onto the one before, where there is one.
             network = {"widths": [192, 128, 96][: max(1, len(skips))], "folded": bool(skips)}
@@ -71,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sections = judge(
             checkpoint, options.shards, folder / "report", options.num, "--only", "realism,latents,control"
         )
-        found[f"without {name}"] = figures(sections)
+        found[f"{'with' if name in WITH else 'without'} {name}"] = figures(sections)
     print(json.dumps(found))
 
 

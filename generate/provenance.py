@@ -68,7 +68,10 @@ def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     told = [
         f"{name.replace('_', ' ')}: {found[name]} there, {value} asked for"
         for name, value in asked.items()
-        if name in found and isinstance(value, str | int | float) and found[name] != value and name not in _DIGESTS
+        if name in found
+        and isinstance(value, str | int | float)
+        and found[name] != value
+        and name not in _DIGESTS
     ]
     # The codes depend on the number of patches, so they say something only where that is the same.
     if not told and any(found.get(name) != asked.get(name) for name in _DIGESTS):

@@ -150,7 +150,7 @@ class ShardSet:
         if self.synthetic is not None:
             raise ConfigError(
                 f"{self.folder} holds synthetic patches, drawn by model {self.synthetic.get('model', 'unknown')}; "
-                "expected patches cut from images: name the shard set that the model was trained on, or another real one"
+                "expected patches cut from images: name a real shard set, such as the one that it was trained on"
             )
 
     @property
