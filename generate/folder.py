@@ -138,6 +138,6 @@ def _check_room(folder: Path, record: Mapping[str, Any]) -> None:
     if needed > free:
         raise ConfigError(
             f"{record['patches']:,} patches of {record['resolution']}x{record['resolution']} pixels take at least "
-            f"{needed / 1e9:,.1f} GB, and the disk of {folder} has {free / 1e9:,.1f} GB left: draw fewer, or choose "
+            f"{needed / 1e6:,.1f} MB, and the disk of {folder} has {free / 1e6:,.1f} MB left: draw fewer, or choose "
             "another --out"
         )
