@@ -53,7 +53,7 @@ class _DefaultGroup(click.Group):
 def cli() -> None:
     """Draw synthetic mammogram patches by condition, from a trained model.
 
-    Without a command: patches from the prior, of the conditions that flags say, of those in a CSV
+    Without a command: patches of the conditions that flags say, of those in a CSV
     (--conditions), as they occur in a shard set (--like) or in every combination (--grid). A condition left out
     is unknown. Every file says that it is synthetic; patch i depends on model, sampler, conditions, seed and i
     alone. A call that was interrupted is continued by the same call.
