@@ -11,6 +11,7 @@ from nlbs import __version__
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.cvae.device import choose_device
 from nlbs.cvae.sampler_choice import SamplerChoice
+from nlbs.cvae.seen import guess, unseen
 from nlbs.errors import ConfigError, EvaluationError
 from nlbs.evaluate.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
 from nlbs.evaluate.held_out import RealPatches, Rows, read_patches, rows_to_judge_on
@@ -84,6 +85,8 @@ def evaluate(
             "features": features.name if features else f"none: {no_features}",
         }
         doubts = _doubts(training, shard_set, split)
+        if new := unseen(training, held_out.conditions):
+            doubts.append(guess(new))
     sections[0].attention[:0] = doubts
     head = {"title": f"What {checkpoint} is worth", "note": _NOTE, "made": made}
     return write_report(out, REPORT, head, sections)

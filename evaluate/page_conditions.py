@@ -10,13 +10,12 @@ from nlbs.evaluate.held_out import subsample
 from nlbs.evaluate.report import Picture, Section, Table, picture
 from nlbs.evaluate.study import Study
 from nlbs.evaluate.utility import utility
-from nlbs.manifests.conditions import AGE_BINS, CONDITIONS, LATERALITIES, VIEWS
+from nlbs.manifests.conditions import CONDITIONS, word_of
 from nlbs.pictures import contact_sheet
 
 _SHOWN = 8  #: patches in a row of a gallery
 _TILE_PX = 96
 _PAIRS = 256  #: for each condition that is flipped
-_WORDS = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
 _SAME_MANY = (
     "Classifiers are small networks of our own, trained from scratch, apart from any feature extractor."
 )
@@ -43,18 +42,13 @@ def _by_value(study: Study, name: str) -> Iterator[Picture]:
             continue
         places = places[subsample(study.held_out.patients[places], _SHOWN, study.seed)]
         sheet = _three_rows(study, places)
-        yield picture(sheet, f"{name.replace('_', ' ')} {in_words(name, code)}: real, reconstructed, drawn")
+        yield picture(sheet, f"{name.replace('_', ' ')} {word_of(name, code)}: real, reconstructed, drawn")
 
 
 def _three_rows(study: Study, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     rows = (study.held_out.pixels, study.encoded.reconstructed, study.drawn)
     images = [image for row in rows for image in row[places]]
     return contact_sheet(images, [""] * len(images), columns=len(places), tile_px=_TILE_PX)
-
-
-def in_words(name: str, code: int) -> str:
-    """Gives the value of a condition as a person writes it."""
-    return _WORDS.get(name, ("no", "yes"))[code]
 
 
 def condition_control(study: Study) -> Section:
@@ -74,7 +68,7 @@ def condition_control(study: Study) -> Section:
         name: {
             "ceiling_auc": one.ceiling and one.ceiling.interval,
             "generated_auc": one.generated and one.generated.interval,
-            "values": [in_words(name, code) for code in one.ceiling.values] if one.ceiling else None,
+            "values": [word_of(name, code) for code in one.ceiling.values] if one.ceiling else None,
             "ratio": one.ratio,
             "not_measurable": one.why_not or None,
             "flip": flips[name],

@@ -22,7 +22,7 @@ from nlbs.generate.latents import (
 )
 from nlbs.generate.pictures import Picture, write_pictures
 from nlbs.generate.real import read_real, rows_of
-from nlbs.generate.run import Call, Opened, open_model
+from nlbs.generate.run import Call, Opened, note_unseen, open_model
 from nlbs.generate.words import caption, in_words
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
@@ -96,8 +96,10 @@ def interpolation(
             (side[0], codes_tensor(said, opened.device))
             for side, said in zip((start, end), ends, strict=True)
         )
+    of_both = [_codes(side[1], 0) for side in (start, end)]
+    note_unseen(call.checkpoint, {name: [codes[name] for codes in of_both] for name in of_both[0]})
     shown = to_uint8(interpolate(networks, decode, start, end, steps))
-    first, last = (in_words(_codes(side[1], 0)) for side in (start, end))
+    first, last = map(in_words, of_both)
     for step, image in enumerate(shown):
         t = step / (steps - 1)
         said = {"file": f"interpolation-{step:03d}.png", "t": round(t, 6)}
@@ -127,6 +129,7 @@ def traversal(
         opened = open_model(call, "given by flags")
         decode: Decode = call.sampler.open(opened.model, call.checkpoint).draw
         latents, codes = _noise(call, opened, flags)
+        note_unseen(call.checkpoint, _codes(codes, 0))
     else:
         pixels, all_codes, _, opened, about = _real(call, folder, rows, None, 1)
         asked |= about

@@ -3,7 +3,7 @@
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ import numpy.typing as npt
 import torch
 
 from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.checkpoint import read_metadata
 from nlbs.cvae.device import choose_device
 from nlbs.cvae.sampler_choice import SamplerChoice
 from nlbs.cvae.samplers import draw_patches
+from nlbs.cvae.seen import guess, unseen
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.generate.datasheet import datasheet
 from nlbs.generate.folder import CAPTURES, CONTACT_SHEET, SAMPLES_CSV, set_name
@@ -75,6 +77,12 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
     return Opened(model, device, provenance)
 
 
+def note_unseen(checkpoint: Path, codes: Mapping[str, npt.ArrayLike]) -> None:
+    """Says where a model is asked for conditions that it never met in training."""
+    if found := unseen(read_metadata(checkpoint).get("training"), codes):
+        click.echo(f"Note: {guess(found)}")
+
+
 def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: bool = False) -> None:
     """Draws a plan into files, and says what came of it.
 
@@ -84,6 +92,7 @@ def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: b
     if call.kind == "dicom":
         _check_captures()
     opened = open_model(call, plan.source)
+    note_unseen(call.checkpoint, plan.codes)
     if opened.model.samples_without_skips:
         click.echo(
             "Note: this model was trained with skip connections; a sample has no image to take them from, so they "

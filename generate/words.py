@@ -15,9 +15,8 @@ from nlbs.manifests.conditions import (
     parse_flag,
     parse_laterality,
     parse_view,
+    word_of,
 )
-
-_VALUES = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
 
 #: What may be said of a condition; "age" stands for the bin it falls into.
 EXPECTED = {
@@ -82,11 +81,7 @@ def codes_of(text: str) -> dict[str, int]:
 
 def in_words(codes: Mapping[str, int]) -> dict[str, str]:
     """Gives each condition as a person writes it; empty where it is unknown."""
-    words = {}
-    for name in CONDITIONS:
-        code = int(codes[name])
-        words[name] = "" if code == UNKNOWN else _VALUES.get(name, ("no", "yes"))[code]
-    return words
+    return {name: word_of(name, int(codes[name])) for name in CONDITIONS}
 
 
 def caption(words: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ CONDITIONS = {
     "cancer": 2,
     "false_positive": 2,
 }
+_WORDS = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
 #: Ages above this are recorded as one more: PS3.15 E.3.6 and HIPAA call them identifying.
 OLDEST_AGE_YEARS = 89
 
@@ -50,6 +51,11 @@ class Conditions:
         if name == "laterality":
             return LATERALITIES.index(value) if value in LATERALITIES else UNKNOWN
         return UNKNOWN if value is None else int(value)
+
+
+def word_of(name: str, code: int) -> str:
+    """Gives a condition's code as a person writes it: "CC", ">65", "yes"; empty where it is unknown."""
+    return "" if code == UNKNOWN else _WORDS.get(name, ("no", "yes"))[code]
 
 
 def age_bin_of(age_years: int) -> int:

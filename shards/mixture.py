@@ -89,6 +89,11 @@ class MixedSource:
         pairs = zip(self.sets, self.starts[:-1], strict=True)
         return np.concatenate([shards.rows(split, where) + start for shards, start in pairs])
 
+    def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
+        """Gives the codes of each condition that occur among such rows of any set; see ``ShardSet.occurring``."""
+        of_each = [shards.occurring(split, where) for shards in self.sets]
+        return {name: set().union(*(found[name] for found in of_each)) for name in of_each[0]}
+
     def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Gives how many of some rows, sorted, each shard of each set holds."""
         cuts = np.searchsorted(rows, self.starts)

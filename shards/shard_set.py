@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.files import file_sizes
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath, as_path
 from nlbs.remote import RemotePath
@@ -184,6 +185,16 @@ class ShardSet:
         if (split, where) not in self._selections:
             self._selections[split, where] = Selection(self._taken(split, where))
         return self._selections[split, where]
+
+    def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
+        """Gives the codes of each condition that occur among such rows as :meth:`rows` gives; -1: some are unknown."""
+        found: dict[str, set[int]] = {name: set() for name in CONDITIONS}
+        self.selection(split, where)  # raises what there is to raise
+        for start, taken in zip(count(step=_ROWS_AT_ONCE), self._taken(split, where), strict=False):
+            codes = condition_codes(self.manifest.slice(start, _ROWS_AT_ONCE))
+            for name, values in codes.items():
+                found[name].update((np.flatnonzero(np.bincount(values[taken] - UNKNOWN)) + UNKNOWN).tolist())
+        return found
 
     def shard_sizes(self, rows: Rows | Selection | AllRows) -> npt.NDArray[np.int64]:
         """Gives how many of some rows, sorted, each shard holds, (shards,) int64."""

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.samplers import to_uint8
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
+from nlbs.manifests.conditions import word_of
 from nlbs.pictures import contact_sheet
+
+_PLACE = ("view", "laterality", "age_bin")
 
 
 def sample_page(
@@ -47,13 +49,10 @@ def describe(conditions: Mapping[str, Tensor]) -> list[str]:
     """Gives each sample's known conditions in words, in two lines: "CC L 56-65", "cancer"."""
     codes = {name: code.tolist() for name, code in conditions.items()}
     labels = []
-    for view, side, age, cancer, false_positive in zip(
-        *(codes[name] for name in ("view", "laterality", "age_bin", "cancer", "false_positive")), strict=True
+    for cancer, false_positive, *where in zip(
+        *(codes[name] for name in ("cancer", "false_positive", *_PLACE)), strict=True
     ):
-        place = [
-            names[code] if code >= 0 else "?"
-            for names, code in ((VIEWS, view), (LATERALITIES, side), (AGE_BINS, age))
-        ]
+        place = [word_of(name, code) or "?" for name, code in zip(_PLACE, where, strict=True)]
         finding = "cancer" if cancer == 1 else "false pos." if false_positive == 1 else ""
         finding = finding or ("normal" if cancer == 0 else "?")
         labels.append(f"{' '.join(place)}\n{finding}")

@@ -8,8 +8,10 @@ import click
 import torch
 
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.seen import SEEN
 from nlbs.errors import ConfigError
 from nlbs.files import only_one
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.shards.balance import Balance
 from nlbs.shards.mixture import sets_of
 from nlbs.shards.window import Window
@@ -212,7 +214,19 @@ def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:
         "fit": config.data.fit,
         "where": config.data.where,
         "balance": list(config.data.balance),
+        SEEN: _met(config, shards),
     }
+
+
+def _met(config: TrainConfig, shards: Source) -> dict[str, list[int]]:
+    """Gives the codes of each condition that training meets, hidden and flipped ones among them."""
+    training = config.training
+    met = shards.occurring(config.data.train_split, config.data.where)
+    if training.null_token_rate:
+        met = {name: codes | {UNKNOWN} for name, codes in met.items()}
+    if training.augment.horizontal_flip and met["laterality"] - {UNKNOWN}:
+        met["laterality"] |= set(range(CONDITIONS["laterality"]))
+    return {name: sorted(codes) for name, codes in met.items()}
 
 
 def _say_nothing(text: str) -> None:

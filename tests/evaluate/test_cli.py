@@ -36,7 +36,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         encoder=EncoderConfig(channels=(8, 16)),
         decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
     )
-    training = {"dataset_id": "another", "fit": "downsample", "where": "cancer == 0", "step": 0}
+    training = {"dataset_id": "another", "fit": "downsample", "where": "cancer == 0", "step": 0} | {
+        "conditions": {"cancer": [-1, 0]}
+    }
     save_checkpoint(folder / "best_model.safetensors", ConditionalVAE(config, 32), training)
     return folder / "best_model.safetensors", folder / "set"
 
@@ -65,6 +67,7 @@ def test_it_writes_a_page_and_its_figures(
     assert found["made"]["held-out patches"] == "24 patches of 3 patients"
     assert found["made"]["training patches"] == "48 patches of 6 patients"
     assert any("another shard set" in sentence for sentence in found["attention"])
+    assert any("no training patch with cancer yes: what" in sentence for sentence in found["attention"])
     realism = found["sections"]["realism"]
     assert realism["extractor"].startswith("random-convolutions-0")
     # Noise of other patients is the same noise; a model that learnt nothing is far from it.

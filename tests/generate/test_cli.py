@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.checkpoint import save_checkpoint
 from nlbs.generate import samples as samples_module
 from tests.generate.conftest import Generate, contents, make_checkpoint
 from tests.shards.conftest import make_shard_set
@@ -102,6 +104,34 @@ def test_the_same_call_again_leaves_all_as_it_is_and_another_one_is_refused(
     assert set(contents(tmp_path / "a")) == {
         *("synthetic-000000.png", "samples.csv", "samples.json", "contact_sheet.png", "my notes.txt")
     }
+
+
+def test_conditions_that_training_never_met_are_said_to_be_a_guess(
+    generate: Generate, checkpoint: Path, tmp_path: Path
+) -> None:
+    met = {
+        "view": [0, 1],
+        "laterality": [0, 1],
+        "age_bin": [-1],
+        "cancer": [-1, 0],
+        "false_positive": [-1, 0],
+    }
+    model = ConditionalVAE.load_from_checkpoint(checkpoint)
+    save_checkpoint(tmp_path / "model.safetensors", model, {"conditions": met})
+    own = ("--checkpoint", tmp_path / "model.safetensors", "--num", 1, "--laterality", "L")
+    known = generate(*own, "--view", "CC", "--cancer", "no", "--out", tmp_path / "known")
+    assert known.code == 0, known.err
+    assert "guess" not in known.out
+    done = generate(*own, "--cancer", "yes", "--age", 66, "--out", tmp_path / "new")
+    assert done.code == 0, done.err
+    assert (
+        "Note: The model met no training patch with view unknown, or with age bin known at all, or with cancer yes: "
+        "what it draws for that is a guess."
+    ) in done.out
+    ends = ("--from", "view=CC,laterality=L,cancer=no", "--to", "view=CC,laterality=L,cancer=yes")
+    between = generate("interpolate", *own[:2], *ends, "--steps", 2, "--out", tmp_path / "between")
+    assert between.code == 0, between.err
+    assert "with cancer yes: what" in between.out
 
 
 def test_samples_of_an_earlier_release_are_not_overwritten(generate: Generate, tmp_path: Path) -> None:

@@ -507,3 +507,18 @@ def test_a_selection_has_the_rows_whose_values_say_so(
     assert selection[np.arange(len(rows))].tolist() == rows
     in_shard = np.bincount(np.array(rows, dtype=int) * 7 // 1300, minlength=7)
     assert shards.shard_sizes(selection).tolist() == in_shard.tolist()
+
+
+@pytest.mark.parametrize("at_once", [512, 1 << 22])
+def test_what_occurs_is_what_a_filter_over_all_rows_finds(
+    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nlbs.shards.shard_set._ROWS_AT_ONCE", at_once)
+    view = ["CC"] * 1200 + ["MLO", None] * 24
+    make_shard_set(tmp_path, 1248, columns={"view": view, "split": ["train"] * 1246 + ["val", "test"]})
+    shards = open_shards(tmp_path)
+    for split, where in ((None, None), ("train", None), ("val", None), ("train", "view == 'MLO'")):
+        codes = shards.conditions(shards.rows(split, where))
+        assert shards.occurring(split, where) == {name: set(found.tolist()) for name, found in codes.items()}
+    assert shards.occurring()["view"] == {-1, 0, 1}
+    assert shards.occurring("val")["view"] == {0 if view[1246] == "CC" else 1}

@@ -153,6 +153,9 @@ def test_the_run_folder_is_named_after_the_preset(
     assert nlbs_train(*command)[0] == 0
     values = read_metadata(tmp_path / "runs" / "guide-small" / "last_model.safetensors")
     assert values["training"]["step"] == 1
+    with open_shards(dataset_root) as shards:  # guide-small hides nothing, and flips
+        met = {name: sorted(codes) for name, codes in shards.occurring("train").items()}
+    assert values["training"]["conditions"] == {**met, "laterality": sorted({*met["laterality"], 0, 1})}
     code, said, _ = nlbs_train(*command)
     assert code == 0
     assert "runs/guide-small is finished" in said
@@ -303,6 +306,7 @@ def test_two_sets_are_trained_on_in_given_shares_and_the_run_continues(
     assert sum(shares) == pytest.approx(100, abs=0.05)
     values = read_metadata(tmp_path / "run" / "last_model.safetensors")["training"]
     assert (values["where"], values["balance"]) == ("view is not null", ["view"])
+    assert values["conditions"]["view"] == [0, 1]  # of both sets, and never unknown
     code, said, complained = nlbs_train(*command, "--mix", "0.75,0.25", "--max-steps", 2)  # the same ratio
     assert code == 0, complained
     assert "continues at step 1 " in said
