@@ -193,7 +193,8 @@ class ShardSet:
         for start, taken in zip(count(step=_ROWS_AT_ONCE), self._taken(split, where), strict=False):
             codes = condition_codes(self.manifest.slice(start, _ROWS_AT_ONCE))
             for name, values in codes.items():
-                found[name].update((np.flatnonzero(np.bincount(values[taken] - UNKNOWN)) + UNKNOWN).tolist())
+                new = set(range(UNKNOWN, CONDITIONS[name])) - found[name]
+                found[name].update(code for code in new if np.any((values == code) & taken))
         return found
 
     def shard_sizes(self, rows: Rows | Selection | AllRows) -> npt.NDArray[np.int64]:
