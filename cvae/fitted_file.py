@@ -36,7 +36,7 @@ def write_fitted(
 
     Args:
         path: the file.
-        kind: "flow" or "mixture".
+        kind: "flow", "grain" or "mixture".
         fitted: to the model.
         model: whose weights the file belongs to.
         about: JSON values that say what it is.
@@ -58,7 +58,7 @@ def read_fitted(
 
     Args:
         path: the file.
-        kind: "flow" or "mixture".
+        kind: "flow", "grain" or "mixture".
         model: that it has to belong to.
         fit_again: what to do where it does not, in words.
 
@@ -75,8 +75,7 @@ def read_fitted(
         )
     if values.get("model_digest") != weights_digest(model):
         raise CheckpointError(
-            f"{path} was fitted to other weights than those of the checkpoint beside it; {fit_again}, or draw "
-            "with --sampler prior"
+            f"{path} was fitted to other weights than those of the checkpoint beside it; {fit_again}"
         )
     return values, tensors
 

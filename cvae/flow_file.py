@@ -14,7 +14,7 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 
 _KIND = "flow"
-_FIT_AGAIN = "fit it again with nlbs-train"
+_FIT_AGAIN = "fit it again with nlbs-train, or draw with --sampler prior"
 
 
 def save_flow(

@@ -14,7 +14,7 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
 
 _KIND = "mixture"
-_FIT_AGAIN = "fit it again with nlbs-train --mixture-components"
+_FIT_AGAIN = "fit it again with nlbs-train --mixture-components, or draw with --sampler prior"
 
 
 def save_mixture(

@@ -30,19 +30,21 @@ class SamplerChoice:
     sampler: str = "auto"  #: of SAMPLERS
     temperature: float = 1.0
     guidance: str | None = None  #: as parsed_guidance reads it; None: that of GUIDANCE
+    grain: bool | None = None  #: None: where it was measured
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
         """Gives it in words: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
-        return f"{name}, temperature {self.temperature:g}{guidance}"
+        grain = ", with grain" if self.grain else ""
+        return f"{name}, temperature {self.temperature:g}{guidance}{grain}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
         """Gives the choice for a checkpoint: never "auto", and with a guidance.
 
         Raises:
-            CheckpointError: the flow or the mixture is asked for, and there is none.
+            CheckpointError: flow, mixture or grain are asked for, and there is none.
             ConfigError: there is no such sampler, or the guidance cannot be read.
         """
         if self.sampler not in SAMPLERS:
@@ -58,29 +60,43 @@ class SamplerChoice:
                 f"there is no mixture {mixture_path(checkpoint)}; nlbs-train --mixture-components 32 fits one once all "
                 "epochs are over, to a finished run too; or draw with --sampler prior"
             )
+        has_grain = grain_path(checkpoint).exists()
+        if self.grain and not has_grain:
+            raise CheckpointError(
+                f"there is no grain {grain_path(checkpoint)}; nlbs-train --grain-patches 4000 measures it once all "
+                "epochs are over, of a finished run too; or draw with --no-grain"
+            )
         sampler = self.sampler
         if sampler == "auto":
             sampler = "flow" if path.exists() else "prior"
-        return replace(self, sampler=sampler, guidance=str(self._guidance_of(sampler)))
+        grain = has_grain if self.grain is None else self.grain
+        return replace(self, sampler=sampler, guidance=str(self._guidance_of(sampler)), grain=grain)
 
     def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         """Gives the sampler over the trained model of a checkpoint.
 
         Raises:
-            CheckpointError: the flow or the mixture does not fit the model.
+            CheckpointError: flow, mixture or grain do not fit the model.
             ConfigError: it cannot be had of this model.
         """
+        from nlbs.cvae.grain import GrainySampler
+        from nlbs.cvae.grain_file import load_grain
+
+        choice = self.of(checkpoint)
+        sampler = choice._open(model, checkpoint)
+        return GrainySampler(sampler, load_grain(grain_path(checkpoint), model)) if choice.grain else sampler
+
+    def _open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         from nlbs.cvae.flow_file import load_flow
         from nlbs.cvae.flow_sampler import FlowSampler
         from nlbs.cvae.mixture import MixtureSampler
         from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
-        name = self.of(checkpoint).sampler
-        guidance = self._guidance_of(name)
-        if name == "prior":
+        guidance = self._guidance_of(self.sampler)
+        if self.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
-        if name == "mixture":
+        if self.sampler == "mixture":
             mixture = load_mixture(mixture_path(checkpoint), model)
             return MixtureSampler(model, mixture, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
@@ -93,12 +109,21 @@ class SamplerChoice:
 
 def flow_path(checkpoint: Path) -> Path:
     """Gives where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
-    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.flow.safetensors")
+    return _beside(checkpoint, "flow")
 
 
 def mixture_path(checkpoint: Path) -> Path:
     """Gives where the mixture of a checkpoint lies: ``NAME.safetensors`` has ``NAME.mixture.safetensors``."""
-    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.mixture.safetensors")
+    return _beside(checkpoint, "mixture")
+
+
+def grain_path(checkpoint: Path) -> Path:
+    """Gives where the grain of a checkpoint lies: ``NAME.safetensors`` has ``NAME.grain.safetensors``."""
+    return _beside(checkpoint, "grain")
+
+
+def _beside(checkpoint: Path, kind: str) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.safetensors')}.{kind}.safetensors")
 
 
 _OPTIONS = (
@@ -109,6 +134,8 @@ _OPTIONS = (
     click.option("--guidance", default=None, metavar="NUMBERS", show_default="1.25,cancer=3 with a flow, else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
                  "for all of them, and more for single ones."),
+    click.option("--grain/--no-grain", default=None, show_default="where it was measured",
+                 help="What real patches have beyond what the model renders: noise of film or detector."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Of the flow, from noise to latents; each looks twice."),
 )  # fmt: skip

@@ -118,6 +118,7 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
     sets = {
         "floor": study.features("train")[subset(len(study.train), count, study.seed)],
         "reconstructed": study.features("reconstructed")[some],
+        **({"without_grain": study.features("without_grain")[some]} if study.grain else {}),
         "generated": study.features("drawn")[some],
         "point_mass": np.repeat(extractor(point_mass(study.train.pixels, 1)), count, axis=0),
     }
@@ -174,12 +175,16 @@ def _distance_table(
 ) -> Table:
     words = {
         "floor": "floor: real training patches",
-        "reconstructed": "reconstructions of the held-out",
+        "reconstructed": "reconstructions of the held-out"
+        + (", with grain" if "without_grain" in frechet else ""),
+        "without_grain": "reconstructions as they are rendered",
         "generated": "drawn",
         "point_mass": _POINT_MASS,
     }
     rows = []
     for key, label in words.items():
+        if key not in frechet:
+            continue
         shares = manifold.get(key)
         few = [shares.precision, shares.recall, shares.density, shares.coverage] if shares else [None] * 4
         distance = kernel[key]
@@ -203,7 +208,8 @@ def _add_spectra(section: Section, study: Study) -> None:
             "floor: real training patches",
             train.pixels[subset(len(train), len(held_out), study.seed)],
         ),
-        "reconstructed": ("reconstructions", study.encoded.reconstructed),
+        "reconstructed": ("reconstructions, with grain" if study.grain else "reconstructions", study.rebuilt),
+        **({"without_grain": ("as rendered", study.encoded.reconstructed)} if study.grain else {}),
         "generated": ("drawn", study.drawn),
     }
     rows: list[tuple[Any, ...]] = []

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nlbs.cvae.grain import Grain, GrainySampler
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.samplers import Codes, Sampler, draw_patches
+from nlbs.cvae.samplers import Codes, Sampler, draw_noise, draw_patches, to_uint8
 from nlbs.evaluate.arrays import Patches
 from nlbs.evaluate.classifier import ConditionClassifier, Recipe, train_classifier
 from nlbs.evaluate.features import FeatureExtractor
 from nlbs.evaluate.held_out import RealPatches
-from nlbs.evaluate.model_view import Encoded, encode
+from nlbs.evaluate.model_view import Encoded, as_floats, encode
 
 MEANS_OF = 1000  #: patches whose latents are kept
 
@@ -48,7 +49,7 @@ class Study:
         return self.train if self.read_all_train is None else self.read_all_train()
 
     def features(self, kind: str) -> npt.NDArray[np.float32]:
-        """Gives the features (n, d) of "train", "held_out", "reconstructed" or "drawn" patches, computed once."""
+        """Gives the features (n, d) of "train", "held_out", "reconstructed", "without_grain" or "drawn" patches."""
         if kind not in self._features and self.extractor is not None:
             pixels = self._pixels(kind)
             words = kind.replace("_", "-")
@@ -60,6 +61,8 @@ class Study:
         if kind == "drawn":
             return self.drawn
         if kind == "reconstructed":
+            return self.rebuilt
+        if kind == "without_grain":
             return self.encoded.reconstructed
         return (self.train if kind == "train" else self.held_out).pixels
 
@@ -91,6 +94,24 @@ class Study:
         """What the model makes of the held-out patches."""
         self.say(f"encoding {len(self.held_out):,} held-out patches")
         return encode(self.model, self.held_out.pixels, self.held_out.conditions, MEANS_OF)
+
+    @cached_property
+    def grain(self) -> Grain | None:
+        """The grain that draws have, if they have one."""
+        return self.sampler.grain if isinstance(self.sampler, GrainySampler) else None
+
+    @cached_property
+    def rebuilt(self) -> Patches:
+        """The reconstructions of the held-out patches, with the grain of draws: like is compared with like."""
+        smooth = self.encoded.reconstructed
+        if self.grain is None:
+            return smooth
+        found = np.empty_like(smooth)
+        for place, patch in enumerate(smooth):
+            rendered = as_floats(patch[None], self.device)
+            noise = torch.from_numpy(draw_noise(self.seed, place, [self.grain.noise_shape])[0])
+            found[place] = to_uint8(self.grain(rendered, noise[None].to(self.device)))[0]
+        return found
 
     @cached_property
     def encoded_train(self) -> Encoded:

@@ -1,4 +1,4 @@
-"""What is fitted to the best model of a run once its epochs are over: priors that draw better than the model's own."""
+"""What is fitted to the best model of a run once its epochs are over: what makes its draws better."""
 
 import click
 import torch
@@ -14,14 +14,33 @@ from nlbs.train.stream import PatchStream, rows_of
 
 
 def fit_samplers(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the mixture and the flow that the configuration has, where they are not there yet.
+    """Fits the grain, the mixture and the flow that the configuration has, where they are not there yet.
 
     Raises:
-        NlbsError: as :func:`fit_mixture_of` and :func:`fit_flow_of`.
+        NlbsError: as :func:`fit_grain_of`, :func:`fit_mixture_of` and :func:`fit_flow_of`.
         KeyboardInterrupt: interrupted; the same command continues.
     """
+    fit_grain_of(config, shards, run_folder, device)
     fit_mixture_of(config, shards, run_folder, device)
     fit_flow_of(config, shards, run_folder, device)
+
+
+def fit_grain_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
+    """Measures the grain of a run whose epochs are over, if its configuration has one.
+
+    Raises:
+        NlbsError: as :func:`nlbs.train.grain_fit.fit_grain`.
+        KeyboardInterrupt: interrupted; the same command measures it from the start.
+    """
+    from nlbs.train.grain_fit import fit_grain
+
+    if config.grain is None:
+        return
+    stream = _encoded_stream(config, shards, config.data.batch_size, device)
+    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
+        path = fit_grain(config, stream, run_folder, device, interrupted)
+    if path is not None:
+        click.echo(f"grain: {path}")
 
 
 def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:

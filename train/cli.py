@@ -72,6 +72,9 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               "[default: never]")  # fmt: skip
 @click.option("--flow-patches", type=click.IntRange(min=0), metavar="COUNT",
               help="Seen while the flow is fitted, after the epochs; 0: no flow.")  # fmt: skip
+@click.option("--grain-patches", type=click.IntRange(min=0), metavar="COUNT",
+              help="Whose grain is measured, after the epochs, also of a finished run; 0: none, and draws stay "
+              "as smooth as reconstructions.")  # fmt: skip
 @click.option("--mixture-components", type=click.IntRange(min=0), metavar="COUNT",
               help="Of a Gaussian mixture over the latents, fitted after the epochs, also to a finished run, for "
               "--sampler mixture; 0: none.  [default: none]")  # fmt: skip
@@ -153,6 +156,8 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     }
     if flags["flow_patches"] is not None:
         sections["flow"] = {"patches": flags["flow_patches"]} if flags["flow_patches"] else None
+    if (patches := flags["grain_patches"]) is not None:
+        sections["grain"] = {"patches": patches} if patches else None
     if (components := flags["mixture_components"]) is not None:
         sections["mixture"] = {"components": components} if components else None
     return sections

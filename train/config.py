@@ -152,6 +152,14 @@ class FlowTraining:
 
 
 @dataclass(frozen=True)
+class GrainTraining:
+    """The grain that is measured on what the best model renders once training is done."""
+
+    __pydantic_config__ = STRICT
+    patches: Annotated[int, Field(ge=2)] = 4000  # rendered: half for the strength, half for the spectrum
+
+
+@dataclass(frozen=True)
 class MixtureTraining:
     """The Gaussian mixture that is fitted to the coarsest latent of the best model once training is done."""
 
@@ -171,6 +179,7 @@ class TrainConfig:
     training: TrainingConfig
     data: DataConfig
     flow: FlowTraining | None = None  # None: the model's own prior draws
+    grain: GrainTraining | None = None  # None: what is drawn is as smooth as what is rendered
     mixture: MixtureTraining | None = None  # None: there is no --sampler mixture
 
     def __post_init__(self) -> None:
@@ -226,9 +235,9 @@ _STAGED = LossConfig(kl_anneal_share=0.3, level_weights=(1.0, 1.0, 2.0, 4.0, 8.0
 #: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
 _FLIP_ALONE = AugmentConfig(rotation_deg=0, brightness=0, contrast=0, noise=0)
 
-#: name -> training, data and flow sections; the model section is that of the same name in MODEL_PRESETS
-_TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
-    "guide": (TrainingConfig(), DataConfig(), None),
+#: name -> training, data, flow and grain sections; the model section is that of the same name in MODEL_PRESETS
+_TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None, GrainTraining | None]] = {
+    "guide": (TrainingConfig(), DataConfig(), None, None),
     "guide-small": (
         TrainingConfig(
             learning_rate=4e-3,
@@ -242,6 +251,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
             loss=LossConfig(kl_weight=1e-3, kl_anneal_epochs=10),
         ),
         DataConfig(resolution=64, batch_size=32),
+        None,
         None,
     ),
     "nlbs": (
@@ -262,6 +272,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
         ),
         DataConfig(batch_size=64),
         FlowTraining(FlowConfig((256, 192, 128), blocks=2, folded=True), patches=2_000_000),
+        GrainTraining(),
     ),
     "nlbs-small": (
         TrainingConfig(
@@ -281,6 +292,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None]] = {
         ),
         DataConfig(resolution=64, batch_size=64),
         FlowTraining(),
+        GrainTraining(),
     ),
 }
 

@@ -29,6 +29,16 @@ def as_trained_on(config: TrainConfig, batch: DeviceBatch) -> tuple[Tensor, dict
     return augment(pixels, batch.conditions, drawn, training.augment)
 
 
+def endless(stream: PatchStream, device: torch.device) -> Iterator[DeviceBatch]:
+    """Gives the batches of one epoch after the other, without end."""
+    epoch = 0
+    while True:
+        stream.seek(epoch)
+        for batch in stream:
+            yield to_device(batch, device)
+        epoch += 1
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Latents of some patches."""

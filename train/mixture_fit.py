@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,8 +19,8 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import mixture_path
 from nlbs.errors import CheckpointError
 from nlbs.train.config import TrainConfig
-from nlbs.train.encoded import as_trained_on
-from nlbs.train.feed import DeviceBatch, to_device
+from nlbs.train.encoded import as_trained_on, endless
+from nlbs.train.feed import DeviceBatch
 from nlbs.train.precision import autocast
 from nlbs.train.run import RunFolder
 from nlbs.train.step import step_seed
@@ -104,7 +104,7 @@ def _latents(
     """Gives standardised latents (count, latent_dim), float32 on the CPU, each drawn from a patch's posterior."""
     parts: list[Tensor] = []
     left = count
-    for number, batch in enumerate(_batches(stream, next(model.parameters()).device)):
+    for number, batch in enumerate(endless(stream, next(model.parameters()).device)):
         if interrupted.is_set():
             click.echo("stopped while encoding for the mixture; the same command fits it from the start")
             raise KeyboardInterrupt
@@ -113,16 +113,6 @@ def _latents(
         if not left:
             break
     return torch.cat(parts)
-
-
-def _batches(stream: PatchStream, device: torch.device) -> Iterator[DeviceBatch]:
-    """Gives the batches of one epoch after the other, without end."""
-    epoch = 0
-    while True:
-        stream.seek(epoch)
-        for batch in stream:
-            yield to_device(batch, device)
-        epoch += 1
 
 
 @torch.no_grad()

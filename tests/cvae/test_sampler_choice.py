@@ -9,9 +9,11 @@ from nlbs.cvae.config import FlowConfig
 from nlbs.cvae.flow import LatentFlow
 from nlbs.cvae.flow_file import save_flow
 from nlbs.cvae.flow_sampler import FlowSampler
+from nlbs.cvae.grain import LEVELS, Grain, GrainySampler, ring_count
+from nlbs.cvae.grain_file import save_grain
 from nlbs.cvae.guidance import Guidance
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.sampler_choice import SamplerChoice, flow_path
+from nlbs.cvae.sampler_choice import SamplerChoice, flow_path, grain_path
 from nlbs.cvae.samplers import PriorSampler
 from nlbs.errors import CheckpointError, ConfigError
 from tests.cvae.test_ladder import ladder
@@ -48,6 +50,25 @@ def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, mode
     assert isinstance(sampler, FlowSampler)
     assert sampler.guidance == Guidance(1.25, {"cancer": 3})
     assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 1.25,cancer=3"
+
+
+def test_grain_is_on_where_it_was_measured_and_can_be_left_out(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"there is no grain .*best_model.grain.safetensors; .*--no-grain"
+    ):
+        SamplerChoice(grain=True).of(checkpoint)
+    rings = ring_count(model.resolution)
+    save_grain(
+        grain_path(checkpoint), Grain(torch.full((LEVELS,), 0.1), torch.ones(rings), model.resolution), model
+    )
+    assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1, with grain"
+    sampler = SamplerChoice().open(model, checkpoint)
+    assert isinstance(sampler, GrainySampler)
+    assert isinstance(sampler.sampler, PriorSampler)
+    assert str(SamplerChoice(grain=False).of(checkpoint)) == "prior, temperature 1"
+    assert isinstance(SamplerChoice(grain=False).open(model, checkpoint), PriorSampler)
 
 
 @pytest.mark.parametrize("kind", ["flow", "prior"])

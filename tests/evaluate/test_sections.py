@@ -1,30 +1,34 @@
 """The sections on conditions, of a study whose sampler obeys."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
+from nlbs.cvae.grain import LEVELS, Grain, GrainySampler, ring_count
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate.classifier import ConditionClassifier
 from nlbs.evaluate.features import random_convolutions
 from nlbs.evaluate.page_conditions import condition_control, galleries, training_utility
+from nlbs.evaluate.page_fidelity import realism
 from nlbs.evaluate.report import plain
 from nlbs.evaluate.study import Study
 from tests.evaluate.conftest import QUICK
 from tests.evaluate.made_up import EDGE, SignSampler, signed_patches
 
+SMALL = ModelConfig(
+    latent_dim=4,
+    condition_embed_dim=6,
+    encoder=EncoderConfig(channels=(8, 16)),
+    decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
+)
+
 
 def obedient_study(classifier: ConditionClassifier) -> Study:
     torch.manual_seed(0)
-    config = ModelConfig(
-        latent_dim=4,
-        condition_embed_dim=6,
-        encoder=EncoderConfig(channels=(8, 16)),
-        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
-    )
-    model = ConditionalVAE(config, EDGE).eval()
+    model = ConditionalVAE(SMALL, EDGE).eval()
     train, held_out = signed_patches(600, seed=1), signed_patches(300, seed=2)
     study = Study(model, SignSampler(["laterality"]), train, held_out, random_convolutions(), recipe=QUICK)
     study.__dict__["on_real"] = study.__dict__["on_few_real"] = classifier  # trained on just these patches
@@ -47,6 +51,28 @@ def test_control_and_utility_find_the_one_condition_that_is_ignored(
     figures = plain(training_utility(study).figures)
     assert figures["laterality"]["difference"]["high"] < -0.3
     assert figures["view"]["synthetic_auc"]["value"] > 0.9
+
+
+def test_draws_with_grain_are_compared_with_reconstructions_with_grain() -> None:
+    """And with those without: of a model that renders nearly one grey, these are smooth."""
+    torch.manual_seed(0)
+    model = ConditionalVAE(SMALL, EDGE)
+    grain = Grain(torch.full((LEVELS,), 20 / 127.5), torch.ones(ring_count(EDGE)), EDGE)
+    train, held_out = signed_patches(60, seed=1), signed_patches(40, seed=2)
+    study = Study(model.eval(), GrainySampler(SignSampler(), grain), train, held_out, random_convolutions())
+    rest = study.rebuilt.astype(int) - study.encoded.reconstructed
+    assert abs(rest.std() - 20) < 1
+    figures = plain(realism(study).figures)
+    assert set(figures["frechet"]) == {"floor", "reconstructed", "without_grain", "generated", "point_mass"}
+    assert figures["frechet"]["reconstructed"] != figures["frechet"]["without_grain"]
+    sharp = figures["sharpness"]
+    with_grain, without = (
+        sharp[kind]["top_octave_ratio"]["value"] for kind in ("reconstructed", "without_grain")
+    )
+    assert with_grain > 5 * without
+    plainly = replace(study, sampler=SignSampler())
+    assert plainly.rebuilt is plainly.encoded.reconstructed
+    assert "without_grain" not in plain(realism(plainly).figures)["frechet"]
 
 
 def test_a_gallery_has_each_value_of_each_condition(signs_classifier: ConditionClassifier) -> None:

@@ -63,6 +63,10 @@ class MemoryShards:
     def conditions(self, rows: Any = None) -> dict[str, npt.NDArray[np.int64]]:
         return {name: codes[slice(None) if rows is None else rows] for name, codes in self.codes.items()}
 
+    def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
+        rows = self.rows(split)
+        return {name: set(codes[rows].tolist()) for name, codes in self.codes.items()}
+
     def read(self, rows: Any, out: Any = None) -> npt.NDArray[Any]:
         self.reads += 1
         if self.fails_at_row in rows:

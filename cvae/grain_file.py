@@ -1,0 +1,44 @@
+"""The grain of a model on disk: ``best_model.grain.safetensors`` beside ``best_model.safetensors``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlbs.cvae.checkpoint import check_weights
+from nlbs.cvae.fitted_file import read_fitted, write_fitted
+from nlbs.cvae.grain import LEVELS, Grain, ring_count
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import CheckpointError
+
+_KIND = "grain"
+_MEASURE_AGAIN = "measure it again with nlbs-train, or draw with --no-grain"
+
+
+def save_grain(
+    path: Path, grain: Grain, model: ConditionalVAE, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a grain, whole or not at all; the same one gives the same bytes."""
+    write_fitted(path, _KIND, grain, model, {}, metadata)
+
+
+def load_grain(path: Path, model: ConditionalVAE) -> Grain:
+    """Gives the grain of a model, on its device.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format version, or measured on other weights.
+    """
+    return open_grain(path, model)[0]
+
+
+def open_grain(path: Path, model: ConditionalVAE) -> tuple[Grain, dict[str, Any]]:
+    """Gives the same with the metadata that :func:`save_grain` was given."""
+    values, tensors = read_fitted(path, _KIND, model, _MEASURE_AGAIN)
+    expected = Grain(torch.zeros(LEVELS), torch.zeros(ring_count(model.resolution)), model.resolution)
+    state = check_weights(path, expected, tensors)
+    if any(bool((tensor < 0).any()) for tensor in state.values()):
+        raise CheckpointError(f"{path} is spoilt: it has strengths below 0; {_MEASURE_AGAIN}")
+    fitting = values.get("fitting")
+    grain = Grain(state["deviations"], state["gains"], model.resolution)
+    return grain.eval(), fitting if isinstance(fitting, dict) else {}

@@ -1,0 +1,90 @@
+"""Measures the grain of a trained model's training patches: seconds at the end of a run."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+import torch
+
+from nlbs.cvae.checkpoint import load_checkpoint
+from nlbs.cvae.grain import GrainMeasure
+from nlbs.cvae.grain_file import open_grain, save_grain
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.cvae.sampler_choice import grain_path
+from nlbs.errors import CheckpointError
+from nlbs.train.config import TrainConfig
+from nlbs.train.encoded import as_trained_on, endless
+from nlbs.train.run import RunFolder
+from nlbs.train.step import step_seed
+from nlbs.train.stream import PatchStream
+
+_STREAM = 0x677261  #: keeps the random numbers of this part apart from others of the same seed
+
+
+def fit_grain(
+    config: TrainConfig, stream: PatchStream, run_folder: RunFolder, device: torch.device, interrupted: Event
+) -> Path | None:
+    """Measures the grain of the best model of a finished run and writes it beside that, where it is not there yet.
+
+    Args:
+        config: resolved, with a ``grain``.
+        stream: of the training split.
+        run_folder: with best_model.safetensors.
+        device: of this process.
+        interrupted: set when the fit is to leave.
+
+    Returns:
+        The file; None where there is no best model.
+
+    Raises:
+        KeyboardInterrupt: interrupted; nothing is saved.
+        NlbsError: a checkpoint cannot be read or written.
+    """
+    settings = config.grain
+    if settings is None or not run_folder.best_model.exists():
+        return None
+    model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
+    path = grain_path(run_folder.best_model)
+    identity = {
+        "options": dataclasses.asdict(settings),
+        "stream": stream.state() | {"epoch": 0, "step": 0},
+    }
+    if _is_there(path, model, identity):
+        return path
+    click.echo(f"grain: renders {settings.patches:,} patches")
+    measure = GrainMeasure(model.resolution, device)
+    seen = 0
+    for number, batch in enumerate(endless(stream, device)):
+        if interrupted.is_set():
+            click.echo("stopped while measuring the grain; the same command measures it from the start")
+            raise KeyboardInterrupt
+        torch.manual_seed(step_seed(config.training.seed, number, _STREAM))
+        pixels, conditions = as_trained_on(config, batch)
+        with torch.no_grad():
+            noise = [torch.randn(len(batch), *shape, device=device) for shape in model.latent_shapes]
+            rendered = model.render(model.infer(pixels, conditions, noise), conditions)
+        # The first half says how strong the grain is, the second what it looks like.
+        (measure.add_strength if 2 * seen < settings.patches else measure.add_spectrum)(pixels, rendered)
+        seen += len(batch)
+        if seen >= settings.patches:
+            break
+    save_grain(path, measure.grain(), model, identity)
+    return path
+
+
+def _is_there(path: Path, model: ConditionalVAE, identity: Mapping[str, Any]) -> bool:
+    """Whether the file is the grain of this model, these patches and these options."""
+    if not path.exists():
+        return False
+    try:
+        _, before = open_grain(path, model)
+    except CheckpointError as error:
+        click.echo(f"{error}; it is measured anew")
+        return False
+    same = before == identity
+    if not same:
+        click.echo("the grain was measured with other options or on other patches; it is measured anew")
+    return same
