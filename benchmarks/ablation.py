@@ -41,6 +41,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "staged levels": {"training": {"loss": {"level_weights": []}}},
     "residual blocks": {"model": {"decoder": {"residual_blocks": 0}}},
     "flow": {"flow": None},
+    "grain": {"grain": None},
 }
 #: what is added -> what the YAML says then
 WITH: dict[str, dict[str, Any]] = {"sharpening": {"training": {"sharpening": {}}}}

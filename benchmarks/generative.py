@@ -73,8 +73,8 @@ def judge(checkpoint: Path, shards: str, out: Path, num: int, *more: object) -> 
 
 def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
     """Gives of a report what the project set itself as aims, under short names; None: not measurable."""
-    realism, sharp = sections["realism"], sections["realism"]["sharpness"]
-    frechet, drawn = realism["frechet"], realism["sharpness"]["generated"]
+    realism = sections["realism"]
+    frechet = realism["frechet"]
     found: dict[str, Any] = {
         "nats": round(sections["latents"]["nats"]["value"], 2),
         "nats_of_levels": [round(level["nats"]["value"], 2) for level in sections["latents"]["levels"]],
@@ -83,9 +83,7 @@ def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
         "over_point_mass": round(frechet["generated"] / frechet["point_mass"], 3),
         "over_reconstructions": round(frechet["generated"] / frechet["reconstructed"], 3),
         "over_floor": round(frechet["generated"] / frechet["floor"], 2),
-        "exponent_minus_real": round(drawn["exponent"]["value"] - drawn["real_exponent"]["value"], 3),
-        "top_octave_over_real": round(drawn["top_octave_ratio"]["value"], 3),
-        "top_octave_of_reconstructions": round(sharp["reconstructed"]["top_octave_ratio"]["value"], 3),
+        **_sharpness(realism["sharpness"]),
     }
     for name, shorten in (("control", _control), ("utility", _utility), ("memorisation", _memorisation)):
         if name in sections:
@@ -93,6 +91,20 @@ def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
     if planted := sections.get("reconstruction", {}).get("dots", {}).get("planted"):
         found["dots"] = {"recall_of_planted": _value(planted["recall"]), "by_chance": planted["chance"]}
     return found
+
+
+def _sharpness(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives figures of spectra; patches of one grey have a sentence in their place, and None here."""
+    drawn, rebuilt = (
+        section[kind] if isinstance(section[kind], Mapping) else None
+        for kind in ("generated", "reconstructed")
+    )
+    slope = drawn and drawn["exponent"]["value"] - drawn["real_exponent"]["value"]
+    return {
+        "exponent_minus_real": slope and round(slope, 3),
+        "top_octave_over_real": drawn and _value(drawn["top_octave_ratio"]),
+        "top_octave_of_reconstructions": rebuilt and _value(rebuilt["top_octave_ratio"]),
+    }
 
 
 def _control(section: Mapping[str, Any]) -> dict[str, Any]:
