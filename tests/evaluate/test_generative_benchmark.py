@@ -74,5 +74,8 @@ def test_the_figures_are_those_of_the_report() -> None:
     }  # fmt: skip
     assert found["dots"] == {"recall_of_planted": 0.9, "by_chance": 0.1}
     assert found["nats_of_levels"] == [30.0, 670.0]
-    grey = {**sections, "realism": {**sections["realism"], "sharpness": dict.fromkeys(("generated", "reconstructed"), "grey")}}  # fmt: skip
-    assert figures(grey)["exponent_minus_real"] is figures(grey)["top_octave_of_reconstructions"] is None
+    sections["realism"]["sharpness"] = dict.fromkeys(
+        ("generated", "reconstructed"), "all patches are of one grey"
+    )
+    of_grey = figures(sections)
+    assert of_grey["exponent_minus_real"] is of_grey["top_octave_of_reconstructions"] is None
