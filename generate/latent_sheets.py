@@ -135,10 +135,16 @@ def traversal(
         asked |= about
         decode = opened.model.render
         latents, codes = _inferred(opened, pixels, all_codes, 0)
+    of_model = len(opened.model.latent_shapes)
+    latents, beside = latents[:of_model], latents[of_model:]  # the noise of grain is no latent
+
+    def decode_these(moved: Latents, conditions: Conditions) -> Tensor:
+        return decode([*moved, *beside], conditions)
+
     values = np.linspace(-reach, reach, steps).tolist()
     pictures = []
     for dimension in dimensions:
-        shown = to_uint8(traverse(decode, latents, codes, level, dimension, values))
+        shown = to_uint8(traverse(decode_these, latents, codes, level, dimension, values))
         for step, (value, image) in enumerate(zip(values, shown, strict=True)):
             said = {
                 "file": f"traversal-{level}-{dimension:05d}-{step:03d}.png",

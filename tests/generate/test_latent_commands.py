@@ -11,6 +11,9 @@ import torch
 from PIL import Image
 
 from nlbs.cvae import ConditionalVAE
+from nlbs.cvae.grain import LEVELS, Grain, ring_count
+from nlbs.cvae.grain_file import save_grain
+from nlbs.cvae.sampler_choice import grain_path
 from nlbs.errors import ConfigError
 from nlbs.generate.real import read_real, rows_of
 from nlbs.shards import open_shards
@@ -148,3 +151,35 @@ def test_variations_do_not_depend_on_how_many_there_are(
     few, many = contents(tmp_path / "few"), contents(tmp_path / "many")
     assert few["variation-00000009-001.png"] == many["variation-00000009-001.png"]
     assert many["variation-00000009-000.png"] != many["variation-00000009-001.png"]
+
+
+def test_latents_are_looked_around_with_the_grain_of_draws(
+    generate: Generate, checkpoint: Path, tmp_path: Path
+) -> None:
+    """An interpolation begins with the very patch that is drawn; the noise of grain is no level of the latent."""
+    own = tmp_path / "best_model.safetensors"
+    own.write_bytes(checkpoint.read_bytes())
+    model = ConditionalVAE.load_from_checkpoint(own)
+    grain = Grain(torch.full((LEVELS,), 0.2), torch.ones(ring_count(model.resolution)), model.resolution)
+    save_grain(grain_path(own), grain, model)
+    drawn = generate("--checkpoint", own, "--view", "CC", "--num", 1, "--out", tmp_path / "drawn")
+    assert drawn.code == 0, drawn.err
+    record = json.loads((tmp_path / "drawn" / "samples.json").read_text())
+    assert record["sampler"] == "prior, temperature 1, with grain"
+    smooth = generate(
+        "--checkpoint", own, "--view", "CC", "--num", 1, "--no-grain", "--out", tmp_path / "smooth"
+    )
+    assert smooth.code == 0, smooth.err
+    first = pixels_of(tmp_path / "drawn" / "synthetic-000000.png").astype(float)
+    rest = first - pixels_of(tmp_path / "smooth" / "synthetic-000000.png")
+    assert rest.std() > 10
+    between = ("interpolate", "--checkpoint", own, "--from", "view=CC", "--to", "view=MLO", "--steps", 2)
+    assert generate(*between, "--out", tmp_path / "between").code == 0
+    np.testing.assert_array_equal(pixels_of(tmp_path / "between" / "interpolation-000.png"), first)
+    moved = ("traverse", "--checkpoint", own, "--view", "CC", "--dimension", 0, "--steps", 3)
+    assert generate(*moved, "--out", tmp_path / "moved").code == 0
+    for step in range(3):
+        shown = pixels_of(tmp_path / "moved" / f"traversal-0-00000-{step:03d}.png").astype(float)
+        assert np.corrcoef((shown - first + rest).ravel(), rest.ravel())[0, 1] > 0.5  # the same grain
+    refused = generate(*moved, "--level", 1, "--out", tmp_path / "no")
+    assert "there is no level 1 of the latent: this model has 0 to 0" in refused.err
