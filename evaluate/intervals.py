@@ -62,7 +62,7 @@ def bootstrap(
     order = np.argsort(member, kind="stable").astype(np.intp)
     members = np.split(order, np.cumsum(np.bincount(member))[:-1])
     value = float(statistic(np.arange(len(groups))))
-    if not _has_tails(len(members), level):
+    if not has_tails(len(members), level):
         return Interval(value, None, None, level, len(members))
     generator = np.random.default_rng(seed)
     draws = np.array(
@@ -78,7 +78,7 @@ def bootstrap(
     return Interval(value, float(low), float(high), level, len(members))
 
 
-def _has_tails(groups: int, level: float) -> bool:
+def has_tails(groups: int, level: float = 0.95) -> bool:
     """Says whether resampled groups can tell a tail from the rest.
 
     The most extreme resample is n times the same group, which has the probability n^-n: with two or three groups more

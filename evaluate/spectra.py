@@ -11,7 +11,7 @@ import numpy as np
 
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.arrays import DATA_RANGE, Floats, Groups, Patches, check_patches
-from nlbs.evaluate.intervals import Interval, bootstrap
+from nlbs.evaluate.intervals import Interval, bootstrap, has_tails
 
 LOWEST_FREQUENCY = 4  #: cycles per patch; below, the window's own width shows
 _ROUNDING = 1e-20  #: power that is none; one grey level of noise has 1.5e-5
@@ -167,12 +167,15 @@ def compare_sharpness(
 
     _, patients = np.unique(real_groups, return_inverse=True)
     both = np.concatenate([np.arange(len(top)), len(top) + patients])
+    energy = bootstrap(ratio, both, repeats, seed=seed)
+    if not has_tails(count := len(np.unique(patients))):  # however many independent draws there are
+        energy = Interval(energy.value, None, None, energy.level, count)
     return Sharpness(
         exponent(spectra, np.arange(len(spectra))),
         exponent(real_spectra, real_groups),
         top_octave_energy(spectra),
         top_octave_energy(real_spectra),
-        bootstrap(ratio, both, repeats, seed=seed),
+        energy,
         float(lowest),
         real.shape[1] / 4 if highest is None else float(highest),
     )

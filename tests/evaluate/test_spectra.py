@@ -52,6 +52,8 @@ def test_blur_steepens_the_spectrum_and_empties_the_top_octave() -> None:
     assert same.top_octave_ratio.low is not None and same.top_octave_ratio.high is not None
     assert same.top_octave_ratio.low < 1 < same.top_octave_ratio.high
     assert same.real_exponent.groups == 12
+    two = compare_sharpness(real, real, patients // 6, repeats=50)  # few patients, however many draws
+    assert (two.top_octave_ratio.low, two.real_exponent.low, two.top_octave_ratio.groups) == (None, None, 2)
 
 
 def test_the_top_octave_of_white_noise_is_three_quarters_of_the_disc() -> None:
