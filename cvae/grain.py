@@ -83,7 +83,7 @@ class GrainMeasure:
     def __init__(self, resolution: int, device: torch.device) -> None:
         """Takes the edge of the patches in pixels, and where they are."""
         self.resolution = resolution
-        self._pixels, self._squares = torch.zeros(2, LEVELS, dtype=torch.float64, device=device)
+        self._pixels, self._sizes = torch.zeros(2, LEVELS, dtype=torch.float64, device=device)
         self._power = torch.zeros(resolution, resolution // 2 + 1, dtype=torch.float64, device=device)
 
     def add_strength(self, real: Tensor, rendered: Tensor) -> None:
@@ -91,7 +91,7 @@ class GrainMeasure:
         level = level_of(rendered).flatten()
         rest = (real - rendered).double().flatten()
         self._pixels.index_add_(0, level, torch.ones_like(rest))
-        self._squares.index_add_(0, level, rest.square())
+        self._sizes.index_add_(0, level, rest.abs())
 
     def add_spectrum(self, real: Tensor, rendered: Tensor) -> None:
         """Takes more of them, of which the strengths are known by now."""
@@ -100,13 +100,17 @@ class GrainMeasure:
         self._power += torch.fft.rfft2(rest.double())[:, 0].abs().square().sum(dim=0)
 
     def deviations(self) -> Tensor:
-        """Gives the strengths, (LEVELS,) float32; 0 in air."""
+        """Gives the strengths, (LEVELS,) float32; 0 in air.
+
+        They are those of normal noise of the same mean size: edges and dots that a model does not render are few and
+        large, and would count for more than all noise by their squares.
+        """
         enough = torch.nonzero(self._pixels >= _FEWEST_PIXELS).flatten()
         enough = enough[enough > 0]
         found = torch.zeros(LEVELS, dtype=torch.float64, device=self._pixels.device)
         if len(enough):
             nearest = (torch.arange(LEVELS, device=enough.device)[:, None] - enough).abs().argmin(dim=1)
-            found = (self._squares / self._pixels.clamp(min=1))[enough[nearest]].sqrt()
+            found = (self._sizes / self._pixels.clamp(min=1))[enough[nearest]] * math.sqrt(math.pi / 2)
             found[0] = 0
         return found.float()
 
