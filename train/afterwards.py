@@ -1,5 +1,9 @@
 """What is fitted to the best model of a run once its epochs are over: what makes its draws better."""
 
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
 import click
 import torch
 
@@ -37,10 +41,7 @@ def fit_grain_of(config: TrainConfig, shards: Source, run_folder: RunFolder, dev
     if config.grain is None:
         return
     stream = _encoded_stream(config, shards, config.data.batch_size, device)
-    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
-        path = fit_grain(config, stream, run_folder, device, interrupted)
-    if path is not None:
-        click.echo(f"grain: {path}")
+    _fit("grain", run_folder, lambda interrupted: fit_grain(config, stream, run_folder, device, interrupted))
 
 
 def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
@@ -55,10 +56,7 @@ def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, devi
     if config.flow is None:
         return
     stream = _encoded_stream(config, shards, config.flow.batch_size, device)
-    with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
-        path = fit_flow(config, stream, run_folder, device, interrupted)
-    if path is not None:
-        click.echo(f"flow: {path}")
+    _fit("flow", run_folder, lambda interrupted: fit_flow(config, stream, run_folder, device, interrupted))
 
 
 def fit_mixture_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
@@ -79,10 +77,19 @@ def fit_mixture_of(config: TrainConfig, shards: Source, run_folder: RunFolder, d
         held_out = PatchStream(
             shards, data.batch_size, config.training.seed, data.val_split, drop_last=False, where=data.where
         )
+    _fit(
+        "mixture",
+        run_folder,
+        lambda interrupted: fit_mixture_to_run(config, training, held_out, run_folder, device, interrupted),
+    )
+
+
+def _fit(kind: str, run_folder: RunFolder, fit: Callable[[Event], Path | None]) -> None:
+    """Has something fitted while no other process is in the folder, and names its file."""
     with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
-        path = fit_mixture_to_run(config, training, held_out, run_folder, device, interrupted)
+        path = fit(interrupted)
     if path is not None:
-        click.echo(f"mixture: {path}")
+        click.echo(f"{kind}: {path}")
 
 
 def _encoded_stream(

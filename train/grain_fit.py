@@ -1,10 +1,8 @@
 """Measures the grain of a trained model's training patches: seconds at the end of a run."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import click
 import torch
@@ -12,11 +10,10 @@ import torch
 from nlbs.cvae.checkpoint import load_checkpoint
 from nlbs.cvae.grain import GrainMeasure
 from nlbs.cvae.grain_file import open_grain, save_grain
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import grain_path
-from nlbs.errors import CheckpointError
 from nlbs.train.config import TrainConfig
 from nlbs.train.encoded import as_trained_on, endless
+from nlbs.train.fitted import is_there
 from nlbs.train.run import RunFolder
 from nlbs.train.step import step_seed
 from nlbs.train.stream import PatchStream
@@ -52,7 +49,7 @@ def fit_grain(
         "options": dataclasses.asdict(settings),
         "stream": stream.state() | {"epoch": 0, "step": 0},
     }
-    if _is_there(path, model, identity):
+    if is_there("grain", path, identity, lambda: open_grain(path, model)[1]):
         return path
     click.echo(f"grain: renders {settings.patches:,} patches")
     measure = GrainMeasure(model.resolution, device)
@@ -73,18 +70,3 @@ def fit_grain(
             break
     save_grain(path, measure.grain(), model, identity)
     return path
-
-
-def _is_there(path: Path, model: ConditionalVAE, identity: Mapping[str, Any]) -> bool:
-    """Whether the file is the grain of this model, these patches and these options."""
-    if not path.exists():
-        return False
-    try:
-        _, before = open_grain(path, model)
-    except CheckpointError as error:
-        click.echo(f"{error}; it is measured anew")
-        return False
-    same = before == identity
-    if not same:
-        click.echo("the grain was measured with other options or on other patches; it is measured anew")
-    return same

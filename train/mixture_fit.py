@@ -2,10 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import click
 import torch
@@ -17,10 +15,10 @@ from nlbs.cvae.mixture_em import Fitted, Parameters, fit_mixture, mean_log_likel
 from nlbs.cvae.mixture_file import open_mixture, save_mixture
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import mixture_path
-from nlbs.errors import CheckpointError
 from nlbs.train.config import TrainConfig
 from nlbs.train.encoded import as_trained_on, endless
 from nlbs.train.feed import DeviceBatch
+from nlbs.train.fitted import is_there
 from nlbs.train.precision import autocast
 from nlbs.train.run import RunFolder
 from nlbs.train.step import step_seed
@@ -62,7 +60,7 @@ def fit_mixture_to_run(
     path = mixture_path(run_folder.best_model)
     stream = training.state() | {"epoch": 0, "step": 0}
     identity = {"options": dataclasses.asdict(settings), "stream": stream}
-    if _is_there(path, model, identity):
+    if is_there("mixture", path, identity, lambda: open_mixture(path, model)[1]):
         return path
     click.echo(f"mixture: encodes {settings.patches:,} patches")
     draws = _latents(config, model, training, settings.patches, interrupted)
@@ -81,21 +79,6 @@ def fit_mixture_to_run(
     figures = {"gain_nats": gain, "one_normal_nats": alone, "judged_on": f"{len(judged)} {name} patches"}
     save_mixture(path, LatentMixture(fitted.parameters), model, identity | figures)
     return path
-
-
-def _is_there(path: Path, model: ConditionalVAE, identity: Mapping[str, Any]) -> bool:
-    """Whether the file is the mixture of this model, these patches and these options."""
-    if not path.exists():
-        return False
-    try:
-        _, before = open_mixture(path, model)
-    except CheckpointError as error:
-        click.echo(f"{error}; it is fitted anew")
-        return False
-    same = all(before.get(key) == value for key, value in identity.items())
-    if not same:
-        click.echo("the mixture was fitted with other options or to other patches; it is fitted anew")
-    return same
 
 
 def _latents(

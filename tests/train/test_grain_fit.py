@@ -66,10 +66,13 @@ def test_grain_that_is_there_is_not_measured_again_and_with_other_options_is(
     assert capsys.readouterr().out == ""
     path.write_bytes(before[:-8])
     assert fit(folder) == path
-    assert "it is measured anew" in capsys.readouterr().out
+    assert "cut off or damaged" in capsys.readouterr().out
     assert path.read_bytes() == before
     fit(folder, patches=48)
-    assert "it is measured anew" in capsys.readouterr().out
+    assert (
+        "the grain was fitted with other options or to other patches; it is fitted anew"
+        in capsys.readouterr().out
+    )
     assert path.read_bytes() != before
 
 

@@ -1,0 +1,33 @@
+"""Whether what is fitted to a run's model is there already."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nlbs.errors import CheckpointError
+
+
+def is_there(
+    kind: str, path: Path, identity: Mapping[str, Any], metadata: Callable[[], Mapping[str, Any]]
+) -> bool:
+    """Says whether a file is what would be fitted; where it is something else, a line says that it is fitted anew.
+
+    Args:
+        kind: "grain" or "mixture".
+        path: the file.
+        identity: the options and the patches that it has to be of.
+        metadata: reads what the file says of itself, for the model at hand; may raise CheckpointError.
+    """
+    if not path.exists():
+        return False
+    try:
+        before = metadata()
+    except CheckpointError as error:
+        click.echo(f"{error}; it is fitted anew")
+        return False
+    same = all(before.get(key) == value for key, value in identity.items())
+    if not same:
+        click.echo(f"the {kind} was fitted with other options or to other patches; it is fitted anew")
+    return same
