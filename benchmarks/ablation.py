@@ -4,7 +4,8 @@
     python -m benchmarks.ablation --shards root/r64-s64-1.2mm --patches 16000 --out ablation/
 
 The root is that of benchmarks/generative.py, on whose figures see there; patches are seen in whole epochs. What may be
-added, the sharpening phase, is measured by name, in a run long enough for it, beside one of the same length without:
+added, the sharpening phase or autoguidance, is measured by name, in a run long enough for it, beside one of the same
+length without:
 
     python -m benchmarks.ablation --shards root/r64-s13-1.2mm --patches 150000 --only nothing sharpening --out more/
 """
@@ -44,7 +45,10 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "grain": {"grain": None},
 }
 #: what is added -> what the YAML says then
-WITH: dict[str, dict[str, Any]] = {"sharpening": {"training": {"sharpening": {}}}}
+WITH: dict[str, dict[str, Any]] = {
+    "sharpening": {"training": {"sharpening": {}}},
+    "autoguidance": {"autoguidance": {}},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, Any] = {"benchmark": "ablation", "patches": options.patches, "seed": options.seed}
     for name in options.only:
         folder = options.out / name.replace(" ", "-")
+        # Guidance of any kind would make up for what a part is worth, and takes three times as long.
+        changes = {"autoguidance": None} | (WITH.get(name) or WITHOUT[name])
         # A flow has as many levels as the model, at most.
-        changes = dict(WITH.get(name) or WITHOUT[name])
         skips = changes.get("model", {}).get("decoder", {}).get("stochastic_skips")
         if skips is not None:
             # The finest level of the flow is folded onto the one before, where there is one.
@@ -75,7 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         checkpoint = train(
             options.shards, "nlbs-small", options.patches, folder, changes, "--seed", options.seed, *more
         )
-        # Guidance would make up for what a part is worth, and takes three times as long.
         asked = ("--only", "realism,latents,control", "--guidance", 1)
         sections = judge(checkpoint, options.shards, folder / "report", options.num, *asked)
         found[f"{'with' if name in WITH else 'without'} {name}"] = figures(sections)

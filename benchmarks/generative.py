@@ -93,6 +93,8 @@ def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
         "over_floor": round(frechet["generated"] / frechet["floor"], 2),
         **_sharpness(realism["sharpness"]),
     }
+    if "without_grain" in frechet:
+        found["over_smooth_reconstructions"] = round(frechet["generated"] / frechet["without_grain"], 3)
     for name, shorten in (("control", _control), ("utility", _utility), ("memorisation", _memorisation)):
         if name in sections:
             found[name] = shorten(sections[name])

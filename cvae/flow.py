@@ -103,6 +103,17 @@ class LatentFlow(nn.Module):
             getattr(self, f"mean{number}").copy_(level.mean(dim=(0, 2, 3), keepdim=True))
             getattr(self, f"deviation{number}").copy_(level.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
 
+    def take_scale(self, other: "LatentFlow") -> None:
+        """Takes means and deviations of another flow over the same latents."""
+        for buffer, theirs in zip(self.buffers(), other.buffers(), strict=True):
+            buffer.copy_(theirs)
+
+    def is_scaled_like(self, other: "LatentFlow") -> bool:
+        """Says whether another flow sees the same latents as the same numbers."""
+        if self.shapes != other.shapes:
+            return False
+        return all(torch.equal(a, b) for a, b in zip(self.buffers(), other.buffers(), strict=True))
+
     def scaled(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Gives a model's latents, as ``infer`` gives them, as this flow sees them: maps, of its levels alone."""
         return [

@@ -67,6 +67,12 @@ class Guidance:
             conditions: codes, (B,) each.
             predict: asked once, for all terms one after the other: small batches leave most of a processor idle.
         """
+        return self.both(conditions, predict)[0]
+
+    def both(
+        self, conditions: Mapping[str, "Tensor"], predict: "Predict"
+    ) -> tuple[list["Tensor"], list["Tensor"]]:
+        """Gives what :meth:`follow` gives, and what the network says with all conditions known."""
         import torch
 
         terms = self.terms
@@ -77,14 +83,15 @@ class Guidance:
             for name, code in conditions.items()
         }
         parts = [level.chunk(len(terms)) for level in predict(codes, len(terms))]
+        known_alone = [level[0] for level in parts]
         if len(terms) == 1:
-            return [level[0] for level in parts]
+            return known_alone, known_alone
         found = []
         for known, *others in parts:
             # v_c + sum of factors (v_other - v_c): the factors sum to 1, and what is alike stays exact.
             steps = [factor * (other - known) for (factor, _), other in zip(terms[1:], others, strict=True)]
             found.append(known + sum(steps))
-        return found
+        return found, known_alone
 
 
 def as_guidance(guidance: "float | Guidance") -> Guidance:

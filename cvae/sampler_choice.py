@@ -21,6 +21,9 @@ SAMPLERS = ("auto", "flow", "mixture", "prior")
 #: Unless another is asked for. A flow learns least of what few patches show: draws by these show each condition about
 #: as plainly as real patches do, and are as like them as draws without guidance (docs/decisions/0011).
 GUIDANCE = {"flow": Guidance(1.25, {"cancer": 3}), "mixture": Guidance(), "prior": Guidance()}
+#: Unless others are asked for, where there is a weak flow: what it adds makes guidance by all conditions needless
+#: (docs/decisions/0015).
+AUTOGUIDANCE, BESIDE_AUTOGUIDANCE = 1.5, Guidance(1, {"cancer": 3})
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,23 @@ class SamplerChoice:
     temperature: float = 1.0
     guidance: str | None = None  #: as parsed_guidance reads it; None: that of GUIDANCE
     grain: bool | None = None  #: None: where it was measured
+    autoguidance: float | None = None  #: of a flow; None: that of AUTOGUIDANCE, where there is a weak flow
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
         """Gives it in words: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
+        autoguidance = f", autoguidance {self.autoguidance:g}" if self.autoguidance not in (None, 1) else ""
         grain = ", with grain" if self.grain else ""
-        return f"{name}, temperature {self.temperature:g}{guidance}{grain}"
+        return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{grain}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
-        """Gives the choice for a checkpoint: never "auto", and with a guidance.
+        """Gives the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
 
         Raises:
-            CheckpointError: flow, mixture or grain are asked for, and there is none.
-            ConfigError: there is no such sampler, or the guidance cannot be read.
+            CheckpointError: flow, weak flow, mixture or grain are asked for, and there is none.
+            ConfigError: there is no such sampler, the guidance cannot be read, or autoguidance is for a flow alone.
         """
         if self.sampler not in SAMPLERS:
             raise ConfigError(f"there is no sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}")
@@ -70,7 +75,14 @@ class SamplerChoice:
         if sampler == "auto":
             sampler = "flow" if path.exists() else "prior"
         grain = has_grain if self.grain is None else self.grain
-        return replace(self, sampler=sampler, guidance=str(self._guidance_of(sampler)), grain=grain)
+        autoguidance = self._autoguidance_of(sampler, checkpoint)
+        return replace(
+            self,
+            sampler=sampler,
+            guidance=str(self._guidance_of(sampler, autoguidance)),
+            grain=grain,
+            autoguidance=autoguidance,
+        )
 
     def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         """Gives the sampler over the trained model of a checkpoint.
@@ -93,23 +105,48 @@ class SamplerChoice:
         from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
-        guidance = self._guidance_of(self.sampler)
+        autoguidance = self.autoguidance or 1.0
+        guidance = self._guidance_of(self.sampler, autoguidance)
         if self.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
         if self.sampler == "mixture":
             mixture = load_mixture(mixture_path(checkpoint), model)
             return MixtureSampler(model, mixture, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
-        return FlowSampler(model, flow, self.flow_steps, guidance, self.temperature)
+        weak = load_flow(weak_flow_path(checkpoint), model) if autoguidance != 1 else None
+        return FlowSampler(
+            model, flow, self.flow_steps, guidance, self.temperature, weak=weak, autoguidance=autoguidance
+        )
 
-    def _guidance_of(self, sampler: str) -> Guidance:
-        usual = GUIDANCE[sampler]
+    def _guidance_of(self, sampler: str, autoguidance: float) -> Guidance:
+        usual = GUIDANCE[sampler] if autoguidance == 1 else BESIDE_AUTOGUIDANCE
         return usual if self.guidance is None else parsed_guidance(self.guidance, usual)
+
+    def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
+        path = weak_flow_path(checkpoint)
+        if self.autoguidance is None:
+            return AUTOGUIDANCE if sampler == "flow" and path.exists() else 1.0
+        if self.autoguidance != 1 and sampler != "flow":
+            raise ConfigError(
+                f"--autoguidance {self.autoguidance:g} is for draws from a flow, and these are from the {sampler}; "
+                "leave it out, or take --sampler flow"
+            )
+        if self.autoguidance != 1 and not path.exists():
+            raise CheckpointError(
+                f"there is no weak flow {path}; nlbs-train fits one after the flow, of a finished run too, where the "
+                "configuration has a section autoguidance (presets nlbs, nlbs-small); or draw with --autoguidance 1"
+            )
+        return self.autoguidance
 
 
 def flow_path(checkpoint: Path) -> Path:
     """Gives where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
     return _beside(checkpoint, "flow")
+
+
+def weak_flow_path(checkpoint: Path) -> Path:
+    """Gives where the weak flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.weak-flow.safetensors``."""
+    return _beside(checkpoint, "weak-flow")
 
 
 def mixture_path(checkpoint: Path) -> Path:
@@ -131,9 +168,13 @@ _OPTIONS = (
                  help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
-    click.option("--guidance", default=None, metavar="NUMBERS", show_default="1.25,cancer=3 with a flow, else 1",
+    click.option("--guidance", default=None, metavar="NUMBERS",
+                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance; else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
                  "for all of them, and more for single ones."),
+    click.option("--autoguidance", type=click.FloatRange(min=1), default=None, metavar="NUMBER",
+                 show_default=f"{AUTOGUIDANCE:g} where a weak flow was fitted, else 1",
+                 help="Above 1, away from what a flow draws that was fitted to too little: more like real patches."),
     click.option("--grain/--no-grain", default=None, show_default="where it was measured",
                  help="What real patches have beyond what the model renders: noise of film or detector."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,

@@ -152,6 +152,18 @@ class FlowTraining:
 
 
 @dataclass(frozen=True)
+class AutoguidanceTraining:
+    """The weak flow that is fitted after the flow: the same network and options, fewer patches."""
+
+    __pydantic_config__ = STRICT
+    share: Annotated[float, Field(gt=0, lt=1)] = 1 / 16  # of the flow's patches
+
+    def weak(self, flow: FlowTraining) -> FlowTraining:
+        """Gives how the weak flow is fitted beside a flow."""
+        return dataclasses.replace(flow, patches=max(1, round(self.share * flow.patches)))
+
+
+@dataclass(frozen=True)
 class GrainTraining:
     """The grain that is measured on what the best model renders once training is done."""
 
@@ -179,6 +191,7 @@ class TrainConfig:
     training: TrainingConfig
     data: DataConfig
     flow: FlowTraining | None = None  # None: the model's own prior draws
+    autoguidance: AutoguidanceTraining | None = None  # None: no weak flow beside the flow
     grain: GrainTraining | None = None  # None: what is drawn is as smooth as what is rendered
     mixture: MixtureTraining | None = None  # None: there is no --sampler mixture
 
@@ -235,9 +248,14 @@ _STAGED = LossConfig(kl_anneal_share=0.3, level_weights=(1.0, 1.0, 2.0, 4.0, 8.0
 #: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
 _FLIP_ALONE = AugmentConfig(rotation_deg=0, brightness=0, contrast=0, noise=0)
 
-#: name -> training, data, flow and grain sections; the model section is that of the same name in MODEL_PRESETS
-_TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None, GrainTraining | None]] = {
-    "guide": (TrainingConfig(), DataConfig(), None, None),
+#: name -> training, data and, of what generates, flow, autoguidance and grain sections; the model section is that of
+#: the same name in MODEL_PRESETS
+_TRAINING: dict[
+    str,
+    tuple[TrainingConfig, DataConfig]
+    | tuple[TrainingConfig, DataConfig, FlowTraining, AutoguidanceTraining, GrainTraining],
+] = {
+    "guide": (TrainingConfig(), DataConfig()),
     "guide-small": (
         TrainingConfig(
             learning_rate=4e-3,
@@ -251,8 +269,6 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None, Grai
             loss=LossConfig(kl_weight=1e-3, kl_anneal_epochs=10),
         ),
         DataConfig(resolution=64, batch_size=32),
-        None,
-        None,
     ),
     "nlbs": (
         TrainingConfig(
@@ -272,6 +288,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None, Grai
         ),
         DataConfig(batch_size=64),
         FlowTraining(FlowConfig((256, 192, 128), blocks=2, folded=True), patches=2_000_000),
+        AutoguidanceTraining(),
         GrainTraining(),
     ),
     "nlbs-small": (
@@ -292,6 +309,7 @@ _TRAINING: dict[str, tuple[TrainingConfig, DataConfig, FlowTraining | None, Grai
         ),
         DataConfig(resolution=64, batch_size=64),
         FlowTraining(),
+        AutoguidanceTraining(),
         GrainTraining(),
     ),
 }

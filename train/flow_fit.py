@@ -1,4 +1,4 @@
-"""Fits a flow to the latents of a trained model: the last part of a run. Continues where it was stopped."""
+"""Fits a flow to the latents of a trained model, and a weak one: the last part of a run. Continues where it stopped."""
 
 import dataclasses
 import json
@@ -14,9 +14,9 @@ import torch
 from nlbs.cvae.checkpoint import load_checkpoint
 from nlbs.cvae.fitted_file import weights_digest
 from nlbs.cvae.flow import LatentFlow, flow_loss
-from nlbs.cvae.flow_file import save_flow
+from nlbs.cvae.flow_file import load_flow, save_flow
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.sampler_choice import flow_path
+from nlbs.cvae.sampler_choice import flow_path, weak_flow_path
 from nlbs.errors import CheckpointError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
@@ -39,17 +39,17 @@ _MAX_GRAD_NORM = 1.0
 def fit_flow(
     config: TrainConfig, stream: PatchStream, run_folder: RunFolder, device: torch.device, interrupted: Event
 ) -> Path | None:
-    """Fits a flow to the best model of a finished run and writes it beside that.
+    """Fits a flow to the best model of a finished run and writes it beside that; a weak one too, if there is to be one.
 
     Args:
-        config: resolved, with a ``flow``.
+        config: resolved, with a ``flow``, and with ``autoguidance`` for a weak one.
         stream: of the training split, its batches of ``flow.batch_size``.
         run_folder: with best_model.safetensors.
         device: of this process.
         interrupted: set when the fit is to save and leave.
 
     Returns:
-        The file; None where there is no best model.
+        The file of the flow; None where there is no best model.
 
     Raises:
         KeyboardInterrupt: interrupted; everything is saved.
@@ -58,13 +58,14 @@ def fit_flow(
     if config.flow is None or not run_folder.best_model.exists():
         return None
     model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
-    fit = LatentFlowFit(config, config.flow, model, stream, run_folder.path / "flow_state.pt")
-    path = flow_path(run_folder.best_model)
-    if fit.is_done_before() and path.exists():
-        return path
-    fit.run(interrupted)
-    save_flow(path, fit.average.model, model, {"patches": fit.flow_config.patches, "loss": fit.mean_loss})
-    fit.save()
+    path, weak_path = flow_path(run_folder.best_model), weak_flow_path(run_folder.best_model)
+    LatentFlowFit(config, config.flow, model, stream, run_folder.path / "flow_state.pt").write(
+        path, interrupted
+    )
+    if config.autoguidance is not None:
+        weak, beside = config.autoguidance.weak(config.flow), load_flow(path, model)
+        state_path = run_folder.path / "weak_flow_state.pt"
+        LatentFlowFit(config, weak, model, stream, state_path, beside).write(weak_path, interrupted)
     return path
 
 
@@ -78,8 +79,20 @@ class LatentFlowFit:
         model: ConditionalVAE,
         stream: PatchStream,
         state_path: Path,
+        beside: LatentFlow | None = None,
     ) -> None:
-        self.config, self.flow_config = config, flow_config
+        """Takes up a fit where its state left it.
+
+        Args:
+            config: resolved.
+            flow_config: how this flow is fitted.
+            model: whose latents it is fitted to.
+            stream: of the training split, its batches of ``flow_config.batch_size``.
+            state_path: what a stopped fit continues from.
+            beside: the flow that this one is to be the weak one of; None: it is a flow of its own.
+        """
+        self.config, self.flow_config, self.model, self.beside = config, flow_config, model, beside
+        self.name = "flow" if beside is None else "weak flow"
         self.device = next(model.parameters()).device
         self.steps = -(-flow_config.patches // flow_config.batch_size)
         self.pool_batches = min(_POOL_BATCHES, -(-self.steps // flow_config.reuse))
@@ -100,22 +113,29 @@ class LatentFlowFit:
         )
         self._restore()
 
-    def is_done_before(self) -> bool:
-        """Whether no step is left."""
-        return self.step >= self.steps
+    def write(self, path: Path, interrupted: Event) -> None:
+        """Takes the steps that are left and writes the flow, unless all that was done before.
+
+        Raises:
+            KeyboardInterrupt: interrupted; everything is saved.
+        """
+        if self.step >= self.steps and path.exists():
+            return
+        self.run(interrupted)
+        about = {"patches": self.flow_config.patches, "loss": self.mean_loss}
+        save_flow(path, self.average.model, self.model, about)
+        self.save()
 
     def run(self, interrupted: Event) -> None:
         """Takes the steps that are left. Raises KeyboardInterrupt where it is interrupted; all is saved."""
         verb = f"continues at step {self.step:,}" if self.step else "starts"
         click.echo(
-            f"flow: {sum(p.numel() for p in self.flow.parameters()):,} parameters over the "
+            f"{self.name}: {sum(p.numel() for p in self.flow.parameters()):,} parameters over the "
             f"{len(self.flow.shapes)} coarsest levels, {verb}; {self.steps:,} steps, "
             f"{self.flow_config.batch_size} patches each"
         )
         if not self.step:
-            levels = next(self.patches.pools(0)).levels
-            self.flow.set_scale(self.flow.as_maps(levels))
-            self.average.model.set_scale(self.flow.as_maps(levels))
+            self._set_scale()
         started, first, said, saved = time.monotonic(), self.step, time.monotonic(), time.monotonic()
         for batch in self.batches():
             loss = self._take(batch)
@@ -126,18 +146,25 @@ class LatentFlowFit:
             now = time.monotonic()
             if now - said > _LINE_EVERY_S:
                 left = (now - started) / (self.step - first) * (self.steps - self.step)
-                click.echo(
-                    f"flow: step {self.step:,} of {self.steps:,}, loss {self.mean_loss:.4f}, {duration(left)} left"
-                )
+                where = f"step {self.step:,} of {self.steps:,}"
+                click.echo(f"{self.name}: {where}, loss {self.mean_loss:.4f}, {duration(left)} left")
                 said = now
             if interrupted.is_set() or now - saved > _SAVE_EVERY_S:
                 self.save()
                 saved = now
             if interrupted.is_set():
-                click.echo(f"stopped at step {self.step:,} of the flow; the same command continues")
+                click.echo(f"stopped at step {self.step:,} of the {self.name}; the same command continues")
                 raise KeyboardInterrupt
             if self.step >= self.steps:
                 return
+
+    def _set_scale(self) -> None:
+        if self.beside is None:
+            maps = self.flow.as_maps(next(self.patches.pools(0)).levels)
+            self.flow.set_scale(maps)
+        else:
+            self.flow.take_scale(self.beside)
+        self.average.model.take_scale(self.flow)
 
     def save(self) -> None:
         """Writes what the fit continues from."""
@@ -167,10 +194,14 @@ class LatentFlowFit:
         except (
             Exception
         ) as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
-            click.echo(f"{self.state_path} is damaged ({type(error).__name__}); the flow is fitted anew")
+            click.echo(
+                f"{self.state_path} is damaged ({type(error).__name__}); the {self.name} is fitted anew"
+            )
             return
         if not same:
-            click.echo("the flow was fitted to another model or with other options; it is fitted anew")
+            click.echo(
+                f"the {self.name} was fitted to another model or with other options; it is fitted anew"
+            )
             return
         self.flow.load_state_dict(state["flow"])
         self.average.restore(state["average"])

@@ -218,7 +218,7 @@ class RunFolder:
         phase, done = config.training.sharpening, Progress(**state["progress"]).done(config)
         begins_later = "sharpener" not in state.get("more", {}) and (phase is None or done <= phase.start)
         for key in before | after:
-            if key.split(".")[0] in ("flow", "grain", "mixture"):
+            if key.split(".")[0] in ("flow", "autoguidance", "grain", "mixture"):
                 continue  # they are fitted afterwards, and anew where their options change
             if key.startswith("training.sharpening") and begins_later:
                 continue  # no weight depends on it yet

@@ -100,6 +100,62 @@ def test_draws_are_guided_within_the_interval_alone(model: ConditionalVAE) -> No
         torch.testing.assert_close(found, start + 1 + 0.5 * 1 + 0.5 * 3)
 
 
+class WeakField(LatentFlow):
+    """A flow that has learned half of what :class:`Field` has, and of conditions nothing."""
+
+    def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
+        return [torch.ones_like(level) * t[:, None, None, None] for level in x]
+
+
+@pytest.mark.parametrize(
+    ("guidance", "autoguidance", "way"),
+    # t alone integrates to 1/2; what is known adds 1. Autoguidance a: v + (a - 1)(v_c - v_weak).
+    [(1.0, 1.0, 2.0), (1.0, 2.0, 2 + 1.5), (1.0, 1.5, 2 + 0.75), (3.0, 1.5, 4 + 0.75), (0.0, 2.0, 1 + 1.5)],
+)
+def test_draws_go_away_from_the_weak_flow(
+    model: ConditionalVAE, guidance: float, autoguidance: float, way: float
+) -> None:
+    noise = latent_noise(model, 2)
+    flow, weak = Field(NETWORK, model), WeakField(NETWORK, model)
+    sampler = FlowSampler(model, flow, 3, guidance, weak=weak, autoguidance=autoguidance)
+    for found, start in zip(sampler.latents(noise, alike(2)), noise, strict=False):
+        torch.testing.assert_close(found, start + way)
+
+
+def test_without_autoguidance_the_weak_flow_is_not_asked(model: ConditionalVAE, flow: LatentFlow) -> None:
+    alone = FlowSampler(model, flow, 3)
+    beside = FlowSampler(model, flow, 3, weak=WeakField(NETWORK, model))
+    assert len(beside.networks) == len(alone.networks) == 2
+    noise = latent_noise(model, 2)
+    assert torch.equal(alone.draw(noise, alike(2)), beside.draw(noise, alike(2)))
+    assert len(FlowSampler(model, flow, 3, weak=WeakField(NETWORK, model), autoguidance=2.0).networks) == 3
+
+
+@pytest.mark.parametrize(
+    ("autoguidance", "message"),
+    [
+        (0.5, "0.5 is asked for; expected 1 or more"),
+        (float("nan"), "nan is asked"),
+        (2.0, "needs a weak flow"),
+    ],
+)
+def test_an_autoguidance_that_makes_no_sense_is_refused(
+    model: ConditionalVAE, flow: LatentFlow, autoguidance: float, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FlowSampler(model, flow, autoguidance=autoguidance)
+
+
+def test_a_weak_flow_of_another_scale_is_refused(model: ConditionalVAE, flow: LatentFlow) -> None:
+    weak = LatentFlow(NETWORK, model)
+    weak.set_scale([2 * level for level in flow.as_maps(latent_noise(model, 8))])
+    with pytest.raises(ConfigError, match="was not fitted beside this flow"):
+        FlowSampler(model, flow, weak=weak, autoguidance=1.5)
+    other = LatentFlow(FlowConfig(widths=(16,), blocks=1, attention=1), model)
+    with pytest.raises(ConfigError, match="was not fitted beside this flow"):
+        FlowSampler(model, flow, weak=other, autoguidance=1.5)
+
+
 def test_a_folded_flow_has_one_level_more_and_keeps_its_places(model: ConditionalVAE) -> None:
     torch.manual_seed(2)
     flow = LatentFlow(FlowConfig(widths=(16, 8), blocks=1, attention=1, folded=True), model)

@@ -1,5 +1,6 @@
 """Flags that choose a sampler."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from nlbs.cvae.grain import LEVELS, Grain, GrainySampler, ring_count
 from nlbs.cvae.grain_file import save_grain
 from nlbs.cvae.guidance import Guidance
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.sampler_choice import SamplerChoice, flow_path, grain_path
+from nlbs.cvae.sampler_choice import SamplerChoice, flow_path, grain_path, weak_flow_path
 from nlbs.cvae.samplers import PriorSampler
 from nlbs.errors import CheckpointError, ConfigError
 from tests.cvae.test_ladder import ladder
@@ -50,6 +51,30 @@ def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, mode
     assert isinstance(sampler, FlowSampler)
     assert sampler.guidance == Guidance(1.25, {"cancer": 3})
     assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 1.25,cancer=3"
+
+
+def test_autoguidance_is_on_where_a_weak_flow_was_fitted(checkpoint: Path, model: ConditionalVAE) -> None:
+    with_a_flow(checkpoint, model)
+    with pytest.raises(
+        CheckpointError, match=r"there is no weak flow .*best_model.weak-flow.safetensors; .*--autoguidance 1"
+    ):
+        SamplerChoice(autoguidance=2.0).of(checkpoint)
+    shutil.copy(flow_path(checkpoint), weak_flow_path(checkpoint))
+    words = "flow of 15 steps, temperature 1, guidance"
+    assert str(SamplerChoice().of(checkpoint)) == f"{words} 1,cancer=3, autoguidance 1.5"
+    assert str(SamplerChoice(autoguidance=1.0).of(checkpoint)) == f"{words} 1.25,cancer=3"
+    assert str(SamplerChoice(guidance="age_bin=2").of(checkpoint)) == (
+        f"{words} 1,cancer=3,age_bin=2, autoguidance 1.5"
+    )
+    for asked, expected in ((None, 1.5), (1.0, 1.0), (2.5, 2.5)):
+        sampler = SamplerChoice(autoguidance=asked).open(model, checkpoint)
+        assert isinstance(sampler, FlowSampler)
+        assert sampler.autoguidance == expected
+        assert sampler.guidance == Guidance(1.25 if expected == 1 else 1, {"cancer": 3})
+        assert (sampler.weak is None) == (expected == 1)
+    assert SamplerChoice("prior").of(checkpoint).autoguidance == 1
+    with pytest.raises(ConfigError, match="is for draws from a flow, and these are from the prior"):
+        SamplerChoice("prior", autoguidance=2.0).of(checkpoint)
 
 
 def test_grain_is_on_where_it_was_measured_and_can_be_left_out(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from nlbs.cvae.flow import flow_loss
 from nlbs.cvae.flow_file import load_flow
+from nlbs.cvae.flow_sampler import FlowSampler
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.train.encoded import Encoded, EncodedPatches
@@ -43,6 +44,12 @@ def run_of_a_ladder(folder: Path) -> None:
 
 def fit(folder: Path, interrupted: Event | None = None, **changes: Any) -> Path | None:
     config = tiny_config(model=LADDER, flow=FLOW | changes)
+    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
+    return fit_flow(config, stream, RunFolder(folder), CPU, interrupted or Event())
+
+
+def fit_both(folder: Path, interrupted: Event | None = None) -> Path | None:
+    config = tiny_config(model=LADDER, flow=FLOW, autoguidance={"share": 0.25})
     stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
     return fit_flow(config, stream, RunFolder(folder), CPU, interrupted or Event())
 
@@ -86,6 +93,35 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: i
         fit(tmp_path / "parts", AfterSteps(stop))
     assert not (tmp_path / "parts" / "best_model.flow.safetensors").exists()
     assert weights(fit(tmp_path / "parts")) == expected
+
+
+def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(tmp_path: Path) -> None:
+    run_of_a_ladder(tmp_path)
+    path, weak_path = fit(tmp_path), tmp_path / "best_model.weak-flow.safetensors"
+    assert path is not None
+    assert not weak_path.exists()
+    alone = weights(path)
+    assert fit_both(tmp_path) == path  # of a finished run too, and the flow stays
+    assert weights(path) == alone
+    assert torch.load(tmp_path / "weak_flow_state.pt", weights_only=True)["step"] == 3  # 24 patches of 96
+    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
+    flow, weak = load_flow(path, model), load_flow(weak_path, model)
+    assert weak.is_scaled_like(flow)
+    assert weights(weak_path) != alone
+    assert FlowSampler(model, flow, weak=weak, autoguidance=1.5).networks[2] is weak
+
+
+@pytest.mark.parametrize("stop", [5, 13])  # within the 12 steps of the flow, and the 3 of the weak one
+def test_a_weak_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
+    for name in ("whole", "parts"):
+        run_of_a_ladder(tmp_path / name)
+    fit_both(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_both(tmp_path / "parts", AfterSteps(stop))
+    fit_both(tmp_path / "parts")
+    for name in ("flow", "weak-flow"):
+        one, other = (tmp_path / run / f"best_model.{name}.safetensors" for run in ("whole", "parts"))
+        assert weights(one) == weights(other)
 
 
 def test_a_fit_that_is_done_is_not_done_again_and_one_with_other_options_is(
