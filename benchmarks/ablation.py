@@ -4,8 +4,8 @@
     python -m benchmarks.ablation --shards root/r64-s64-1.2mm --patches 16000 --out ablation/
 
 The root is that of benchmarks/generative.py, on whose figures see there; patches are seen in whole epochs. What may be
-added, the sharpening phase or autoguidance, is measured by name, in a run long enough for it, beside one of the same
-length without:
+added, the sharpening phase, autoguidance or grain, is measured by name, in a run long enough for it, beside one of the
+same length without:
 
     python -m benchmarks.ablation --shards root/r64-s13-1.2mm --patches 150000 --only nothing sharpening --out more/
 """
@@ -42,12 +42,12 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "staged levels": {"training": {"loss": {"level_weights": []}}},
     "residual blocks": {"model": {"decoder": {"residual_blocks": 0}}},
     "flow": {"flow": None},
-    "grain": {"grain": None},
 }
 #: what is added -> what the YAML says then
 WITH: dict[str, dict[str, Any]] = {
     "sharpening": {"training": {"sharpening": {}}},
     "autoguidance": {"autoguidance": {}},
+    "grain": {"grain": {}},
 }
 
 
@@ -68,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, Any] = {"benchmark": "ablation", "patches": options.patches, "seed": options.seed}
     for name in options.only:
         folder = options.out / name.replace(" ", "-")
-        # Guidance of any kind would make up for what a part is worth, and takes three times as long.
-        changes = {"autoguidance": None} | (WITH.get(name) or WITHOUT[name])
+        # Guidance of any kind would make up for what a part is worth, and takes three times as long; grain is noise
+        # where a short run has not learned structure yet.
+        changes = {"autoguidance": None, "grain": None} | (WITH.get(name) or WITHOUT[name])
         # A flow has as many levels as the model, at most.
         skips = changes.get("model", {}).get("decoder", {}).get("stochastic_skips")
         if skips is not None:
