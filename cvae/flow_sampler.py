@@ -58,7 +58,8 @@ class FlowSampler(ModelSampler):
             raise ConfigError("autoguidance needs a weak flow beside the flow")
         if weak is not None and not weak.is_scaled_like(flow):
             raise ConfigError(
-                "the weak flow was not fitted beside this flow: it sees latents at another scale"
+                "the weak flow was not fitted beside this flow: it sees latents at another scale; run nlbs-train on "
+                "the run again, which fits it anew, or leave autoguidance at 1"
             )
         self.flow = _ready(flow)
         self.weak = _ready(weak) if weak is not None and autoguidance != 1 else None

@@ -59,9 +59,10 @@ def fit_flow(
         return None
     model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
     path, weak_path = flow_path(run_folder.best_model), weak_flow_path(run_folder.best_model)
-    LatentFlowFit(config, config.flow, model, stream, run_folder.path / "flow_state.pt").write(
-        path, interrupted
-    )
+    fit = LatentFlowFit(config, config.flow, model, stream, run_folder.path / "flow_state.pt")
+    if not fit.is_written(path):
+        weak_path.unlink(missing_ok=True)  # it stood beside another flow
+    fit.write(path, interrupted)
     if config.autoguidance is not None:
         weak, beside = config.autoguidance.weak(config.flow), load_flow(path, model)
         state_path = run_folder.path / "weak_flow_state.pt"
@@ -113,13 +114,17 @@ class LatentFlowFit:
         )
         self._restore()
 
+    def is_written(self, path: Path) -> bool:
+        """Whether no step is left and the flow is where it is to be."""
+        return self.step >= self.steps and path.exists()
+
     def write(self, path: Path, interrupted: Event) -> None:
-        """Takes the steps that are left and writes the flow, unless all that was done before.
+        """Takes the steps that are left and writes the flow, unless it is written.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
         """
-        if self.step >= self.steps and path.exists():
+        if self.is_written(path):
             return
         self.run(interrupted)
         about = {"patches": self.flow_config.patches, "loss": self.mean_loss}

@@ -111,6 +111,16 @@ def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(tmp
     assert FlowSampler(model, flow, weak=weak, autoguidance=1.5).networks[2] is weak
 
 
+def test_a_new_flow_takes_the_weak_one_of_the_flow_before_away(tmp_path: Path) -> None:
+    run_of_a_ladder(tmp_path)
+    fit_both(tmp_path)
+    weak_path = tmp_path / "best_model.weak-flow.safetensors"
+    fit(tmp_path)  # the same flow: nothing is fitted
+    assert weak_path.exists()
+    fit(tmp_path, learning_rate=0.01)
+    assert not weak_path.exists()
+
+
 @pytest.mark.parametrize("stop", [5, 13])  # within the 12 steps of the flow, and the 3 of the weak one
 def test_a_weak_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
     for name in ("whole", "parts"):
