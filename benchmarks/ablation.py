@@ -81,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         checkpoint = train(
             options.shards, "nlbs-small", options.patches, folder, changes, "--seed", options.seed, *more
         )
-        asked = ("--only", "realism,latents,control", "--guidance", 1)
+        # What an earlier call has left beside the checkpoint is not to be drawn with.
+        plain = [] if name == "autoguidance" else ["--autoguidance", 1]
+        plain += [] if name == "grain" else ["--no-grain"]
+        asked = ("--only", "realism,latents,control", "--guidance", 1, *plain)
         sections = judge(checkpoint, options.shards, folder / "report", options.num, *asked)
         found[f"{'with' if name in WITH else 'without'} {name}"] = figures(sections)
     print(json.dumps(found))

@@ -15,8 +15,8 @@ from nlbs.errors import CheckpointError
 FORMAT_VERSION = 1
 
 
-def weights_digest(model: ConditionalVAE) -> str:
-    """Gives a SHA-256 of a model's weights, 64 hexadecimal digits: what is fitted to it belongs to just these."""
+def weights_digest(model: nn.Module) -> str:
+    """Gives a SHA-256 of a network's weights, 64 hexadecimal digits: what is fitted to it belongs to just these."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

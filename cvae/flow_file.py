@@ -14,7 +14,7 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 
 _KIND = "flow"
-_FIT_AGAIN = "fit it again with nlbs-train, or draw with --sampler prior"
+_INSTEAD = "draw with --sampler prior"
 
 
 def save_flow(
@@ -25,19 +25,33 @@ def save_flow(
     write_fitted(path, _KIND, flow, model, about, metadata)
 
 
-def load_flow(path: Path, model: ConditionalVAE) -> LatentFlow:
+def load_flow(path: Path, model: ConditionalVAE, instead: str = _INSTEAD) -> LatentFlow:
     """Gives the flow of a model, in eval mode, on its device.
+
+    Args:
+        path: the file.
+        model: that it has to belong to.
+        instead: what to do without it, in words.
 
     Raises:
         CheckpointError: missing, damaged, of another format version, or fitted to other weights.
     """
+    return open_flow(path, model, instead)[0]
+
+
+def open_flow(
+    path: Path, model: ConditionalVAE, instead: str = _INSTEAD
+) -> tuple[LatentFlow, dict[str, Any]]:
+    """Gives the same with the metadata that :func:`save_flow` was given."""
+    fit_again = f"fit it again with nlbs-train, or {instead}"
     device = next(model.parameters()).device
-    values, tensors = read_fitted(path, _KIND, model, _FIT_AGAIN)
+    values, tensors = read_fitted(path, _KIND, model, fit_again)
     try:
         flow = LatentFlow(from_mapping(FlowConfig, values["flow"], f"the metadata of {path}"), model).to(
             device
         )
     except (ConfigError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} describes no flow of ours ({error}); {_FIT_AGAIN}") from None
+        raise CheckpointError(f"{path} describes no flow of ours ({error}); {fit_again}") from None
     flow.load_state_dict(check_weights(path, flow, tensors))
-    return flow.eval()
+    fitting = values.get("fitting")
+    return flow.eval(), fitting if isinstance(fitting, dict) else {}

@@ -1,5 +1,6 @@
 """Which sampler draws: the one place where flags become an object of :mod:`nlbs.cvae.samplers`. Imports torch late."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,9 @@ class SamplerChoice:
         """Gives it in words: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
-        autoguidance = f", autoguidance {self.autoguidance:g}" if self.autoguidance not in (None, 1) else ""
+        autoguidance = (
+            f", autoguidance {self.autoguidance:.12g}" if self.autoguidance not in (None, 1) else ""
+        )
         grain = ", with grain" if self.grain else ""
         return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{grain}"
 
@@ -84,6 +87,17 @@ class SamplerChoice:
             autoguidance=autoguidance,
         )
 
+    def files(self, checkpoint: Path) -> list[Path]:
+        """Gives the files beside a checkpoint that the choice, made by :meth:`of`, draws with."""
+        choice = self.of(checkpoint)
+        used = {
+            flow_path: choice.sampler == "flow",
+            weak_flow_path: choice.autoguidance != 1,
+            mixture_path: choice.sampler == "mixture",
+            grain_path: choice.grain,
+        }
+        return [path(checkpoint) for path, is_used in used.items() if is_used]
+
     def open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         """Gives the sampler over the trained model of a checkpoint.
 
@@ -105,7 +119,7 @@ class SamplerChoice:
         from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
-        autoguidance = self.autoguidance or 1.0
+        autoguidance = 1.0 if self.autoguidance is None else self.autoguidance
         guidance = self._guidance_of(self.sampler, autoguidance)
         if self.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
@@ -113,7 +127,9 @@ class SamplerChoice:
             mixture = load_mixture(mixture_path(checkpoint), model)
             return MixtureSampler(model, mixture, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
-        weak = load_flow(weak_flow_path(checkpoint), model) if autoguidance != 1 else None
+        weak = None
+        if autoguidance != 1:
+            weak = load_flow(weak_flow_path(checkpoint), model, "draw with --autoguidance 1")
         return FlowSampler(
             model, flow, self.flow_steps, guidance, self.temperature, weak=weak, autoguidance=autoguidance
         )
@@ -126,10 +142,15 @@ class SamplerChoice:
         path = weak_flow_path(checkpoint)
         if self.autoguidance is None:
             return AUTOGUIDANCE if sampler == "flow" and path.exists() else 1.0
+        if not 1 <= self.autoguidance < math.inf:
+            raise ConfigError(
+                f"an autoguidance of {self.autoguidance:g} is asked for; expected 1 or more, 1 for none"
+            )
         if self.autoguidance != 1 and sampler != "flow":
+            instead = ", or take --sampler flow" if flow_path(checkpoint).exists() else ": there is no flow"
             raise ConfigError(
                 f"--autoguidance {self.autoguidance:g} is for draws from a flow, and these are from the {sampler}; "
-                "leave it out, or take --sampler flow"
+                f"leave it out{instead}"
             )
         if self.autoguidance != 1 and not path.exists():
             raise CheckpointError(
@@ -174,7 +195,8 @@ _OPTIONS = (
                  "for all of them, and more for single ones."),
     click.option("--autoguidance", type=click.FloatRange(min=1), default=None, metavar="NUMBER",
                  show_default=f"{AUTOGUIDANCE:g} where a weak flow was fitted, else 1",
-                 help="Above 1, away from what a flow draws that was fitted to too little: more like real patches."),
+                 help="Above 1, away from what a flow draws that was fitted to too little: nearer to real patches on "
+                 "the whole and as varied; 2 is too much."),
     click.option("--grain/--no-grain", default=None, show_default="where it was measured",
                  help="What real patches have beyond what the model renders: noise of film or detector."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class Provenance:
     conditions: str  #: in words, where they come from
     recipe: str = "draw"  #: the command of nlbs-generate
     device: str = "cpu"  #: kind of device: another one may round otherwise
+    fitted: str = ""  #: ids of the files beside the checkpoint that it draws with
     of_patients: bool = False  #: from latents of real patches: a likeness of a patient, not a patch of nobody
 
     def text(self) -> dict[str, str]:
@@ -53,6 +54,11 @@ def model_id(checkpoint: Path) -> str:
     """Gives the first 16 digits of the SHA-256 of a checkpoint file."""
     with checkpoint.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def fitted_ids(files: Iterable[Path]) -> str:
+    """Gives the ids of files that are fitted to a checkpoint: "flow 0a1b..., grain 2c3d..."."""
+    return ", ".join(f"{file.name.split('.')[-2]} {model_id(file)}" for file in files)
 
 
 def in_short(record: Mapping[str, Any]) -> str:

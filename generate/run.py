@@ -22,7 +22,7 @@ from nlbs.errors import ConfigError, NlbsError
 from nlbs.generate.datasheet import datasheet
 from nlbs.generate.folder import CAPTURES, CONTACT_SHEET, SAMPLES_CSV, set_name
 from nlbs.generate.plan import Plan
-from nlbs.generate.provenance import Provenance, model_id
+from nlbs.generate.provenance import Provenance, fitted_ids, model_id
 from nlbs.generate.samples import Layout, write_samples
 from nlbs.generate.synthetic_set import write_synthetic_set
 
@@ -72,6 +72,7 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
         conditions,
         call.recipe,
         device.type,
+        fitted_ids(call.sampler.files(call.checkpoint)) if latents is None else "",
         of_patients=latents is not None,
     )
     return Opened(model, device, provenance)

@@ -51,7 +51,8 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="nlbs: 256 x 256, for a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the "
               "guide's own network, to compare with.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
-              help="A YAML file with sections model, training, data; over the preset.")  # fmt: skip
+              help="A YAML file with sections model, training, data, flow, autoguidance, grain, mixture; over "
+              "the preset.")  # fmt: skip
 @click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
@@ -71,7 +72,7 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="Keep all pixels on the device: auto, where half of its free memory holds them.  "
               "[default: never]")  # fmt: skip
 @click.option("--flow-patches", type=click.IntRange(min=0), metavar="COUNT",
-              help="Seen while the flow is fitted, after the epochs; 0: no flow.")  # fmt: skip
+              help="Seen while the flow is fitted, after the epochs; 0: none, and no weak flow beside it.")  # fmt: skip
 @click.option("--grain-patches", type=click.IntRange(min=0), metavar="COUNT",
               help="Whose grain is measured, after the epochs, also of a finished run; 0: none, and draws stay "
               "as smooth as reconstructions.")  # fmt: skip

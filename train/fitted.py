@@ -15,7 +15,7 @@ def is_there(
     """Says whether a file is what would be fitted; where it is something else, a line says that it is fitted anew.
 
     Args:
-        kind: "grain" or "mixture".
+        kind: of what is fitted, in words.
         path: the file.
         identity: the options and the patches that it has to be of.
         metadata: reads what the file says of itself, for the model at hand; may raise CheckpointError.

@@ -1,6 +1,7 @@
 """Fits a flow to the latents of a trained model, and a weak one: the last part of a run. Continues where it stopped."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -14,7 +15,7 @@ import torch
 from nlbs.cvae.checkpoint import load_checkpoint
 from nlbs.cvae.fitted_file import weights_digest
 from nlbs.cvae.flow import LatentFlow, flow_loss
-from nlbs.cvae.flow_file import load_flow, save_flow
+from nlbs.cvae.flow_file import load_flow, open_flow, save_flow
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import flow_path, weak_flow_path
 from nlbs.errors import CheckpointError
@@ -24,6 +25,7 @@ from nlbs.train.average import Average
 from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import FlowTraining, TrainConfig
 from nlbs.train.encoded import Encoded, EncodedPatches
+from nlbs.train.fitted import is_there
 from nlbs.train.log import duration
 from nlbs.train.precision import autocast
 from nlbs.train.run import RunFolder
@@ -62,11 +64,18 @@ def fit_flow(
     fit = LatentFlowFit(config, config.flow, model, stream, run_folder.path / "flow_state.pt")
     if not fit.is_written(path):
         weak_path.unlink(missing_ok=True)  # it stood beside another flow
-    fit.write(path, interrupted)
-    if config.autoguidance is not None:
-        weak, beside = config.autoguidance.weak(config.flow), load_flow(path, model)
-        state_path = run_folder.path / "weak_flow_state.pt"
-        LatentFlowFit(config, weak, model, stream, state_path, beside).write(weak_path, interrupted)
+        fit.write(path, interrupted)
+    if config.autoguidance is None:
+        if weak_path.exists():
+            click.echo(
+                f"{weak_path} stays, and draws go away from it: draw with --autoguidance 1, or delete it"
+            )
+        return path
+    weak, beside = config.autoguidance.weak(config.flow), load_flow(path, model)
+    fit = LatentFlowFit(config, weak, model, stream, run_folder.path / "weak_flow_state.pt", beside)
+    if not fit.is_written(weak_path):
+        fit.write(weak_path, interrupted)
+    click.echo(f"weak flow: {weak_path}")
     return path
 
 
@@ -110,29 +119,37 @@ class LatentFlowFit:
         )
         self.step, self.mean_loss = 0, math.nan
         self._identity = json.dumps(
-            [dataclasses.asdict(flow_config), stream.state() | {"epoch": 0, "step": 0}, weights_digest(model)]
+            [
+                dataclasses.asdict(flow_config),
+                stream.state() | {"epoch": 0, "step": 0},
+                weights_digest(model),
+                *([] if beside is None else [weights_digest(beside)]),
+            ]
         )
+        self._digest = hashlib.sha256(self._identity.encode()).hexdigest()
         self._restore()
 
     def is_written(self, path: Path) -> bool:
-        """Whether no step is left and the flow is where it is to be."""
-        return self.step >= self.steps and path.exists()
+        """Whether just what this fit comes to is there already."""
+        return is_there(
+            self.name, path, {"identity": self._digest}, lambda: open_flow(path, self.model, "leave it")[1]
+        )
 
     def write(self, path: Path, interrupted: Event) -> None:
-        """Takes the steps that are left and writes the flow, unless it is written.
+        """Takes the steps that are left and writes the flow.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
         """
-        if self.is_written(path):
-            return
         self.run(interrupted)
-        about = {"patches": self.flow_config.patches, "loss": self.mean_loss}
+        about = {"patches": self.flow_config.patches, "loss": self.mean_loss, "identity": self._digest}
         save_flow(path, self.average.model, self.model, about)
         self.save()
 
     def run(self, interrupted: Event) -> None:
         """Takes the steps that are left. Raises KeyboardInterrupt where it is interrupted; all is saved."""
+        if self.step >= self.steps:
+            return
         verb = f"continues at step {self.step:,}" if self.step else "starts"
         click.echo(
             f"{self.name}: {sum(p.numel() for p in self.flow.parameters()):,} parameters over the "
@@ -154,14 +171,14 @@ class LatentFlowFit:
                 where = f"step {self.step:,} of {self.steps:,}"
                 click.echo(f"{self.name}: {where}, loss {self.mean_loss:.4f}, {duration(left)} left")
                 said = now
+            if self.step >= self.steps:
+                return
             if interrupted.is_set() or now - saved > _SAVE_EVERY_S:
                 self.save()
                 saved = now
             if interrupted.is_set():
                 click.echo(f"stopped at step {self.step:,} of the {self.name}; the same command continues")
                 raise KeyboardInterrupt
-            if self.step >= self.steps:
-                return
 
     def _set_scale(self) -> None:
         if self.beside is None:
@@ -205,7 +222,7 @@ class LatentFlowFit:
             return
         if not same:
             click.echo(
-                f"the {self.name} was fitted to another model or with other options; it is fitted anew"
+                f"{self.state_path} is of another model or of other options: the {self.name} begins anew"
             )
             return
         self.flow.load_state_dict(state["flow"])

@@ -1,5 +1,6 @@
 """Flags that choose a sampler."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -73,8 +74,26 @@ def test_autoguidance_is_on_where_a_weak_flow_was_fitted(checkpoint: Path, model
         assert sampler.guidance == Guidance(1.25 if expected == 1 else 1, {"cancer": 3})
         assert (sampler.weak is None) == (expected == 1)
     assert SamplerChoice("prior").of(checkpoint).autoguidance == 1
-    with pytest.raises(ConfigError, match="is for draws from a flow, and these are from the prior"):
+    with pytest.raises(ConfigError, match=r"and these are from the prior; .* or take --sampler flow"):
         SamplerChoice("prior", autoguidance=2.0).of(checkpoint)
+    for asked in (0.0, 0.99, math.inf, math.nan):
+        with pytest.raises(ConfigError, match=r"is asked for; expected 1 or more"):
+            SamplerChoice(autoguidance=asked).of(checkpoint)
+    weak_flow_path(checkpoint).write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="weak-flow"):
+        SamplerChoice().open(model, checkpoint)
+
+
+def test_the_files_that_a_choice_draws_with_are_known(checkpoint: Path, model: ConditionalVAE) -> None:
+    with pytest.raises(ConfigError, match="these are from the prior; leave it out: there is no flow"):
+        SamplerChoice(autoguidance=2.0).of(checkpoint)
+    assert SamplerChoice().files(checkpoint) == []
+    with_a_flow(checkpoint, model)
+    assert SamplerChoice().files(checkpoint) == [flow_path(checkpoint)]
+    shutil.copy(flow_path(checkpoint), weak_flow_path(checkpoint))
+    assert SamplerChoice().files(checkpoint) == [flow_path(checkpoint), weak_flow_path(checkpoint)]
+    assert SamplerChoice(autoguidance=1.0).files(checkpoint) == [flow_path(checkpoint)]
+    assert SamplerChoice("prior").files(checkpoint) == []
 
 
 def test_grain_is_on_where_it_was_measured_and_can_be_left_out(

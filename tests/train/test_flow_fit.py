@@ -111,6 +111,51 @@ def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(tmp
     assert FlowSampler(model, flow, weak=weak, autoguidance=1.5).networks[2] is weak
 
 
+def test_what_is_damaged_is_fitted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_of_a_ladder(tmp_path)
+    fit_both(tmp_path)
+    paths = [tmp_path / f"best_model.{name}.safetensors" for name in ("flow", "weak-flow")]
+    before = [weights(path) for path in paths]
+    for path in paths:
+        path.write_bytes(b"")
+        capsys.readouterr()
+        fit_both(tmp_path)
+        assert [weights(path) for path in paths] == before
+        assert capsys.readouterr().out.count("it is fitted anew") == 1
+
+
+def test_a_weak_flow_of_another_flow_is_fitted_anew(tmp_path: Path) -> None:
+    """As many patches of it, but another flow beside it: its state and its file are of no use."""
+    run_of_a_ladder(tmp_path)
+    fit_both(tmp_path)
+    weak_path = tmp_path / "best_model.weak-flow.safetensors"
+    before = weights(weak_path)
+    config = tiny_config(model=LADDER, flow=FLOW | {"patches": 97}, autoguidance={"share": 24 / 97})
+    assert config.flow is not None
+    assert config.autoguidance is not None
+    assert config.autoguidance.weak(config.flow).patches == 24
+    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "nlbs.train.flow_fit.LatentFlowFit._take",
+            lambda fit, batch, take=LatentFlowFit._take: (seen.append(fit.steps), take(fit, batch))[1],
+        )
+        fit_flow(config, stream, RunFolder(tmp_path), CPU, Event())
+    assert seen == [13] * 13 + [3] * 3
+    assert weights(weak_path) == before  # of the same patches with the same noise
+
+
+def test_a_weak_flow_that_is_no_longer_asked_for_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of_a_ladder(tmp_path)
+    fit_both(tmp_path)
+    capsys.readouterr()
+    fit(tmp_path)
+    assert "best_model.weak-flow.safetensors stays" in capsys.readouterr().out
+
+
 def test_a_new_flow_takes_the_weak_one_of_the_flow_before_away(tmp_path: Path) -> None:
     run_of_a_ladder(tmp_path)
     fit_both(tmp_path)
@@ -121,7 +166,7 @@ def test_a_new_flow_takes_the_weak_one_of_the_flow_before_away(tmp_path: Path) -
     assert not weak_path.exists()
 
 
-@pytest.mark.parametrize("stop", [5, 13])  # within the 12 steps of the flow, and the 3 of the weak one
+@pytest.mark.parametrize("stop", [5, 11, 12])  # within the 12 steps of the flow, and the 3 of the weak one
 def test_a_weak_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
     for name in ("whole", "parts"):
         run_of_a_ladder(tmp_path / name)
@@ -194,6 +239,8 @@ def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
         train(tmp_path, model=LADDER, flow=FLOW | {"patches": 8}, training={"max_steps": 4}).total_steps == 4
     )
     assert train(tmp_path, model=LADDER, training={"max_steps": 5}).total_steps == 5
+    more = {"flow": FLOW, "autoguidance": {"share": 0.25}}
+    assert train(tmp_path, model=LADDER, training={"max_steps": 6}, **more).total_steps == 6
 
 
 def test_pools_hold_each_patch_once_and_go_on_where_they_are_asked_to(tmp_path: Path) -> None:
