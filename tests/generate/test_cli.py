@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.checkpoint import save_checkpoint
+from nlbs.cvae.grain import LEVELS, Grain, ring_count
+from nlbs.cvae.grain_file import save_grain
+from nlbs.cvae.sampler_choice import grain_path
 from nlbs.generate import samples as samples_module
 from tests.generate.conftest import Generate, contents, make_checkpoint
 from tests.shards.conftest import make_shard_set
@@ -104,6 +108,21 @@ def test_the_same_call_again_leaves_all_as_it_is_and_another_one_is_refused(
     assert set(contents(tmp_path / "a")) == {
         *("synthetic-000000.png", "samples.csv", "samples.json", "contact_sheet.png", "my notes.txt")
     }
+
+
+def test_draws_are_not_continued_with_another_file_beside_the_checkpoint(
+    generate: Generate, checkpoint: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copy(checkpoint, tmp_path / "best_model.safetensors"))
+    model = ConditionalVAE.load_from_checkpoint(own)
+    call = ("--checkpoint", own, "--num", 2, "--out", tmp_path / "a")
+    for strength, code in ((0.1, 0), (0.1, 0), (0.2, 1)):
+        grain = Grain(torch.full((LEVELS,), strength), torch.ones(ring_count(32)), 32)
+        save_grain(grain_path(own), grain, model)
+        done = generate(*call)
+        assert done.code == code
+    assert "fitted: grain " in done.err
+    assert json.loads((tmp_path / "a" / "samples.json").read_text())["fitted"].startswith("grain ")
 
 
 def test_conditions_that_training_never_met_are_said_to_be_a_guess(
