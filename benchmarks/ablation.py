@@ -51,6 +51,15 @@ WITH: dict[str, dict[str, Any]] = {
 }
 
 
+def changes_of(name: str) -> dict[str, Any]:
+    """Gives what the YAML of a variant says.
+
+    Guidance of any kind would make up for what a part is worth, and takes three times as long; grain is noise where a
+    short run has not learned structure yet.
+    """
+    return {"autoguidance": None, "grain": None} | (WITH.get(name) or WITHOUT[name])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains and judges each variant, and prints what came of it."""
     parser = argparse.ArgumentParser(
@@ -68,9 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, Any] = {"benchmark": "ablation", "patches": options.patches, "seed": options.seed}
     for name in options.only:
         folder = options.out / name.replace(" ", "-")
-        # Guidance of any kind would make up for what a part is worth, and takes three times as long; grain is noise
-        # where a short run has not learned structure yet.
-        changes = {"autoguidance": None, "grain": None} | (WITH.get(name) or WITHOUT[name])
+        changes = changes_of(name)
         # A flow has as many levels as the model, at most.
         skips = changes.get("model", {}).get("decoder", {}).get("stochastic_skips")
         if skips is not None:

@@ -1,6 +1,7 @@
 """The section on memorisation: nearer to training patches than new patients are, or copies of them outright?"""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.anomaly import negative_elbo
+from nlbs.evaluate.arrays import Features
 from nlbs.evaluate.copies import PROVEN_SHARE, CopyAudit, audit_copies
 from nlbs.evaluate.held_out import RealPatches
 from nlbs.evaluate.memorisation import authenticity, copy_test, membership_auc, nearest_neighbour_ratio
@@ -112,6 +114,8 @@ def _figures(section: Section, study: Study) -> Iterator[tuple[Any, ...]]:
 
 
 _Compute = Callable[[], Any]
+#: Of patches in place of drawn ones, and of held-out ones, (n, d) features each.
+_Measure = Callable[[Features, Features], Any]
 
 
 def _measures(study: Study) -> dict[str, tuple[_Compute, _Compute | None]]:
@@ -119,27 +123,23 @@ def _measures(study: Study) -> dict[str, tuple[_Compute, _Compute | None]]:
     measures: dict[str, tuple[_Compute, _Compute | None]] = {}
     if study.extractor is not None:
         train, held_out, drawn = (study.features(kind) for kind in ("train", "held_out", "drawn"))
-        one, other = _halves(study.held_out, study.seed)
-        seed = study.seed
-        groups = study.train.patients, study.held_out.patients
-        measures = {
-            "nearest_ratio": (
-                lambda: nearest_neighbour_ratio(drawn, train, held_out, seed).ratio,
-                lambda: nearest_neighbour_ratio(held_out[one], train, held_out[other], seed).ratio,
-            ),
-            "nearer_to_train": (
-                lambda: nearest_neighbour_ratio(drawn, train, held_out, seed).nearer_to_train,
-                lambda: nearest_neighbour_ratio(held_out[one], train, held_out[other], seed).nearer_to_train,
-            ),
-            "c_t": (
-                lambda: copy_test(drawn, train, held_out, seed=seed).c_t,
-                lambda: copy_test(held_out[one], train, held_out[other], seed=seed).c_t,
-            ),
-            "auth_pct": (
-                lambda: authenticity(drawn, train, held_out, *groups, seed=seed).generated,
-                lambda: authenticity(drawn, train, held_out, *groups, seed=seed).held_out,
-            ),
+        seed, groups = study.seed, (study.train.patients, study.held_out.patients)
+        of: dict[str, _Measure] = {
+            "nearest_ratio": lambda a, b: nearest_neighbour_ratio(a, train, b, seed).ratio,
+            "nearer_to_train": lambda a, b: nearest_neighbour_ratio(a, train, b, seed).nearer_to_train,
+            "c_t": lambda a, b: copy_test(a, train, b, seed=seed).c_t,
         }
+        measures = {
+            name: (
+                partial(measure, drawn, held_out),
+                partial(_by_halves, measure, held_out, study.held_out, seed),
+            )
+            for name, measure in of.items()
+        }
+        measures["auth_pct"] = (
+            lambda: authenticity(drawn, train, held_out, *groups, seed=seed).generated,
+            lambda: authenticity(drawn, train, held_out, *groups, seed=seed).held_out,
+        )
     return measures | {"membership_auc": (lambda: _membership(study), None)}
 
 
@@ -154,9 +154,11 @@ def _membership(study: Study) -> Any:
     )
 
 
-def _halves(held_out: RealPatches, seed: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Gives the patches of one half of the patients, and of the other."""
+def _by_halves(measure: _Measure, features: Features, held_out: RealPatches, seed: int) -> Any:
+    """Gives a figure of the patches of one half of the patients, beside those of the other."""
     patients = np.unique(held_out.patients)
+    if len(patients) < 2:
+        raise EvaluationError("all held-out patches are of one patient, so there are no halves of them")
     chosen = np.random.default_rng(seed).permutation(patients)[: len(patients) // 2]
     one = np.isin(held_out.patients, chosen)
-    return one, ~one
+    return measure(features[one], features[~one])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.ablation import WITH, WITHOUT
+from benchmarks.ablation import WITH, WITHOUT, changes_of
 from benchmarks.generative import figures
 
 from nlbs.cvae import ConditionalVAE
@@ -14,8 +14,7 @@ from nlbs.train.config import resolved_config
 @pytest.mark.parametrize("name", [*WITHOUT, *WITH])
 def test_every_part_that_is_left_out_or_added_leaves_a_model_that_differs(name: str) -> None:
     whole, changed = (
-        resolved_config("nlbs-small", None, {}),
-        resolved_config("nlbs-small", None, WITH.get(name) or WITHOUT[name]),
+        resolved_config("nlbs-small", None, changes_of(variant)) for variant in ("nothing", name)
     )
     assert (changed == whole) == (name == "nothing")
     with torch.device("meta"):
