@@ -80,5 +80,11 @@ def read_fitted(
     return values, tensors
 
 
+def fitting_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the metadata that :func:`write_fitted` was given, of what :func:`read_fitted` gives."""
+    fitting = values.get("fitting")
+    return fitting if isinstance(fitting, dict) else {}
+
+
 def _key(kind: str) -> str:
     return f"nlbs_cvae_{kind}"

@@ -8,7 +8,7 @@ from typing import Any
 from nlbs.config import from_mapping
 from nlbs.cvae.checkpoint import check_weights
 from nlbs.cvae.config import FlowConfig
-from nlbs.cvae.fitted_file import read_fitted, write_fitted
+from nlbs.cvae.fitted_file import fitting_of, read_fitted, write_fitted
 from nlbs.cvae.flow import LatentFlow
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
@@ -53,5 +53,4 @@ def open_flow(
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} describes no flow of ours ({error}); {fit_again}") from None
     flow.load_state_dict(check_weights(path, flow, tensors))
-    fitting = values.get("fitting")
-    return flow.eval(), fitting if isinstance(fitting, dict) else {}
+    return flow.eval(), fitting_of(values)

@@ -5,14 +5,13 @@ learned yet. v = v_weak + a (v - v_weak), a > 1, is autoguidance (Karras et al.,
 conditions it makes draws better without making them more alike.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from nlbs.cvae.flow import LatentFlow
-from nlbs.cvae.guidance import Guidance
+from nlbs.cvae.guidance import Guidance, check_autoguidance
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.samplers import ModelSampler
 from nlbs.errors import ConfigError
@@ -50,10 +49,7 @@ class FlowSampler(ModelSampler):
         super().__init__(model, temperature, guidance)
         if steps < 1:
             raise ConfigError(f"{steps} steps of the flow are asked for; expected 1 or more")
-        if not 1 <= autoguidance < math.inf:
-            raise ConfigError(
-                f"an autoguidance of {autoguidance:g} is asked for; expected 1 or more, 1 for none"
-            )
+        check_autoguidance(autoguidance)
         if autoguidance != 1 and weak is None:
             raise ConfigError("autoguidance needs a weak flow beside the flow")
         if weak is not None and not weak.is_scaled_like(flow):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nlbs.cvae.checkpoint import check_weights
-from nlbs.cvae.fitted_file import read_fitted, write_fitted
+from nlbs.cvae.fitted_file import fitting_of, read_fitted, write_fitted
 from nlbs.cvae.grain import LEVELS, Grain, ring_count
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
@@ -39,6 +39,5 @@ def open_grain(path: Path, model: ConditionalVAE) -> tuple[Grain, dict[str, Any]
     state = check_weights(path, expected, tensors)
     if any(bool((tensor < 0).any()) for tensor in state.values()):
         raise CheckpointError(f"{path} is spoilt: it has strengths below 0; {_MEASURE_AGAIN}")
-    fitting = values.get("fitting")
     grain = Grain(state["deviations"], state["gains"], model.resolution)
-    return grain.eval(), fitting if isinstance(fitting, dict) else {}
+    return grain.eval(), fitting_of(values)

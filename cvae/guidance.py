@@ -103,6 +103,12 @@ def as_guidance(guidance: "float | Guidance") -> Guidance:
     return guidance if isinstance(guidance, Guidance) else Guidance(guidance)
 
 
+def check_autoguidance(strength: float) -> None:
+    """Raises ConfigError where it is no autoguidance."""
+    if not 1 <= strength < float("inf"):
+        raise ConfigError(f"an autoguidance of {strength:g} is asked for; expected 1 or more, 1 for none")
+
+
 def parsed_guidance(words: str, usual: Guidance) -> Guidance:
     """Gives the guidance of "2", "cancer=3" or "1.5,cancer=3,age_bin=1".
 

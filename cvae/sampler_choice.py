@@ -1,6 +1,5 @@
 """Which sampler draws: the one place where flags become an object of :mod:`nlbs.cvae.samplers`. Imports torch late."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nlbs.cvae.guidance import Guidance, parsed_guidance
+from nlbs.cvae.guidance import Guidance, check_autoguidance, parsed_guidance
 from nlbs.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -142,10 +141,7 @@ class SamplerChoice:
         path = weak_flow_path(checkpoint)
         if self.autoguidance is None:
             return AUTOGUIDANCE if sampler == "flow" and path.exists() else 1.0
-        if not 1 <= self.autoguidance < math.inf:
-            raise ConfigError(
-                f"an autoguidance of {self.autoguidance:g} is asked for; expected 1 or more, 1 for none"
-            )
+        check_autoguidance(self.autoguidance)
         if self.autoguidance != 1 and sampler != "flow":
             instead = ", or take --sampler flow" if flow_path(checkpoint).exists() else ": there is no flow"
             raise ConfigError(

@@ -1,12 +1,22 @@
 """Whether what is fitted to a run's model is there already."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nlbs.errors import CheckpointError
+from nlbs.train.stream import PatchStream
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def identity_of(options: "DataclassInstance", stream: PatchStream) -> dict[str, Any]:
+    """Gives by what a fit is known again: its options, and its patches from the start of the stream."""
+    return {"options": dataclasses.asdict(options), "stream": stream.state() | {"epoch": 0, "step": 0}}
 
 
 def is_there(

@@ -1,6 +1,5 @@
 """Fits a flow to the latents of a trained model, and a weak one: the last part of a run. Continues where it stopped."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -25,10 +24,10 @@ from nlbs.train.average import Average
 from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import FlowTraining, TrainConfig
 from nlbs.train.encoded import Encoded, EncodedPatches
-from nlbs.train.fitted import is_there
+from nlbs.train.fitted import identity_of, is_there
 from nlbs.train.log import duration
 from nlbs.train.precision import autocast
-from nlbs.train.run import RunFolder
+from nlbs.train.run import RunFolder, load_state
 from nlbs.train.step import OPTIMIZERS, step_seed
 from nlbs.train.stream import PatchStream
 
@@ -120,8 +119,7 @@ class LatentFlowFit:
         self.step, self.mean_loss = 0, math.nan
         self._identity = json.dumps(
             [
-                dataclasses.asdict(flow_config),
-                stream.state() | {"epoch": 0, "step": 0},
+                *identity_of(flow_config, stream).values(),
                 weights_digest(model),
                 *([] if beside is None else [weights_digest(beside)]),
             ]
@@ -131,9 +129,8 @@ class LatentFlowFit:
 
     def is_written(self, path: Path) -> bool:
         """Whether just what this fit comes to is there already."""
-        return is_there(
-            self.name, path, {"identity": self._digest}, lambda: open_flow(path, self.model, "leave it")[1]
-        )
+        identity = {"identity": self._digest}
+        return is_there(self.name, path, identity, lambda: open_flow(path, self.model)[1])
 
     def write(self, path: Path, interrupted: Event) -> None:
         """Takes the steps that are left and writes the flow.
@@ -211,16 +208,11 @@ class LatentFlowFit:
         if not self.state_path.exists():
             return
         try:
-            state = torch.load(self.state_path, map_location="cpu", weights_only=True)
-            same = state["identity"] == self._identity
-        except (
-            Exception
-        ) as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
-            click.echo(
-                f"{self.state_path} is damaged ({type(error).__name__}); the {self.name} is fitted anew"
-            )
+            state = load_state(self.state_path)
+        except CheckpointError as error:
+            click.echo(f"{error}; the {self.name} is fitted anew")
             return
-        if not same:
+        if not isinstance(state, dict) or state.get("identity") != self._identity:
             click.echo(
                 f"{self.state_path} is of another model or of other options: the {self.name} begins anew"
             )

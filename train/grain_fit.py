@@ -1,6 +1,5 @@
 """Measures the grain of a trained model's training patches: seconds at the end of a run."""
 
-import dataclasses
 from pathlib import Path
 from threading import Event
 
@@ -13,7 +12,7 @@ from nlbs.cvae.grain_file import open_grain, save_grain
 from nlbs.cvae.sampler_choice import grain_path
 from nlbs.train.config import TrainConfig
 from nlbs.train.encoded import as_trained_on, endless
-from nlbs.train.fitted import is_there
+from nlbs.train.fitted import identity_of, is_there
 from nlbs.train.run import RunFolder
 from nlbs.train.step import step_seed
 from nlbs.train.stream import PatchStream
@@ -45,10 +44,7 @@ def fit_grain(
         return None
     model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
     path = grain_path(run_folder.best_model)
-    identity = {
-        "options": dataclasses.asdict(settings),
-        "stream": stream.state() | {"epoch": 0, "step": 0},
-    }
+    identity = identity_of(settings, stream)
     if is_there("grain", path, identity, lambda: open_grain(path, model)[1]):
         return path
     click.echo(f"grain: renders {settings.patches:,} patches")

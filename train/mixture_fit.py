@@ -1,6 +1,5 @@
 """Fits a Gaussian mixture to the coarsest latent of a trained model: seconds to minutes at the end of a run."""
 
-import dataclasses
 import math
 from pathlib import Path
 from threading import Event
@@ -18,7 +17,7 @@ from nlbs.cvae.sampler_choice import mixture_path
 from nlbs.train.config import TrainConfig
 from nlbs.train.encoded import as_trained_on, endless
 from nlbs.train.feed import DeviceBatch
-from nlbs.train.fitted import is_there
+from nlbs.train.fitted import identity_of, is_there
 from nlbs.train.precision import autocast
 from nlbs.train.run import RunFolder
 from nlbs.train.step import step_seed
@@ -58,8 +57,7 @@ def fit_mixture_to_run(
         return None
     model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
     path = mixture_path(run_folder.best_model)
-    stream = training.state() | {"epoch": 0, "step": 0}
-    identity = {"options": dataclasses.asdict(settings), "stream": stream}
+    identity = identity_of(settings, training)
     if is_there("mixture", path, identity, lambda: open_mixture(path, model)[1]):
         return path
     click.echo(f"mixture: encodes {settings.patches:,} patches")

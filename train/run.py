@@ -242,12 +242,21 @@ class RunFolder:
             ) from None
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path) -> Any:
+    """Gives what torch.save wrote to a file, on the CPU; no code in it is run.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or no state of a run ({reason})") from None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    state = load_state(path)
     if (
         not isinstance(state, dict)
         or state.get("state_version") != STATE_VERSION

@@ -49,7 +49,8 @@ def test_the_figures_are_those_of_the_report() -> None:
             "active_units": [{"active": 40, "total": 256}],
         },
         "realism": {
-            "frechet": {"floor": 2.0, "generated": 12.0, "point_mass": 48.0, "reconstructed": 8.0},
+            "frechet": {"floor": 2.0, "generated": 12.0, "point_mass": 48.0, "reconstructed": 8.0,
+                        "without_grain": 16.0},
             "sharpness": {"generated": sharp, "reconstructed": sharp | {"top_octave_ratio": value(0.8)}},
         },
         "control": {"view": condition, "laterality": condition, "age_bin": condition, "cancer": unseen},
@@ -59,6 +60,7 @@ def test_the_figures_are_those_of_the_report() -> None:
     }  # fmt: skip
     found = figures(sections)
     assert (found["over_point_mass"], found["over_reconstructions"], found["over_floor"]) == (0.25, 1.5, 6.0)
+    assert found["over_smooth_reconstructions"] == 0.75
     assert found["exponent_minus_real"] == -0.2
     assert (found["top_octave_over_real"], found["top_octave_of_reconstructions"]) == (0.9, 0.8)
     shown = {"ratio": 0.95, "ceiling": 0.9, "drawn": 0.88, "moved_by_a_flip": 0.75}

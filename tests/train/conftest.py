@@ -1,6 +1,6 @@
 """What the tests of the trainer share: one thread, a shard set in memory, a run that takes a moment."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +92,18 @@ TINY = {
 def tiny_config(**sections: Any) -> TrainConfig:
     """The configuration of a run of 3 epochs, with changes given as model=, training=, data=."""
     return from_mapping(TrainConfig, merged(TINY, sections), "the test")
+
+
+def check_fitted_once(fit: Callable[[], Path | None], capsys: pytest.CaptureFixture[str]) -> Path:
+    """Checks that what is fitted to a run is left alone where it is whole, and mended where it is damaged."""
+    path = fit()
+    assert path is not None
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert fit() == path
+    assert capsys.readouterr().out == ""
+    path.write_bytes(before[:-8])
+    assert fit() == path
+    assert "cut off or damaged" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    return path

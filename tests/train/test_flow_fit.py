@@ -124,6 +124,24 @@ def test_what_is_damaged_is_fitted_anew(tmp_path: Path, capsys: pytest.CaptureFi
         assert capsys.readouterr().out.count("it is fitted anew") == 1
 
 
+@pytest.mark.parametrize("bytes_there", [b"", b"no state", None])
+def test_a_state_that_is_damaged_is_left_and_the_fit_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bytes_there: bytes | None
+) -> None:
+    run_of_a_ladder(tmp_path)
+    path = fit(tmp_path)
+    before = weights(path)
+    assert path is not None
+    path.unlink()
+    state = tmp_path / "flow_state.pt"
+    state.write_bytes(state.read_bytes()[:-100] if bytes_there is None else bytes_there)
+    capsys.readouterr()
+    assert weights(fit(tmp_path)) == before
+    said = capsys.readouterr().out
+    assert "flow_state.pt is damaged" in said
+    assert "the flow is fitted anew" in said
+
+
 def test_a_weak_flow_of_another_flow_is_fitted_anew(tmp_path: Path) -> None:
     """As many patches of it, but another flow beside it: its state and its file are of no use."""
     run_of_a_ladder(tmp_path)

@@ -17,7 +17,7 @@ from nlbs.train.afterwards import fit_mixture_of
 from nlbs.train.mixture_fit import _latents, fit_mixture_to_run
 from nlbs.train.run import RunFolder
 from nlbs.train.stream import PatchStream
-from tests.train.conftest import MemoryShards, tiny_config
+from tests.train.conftest import MemoryShards, check_fitted_once, tiny_config
 from tests.train.test_flow_fit import CPU, LADDER, run_of_a_ladder
 from tests.train.test_loop import train
 
@@ -110,16 +110,7 @@ def test_the_gain_over_the_prior_is_that_of_the_densities(folder: Path) -> None:
 def test_a_mixture_that_is_there_is_not_fitted_again_and_one_with_other_options_is(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = fit(folder)
-    assert path is not None
-    before = path.read_bytes()
-    capsys.readouterr()
-    assert fit(folder) == path
-    assert capsys.readouterr().out == ""
-    path.write_bytes(before[:-8])
-    assert fit(folder) == path
-    assert "cut off or damaged" in capsys.readouterr().out
-    assert path.read_bytes() == before
+    path = check_fitted_once(lambda: fit(folder), capsys)
     fit(folder, components=4)
     assert "it is fitted anew" in capsys.readouterr().out
     assert len(load_mixture(path, best_model(folder)).weights) == 4
