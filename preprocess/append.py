@@ -1,29 +1,21 @@
 """append: more images into a dataset root; what is there stays as it is, and its shard sets get a new generation."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
+from pathlib import Path
 
 from nlbs.errors import DatasetError
-from nlbs.files import only_one, remove_partials
+from nlbs.files import make_folder, only_one, remove_folder, remove_partials
 from nlbs.manifests.splits import SPLITS, assign_splits
 from nlbs.paths import AnyPath
-from nlbs.preprocess.build import (
-    BuildOptions,
-    disagreement,
-    failure_limit,
-    in_words,
-    read_sources,
-    too_many_failures,
-)
 from nlbs.preprocess.decode import DecodeOptions
 from nlbs.preprocess.duplicates import refuse_leaks
 from nlbs.preprocess.generations import add_generation
-from nlbs.preprocess.ingest import ingest
+from nlbs.preprocess.intake import BuildOptions, OutcomeKey, read_sources, take_in
 from nlbs.preprocess.outcome import Outcome, with_header
-from nlbs.preprocess.shard_set import CutSummary
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import (
@@ -34,34 +26,20 @@ from nlbs.preprocess.tables import (
     read_generations,
     read_image_rows,
     read_source_rows,
-    read_stamps,
     require_root,
-    source_row,
 )
+from nlbs.preprocess.totals import AppendSummary
 from nlbs.shards import open_shards
-from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
 
 #: What to do where the table says otherwise about an image than images.csv.
 CHANGED = ("error", "keep")
 
+#: The folder, inside that of parts, for the tables of new images until the root's own take them.
+_FOLDER = "append"
 _COMPARED = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive", "patient")
 #: Patients per split that a build may have moved so that no split was empty.
 _MOVED = len(SPLITS)
-
-
-@dataclass(frozen=True)
-class AppendSummary:
-    """What append did."""
-
-    rows: int  #: of the table
-    known: int  #: rows whose image is there already
-    changed: int  #: of these, kept although the table says otherwise
-    added: int  #: images
-    skipped: dict[str, int]  #: status -> new rows
-    examples: list[str]  #: a few skipped rows in words, for the console
-    shard_sets: list[CutSummary]  #: that have a new generation
-    left_alone: list[AnyPath]  #: shard sets that were not cut from these images
-    seconds: float
 
 
 @dataclass
@@ -69,7 +47,7 @@ class _Known:
     """What images.csv says, as far as append asks."""
 
     usable: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: image -> cells of _COMPARED
-    others: set[tuple[str, str, str]] = field(default_factory=set)  #: (row, image, status) of the rest
+    others: set[OutcomeKey] = field(default_factory=set)  #: of the rest
     splits: dict[str, str] = field(default_factory=dict)  #: patient -> split
     generation: int = 1
 
@@ -83,12 +61,13 @@ class _Known:
             if row["status"] == "ok":
                 known.usable[row["image"]] = tuple(row[name] for name in _COMPARED)
             else:
-                known.others.add((_place(row["row"], row["image"]), row["image"], row["status"]))
+                place = "" if row["image"] else row["row"]
+                known.others.add((place, row["image"], row["status"]))
         return known
 
 
 def append(options: BuildOptions, changed: str = "error", shard_set: str | None = None) -> AppendSummary:
-    """Decodes the images of a CSV that a dataset root lacks, and cuts them into new shards of its shard sets.
+    """Decode the images of a CSV that a dataset root lacks, and cut them into new shards of its shard sets.
 
     Args:
         options: as for a build; how to decode and cut is that of the store and the sets.
@@ -108,32 +87,37 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         store = ImageStore.existing(root / STORE)
         attributes = store.attributes or {}
         names = {field.name for field in fields(DecodeOptions)} & attributes.keys()
-        decode = DecodeOptions(**{name: attributes[name] for name in names})
-        read = read_sources(replace(options, decode=decode), known.splits)
+        options = replace(options, decode=DecodeOptions(**{name: attributes[name] for name in names}))
+        read = read_sources(options, known.splits)
         _check_splits(options)
         _check_kept(root, read.kept)
         differing = _differing(read.sources, known, store, options.disagree)
         if differing and changed == "error":
             raise DatasetError(_in_other_words(differing, root))
         new = [source for source in read.sources if source.image not in known.usable]
-        outcomes = _decode(replace(options, decode=decode), new, store, known)
-        if outcomes:
-            number = known.generation + 1
-            both = chain(read_image_rows(root), (image_row(outcome, number) for outcome in outcomes))
-            refuse_leaks(both, options.allow_duplicates, root / IMAGES_CSV)
-            rows = (image_row(outcome, number) for outcome in outcomes)
-            extend_tables(root, rows, map(source_row, outcomes), read.kept)
+        folder = root / BUILD_PARTS / _FOLDER
+        make_folder(folder)
+        if isinstance(folder, Path):
+            folder.parent.chmod(0o700)  # its tables identify patients
+        totals = take_in(options, read, new, folder, None, known.others, known.generation + 1)
+        both = chain(read_image_rows(root), read_image_rows(folder))
+        tables = f"{root / IMAGES_CSV} and {folder / IMAGES_CSV}"
+        duplicates = refuse_leaks(both, options.allow_duplicates, tables)
+        if totals.rows:
+            extend_tables(root, read_image_rows(folder), read_source_rows(folder), read.kept)
+        remove_folder(folder)
+        if isinstance(folder, Path):
+            with suppress(OSError):  # parts of a build are there too
+                folder.parent.rmdir()
         remove_partials(root / STORE)  # of workers that died
         generations = read_generations(root)
         cut = [add_generation(folder, store, generations, options.workers) for folder in sets]
-    skipped = [outcome for outcome in outcomes if outcome.status != "ok"]
     return AppendSummary(
+        totals,
         rows=len(read.sources),
         known=len(read.sources) - len(new),
         changed=len(differing),
-        added=len(outcomes) - len(skipped),
-        skipped=dict(Counter(outcome.status for outcome in skipped)),
-        examples=[in_words(outcome) for outcome in skipped[:5]],
+        duplicates=duplicates,
         shard_sets=[summary for summary in cut if summary is not None],
         left_alone=left_alone,
         seconds=time.monotonic() - begun,
@@ -154,31 +138,6 @@ def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[An
         which = f"no shard set {name} cut from its images" if name else "no shard set cut from its images"
         raise DatasetError(f"{root} has {which}: make one with build-shards or reshard first")
     return ours, others
-
-
-def _decode(options: BuildOptions, new: Sequence[Source], store: ImageStore, known: _Known) -> list[Outcome]:
-    """Gives the outcomes of new rows, without failures that images.csv has already."""
-    limit = failure_limit(options.most_failures, len(new))
-    outcomes = ingest(
-        *(new, store, options.decode, options.cut, read_stamps(options.out), options.workers, limit),
-        timeout_s=options.file_timeout_s,
-    )
-    if any(outcome.status == "not_reached" for outcome in outcomes):
-        raise DatasetError(too_many_failures(outcomes, limit, options.out))
-    outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]
-    if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
-        raise DatasetError(disagreement(outcomes, options.out))
-    return [outcome for outcome in outcomes if _key(outcome) not in known.others]
-
-
-def _key(outcome: Outcome) -> tuple[str, str, str]:
-    source = outcome.source
-    return _place(str(source.row.row), source.image), source.image, outcome.status
-
-
-def _place(row: str, image: str) -> str:
-    """Tells rows apart that name no image."""
-    return "" if image else row
 
 
 def _differing(

@@ -159,7 +159,8 @@ def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
     from nlbs.preprocess.append import append
     from nlbs.preprocess.report.summary import append_summary
 
-    for line in append_summary(append(build_options(**asked), changed, shard_set)):
+    options = build_options(**asked)
+    for line in append_summary(append(options, changed, shard_set), options.out):
         click.echo(line)
 
 

@@ -61,13 +61,13 @@ def find_duplicates(images: Iterable[StoredPixels]) -> list[Duplicate]:
     return sorted(found, key=lambda d: (not d.is_leak, not d.across_patients, d.images[0].image))
 
 
-def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, table: AnyPath) -> list[Duplicate]:
+def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, tables: AnyPath | str) -> list[Duplicate]:
     """Gives the equal images among rows of images.csv.
 
     Args:
         rows: of images.csv, as they are written or read.
         allow: pictures in two splits.
-        table: where images.csv is, for the message.
+        tables: where the rows stand, for the message.
 
     Raises:
         DatasetError: a picture stands in two splits, and that is not allowed.
@@ -79,7 +79,7 @@ def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, table: AnyPath)
     )
     leak = leak_message(found)
     if leak is not None and not allow:
-        raise DatasetError(f"{leak}. {table} has them all, in the column pixels_sha256")
+        raise DatasetError(f"{leak}. The column pixels_sha256 of {tables} has them all")
     return found
 
 

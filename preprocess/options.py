@@ -10,8 +10,8 @@ from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 if TYPE_CHECKING:
     from nlbs.manifests.table import TableOptions
-    from nlbs.preprocess.build import BuildOptions
     from nlbs.preprocess.grid import CutOptions
+    from nlbs.preprocess.intake import BuildOptions
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -244,7 +244,7 @@ def build_options(
 ) -> "BuildOptions":
     """Gives the options of a build as a command takes them; the others have the names they have there."""
     from nlbs.manifests.splits import parse_shares
-    from nlbs.preprocess.build import BuildOptions
+    from nlbs.preprocess.intake import BuildOptions
     from nlbs.preprocess.workers import Workers
 
     return BuildOptions(

@@ -15,32 +15,19 @@ from typing import Any
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, make_folder, only_one, remove_partials
 from nlbs.paths import AnyPath
-from nlbs.preprocess.build import (
-    BuildOptions,
-    BuildSummary,
-    SourcesRead,
-    disagreement,
-    failure_limit,
-    read_sources,
-    too_many_failures,
-)
 from nlbs.preprocess.duplicates import refuse_leaks
 from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome, with_header
+from nlbs.preprocess.intake import BuildOptions, SourcesRead, nothing_usable, read_sources, take_in
 from nlbs.preprocess.shard_set import cut_shard_set
 from nlbs.preprocess.sources import Source
-from nlbs.preprocess.standing import refuse_changes
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.tables import (
-    image_row,
     read_image_rows,
     read_labelled_images,
     read_source_rows,
-    read_stamps,
-    source_row,
     write_tables,
 )
+from nlbs.preprocess.totals import BuildSummary, PartSummary, Totals
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, STORE
 
@@ -48,7 +35,6 @@ from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, STORE
 _PART_JSON = "part.json"
 _IN_HAND = "in-hand"
 _NO_PARTS = "{root} has no parts to merge: nlbs-preprocess build-shards --part 1/4 makes the first of four"
-_CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
 
 
 @dataclass(frozen=True)
@@ -62,17 +48,6 @@ class Part:
     def name(self) -> str:
         """The part's folder in ``.parts``: "0003-of-0016"."""
         return f"{self.number:04d}-of-{self.of:04d}"
-
-
-@dataclass(frozen=True)
-class PartSummary:
-    """What one part of a build did."""
-
-    part: Part
-    images: int  #: its share of the table
-    decoded: int  #: in this run
-    skipped: dict[str, int]  #: status -> rows
-    seconds: float
 
 
 def parse_part(text: str) -> Part:
@@ -89,7 +64,7 @@ def parse_part(text: str) -> Part:
 
 
 def build_part(options: BuildOptions, part: Part) -> PartSummary:
-    """Decodes one part of the images of a CSV into a dataset root; other parts may do so at the same time.
+    """Decode one part of the images of a CSV into a dataset root; other parts may do so at the same time.
 
     Raises:
         NlbsError: the CSV, the options or the folder cannot be used, or too many images of the part fail.
@@ -102,18 +77,10 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
             remove_partials(folder)
             (folder / _PART_JSON).unlink(missing_ok=True)
             read = read_sources(options)
-            if not options.overwrite:
-                refuse_changes(options.csv, options.out, options.cut.name, read.sources)
             share = share_of(read.sources, part)
-            outcomes = _decode_share(options, read, share, folder)
-            outcomes = [with_header(outcome, options.disagree) for outcome in outcomes]
-            write_tables(folder, map(image_row, outcomes), map(source_row, outcomes), read.kept)
-            if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
-                raise DatasetError(disagreement(outcomes, folder))
-            decoded = sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes)
-            _write_part(folder, _described(options, read, part, decoded))
-    skipped = Counter(outcome.status for outcome in outcomes if outcome.status != "ok")
-    return PartSummary(part, len(share), decoded, dict(skipped), time.monotonic() - begun)
+            totals = take_in(options, read, share, folder, notes=(folder / _IN_HAND).absolute())
+            _write_part(folder, _described(options, read, part, totals))
+    return PartSummary(part.number, part.of, totals, time.monotonic() - begun)
 
 
 def _mounted(root: AnyPath) -> Path:
@@ -142,7 +109,7 @@ def share_of(sources: Sequence[Source], part: Part) -> list[Source]:
 
 
 def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
-    """Makes one dataset root of what the parts of a build left there: the tables, and the shard set.
+    """Make one dataset root of what the parts of a build left there: the tables, and the shard set.
 
     The bytes are those of a build by one machine.
 
@@ -157,58 +124,27 @@ def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
         folders = [root / BUILD_PARTS / Part(part["part"], len(parts)).name for part in parts]
         remove_partials(root / STORE)
         remove_partials(root)
-        write_tables(
-            root,
-            _in_order([read_image_rows(folder) for folder in folders]),
-            _in_order([read_source_rows(folder) for folder in folders]),
-            parts[0]["kept"],
+        totals = Totals(
+            dialect=parts[0]["dialect"],
+            notes=tuple(parts[0]["notes"]),
+            problems=parts[0]["problems"],
+            decoded=sum(part["decoded"] for part in parts),
+            disagreements=sum(part["disagreements"] for part in parts),
         )
-        images = read_labelled_images(root)
-        if not images:
-            raise DatasetError(f"none of the images can be used: {root / IMAGES_CSV} says why, row by row")
+        rows = totals.counting(_in_order([read_image_rows(folder) for folder in folders]))
+        sources = _in_order([read_source_rows(folder) for folder in folders])
+        write_tables(root, rows, sources, parts[0]["kept"])
+        if not totals.usable:
+            raise DatasetError(nothing_usable(totals, root))
         allow = all(part["allow_duplicates"] for part in parts)
         duplicates = refuse_leaks(read_image_rows(root), allow, root / IMAGES_CSV)
-        cut = CutOptions(**parts[0]["cut"])
+        images, cut = read_labelled_images(root), CutOptions(**parts[0]["cut"])
         shard_set = cut_shard_set(root, ImageStore.existing(root / STORE), images, cut, workers, overwrite)
         shutil.rmtree(root / BUILD_PARTS)
-    counted = _Counted(root)
-    return BuildSummary(
-        dialect=parts[0]["dialect"],
-        rows=counted.rows,
-        decoded=sum(part["decoded"] for part in parts),
-        skipped=dict(counted.skipped),
-        remarks=counted.remarks,
-        from_header=dict(counted.from_header),
-        disagreements=counted.disagreements,
-        notes=tuple(parts[0]["notes"]),
-        problems=parts[0]["problems"],
-        unknown=dict(counted.unknown),
-        duplicates=duplicates,
-        examples=counted.examples,
-        shard_set=shard_set,
-        seconds=time.monotonic() - begun,
-    )
+    return BuildSummary(totals, duplicates, shard_set, time.monotonic() - begun)
 
 
-def _decode_share(
-    options: BuildOptions, read: SourcesRead, share: Sequence[Source], folder: Path
-) -> list[Outcome]:
-    limit = failure_limit(options.most_failures, len(share))
-    outcomes = ingest(
-        *(share, read.store, options.decode, options.cut),
-        {**read_stamps(options.out), **read_stamps(folder)},
-        options.workers,
-        limit,
-        timeout_s=options.file_timeout_s,
-        notes=(folder / _IN_HAND).absolute(),
-    )
-    if any(outcome.status == "not_reached" for outcome in outcomes):
-        write_tables(folder, map(image_row, outcomes), map(source_row, outcomes), read.kept)
-        raise DatasetError(too_many_failures(outcomes, limit, folder))
-    return outcomes
-
-
-def _described(options: BuildOptions, read: SourcesRead, part: Part, decoded: int) -> dict[str, Any]:
+def _described(options: BuildOptions, read: SourcesRead, part: Part, totals: Totals) -> dict[str, Any]:
     """Gives what a part says of itself; the digest is the same for all parts of one build."""
     rows = [
         [
@@ -234,7 +170,8 @@ def _described(options: BuildOptions, read: SourcesRead, part: Part, decoded: in
         "problems": read.problems,
         "allow_duplicates": options.allow_duplicates,
         "dialect": read.dialect,
-        "decoded": decoded,
+        "decoded": totals.decoded,
+        "disagreements": totals.disagreements,
     }
 
 
@@ -283,25 +220,3 @@ def _read_part(folder: Path) -> dict[str, Any] | None:
 
 def _in_order(tables: Sequence[Iterator[dict[str, str]]]) -> Iterator[dict[str, str]]:
     return heapq.merge(*tables, key=lambda row: int(row["row"]))
-
-
-class _Counted:
-    """What the tables of a root say, for the summary of a build."""
-
-    def __init__(self, root: Path) -> None:
-        self.rows = self.remarks = 0
-        self.skipped: Counter[str] = Counter()
-        self.unknown: Counter[str] = Counter()
-        self.from_header: Counter[str] = Counter()
-        self.disagreements = 0
-        self.examples: list[str] = []
-        for row, source in zip(read_image_rows(root), read_source_rows(root), strict=True):
-            self.rows += 1
-            if row["status"] == "ok":
-                self.remarks += bool(row["reason"])
-                self.from_header.update(row["from_header"].split())
-                self.unknown.update(name for name in _CONDITIONS if not row[name])
-                continue
-            self.skipped[row["status"]] += 1
-            if len(self.examples) < 5:
-                self.examples.append(f"row {row['row']} ({source['path'] or 'no path'}): {row['reason']}")

@@ -14,10 +14,11 @@ import pytest
 
 from nlbs.errors import DatasetError
 from nlbs.paths import as_path
-from nlbs.preprocess.build import BuildOptions, build_shards, reshard
+from nlbs.preprocess.build import build_shards, reshard
 from nlbs.preprocess.fetch import fetched
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.intake import BuildOptions
 from nlbs.preprocess.outcome import stamp_of
 from nlbs.preprocess.sources import UnsafePathError, safe_path
 from nlbs.preprocess.workers import Workers
@@ -88,7 +89,7 @@ def test_a_build_from_bucket_to_bucket_gives_the_bytes_of_a_local_one_and_is_don
     monkeypatch.setattr(RemotePath, "download", refuse)
     monkeypatch.setattr("nlbs.shards.commit.write_manifest", refuse)
     again = build_shards(options(source))
-    assert (again.decoded, again.shard_set.reused) == (0, again.shard_set.shards)
+    assert (again.totals.decoded, again.shard_set.reused) == (0, again.shard_set.shards)
 
 
 def test_a_build_that_was_killed_continues_to_the_same_bytes(source: Bucket, dataset_root: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_build_that_was_killed_continues_to_the_same_bytes(source: Bucket, dat
         process.kill()
     assert "r64-s64/shard_set.json" not in source.names("out")
     build = build_shards(options(source))
-    assert 0 < build.decoded < 16
+    assert 0 < build.totals.decoded < 16
     assert without_stamps(source.contents("out")) == without_stamps(local(dataset_root))
 
 
@@ -111,9 +112,9 @@ def test_an_object_that_has_vanished_costs_one_image_and_one_that_changed_is_dec
     table = as_path(source.url("few.csv"))
     source.client.delete_object(Bucket=source.name, Key=few[0])
     build = build_shards(options(source, csv=table))
-    assert (build.decoded, build.skipped) == (2, {"missing_file": 1})
+    assert (build.totals.decoded, build.totals.skipped) == (2, {"missing_file": 1})
     source.put(few[1], source.get(few[2]))
-    assert build_shards(options(source, csv=table, overwrite=True)).decoded == 1
+    assert build_shards(options(source, csv=table, overwrite=True)).totals.decoded == 1
 
 
 def test_another_cut_of_a_bucket_gives_the_bytes_of_a_local_one(

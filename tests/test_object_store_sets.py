@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from nlbs.errors import ConfigError
 from nlbs.paths import as_path
 from nlbs.preprocess.append import append
-from nlbs.preprocess.build import BuildOptions, build_shards
+from nlbs.preprocess.build import build_shards
 from nlbs.preprocess.cli import cli
 from nlbs.preprocess.convert import ConvertOptions, convert
 from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.intake import BuildOptions
 from nlbs.preprocess.preflight import MOST_OBJECTS, preflight
 from nlbs.preprocess.report.page import write_report
 from nlbs.preprocess.workers import Workers
@@ -66,7 +67,7 @@ def test_a_zarr_set_that_is_built_and_grown_in_a_bucket_has_the_bytes_of_a_local
             bucket.put(name, b"".join(table))
         build_shards(BuildOptions(csv=as_path(f"{place}/first.csv"), cut=cut, **options))
         added = append(BuildOptions(csv=as_path(f"{place}/all.csv"), **options))
-        assert (added.known, added.added) == (4, 4)
+        assert (added.known, added.totals.usable) == (4, 4)
     assert without_stamps(bucket.contents("out")) == without_stamps(local(tmp_path / "out"))
     assert bucket.get("out/r64-s128-zarr-zstd/shard_set-00001.json")
     for generation in (1, None):

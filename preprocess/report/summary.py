@@ -3,11 +3,9 @@
 import shlex
 
 from nlbs.paths import AnyPath
-from nlbs.preprocess.append import AppendSummary
-from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.duplicates import Duplicate
-from nlbs.preprocess.parts import PartSummary
 from nlbs.preprocess.shard_set import CutSummary
+from nlbs.preprocess.totals import CONDITIONS, AppendSummary, BuildSummary, PartSummary, Totals
 from nlbs.shards.layout import IMAGES_CSV
 
 _MOST_KINDS = 8  #: of skipped rows that are named one by one
@@ -30,73 +28,91 @@ def cut_summary(cut: CutSummary) -> list[str]:
 
 
 def build_summary(summary: BuildSummary) -> list[str]:
-    """Gives the summary of a build: what was read, what was skipped and why, what was made, where to look."""
-    cut, root = summary.shard_set, summary.shard_set.folder.parent
-    skipped = sum(summary.skipped.values())
-    lines = [
-        f"Table       {counted(summary.rows, 'row')}, {summary.dialect} form",
-        f"Images      {cut.images:,} usable, {summary.decoded:,} decoded now, {skipped:,} skipped",
+    """Return the summary of a build or merge: what was read, what was skipped and why, what was made, where to look."""
+    root = summary.shard_set.folder.parent
+    return [
+        *_table_lines(summary.totals, counted(summary.totals.rows, "row")),
+        *_image_lines(summary.totals, "usable"),
+        *_duplicate_lines(summary.duplicates),
+        *cut_summary(summary.shard_set),
+        f"Time        {summary.seconds:.1f} s",
+        *_reason_lines(summary.totals, root, summary.duplicates),
+        f"Look        {report_command(summary.shard_set.folder, root / 'report.html')}",
     ]
-    lines[1:1] = [f"            {_on_one_line(note)}" for note in summary.notes]
-    kinds = sorted(summary.skipped.items(), key=lambda kind: (-kind[1], kind[0]))
-    lines += [f"  skipped   {count:,} {status}" for status, count in kinds[:_MOST_KINDS]]
-    if kinds[_MOST_KINDS:]:
-        rest = sum(count for _, count in kinds[_MOST_KINDS:])
-        lines.append(f"  skipped   {rest:,} of {counted(len(kinds) - _MOST_KINDS, 'other kind')}")
-    lines += [f"            {_on_one_line(example)}" for example in summary.examples]
-    lines += [f"  table     {_on_one_line(problem)}" for problem in summary.problems[:_MOST_KINDS]]
-    if summary.problems[_MOST_KINDS:]:
-        more = counted(len(summary.problems) - _MOST_KINDS, "problem")
-        lines.append(f"            and {more} of other kinds")
-    lines += [
-        f"  header    gave {name} of {counted(count, 'image')}" for name, count in summary.from_header.items()
-    ]
-    if summary.disagreements:
-        images = counted(summary.disagreements, "image")
-        lines.append(f"  disagree  table and DICOM header of {images}: see --disagree")
-    if summary.remarks:
-        lines.append(f"  remarks   on {counted(summary.remarks, 'usable image')}: see the column reason")
-    lines += [f"  unknown   {name} of {counted(count, 'image')}" for name, count in summary.unknown.items()]
-    lines += _duplicate_lines(summary.duplicates)
-    lines += [*cut_summary(cut), f"Time        {summary.seconds:.1f} s"]
-    if skipped or summary.remarks or summary.duplicates:
-        lines.append(f"Reasons     {root / IMAGES_CSV}")
-    return [*lines, f"Look        {report_command(cut.folder, root / 'report.html')}"]
 
 
 def part_summary(summary: PartSummary) -> list[str]:
-    """Gives what one part of a build did, and what is to follow."""
-    part = summary.part
-    images = counted(summary.images, "image")
+    """Return what one part of a build did, and what is to follow."""
+    share = f"{counted(summary.totals.rows, 'row')} of part {summary.number} of {summary.of}"
     return [
-        f"Part        {part.number} of {part.of}: {images}, {summary.decoded:,} decoded now",
-        *(f"  skipped   {count:,} {status}" for status, count in sorted(summary.skipped.items())),
+        *_table_lines(summary.totals, share),
+        *_image_lines(summary.totals, "usable"),
         f"Time        {summary.seconds:.1f} s",
-        f"Next        nlbs-preprocess merge, once all {part.of} parts are done",
+        f"Next        nlbs-preprocess merge, once all {summary.of} parts are done",
     ]
 
 
-def append_summary(summary: AppendSummary) -> list[str]:
-    """Gives what append did; that there was nothing to do, where that is so."""
-    rows = counted(summary.rows, "row")
-    lines = [f"Table       {rows}, {summary.known:,} of images that are there already"]
+def append_summary(summary: AppendSummary, root: AnyPath) -> list[str]:
+    """Return what append did to a root; that there was nothing to do, where that is so."""
+    rows = f"{counted(summary.rows, 'row')}, {summary.known:,} of images that are there already"
+    lines = _table_lines(summary.totals, rows)
     if summary.changed:
         lines.append(f"  kept      {summary.changed:,} of them as they are, though the table says otherwise")
-    if summary.added or summary.skipped or summary.shard_sets:
-        lines.append(f"Images      {summary.added:,} added, {sum(summary.skipped.values()):,} skipped")
-        lines += [f"  skipped   {count:,} {status}" for status, count in sorted(summary.skipped.items())]
-        lines += [f"            {_on_one_line(example)}" for example in summary.examples]
+    if summary.totals.rows or summary.shard_sets:
+        lines += _image_lines(summary.totals, "added")
     else:
         lines.append("Nothing new: the dataset root is as it was")
+    lines += _duplicate_lines(summary.duplicates)
     for cut in summary.shard_sets:
         lines += cut_summary(cut)
     lines += [f"Left alone  {folder}, which was not cut from these images" for folder in summary.left_alone]
-    return [*lines, f"Time        {summary.seconds:.1f} s"]
+    lines.append(f"Time        {summary.seconds:.1f} s")
+    return [*lines, *_reason_lines(summary.totals, root, summary.duplicates)]
 
 
 def report_command(shards: AnyPath, out: AnyPath) -> str:
     """Gives the command that shows a shard set to a person, as it is typed."""
     return f"nlbs-preprocess report --shards {shlex.quote(str(shards))} --out {shlex.quote(str(out))}"
+
+
+def _table_lines(totals: Totals, rows: str) -> list[str]:
+    notes = [f"            {_on_one_line(note)}" for note in totals.notes]
+    return [f"Table       {rows}, {totals.dialect} form", *notes]
+
+
+def _image_lines(totals: Totals, usable: str) -> list[str]:
+    """Return what became of the images; ``usable`` says what those that can be used are now."""
+    skipped = totals.rows - totals.usable
+    lines = [
+        f"Images      {totals.usable:,} {usable}, {totals.decoded:,} decoded now, {skipped:,} skipped",
+    ]
+    kinds = sorted(totals.skipped.items(), key=lambda kind: (-kind[1], kind[0]))
+    lines += [f"  skipped   {count:,} {status}" for status, count in kinds[:_MOST_KINDS]]
+    if kinds[_MOST_KINDS:]:
+        rest = sum(count for _, count in kinds[_MOST_KINDS:])
+        lines.append(f"  skipped   {rest:,} of {counted(len(kinds) - _MOST_KINDS, 'other kind')}")
+    lines += [f"            {_on_one_line(example)}" for example in totals.examples]
+    lines += [f"  table     {_on_one_line(problem)}" for problem in totals.problems[:_MOST_KINDS]]
+    if totals.problems[_MOST_KINDS:]:
+        more = counted(len(totals.problems) - _MOST_KINDS, "problem")
+        lines.append(f"            and {more} of other kinds")
+    lines += [
+        f"  header    gave {name} of {counted(count, 'image')}" for name, count in totals.from_header.items()
+    ]
+    if totals.disagreements:
+        images = counted(totals.disagreements, "image")
+        lines.append(f"  disagree  table and DICOM header of {images}: see --disagree")
+    if totals.remarks:
+        lines.append(f"  remarks   on {counted(totals.remarks, 'usable image')}: see the column reason")
+    return lines + [
+        f"  unknown   {name} of {counted(totals.unknown[name], 'image')}"
+        for name in CONDITIONS
+        if totals.unknown[name]
+    ]
+
+
+def _reason_lines(totals: Totals, root: AnyPath, duplicates: list[Duplicate]) -> list[str]:
+    return [f"Reasons     {root / IMAGES_CSV}"] if totals.skipped or totals.remarks or duplicates else []
 
 
 def _duplicate_lines(duplicates: list[Duplicate]) -> list[str]:

@@ -226,7 +226,7 @@ def test_rows_that_cannot_be_used_are_named_once(images: Path, grown: Path, tmp_
     broken = [{**rows[0], "File Path": "a\\7\\x\\lost.dcm"}, {**rows[0], "File Path": ""}]
     table = write_csv(tmp_path / "broken.csv", [*rows, *broken])
     said = append(table, images, root)
-    assert "0 added, 2 skipped" in said
+    assert "0 added, 0 decoded now, 2 skipped" in said
     found = read_csv(root / "images.csv")[28:]
     assert [(row["status"], row["generation"]) for row in found] == [("missing_file", "3"), ("bad_row", "3")]
     after = files_of(root)

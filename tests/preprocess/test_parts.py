@@ -104,7 +104,8 @@ def test_a_part_is_continued_and_a_part_of_another_build_is_named(phantom: Path,
     for number in (1, 2):
         build(phantom / "meta.csv", phantom, out, "--part", f"{number}/2")
     again = build(phantom / "meta.csv", phantom, out, "--part", "1/2")
-    assert "8 images, 0 decoded now" in again
+    assert "8 rows of part 1 of 2" in again
+    assert "8 usable, 0 decoded now" in again
     rows = read_csv(phantom / "meta.csv")
     rows[0]["Age"] = "41"
     other = write_csv(tmp_path / "other.csv", rows)
