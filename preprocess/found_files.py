@@ -1,23 +1,19 @@
 """The files that a table means where it does not give their paths: by name, folder or breast."""
 
 import os
-import warnings
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
-from nlbs.files import local_file
+from nlbs.errors import ImageError
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.dialect import Dialect
 from nlbs.manifests.rows import ImageRow, patient_in
 from nlbs.manifests.table import Table
 from nlbs.paths import AnyPath
-from nlbs.preprocess.formats.header import PYDICOM_ERRORS
+from nlbs.preprocess.fetch import fetched
+from nlbs.preprocess.formats.scan import scanned
 from nlbs.preprocess.stated import SIDE_KEYWORDS, stated_side
 from nlbs.remote import RemotePath
 
@@ -112,10 +108,7 @@ def _by_breast(rows: Sequence[ImageRow], index: Index, root: AnyPath) -> tuple[I
 def side_of_file(path: AnyPath) -> str | None:
     """Gives the side that the header of a DICOM file states; None where it states none or cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd values in elements that are not read here
-            with local_file(path) as local:
-                dataset = pydicom.dcmread(local, stop_before_pixels=True, specific_tags=list(SIDE_KEYWORDS))
-    except (*PYDICOM_ERRORS, zlib.error, InvalidDicomError):
+        with fetched(path) as local:
+            return stated_side(scanned(local, SIDE_KEYWORDS))
+    except ImageError:
         return None
-    return stated_side(dataset)

@@ -8,7 +8,6 @@ process of its own; what fails there too is the culprit.
 import faulthandler
 import multiprocessing
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,11 @@ from nlbs.preprocess.outcome import Decoder, Outcome, decode_into_store
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.store import ImageStore
 from nlbs.preprocess.worker import end_with_parent
+
+try:
+    import resource
+except ImportError:  # Windows: the time of a file is limited there, its memory is not
+    resource = None  # type: ignore[assignment]
 
 #: Seconds that one file may take, and bytes that a worker may allocate.
 FILE_TIMEOUT_S, WORKER_BYTES = 60.0, 6 << 30
@@ -94,13 +98,23 @@ def _verdict(source: Source, exitcode: int | None, timeout_s: float) -> Outcome:
 @contextmanager
 def _limits(timeout_s: float) -> Iterator[None]:
     """Ends this process if the body takes too long; makes an allocation beyond the limit a MemoryError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft == resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_DATA, (WORKER_BYTES, hard))
-    with open(os.devnull, "w", encoding="ascii") as nowhere:
+    with _memory_limit(), open(os.devnull, "w", encoding="ascii") as nowhere:
         faulthandler.dump_traceback_later(timeout_s, exit=True, file=nowhere)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
-            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))  # a cluster's worker has other work too
+
+
+@contextmanager
+def _memory_limit() -> Iterator[None]:
+    if resource is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_DATA, (WORKER_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))  # a cluster's worker has other work too

@@ -121,9 +121,7 @@ def _run(
     sources: Sequence[Source], how: Decoding, workers: Workers, notes: Path
 ) -> Generator[Outcome, None, None]:
     placed = (replace(source, path=source.path and source.path.absolute()) for source in sources)
-    if not workers.own_processes:  # in this one there is nothing to fence
-        return workers.run(how, ((source,) for source in placed), how.store.path)
-    return workers.run(decode_guarded, ((source, how, notes) for source in placed), how.store.path)
+    return workers.run_fenced(decode_guarded, ((source, how, notes) for source in placed), how.store.path)
 
 
 def _suspects(notes: Path, left: dict[str, Source], workers: Workers) -> list[Source]:

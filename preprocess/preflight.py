@@ -1,20 +1,19 @@
 """Before hours are spent: which transfer syntaxes a tree of files has, and whether each has a decoder here."""
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
-
 from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.table import ImageRow
 from nlbs.paths import AnyPath, is_local
 from nlbs.preprocess.fetch import fetched_start
 from nlbs.preprocess.formats.codecs import names_of_decoders
-from nlbs.preprocess.formats.header import PYDICOM_ERRORS, element
+from nlbs.preprocess.formats.header import element
+from nlbs.preprocess.formats.image_errors import BadHeaderError
+from nlbs.preprocess.formats.scan import scanned
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from nlbs.preprocess.sources import UnsafePathError, safe_path
@@ -125,13 +124,13 @@ def syntax_of(path: AnyPath) -> str:
 
 
 def _syntax_of(path: Path) -> str:
-    with opened(path) as file, warnings.catch_warnings():
+    with opened(path) as file:
         kind = kind_of(file.read(START_BYTES))
-        if kind != "dicom":
-            return kind or NO_IMAGE
+    if kind != "dicom":
+        return kind or NO_IMAGE
     try:
-        return str(element(read_file_meta_info(path), "TransferSyntaxUID") or UNSTATED)
-    except PYDICOM_ERRORS:
+        return str(element(scanned(path).file_meta, "TransferSyntaxUID") or UNSTATED)
+    except BadHeaderError:
         return UNSTATED
 
 

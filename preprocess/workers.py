@@ -2,7 +2,9 @@
 
 import importlib
 import itertools
+import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
+from joblib.externals.loky import ProcessPoolExecutor
 
 from nlbs import __version__
 from nlbs.errors import ConfigError, NlbsError
@@ -29,8 +32,14 @@ _CLUSTERS = ("dask", "ray")
 _PATIENCE_S = 30
 #: Tasks that a cluster has at once, per worker thread: one in work, one waiting, never the whole list.
 _IN_FLIGHT = 2
+#: Seconds that the one process of --jobs 1 waits for more work before it ends.
+_IDLE_S = 60
 #: Tasks per call where a backend gives no result before it has all.
 _CHUNK = 16
+
+
+#: The process of :func:`_run_in_one_process`, and the environment that it was started with.
+_one_process: tuple[dict[str, str], Any] | None = None
 
 
 class WorkersDied(NlbsError):
@@ -60,13 +69,6 @@ class Workers:
                 f"--scheduler {self.scheduler} goes with --backend dask or ray, not {self.backend}"
             )
 
-    @property
-    def own_processes(self) -> bool:
-        """Whether tasks run in processes other than this one, which a task may end without harm."""
-        return self.backend in _CLUSTERS or (
-            self.backend == "loky" and bool(joblib.effective_n_jobs(self.jobs) > 1)
-        )
-
     def run(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
     ) -> Generator[Result, None, None]:
@@ -92,6 +94,22 @@ class Workers:
             return self._run_by_dask(function, tasks, shared)
         return self._run_by_ray(function, tasks)
 
+    def run_fenced(
+        self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
+    ) -> Generator[Result, None, None]:
+        """Yield the same as :meth:`run` for tasks that may harm their process: it is never this one.
+
+        A limit of memory is of a whole process, and a thread that hangs cannot be ended. So what runs in threads, or
+        here, otherwise runs in as many processes of this machine.
+
+        Args and Raises: as for :meth:`run`.
+        """
+        if self.backend in _CLUSTERS:
+            return self.run(function, tasks, shared)
+        if joblib.effective_n_jobs(self.jobs) > 1:
+            return Workers(self.jobs)._run_here(function, tasks)
+        return _run_in_one_process(function, tasks)
+
     def _run_here(
         self, function: Callable[..., Result], tasks: Iterable[Task]
     ) -> Generator[Result, None, None]:
@@ -103,11 +121,7 @@ class Workers:
             batch_size=1,
             **of_processes,
         )
-        with warnings.catch_warnings():
-            # Remarks of joblib: on results that nobody took, where too many failures stop the work, and on
-            # workers that it starts anew because they grew.
-            warnings.filterwarnings("ignore", message=".*successfully executed but not used")
-            warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        with _quiet():
             if self.backend == "threading":
                 # Filters belong to the process: a thread that resets them would let another's warning out,
                 # which may quote a file.
@@ -172,6 +186,44 @@ class Workers:
             size = _CHUNK * max(1, int(joblib.effective_n_jobs(self.jobs)))
             while chunk := list(itertools.islice(waiting, size)):
                 yield from joblib.Parallel(batch_size=1)(joblib.delayed(function)(*task) for task in chunk)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back remarks of joblib: on results that nobody took, and on workers that it starts anew."""
+    with warnings.catch_warnings():
+        # Where too many failures stop the work; and where workers grew.
+        warnings.filterwarnings("ignore", message=".*successfully executed but not used")
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        yield
+
+
+def _run_in_one_process(
+    function: Callable[..., Result], tasks: Iterable[Task]
+) -> Generator[Result, None, None]:
+    """Yield results of one process beside this one, which stays for the next call: joblib would run one job here."""
+    global _one_process
+    environment = dict(os.environ)
+    if _one_process is None or _one_process[0] != environment:
+        executor = ProcessPoolExecutor(max_workers=1, timeout=_IDLE_S, initializer=end_with_parent)
+        _one_process = environment, executor
+    executor, waiting = _one_process[1], deque[Any]()
+    try:
+        with _quiet():
+            for task in tasks:
+                waiting.append(executor.submit(function, *task))
+                if len(waiting) >= _IN_FLIGHT:
+                    yield waiting[0].result()
+                    waiting.popleft()
+            while waiting:
+                yield waiting[0].result()
+                waiting.popleft()
+    except BrokenProcessPool as error:
+        raise WorkersDied(WORKER_DIED) from error
+    finally:
+        if waiting:  # it died, or what it does must not be written once the folder is another's
+            _one_process = None
+            executor.shutdown(wait=True, kill_workers=True)
 
 
 def _distributed() -> Any:

@@ -98,9 +98,9 @@ def dicom_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixel
 def _read_elements(file: BinaryIO) -> pydicom.FileDataset:
     """Gives the elements before the pixels, and leaves the file there; of a deflated file all elements."""
     try:
-        deflated = _is_deflated(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd values in elements that are not read here
+            deflated = _is_deflated(file)
             return pydicom.dcmread(file, stop_before_pixels=not deflated)
     except InvalidDicomError:
         raise NotDicomError("not a DICOM file: no 'DICM' after 128 bytes (PS3.10 7.1)") from None
@@ -120,11 +120,7 @@ def _read_elements(file: BinaryIO) -> pydicom.FileDataset:
 
 def _is_deflated(file: BinaryIO) -> bool:
     """Says whether the elements are deflated, refusing more of them than any image has, piece by piece."""
-    # The first elements; Transfer Syntax UID is among them (PS3.10 7.1).
-    suspected = DEFLATED.encode() in file.read(2048)
-    file.seek(0)
-    if not suspected:
-        return False
+    # Not by a look at the first bytes alone: a long element may stand before Transfer Syntax UID.
     pydicom.filereader.read_preamble(file, force=False)
     meta = pydicom.filereader._read_file_meta_info(file)
     if element(meta, "TransferSyntaxUID") != DEFLATED:

@@ -15,6 +15,7 @@ from nlbs.preprocess.formats.image_errors import (
     UnsupportedImageError,
 )
 from nlbs.preprocess.formats.plain_pixels import grey_values
+from nlbs.preprocess.formats.source_file import whole
 
 _GREY, _COLOUR, _PALETTE, _ALPHA = 0, 2, 3, 4  #: of the colour type; alpha may be added to the first two
 
@@ -25,7 +26,7 @@ def png_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels:
     Raises:
         ImageError: it is no such file.
     """
-    data = file.read()
+    data = whole(file)
     chunks = _chunks(data)
     if len(data) < 33 or not chunks or chunks[0][0] != b"IHDR" or chunks[0][1] != 13:
         raise BadHeaderError("a PNG file without its header (IHDR)")

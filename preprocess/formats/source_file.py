@@ -8,48 +8,98 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nlbs.preprocess.formats.image_errors import MissingFileError
+from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
 
 #: So many bytes tell the kind of a file.
 START_BYTES = 132
 
+#: Looking at a header reads no more than this, whatever lengths it states: pixels and large values are skipped.
+SCAN_BYTES = 4 << 20
+
+#: Of a file that has to be in memory as a whole: many pages of the largest images. One with holes may state more.
+LARGEST_BYTES = 4 << 30
+
 _READ_AS_ASKED = 1 << 20
+#: A pipe that took a file's place between two looks is not waited for, and no terminal becomes this process's own.
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 class _WithinItself(io.BufferedReader):
-    """A file that is never asked for more bytes than it has.
+    """A file that is never asked for more bytes than it has, nor gives more than it may.
 
-    A length field of 4 GB in a small file would have Python take 4 GB of memory before it reads.
+    A length field of 4 GB in a small file would have Python take 4 GB of memory before it reads. A file of the
+    kernel (/proc) says that it has none, and may give bytes without end.
     """
 
+    def __init__(self, file: io.FileIO, most_bytes: int | None) -> None:
+        super().__init__(file)
+        self._size = os.fstat(file.fileno()).st_size
+        self._left = most_bytes
+
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _READ_AS_ASKED:
-            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        if size is None or size < 0 or size > _READ_AS_ASKED or not self._size:
+            rest = max(0, self._size - self.tell())
+            size = rest if size is None or size < 0 else min(size, rest)
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0:
+                raise EOFError("more than may be read of this file")
         return super().read(size)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Opens a regular file; a folder, pipe, socket or device is never opened, as that may not end.
+def opened(path: Path, most_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file; a folder, pipe, socket or device is never opened, as that may not end.
+
+    This is how every file that was received is opened; a link to a file is followed.
+
+    Args:
+        path: of the file.
+        most_bytes: to be read of it, all reads together; beyond them is EOFError. None is all.
 
     Raises:
         MissingFileError: there is none, or it cannot be read.
     """
     try:
-        mode = path.stat().st_mode
+        # Looked at before it is opened, as to open a device may do something, and after, as another may be there then.
+        descriptor = os.open(path, _FLAGS) if stat.S_ISREG(path.stat().st_mode) else None
     except FileNotFoundError:
         raise MissingFileError("there is no such file") from None
+    except PermissionError:
+        raise MissingFileError("no permission to read the file") from None
     except (OSError, ValueError) as error:
         raise MissingFileError(f"the file cannot be opened ({type(error).__name__})") from error
-    if not stat.S_ISREG(mode):
+    if descriptor is None:
         raise MissingFileError("the path is not a regular file")
     try:
-        with _WithinItself(io.FileIO(path)) as file:
+        with _WithinItself(io.FileIO(descriptor), most_bytes) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise MissingFileError("the path is not a regular file")
             yield file
     except PermissionError:
         raise MissingFileError("no permission to read the file") from None
     except OSError as error:
         raise MissingFileError(f"the file cannot be read ({type(error).__name__})") from error
+
+
+def whole(file: BinaryIO) -> bytes:
+    """Return all bytes of a file from where it stands.
+
+    Raises:
+        UnsupportedImageError: it is larger than any image.
+    """
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    if size > LARGEST_BYTES:
+        raise UnsupportedImageError(f"the file has {size:,} bytes, expected at most {LARGEST_BYTES:,}")
+    file.seek(place)
+    return file.read()
 
 
 def kind_of(start: bytes) -> str | None:

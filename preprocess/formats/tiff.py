@@ -2,9 +2,11 @@
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import imagecodecs
+import numpy as np
+import numpy.typing as npt
 
 from nlbs.preprocess.formats.frames import chosen_frame
 from nlbs.preprocess.formats.header import SourceImage, check_size, plain_header
@@ -15,6 +17,7 @@ from nlbs.preprocess.formats.image_errors import (
     UnsupportedImageError,
 )
 from nlbs.preprocess.formats.plain_pixels import grey_values
+from nlbs.preprocess.formats.source_file import whole
 
 _TAGS = {
     254: "subfile", 256: "columns", 257: "rows", 258: "bits", 259: "compression", 262: "photometric",
@@ -31,8 +34,14 @@ _KINDS = {
 }  #: of whole numbers: BYTE, SHORT, LONG, IFD, LONG8, IFD8
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 50000: "zstd"}
 _MOST_PAGES = 10_000
+#: Values of an entry that is no list of strips or tiles.
+_MOST_VALUES = 64
+_LISTS = ("offsets", "byte_counts")
+_LARGEST_TILE = 1 << 20  #: pixels
+_NOTHING = np.zeros(0, np.uint64)
 
-Page = dict[str, tuple[int, ...]]
+#: Name of an entry -> its whole numbers.
+Page = dict[str, npt.NDArray[np.unsignedinteger[Any]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels
     Raises:
         ImageError: it is no such file, or one with several pages where no frame is asked for.
     """
-    data = file.read()
+    data = whole(file)
     try:
         pages = _pages(data)
     except struct.error as error:
@@ -79,9 +88,9 @@ def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels
 
 
 def _one(page: Page, name: str, default: int | None = None) -> int:
-    values = page.get(name, ())
-    if values:
-        return values[0]
+    values = page.get(name, _NOTHING)
+    if len(values):
+        return int(values[0])
     if default is None:
         raise BadHeaderError(f"the TIFF directory has no {name}")
     return default
@@ -119,9 +128,12 @@ def _directory(data: bytes, place: int, layout: _Layout) -> tuple[Page, int]:
             where = place + entry - struct.calcsize(wide)
             if length * struct.calcsize(_KINDS[kind]) > struct.calcsize(wide):
                 (where,) = struct.unpack_from(f"{order}{wide}", data, where)
-            if length * struct.calcsize(_KINDS[kind]) > len(data):
+            if where + length * struct.calcsize(_KINDS[kind]) > len(data):
                 raise TruncatedError("the TIFF file ends within its directories")
-            page[_TAGS[tag]] = struct.unpack_from(f"{order}{length}{_KINDS[kind]}", data, where)
+            if _TAGS[tag] not in _LISTS:
+                length = min(length, _MOST_VALUES)
+            # A view: numbers of their own would take many times the file, where many pages share one list.
+            page[_TAGS[tag]] = np.frombuffer(data, f"{order}{_KINDS[kind]}", length, where)
         place += entry
     (following,) = struct.unpack_from(f"{order}{wide}", data, place)
     return page, following
@@ -136,8 +148,11 @@ def _check(page: Page, size: int, max_pixels: int) -> None:
             f"a TIFF with photometric interpretation {_one(page, 'photometric')} and {samples} samples per pixel, "
             "expected a grey image"
         )
-    bits = set(page.get("bits", (1,)))
-    if bits not in ({8}, {16}) or set(page.get("format", (1,))) not in ({1}, {2}):
+    bits = set(page["bits"].tolist() if "bits" in page else (1,))
+    if bits not in ({8}, {16}) or set(page["format"].tolist() if "format" in page else (1,)) not in (
+        {1},
+        {2},
+    ):
         raise UnsupportedImageError(
             f"a TIFF of {'/'.join(str(number) for number in sorted(bits))} bits, sample format "
             f"{_one(page, 'format', 1)}: expected integers of 8 or 16 bits"
@@ -147,27 +162,30 @@ def _check(page: Page, size: int, max_pixels: int) -> None:
             f"a TIFF of compression {_one(page, 'compression')}, expected one of "
             + ", ".join(dict.fromkeys(_COMPRESSIONS.values()))
         )
-    _check_parts(page, size, _one(page, "bits") // 8)
+    _check_parts(page, size, max_pixels, _one(page, "bits") // 8)
 
 
-def _check_parts(page: Page, size: int, bytes_per_value: int) -> None:
+def _check_parts(page: Page, size: int, max_pixels: int, bytes_per_value: int) -> None:
     """Refuses a page that lacks strips or tiles: a reader would fill them with 0."""
     rows, columns, samples = _one(page, "rows"), _one(page, "columns"), _one(page, "samples", 1)
-    offsets, counts = page.get("offsets", ()), page.get("byte_counts", ())
+    offsets, counts = page.get("offsets", _NOTHING), page.get("byte_counts", _NOTHING)
     if "tile_rows" in page:
         height, width = _one(page, "tile_rows"), _one(page, "tile_columns")
     else:
         height, width = min(_one(page, "rows_per_strip", rows), rows), columns
     if height < 1 or width < 1:
         raise BadHeaderError(f"the TIFF has parts of {height} x {width} pixels")
+    if height * width > max(max_pixels, _LARGEST_TILE):  # a tile may be larger than its image, within bounds
+        raise BadHeaderError(
+            f"the TIFF has parts of {height} x {width} pixels, expected at most {max_pixels:,}"
+        )
     parts = -(-rows // height) * -(-columns // width) * (samples if _one(page, "planar", 1) == 2 else 1)
     if len(offsets) != parts or len(counts) != parts:
         raise BadHeaderError(f"the TIFF has {len(offsets)} strips or tiles, its size needs {parts}")
-    if any(
-        not offset or not count or offset + count > size
-        for offset, count in zip(offsets, counts, strict=True)
-    ):
+    begin, length = offsets.astype(np.uint64), counts.astype(np.uint64)
+    within = (begin > 0) & (length > 0) & (begin <= size) & (length <= size)
+    if not (within & (begin + length <= size)).all():
         raise TruncatedError("the TIFF file ends before its pixels do, or lacks strips of them")
     need = rows * columns * samples * bytes_per_value
-    if _one(page, "compression", 1) == 1 and sum(counts) < need:
-        raise TruncatedError(f"the TIFF has {sum(counts):,} bytes of pixels, its size needs {need:,}")
+    if _one(page, "compression", 1) == 1 and int(length.sum()) < need:
+        raise TruncatedError(f"the TIFF has {int(length.sum()):,} bytes of pixels, its size needs {need:,}")

