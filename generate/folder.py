@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ConfigError
-from nlbs.files import remove_partials, withdraw_folder, write_json
+from nlbs.files import refuse_link, remove_partials, withdraw_folder, write_json
 from nlbs.generate.provenance import differences, in_short
 from nlbs.shards.commit import PARTS
 from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
@@ -106,6 +106,8 @@ def _remove_own_files(folder: Path) -> None:
             withdraw_folder(path)
         else:
             path.unlink()
+    for below in (ANSWERS, CAPTURES):
+        refuse_link(folder / below)
     for name in (ANSWER_KEY, CONTACT_SHEET):
         (folder / ANSWERS / name).unlink(missing_ok=True)
     if found.get("recipe") == "share":

@@ -65,7 +65,9 @@ def test_a_file_stands_in_for_the_lock_that_a_file_system_lacks(
     tmp_path: Path, no_locks: None, code: str
 ) -> None:
     with holder(tmp_path, code) as process:
-        message = rf"at work in {tmp_path} already \(process {process.pid} on \S+ since [\d: -]+\): wait for it"
+        message = (
+            rf"at work in {tmp_path} already \(process {process.pid} on \S+ since [\d: -]+\): wait for it"
+        )
         with pytest.raises(NlbsError, match=message), only_one(tmp_path, "a build"):
             pass
     with only_one(tmp_path, "a build"):
@@ -161,7 +163,10 @@ def test_many_that_share_a_folder_may_begin_at_once(tmp_path: Path) -> None:
 def test_who_works_alone_keeps_off_those_that_share(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         begun = time.monotonic()
-        with pytest.raises(NlbsError, match=f"process {process.pid} on"), only_one(tmp_path, "a", shared=True):
+        with (
+            pytest.raises(NlbsError, match=f"process {process.pid} on"),
+            only_one(tmp_path, "a", shared=True),
+        ):
             pass
         assert time.monotonic() - begun < 10  # nobody waits for a whole build
 

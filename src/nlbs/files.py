@@ -44,8 +44,12 @@ def refuse_link(path: AnyPath) -> None:
         )
 
 
-def make_folder(folder: AnyPath) -> None:
+def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
     """Makes a folder and those above it, where they are missing. An object store has none to make.
+
+    Args:
+        folder: to make.
+        permissions: of a new one, less what the umask takes.
 
     Raises:
         NlbsError: a file has that name.
@@ -53,7 +57,7 @@ def make_folder(folder: AnyPath) -> None:
     if isinstance(folder, RemotePath):
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(permissions, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise NlbsError(f"cannot make the folder {folder}, because a file has that name: choose another") from None
 
