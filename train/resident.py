@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError
-from nlbs.system_calls import free_bytes
+from nlbs.system_calls import memory_bytes
 from nlbs.train.stream import PatchStream
 
 Rows = npt.NDArray[np.int64]
@@ -90,5 +90,5 @@ def free_memory(device: torch.device) -> int:
         # What torch holds and does not use is free to it as well.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    free = free_bytes()
+    free = memory_bytes(free=True)
     return sys.maxsize if free is None else free  # a system that does not say refuses by itself

@@ -16,19 +16,23 @@ import re
 import secrets
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import filelock
-
 from nlbs.errors import NlbsError
 from nlbs.system_calls import NOT_IMPLEMENTED, PLAIN, tell_once
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that the system has no locks, which is said here where one is asked for
+    import filelock
 
 LOCK = ".lock"  #: locked while a process is at work in the folder; says which one
 SOFT_SUFFIX = ".soft"  #: after the name of a lock: the file that stands in for it
 _MEMBER = ".lock-{}"  #: of one of several holders
 
+_HAS_LOCKS = filelock.FileLock is not filelock.SoftFileLock
 _NO_LOCKS = NOT_IMPLEMENTED | {errno.ENOLCK, errno.ENOTTY}
 _HOLDER = re.compile(r"(?:one of several, the last to begin was )?(process \d{1,10} on \S{1,255}( since [\d :-]{19})?)")
 #: Seconds in which one that is being taken or given back is waited for; the second one among several holders.
@@ -87,22 +91,15 @@ def _held(
         silent: it is held for a moment only, and does not say who has it.
         passing: its file goes with it, as nobody else will ask for it.
     """
-    note = _Note(silent)
-    lock: filelock.BaseFileLock = filelock.FileLock(
-        path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=note.write
-    )
-    soft = filelock.SoftFileLock(_soft(path), blocking=False, thread_local=False)
+    note, lock = _Note(silent), _soft_lock(path)
     try:
-        try:
-            _acquire(lock, path, wait_s)
-            if _soft(path).exists():  # of a machine on which the same folder has no locks
-                _acquire(soft, path, wait_s)
-                soft.release()
-        except OSError as error:
-            if isinstance(error, filelock.Timeout) or error.errno not in _NO_LOCKS:
-                raise
+        if _HAS_LOCKS:
+            lock = filelock.FileLock(
+                path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=note.write
+            )
+        if not _taken(lock, path, wait_s):
             _tell(folder)
-            lock = soft
+            lock = _soft_lock(path)
             _acquire(lock, path, wait_s)
     except filelock.Timeout:
         lock.release()
@@ -127,6 +124,25 @@ def _held(
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
+
+
+def _taken(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> bool:
+    """Takes a lock of the system. Says whether it could be asked for one: no means that there are none here."""
+    if isinstance(lock, filelock.SoftFileLock):
+        return False
+    try:
+        _acquire(lock, path, wait_s)
+    except filelock.Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    if _soft(path).exists():  # of a machine on which the same folder has no locks
+        other = _soft_lock(path)
+        _acquire(other, path, wait_s)
+        other.release()
+    return True
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> None:
@@ -169,6 +185,10 @@ class _Note:
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)
+
+
+def _soft_lock(path: Path) -> filelock.BaseFileLock:
+    return filelock.SoftFileLock(_soft(path), blocking=False, thread_local=False)
 
 
 def _soft(path: Path) -> Path:

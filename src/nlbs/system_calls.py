@@ -155,9 +155,9 @@ def read_at(file: int, buffers: Sequence[memoryview], offset: int) -> int:
     return got
 
 
-def free_bytes() -> int | None:
-    """Gives how much memory the system can give without swapping; None where it does not say."""
+def memory_bytes(free: bool = False) -> int | None:
+    """Gives how much memory the machine has, or can give without swapping; None where the system does not say."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_AVPHYS_PAGES" if free else "SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
