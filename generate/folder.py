@@ -49,6 +49,8 @@ def is_finished(folder: Path, record: Mapping[str, Any], overwrite: bool) -> boo
             f"{folder} is a dataset root of real images: choose another --out, so that nobody takes synthetic patches "
             "for real ones"
         )
+    for below in (ANSWERS, CAPTURES):
+        refuse_link(folder / below)
     remove_partials(folder)
     found = read_record(folder)
     if found is not None and found.get("request") == record["request"]:
@@ -106,8 +108,6 @@ def _remove_own_files(folder: Path) -> None:
             withdraw_folder(path)
         else:
             path.unlink()
-    for below in (ANSWERS, CAPTURES):
-        refuse_link(folder / below)
     for name in (ANSWER_KEY, CONTACT_SHEET):
         (folder / ANSWERS / name).unlink(missing_ok=True)
     if found.get("recipe") == "share":

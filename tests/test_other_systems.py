@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 #: Done by every process before anything else: modules and functions of Unix go, fsync of a folder is refused.
-HIDE = '''
+HIDE = """
 import builtins, importlib.abc, os, signal, sys, time
 
 class Hidden(importlib.abc.MetaPathFinder):
@@ -42,7 +42,7 @@ def no_folder(path, flags, *arguments, **options):
         raise PermissionError(13, "Permission denied", str(path))
     return plain_open(path, flags, *arguments, **options)
 os.open = no_folder
-'''
+"""
 
 READ = """
 import hashlib, sys
@@ -106,9 +106,12 @@ def test_every_command_has_its_help(elsewhere: Path, command: str) -> None:
 def test_shards_are_read_to_the_byte(elsewhere: Path, shard_set: Path) -> None:
     found = there(elsewhere, "-c", READ, shard_set)
     assert found.returncode == 0, found.stderr
-    assert found.stdout == subprocess.run(
-        [sys.executable, "-c", READ, shard_set], capture_output=True, text=True, check=True
-    ).stdout
+    assert (
+        found.stdout
+        == subprocess.run(
+            [sys.executable, "-c", READ, shard_set], capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 def test_a_model_is_trained_continued_drawn_from_and_evaluated(
@@ -116,7 +119,18 @@ def test_a_model_is_trained_continued_drawn_from_and_evaluated(
 ) -> None:
     (tmp_path / "small.yaml").write_text(SMALL, encoding="utf-8")
     run = tmp_path / "run"
-    train = ("-m", "nlbs.train", "--shards", shard_set, "--preset", "guide", "--config", tmp_path / "small.yaml", "--run", run)
+    train = (
+        "-m",
+        "nlbs.train",
+        "--shards",
+        shard_set,
+        "--preset",
+        "guide",
+        "--config",
+        tmp_path / "small.yaml",
+        "--run",
+        run,
+    )
     for steps in ("2", "4"):
         done = there(elsewhere, *train, "--device", "cpu", "--max-steps", steps)
         assert done.returncode == 0, done.stderr

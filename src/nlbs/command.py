@@ -21,6 +21,8 @@ _OF_THE_MACHINE = {
     errno.EROFS: "Choose a folder that can be written.",
     errno.EACCES: "Ask for the permission, or choose another folder.",
     errno.EPERM: "Ask for the permission, or choose another folder.",
+    errno.EFBIG: "This file system takes no file as large as that (FAT32: 4 GB): choose a folder on another one.",
+    errno.ELOOP: "A symbolic link stands where a file is to be written: remove it, or choose another folder.",
     errno.EIO: "The disk or the network folder fails: check it, and give the same command again.",
 }
 #: Modules of Python that Windows lacks.

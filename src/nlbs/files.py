@@ -4,6 +4,8 @@ In a file system: temporary name, fsync, rename, fsync of the folder. In an obje
 local scratch file, uploaded when complete; an upload that fails leaves nothing.
 """
 
+import contextlib
+import errno
 import json
 import os
 import re
@@ -24,6 +26,7 @@ from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folde
 
 #: Marks names that are being written. A file so named is never data; a re-run may remove it.
 TEMPORARY_SUFFIX = ".partial"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(rf"\..+\.(\d+|[0-9a-f]{{16}}){re.escape(TEMPORARY_SUFFIX)}")
 
 
@@ -94,8 +97,11 @@ def atomic_file(
             file.flush()
             sync(file.fileno())
         replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            error.filename = str(path)  # a write to an open file does not say which
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -15,12 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 #: What a system answers to a call that it, or the file system, does not have.
-NOT_IMPLEMENTED = {
-    errno.ENOSYS,
-    errno.EINVAL,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-}
+NOT_IMPLEMENTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP)}
 #: For ``os.open``: links are not followed, and bytes are what they are, where a system would do otherwise.
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 #: For ``os.open``: bytes are what they are; a link is followed, as its owner may have meant it.
