@@ -136,7 +136,8 @@ def _check_room(folder: Path, record: Mapping[str, Any]) -> None:
     pixels = int(record["resolution"]) ** 2
     # A shard holds pixels as they are, headers and a record; noise in a PNG shrinks little, a smooth patch to a tenth.
     each = pixels + 2048 if record.get("format") == "shards" else pixels // 50 + 512
-    needed, free = int(record["patches"]) * each, shutil.disk_usage(folder).free
+    needed, disk = int(record["patches"]) * each, shutil.disk_usage(folder)
+    free = disk.free if disk.total else needed  # some FUSE file systems say 0 of everything
     if needed > free:
         raise ConfigError(
             f"{record['patches']:,} patches of {record['resolution']}x{record['resolution']} pixels take at least "

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from nlbs import system_calls
-from nlbs.files import atomic_file, atomic_folder, write_json
+from nlbs.errors import NlbsError
+from nlbs.files import atomic_file, atomic_folder, make_folder, withdraw_folder, write_json
 from nlbs.shards.cache import Cache
 from nlbs.system_calls import link_new, read_at, replace
 
@@ -171,6 +172,35 @@ def test_a_checkpoint_is_read_where_files_cannot_be_mapped(
     assert checkpoint.read_metadata(path) == values
     found = checkpoint.load_checkpoint(path).state_dict()
     assert all((found[name] == tensor).all() for name, tensor in expected.items())
+
+
+def test_a_folder_in_an_image_of_a_container_is_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "c").mkdir(parents=True)
+    (tmp_path / "a" / "zarr.json").touch()
+    monkeypatch.setattr(os, "rename", refusing("EXDEV"))  # overlayfs, of a folder in a lower layer
+    withdraw_folder(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_does_not_say_its_size_is_not_taken_for_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+    from collections import namedtuple
+
+    from nlbs.generate.folder import is_finished
+
+    usage = namedtuple("usage", "total used free")
+    record = {"recipe": "plain", "request": "a", "patches": 1, "resolution": 8, "format": "png"}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 0))
+    make_folder(tmp_path / "a")
+    make_folder(tmp_path / "b")
+    assert not is_finished(tmp_path / "a", record, False)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1000, 1000, 0))
+    with pytest.raises(NlbsError, match="left: draw fewer"):
+        is_finished(tmp_path / "b", record, False)
 
 
 def test_lines_of_text_end_alike_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

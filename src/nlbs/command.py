@@ -28,8 +28,8 @@ _OF_THE_MACHINE = {
 #: Modules of Python that Windows lacks.
 _OF_UNIX = {"fcntl", "resource"}
 _NEEDS_UNIX = (
-    "this command needs Python's module {module}, which this system (Windows) lacks: run it on Linux or macOS, or in "
-    "the Windows Subsystem for Linux; what it makes can then be read here"
+    "this command needs Python's module {module}, which this system lacks, as Windows does: run it on Linux or in the "
+    "Windows Subsystem for Linux; what it makes can then be read here"
 )
 
 

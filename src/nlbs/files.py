@@ -183,8 +183,16 @@ def withdraw_folder(folder: AnyPath) -> None:
     """Removes a folder, where it is there, so that half of it never has its name."""
     if isinstance(folder, Path) and folder.exists() and not folder.is_symlink():
         aside = temporary_path(folder)
-        os.rename(folder, aside)
-        folder = aside
+        try:
+            os.rename(folder, aside)
+            folder = aside
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # A folder of a lower layer of overlayfs (a container's image): what describes it goes first.
+            for path in folder.iterdir():
+                if not path.is_dir():
+                    path.unlink()
     remove_folder(folder)
 
 
