@@ -68,7 +68,7 @@ def _take_members(folder: Path, what: str) -> None:
     """Removes the files of shared holders that are gone. Raises NlbsError where one of them is at work."""
     for path in sorted(folder.glob(_MEMBER.format("*"))):
         member = path.with_name(path.name.removesuffix(SOFT_SUFFIX))
-        with _held(member, folder, what, passing=True):
+        with _held(member, folder, what, _MOMENT_S, passing=True):
             pass
 
 
