@@ -17,7 +17,7 @@ from nlbs.errors import NlbsError
 from nlbs.files import only_one
 
 #: What flock answers where a file system has no locks: Lustre without flock, NFS without a lock daemon, CIFS, FUSE.
-NO_LOCKS = ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL"]
+NO_LOCKS = ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL", "EACCES"]
 
 HOLD = (
     "import errno, os, pathlib, sys\n"
@@ -49,21 +49,28 @@ def holder(folder: Path, code: str = "", kind: str = "alone") -> Iterator["subpr
             process.communicate("go\n", timeout=60)
 
 
-@pytest.fixture
-def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse_locks(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     import fcntl
 
+    number = getattr(errno, code)
+
     def flock(*arguments: object) -> None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(system_calls, "_told", set())
 
 
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, "ENOSYS")
+
+
 @pytest.mark.parametrize("code", NO_LOCKS)
 def test_a_file_stands_in_for_the_lock_that_a_file_system_lacks(
-    tmp_path: Path, no_locks: None, code: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
+    refuse_locks(monkeypatch, code)
     with holder(tmp_path, code) as process:
         message = (
             rf"at work in {tmp_path} already \(process {process.pid} on \S+ since [\d: -]+\): wait for it"

@@ -133,7 +133,9 @@ def _taken(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> bool:
     try:
         _acquire(lock, path, wait_s)
     except filelock.Timeout:
-        raise
+        if _holder(path) or not _refuses_every_lock(path.parent):
+            raise
+        return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -143,6 +145,20 @@ def _taken(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> bool:
         _acquire(other, path, wait_s)
         other.release()
     return True
+
+
+def _refuses_every_lock(folder: Path) -> bool:
+    """Says whether a file system says "taken" (EACCES) of a lock that nobody can have."""
+    path = folder / _MEMBER.format(secrets.token_hex(8))
+    lock = filelock.FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=False)
+        lock.release()
+    except OSError:
+        return True
+    finally:
+        _remove(path)
+    return False
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> None:
