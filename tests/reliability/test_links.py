@@ -106,6 +106,21 @@ def test_a_link_goes_and_its_folder_stays(tmp_path: Path) -> None:
         assert (kept / "file").exists()
 
 
+@pytest.mark.parametrize("container", ["tar", "zarr"])
+def test_a_shard_that_is_a_link_is_replaced_and_what_it_names_stays(
+    root: Path, tmp_path: Path, container: str
+) -> None:
+    cut = CutOptions(resolution=64, stride=64, container=container)
+    reshard(root, cut, Workers(1), overwrite=True)
+    path = root / cut.name / f"00000.{container}"
+    elsewhere = moved_away(path, tmp_path / "elsewhere")
+    before = digests(elsewhere) if elsewhere.is_dir() else {"": elsewhere.read_bytes().hex()}
+    again = CutOptions(resolution=64, stride=64, container=container, min_foreground=0.5)
+    reshard(root, again, Workers(1), overwrite=True)
+    assert not path.is_symlink()
+    assert before == (digests(elsewhere) if elsewhere.is_dir() else {"": elsewhere.read_bytes().hex()})
+
+
 def test_left_over_links_go_and_what_they_name_stays(tmp_path: Path) -> None:
     folder, kept = tmp_path / "folder", tmp_path / "kept"
     folder.mkdir()
