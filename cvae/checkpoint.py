@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from nlbs import __version__
@@ -113,9 +113,8 @@ def read_weights(
     """
     _check_kind(path, example)
     try:
-        with safe_open(path, framework="pt", device=device or "cpu") as file:
-            text = (file.metadata() or {}).get(key)
-            tensors = {} if device is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, tensors = _contents(path, device)
+        text = metadata.get(key)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is no complete safetensors file ({error}): it was cut off or damaged; {_HOW_TO_MEND}"
@@ -127,6 +126,21 @@ def read_weights(
     if not isinstance(values, dict):
         raise _no_description(path, example)
     return values, tensors
+
+
+def _contents(path: Path, device: str | None) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Gives the metadata of a safetensors file and, where a device is named, the tensors."""
+    try:
+        with safe_open(path, framework="pt", device=device or "cpu") as file:
+            tensors = {} if device is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
+    except SafetensorError:
+        raise
+    except OSError:  # no memory map on this file system (some FUSE): read as a whole
+        data = path.read_bytes()
+        tensors = {name: tensor.to(device or "cpu") for name, tensor in load(data).items()}
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # load has checked it
+        return header.get("__metadata__", {}), {} if device is None else tensors
 
 
 def _no_description(path: Path, example: str) -> CheckpointError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ConfigError
-from nlbs.files import remove_partials, withdraw_folder, write_json
+from nlbs.files import refuse_link, remove_partials, withdraw_folder, write_json
 from nlbs.generate.provenance import differences, in_short
 from nlbs.shards.commit import PARTS
 from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
@@ -49,6 +49,8 @@ def is_finished(folder: Path, record: Mapping[str, Any], overwrite: bool) -> boo
             f"{folder} is a dataset root of real images: choose another --out, so that nobody takes synthetic patches "
             "for real ones"
         )
+    for below in (ANSWERS, CAPTURES):
+        refuse_link(folder / below)
     remove_partials(folder)
     found = read_record(folder)
     if found is not None and found.get("request") == record["request"]:
@@ -134,7 +136,8 @@ def _check_room(folder: Path, record: Mapping[str, Any]) -> None:
     pixels = int(record["resolution"]) ** 2
     # A shard holds pixels as they are, headers and a record; noise in a PNG shrinks little, a smooth patch to a tenth.
     each = pixels + 2048 if record.get("format") == "shards" else pixels // 50 + 512
-    needed, free = int(record["patches"]) * each, shutil.disk_usage(folder).free
+    needed, disk = int(record["patches"]) * each, shutil.disk_usage(folder)
+    free = disk.free if disk.total else needed  # some FUSE file systems say 0 of everything
     if needed > free:
         raise ConfigError(
             f"{record['patches']:,} patches of {record['resolution']}x{record['resolution']} pixels take at least "

@@ -6,13 +6,16 @@ import hmac
 import os
 import re
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from nlbs.errors import ConfigError
-from nlbs.files import sync_folder, temporary_path
+from nlbs.files import temporary_path
+from nlbs.system_calls import BINARY, PLAIN, link_new, sync, sync_folder
 
 KEY_VARIABLE = "NLBS_KEY_FILE"
+_MOST_BYTES = 1024  # of a key file that are read: a key and room for blanks
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def load_pseudonyms(path: Path) -> Pseudonyms:
     try:
         if not path.exists():
             _make_key(path)
-        text = path.read_text(encoding="ascii").strip()
+        text = _read(path).decode("ascii").strip()
     except OSError as error:
         raise ConfigError(
             f"cannot use the key file {path} ({error.strerror or error}); image and patient ids are made with it: "
@@ -80,18 +83,34 @@ def load_pseudonyms(path: Path) -> Pseudonyms:
     return Pseudonyms(bytes.fromhex(text))
 
 
+def _read(path: Path) -> bytes:
+    """Gives the start of a file that is one; the user may have put a link to a key there, but no pipe is waited for."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
+    with open(descriptor, "rb") as file:
+        return file.read(_MOST_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+
+
 def _make_key(path: Path) -> None:
     """Writes a new key: whole from the first moment, and never over that of a process that was quicker."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = temporary_path(path)
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary, text = temporary_path(path), f"{secrets.token_hex(32)}\n".encode()
+    with contextlib.suppress(FileExistsError):
+        try:
+            _write_new(temporary, text)
+            if not link_new(temporary, path):  # no hard links here: whole from the second moment
+                _write_new(path, text)
+        finally:
+            temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _write_new(path: Path, text: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            sync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

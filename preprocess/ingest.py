@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nlbs.errors import DatasetError
+from nlbs.files import refuse_link
 from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S, Decoding, decode_alone, decode_guarded
@@ -61,6 +62,7 @@ def ingest(
         DatasetError: no file that is still to be decoded has a decoder here.
     """
     notes = (notes or _notes_of(store)).absolute()  # for workers that stand in another folder
+    refuse_link(notes)
     shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
     outcomes = known_outcomes(sources, store, cut, stamps)
     waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.files import atomic_file, make_folder, only_one, remove_partials
+from nlbs.files import atomic_file, make_folder, only_one, refuse_link, remove_partials
 from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import refuse_leaks
 from nlbs.preprocess.grid import CutOptions
@@ -30,6 +30,7 @@ from nlbs.preprocess.tables import (
 from nlbs.preprocess.totals import BuildSummary, PartSummary, Totals
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, STORE
+from nlbs.system_calls import set_mode
 
 #: Written last into the folder of a part: what it was a part of.
 _PART_JSON = "part.json"
@@ -71,8 +72,9 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
     """
     begun, folder = time.monotonic(), _mounted(options.out) / BUILD_PARTS / part.name
     with only_one(options.out, "nlbs-preprocess", shared=True):
-        make_folder(folder)
-        folder.parent.chmod(0o700)
+        refuse_link(folder.parent)
+        make_folder(folder.parent, 0o700)
+        set_mode(folder.parent, 0o700)  # of an earlier release
         with only_one(folder, f"part {part.number} of {part.of}"):
             remove_partials(folder)
             (folder / _PART_JSON).unlink(missing_ok=True)
@@ -119,6 +121,7 @@ def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
     begun, root = time.monotonic(), _mounted(root)
     if not (root / BUILD_PARTS).is_dir():
         raise DatasetError(_NO_PARTS.format(root=root))
+    refuse_link(root / BUILD_PARTS)
     with only_one(root, "nlbs-preprocess"):
         parts = _parts_of_one_build(root)
         folders = [root / BUILD_PARTS / Part(part["part"], len(parts)).name for part in parts]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import DatasetError
-from nlbs.files import atomic_folder, make_folder, withdraw_folder, write_json
+from nlbs.files import atomic_folder, make_folder, refuse_link, withdraw_folder, write_json
 from nlbs.paths import AnyPath
 from nlbs.preprocess.mask import Bits
 
@@ -45,6 +45,7 @@ class ImageStore:
             DatasetError: the store there was decoded by another recipe.
         """
         attributes = {"store_version": STORE_VERSION, **recipe}
+        refuse_link(path)
         found = cls(path).attributes
         if found is None:
             make_folder(path)

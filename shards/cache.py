@@ -8,7 +8,8 @@ import warnings
 from pathlib import Path
 
 from nlbs.errors import ConfigError
-from nlbs.files import TEMPORARY_SUFFIX
+from nlbs.files import TEMPORARY_SUFFIX, temporary_path
+from nlbs.system_calls import PLAIN, replace, touch
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "NLBS_CACHE_DIR", "NLBS_CACHE_GB"
 DEFAULT_GB = 20.0
@@ -69,7 +70,7 @@ class Cache:
             now = time.monotonic()
             if now - self._touched.get(name, -_TOUCH_S) >= _TOUCH_S:
                 self._touched[name] = now
-                os.utime(path)
+                touch(path)
         except OSError:
             return None
         return path
@@ -79,14 +80,16 @@ class Cache:
         if len(data) > self.limit:
             return None
         path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{TEMPORARY_SUFFIX}")
+        temporary = temporary_path(path)
         try:
             with self._lock:  # so that a count never misses what another thread is about to add
                 self._make_room(len(data))
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(data)
-                os.replace(temporary, path)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN
+                with open(os.open(temporary, flags, 0o644), "wb") as file:
+                    file.write(data)
+                replace(temporary, path)
         except OSError as error:  # a full disk makes reading slow, not wrong
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -10,7 +10,15 @@ from typing import Any
 import pyarrow as pa
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import atomic_file, make_folder, move_file, remove_folder, remove_partials, write_json
+from nlbs.files import (
+    atomic_file,
+    make_folder,
+    move_file,
+    refuse_link,
+    remove_folder,
+    remove_partials,
+    write_json,
+)
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
@@ -36,6 +44,7 @@ _REPLACED = "replaced.json"
 
 def begin_set(folder: AnyPath) -> None:
     """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
+    _refuse_links(folder)
     make_folder(folder / PARTS)
     _remove_replaced(folder)
     for place in (folder, folder / PARTS):
@@ -59,11 +68,18 @@ def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
             f"{folder} is a shard set of other images, conditions or options ({info['counts']['images']} images): "
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
+    _refuse_links(folder)
     make_folder(folder / PARTS)
     # First: from here on the set is not complete. Its names are kept until the last of its files is gone.
     move_file(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
     _remove_replaced(folder)
     return False
+
+
+def _refuse_links(folder: AnyPath) -> None:
+    """Raises NlbsError where what is written or removed in a set would be so elsewhere."""
+    refuse_link(folder)
+    refuse_link(folder / PARTS)
 
 
 def _remove_replaced(folder: AnyPath) -> None:
@@ -73,6 +89,7 @@ def _remove_replaced(folder: AnyPath) -> None:
         info = json.loads(record.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
+    _refuse_links(folder)
     earlier = [
         name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
     ]

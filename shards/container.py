@@ -101,9 +101,12 @@ def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> W
 
 
 def remove_shard(folder: AnyPath, name: str) -> None:
-    """Removes a shard of ours where it is there; what has another kind of name is left alone."""
+    """Removes a shard of ours where it is there; what has another kind of name is left alone.
+
+    Of a link, the link goes, and what it names stays.
+    """
     path = folder / name
-    if not re.fullmatch(r"\d+\.(tar|zarr)", name) or (isinstance(path, Path) and path.is_symlink()):
+    if not re.fullmatch(r"\d+\.(tar|zarr)", name):
         return
     if path.is_dir() if isinstance(path, Path) else name.endswith(".zarr"):
         remove_folder(path)

@@ -6,6 +6,7 @@ from typing import Any
 
 from nlbs.paths import AnyPath
 from nlbs.shards.container import pixels_file
+from nlbs.system_calls import BINARY, read_at
 
 _OPEN_FILES = 256  # kept open per set: processes are often limited to 1024
 
@@ -27,7 +28,7 @@ class LocalShards:
         file = self._files.get(shard)
         if file is not None:
             return _fill(file, buffers, offset)
-        new = os.open(self.paths[shard], os.O_RDONLY)
+        new = os.open(self.paths[shard], os.O_RDONLY | BINARY)
         # Another thread may have opened the same shard meanwhile; then that one is kept.
         kept = len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new
         try:
@@ -49,9 +50,9 @@ class LocalShards:
 
 def _fill(file: int, buffers: Sequence[memoryview], offset: int) -> int:
     wanted = sum(map(len, buffers))
-    got = more = os.preadv(file, buffers, offset)
+    got = more = read_at(file, buffers, offset)
     while more and got < wanted:  # less than asked is no end of the file: only nothing is
-        more = os.preadv(file, _rest(buffers, got), offset + got)
+        more = read_at(file, _rest(buffers, got), offset + got)
         got += more
     return got
 

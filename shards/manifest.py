@@ -1,6 +1,7 @@
 """The condition manifest: an Arrow IPC file with one row per patch, opened by memory map."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
         ShardError: missing, damaged, or the manifest of another shard set.
     """
     try:
-        with local_file(path) as local, pa.memory_map(str(local)) as source:
+        with local_file(path) as local, _mapped(local) as source:
             table = pa.ipc.open_file(source).read_all()
     except (OSError, pa.ArrowException) as error:
         what = " ".join(str(error).split())
@@ -101,12 +102,22 @@ def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
 def dataset_id_of(path: AnyPath) -> str | None:
     """Gives which shard set a manifest says it belongs to; None where it cannot be read."""
     try:
-        with local_file(path) as local, pa.memory_map(str(local)) as source:
+        with local_file(path) as local, _mapped(local) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
     except (OSError, pa.ArrowException):
         return None
     found: bytes = metadata.get(b"dataset_id", b"")
     return found.decode(errors="replace") or None
+
+
+def _mapped(path: Path) -> pa.NativeFile:
+    """Gives a file by memory map; one that is read as it is used where the file system has none (some FUSE)."""
+    try:
+        return pa.memory_map(str(path))
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return pa.OSFile(str(path))
 
 
 def _is_manifest(schema: pa.Schema) -> bool:

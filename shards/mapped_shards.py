@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.system_calls import memory_bytes
+
 #: File systems of this machine's own disks and memory, as /proc/self/mountinfo calls them.
 LOCAL_FILE_SYSTEMS = {
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "tmpfs", "ramfs", "overlay"
@@ -112,7 +114,9 @@ def can_be_mapped(folder: Path, sizes: Sequence[int]) -> bool:
     """Says whether the shards of a folder may be read by a memory map: they are on this machine, and fit its memory."""
     if not sys.platform.startswith("linux") or sys.maxsize < 2**32 or len(sizes) > _MOST_SHARDS:
         return False
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = memory_bytes()
+    if memory is None:
+        return False
     return sum(sizes) <= memory * _SHARE_OF_MEMORY and file_system_of(folder) in LOCAL_FILE_SYSTEMS
 
 

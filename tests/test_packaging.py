@@ -1,8 +1,11 @@
 """What an installation brings, and what imports what."""
 
 import importlib.metadata
+import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,71 @@ def test_git_ignores_what_a_build_in_the_root_writes_and_no_code() -> None:
     ]
     assert ignored(*outputs) == outputs
     assert ignored("shards/shard_set.py", "shards/README.md", "train/loop.py") == []
+
+
+def links() -> list[Path]:
+    return sorted(path for path in (ROOT / "src" / "nlbs").iterdir() if path.is_symlink())
+
+
+def checkout(folder: Path, broken: str) -> Path:
+    """Copies what a build reads; one link is a text file, as git writes it on Windows, or is not there."""
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "src", folder / "src", symlinks=True, ignore=shutil.ignore_patterns("*.egg-info"))
+    for link in links():
+        code = folder / link.name
+        code.mkdir()
+        (code / "__init__.py").touch()
+        (code / "words.py").touch()
+    link = folder / "src" / "nlbs" / "shards"
+    if broken:
+        target = link.readlink()
+        link.unlink()
+        if broken == "text":
+            link.write_text(target.as_posix())
+    return folder
+
+
+def build(folder: Path, hook: str) -> "subprocess.CompletedProcess[str]":
+    """Calls a hook of the build backend that pyproject.toml names, as pip does (PEP 517, PEP 660)."""
+    code = (
+        "import importlib, pathlib, sys, tomllib\n"
+        "system = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['build-system']\n"
+        "print('made', getattr(importlib.import_module(system['build-backend']), sys.argv[1])('dist'))\n"
+    )
+    (folder / "dist").mkdir()
+    return subprocess.run(
+        [sys.executable, "-c", code, hook], capture_output=True, text=True, check=False, cwd=folder
+    )
+
+
+@pytest.mark.parametrize("broken", ["text", "gone"])
+@pytest.mark.parametrize("hook", ["build_wheel", "build_sdist", "build_editable"])
+def test_a_checkout_without_its_links_builds_nothing_and_says_why(
+    tmp_path: Path, hook: str, broken: str
+) -> None:
+    done = build(checkout(tmp_path, broken), hook)
+    assert done.returncode != 0
+    assert "lacks the symbolic links shards: clone with" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+def test_a_checkout_with_its_links_builds_all_packages(tmp_path: Path) -> None:
+    """Also from the sdist, which has folders in the place of links."""
+    folder = checkout(tmp_path, "")
+    made = build(folder, "build_sdist")
+    assert made.returncode == 0, made.stderr
+    with tarfile.open(next((folder / "dist").glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (source,) = (tmp_path / "unpacked").iterdir()
+    wheel = build(source, "build_wheel")
+    assert wheel.returncode == 0, wheel.stderr
+    with zipfile.ZipFile(next((source / "dist").glob("*.whl"))) as archive:
+        names = set(archive.namelist())
+    assert {f"nlbs/{link.name}/words.py" for link in links()} <= names
+
+
+def test_every_link_is_asked_for_before_a_build() -> None:
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert [f'"{link.name}"' for link in links() if f'"{link.name}"' not in text] == []

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from nlbs.files import atomic_file
+from nlbs.files import atomic_file, refuse_link
+from nlbs.system_calls import PLAIN, sync
 from nlbs.train.pace import Pace
 from nlbs.train.run import RunFolder
 
@@ -27,8 +28,10 @@ class Log:
 
     def __init__(self, run: RunFolder, first_step: int) -> None:
         """Opens the logs; what they hold of ``first_step`` and later, from a run cut off there, goes."""
+        refuse_link(run.samples)  # pictures replace one another there
         _cut(run.metrics, first_step)
-        self._metrics = run.metrics.open("a", encoding="utf-8")
+        descriptor = os.open(run.metrics, os.O_WRONLY | os.O_APPEND | os.O_CREAT | PLAIN, 0o644)
+        self._metrics = open(descriptor, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  # see close
         self._board = SummaryWriter(str(run.tensorboard), purge_step=first_step + 1 if first_step else None)
         self._bar: Any = None
         self._last_line = time.monotonic()
@@ -121,7 +124,7 @@ class Log:
 
     def flush(self) -> None:
         """Sees to it that what was said is on disk before a checkpoint that counts on it."""
-        os.fsync(self._metrics.fileno())
+        sync(self._metrics.fileno())
         self._board.flush()
 
 

@@ -1,6 +1,6 @@
 """All pixels of a split on the device, gathered into batches there: where they fit, no patch is read twice."""
 
-import os
+import sys
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError
+from nlbs.system_calls import memory_bytes
 from nlbs.train.stream import PatchStream
 
 Rows = npt.NDArray[np.int64]
@@ -89,4 +90,5 @@ def free_memory(device: torch.device) -> int:
         # What torch holds and does not use is free to it as well.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = memory_bytes(free=True)
+    return sys.maxsize if free is None else free  # a system that does not say refuses by itself

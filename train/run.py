@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from nlbs.cvae.checkpoint import check_weights, save_checkpoint
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
+from nlbs.system_calls import replace, sync
 from nlbs.train.config import TrainConfig
 
 STATE_VERSION = 1
@@ -153,9 +153,9 @@ class RunFolder:
         with self._saving(self.last_state), atomic_file(self.last_state) as file:
             torch.save(state, file)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             if self.last_state.exists():
-                os.replace(self.last_state, self.previous_state)
+                replace(self.last_state, self.previous_state)
         with self._saving(self.last_model):
             save_checkpoint(self.last_model, model, metadata)
 

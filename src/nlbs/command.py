@@ -1,6 +1,7 @@
 """What every command line does alike: plain errors, exit codes, an interrupt that is no crash."""
 
 import errno
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -20,8 +21,16 @@ _OF_THE_MACHINE = {
     errno.EROFS: "Choose a folder that can be written.",
     errno.EACCES: "Ask for the permission, or choose another folder.",
     errno.EPERM: "Ask for the permission, or choose another folder.",
+    errno.EFBIG: "This file system takes no file as large as that (FAT32: 4 GB): choose a folder on another one.",
+    errno.ELOOP: "A symbolic link stands where a file is to be written: remove it, or choose another folder.",
     errno.EIO: "The disk or the network folder fails: check it, and give the same command again.",
 }
+#: Modules of Python that Windows lacks.
+_OF_UNIX = {"fcntl", "resource"}
+_NEEDS_UNIX = (
+    "this command needs Python's module {module}, which this system lacks, as Windows does: run it on Linux or in the "
+    "Windows Subsystem for Linux; what it makes can then be read here"
+)
 
 
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:
@@ -32,6 +41,7 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
     """
 
     def main(args: Sequence[str] | None = None) -> NoReturn:
+        _show_every_letter()
         try:
             command.main(args=None if args is None else list(args), standalone_mode=False)
         except click.ClickException as error:
@@ -40,6 +50,11 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
         except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted. The same command continues where it stopped.", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except ModuleNotFoundError as error:
+            if error.name not in _OF_UNIX:
+                raise
+            click.echo(f"Error: {_NEEDS_UNIX.format(module=error.name)}", err=True)
+            sys.exit(EXIT_ERROR)
         except NlbsError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(EXIT_ERROR)
@@ -52,3 +67,10 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
         sys.exit(0)
 
     return main
+
+
+def _show_every_letter() -> None:
+    """Lets a console or file in another encoding (cp1252) show what it can, and the rest by its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

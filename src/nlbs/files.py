@@ -4,40 +4,55 @@ In a file system: temporary name, fsync, rename, fsync of the folder. In an obje
 local scratch file, uploaded when complete; an upload that fails leaves nothing.
 """
 
-import fcntl
+import contextlib
+import errno
 import json
 import os
 import re
+import secrets
 import shutil
-import socket
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from nlbs.errors import NlbsError
+from nlbs.folder_lock import LOCK, folder_lock
 from nlbs.locks import remote_lock
 from nlbs.paths import AnyPath, in_parallel
 from nlbs.remote import RemotePath, scratch_file
-
-#: The file that a process locks while it writes into a folder.
-LOCK = ".lock"
+from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folder
 
 #: Marks names that are being written. A file so named is never data; a re-run may remove it.
 TEMPORARY_SUFFIX = ".partial"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(rf"\..+\.(\d+|[0-9a-f]{{16}}){re.escape(TEMPORARY_SUFFIX)}")
 
 
 def temporary_path(path: Path) -> Path:
-    """Gives the name, beside ``path``, that this process writes before the rename."""
-    # Process numbers repeat among the machines, and still more the containers, that share a folder.
-    host = zlib.crc32(socket.gethostname().encode())
-    return path.with_name(f".{path.name}.{os.getpid()}{host:010d}{TEMPORARY_SUFFIX}")
+    """Gives a name beside ``path`` to write before the rename: another one each time, which nobody can guess."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
 
 
-def make_folder(folder: AnyPath) -> None:
+def refuse_link(path: AnyPath) -> None:
+    """Raises NlbsError where a folder in which files are to be replaced or removed is a link to another place.
+
+    A folder that the user names may be one; what lies in it may have come from someone else.
+    """
+    if isinstance(path, Path) and (path.is_symlink() or getattr(path, "is_junction", bool)()):
+        raise NlbsError(
+            f"{path} is a symbolic link to another folder, and nothing is written or removed through it: put the "
+            "folder itself there, or name its target"
+        )
+
+
+def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
     """Makes a folder and those above it, where they are missing. An object store has none to make.
+
+    Args:
+        folder: to make.
+        permissions: of a new one, less what the umask takes.
 
     Raises:
         NlbsError: a file has that name.
@@ -45,7 +60,7 @@ def make_folder(folder: AnyPath) -> None:
     if isinstance(folder, RemotePath):
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(permissions, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise NlbsError(f"cannot make the folder {folder}, because a file has that name: choose another") from None
 
@@ -61,9 +76,11 @@ def atomic_file(
     Args:
         path: of the file.
         mode: "w", "wb" or "w+b".
-        permissions: of a local file; those of an object are its bucket's.
-        options: for ``open``.
+        permissions: of a local file, from its first moment; those of an object are its bucket's.
+        options: for ``open``; lines of text end with a line feed on every system, unless they say otherwise.
     """
+    if "b" not in mode:
+        options.setdefault("newline", "\n")
     if isinstance(path, RemotePath):
         with scratch_file() as (_, local):
             with open(local, mode, **options) as file:
@@ -72,16 +89,19 @@ def atomic_file(
         return
     make_folder(path.parent)
     temporary = temporary_path(path)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, permissions)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, permissions)
     try:
         with open(descriptor, mode, **options) as file:
-            os.fchmod(file.fileno(), permissions)
+            set_mode(file.fileno(), permissions)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+            sync(file.fileno())
+        replace(temporary, path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            error.filename = str(path)  # a write to an open file does not say which
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -100,8 +120,6 @@ def atomic_folder(path: AnyPath) -> Iterator[Path]:
         return
     make_folder(path.parent)
     temporary = temporary_path(path)
-    if temporary.exists():
-        shutil.rmtree(temporary)
     temporary.mkdir()
     try:
         yield temporary
@@ -146,22 +164,35 @@ def file_sizes(folder: AnyPath, names: Iterable[str]) -> dict[str, int]:
 
 
 def remove_folder(folder: AnyPath) -> None:
-    """Removes a folder and all that is in it, where it is there; what makes it a folder of ours first."""
+    """Removes a folder and all that is in it, where it is there; what makes it a folder of ours first.
+
+    Of a link to a folder, the link goes and the folder stays.
+    """
     if isinstance(folder, RemotePath):
         names = sorted(folder.sizes(), key=lambda name: (name.count("/"), name))
         for level in sorted({name.count("/") for name in names}):
             some = [folder / name for name in names if name.count("/") == level]
             in_parallel(folder, RemotePath.unlink, some)
+    elif folder.is_symlink():
+        folder.unlink()
     elif folder.exists():
         shutil.rmtree(folder)
 
 
 def withdraw_folder(folder: AnyPath) -> None:
     """Removes a folder, where it is there, so that half of it never has its name."""
-    if isinstance(folder, Path) and folder.exists():
+    if isinstance(folder, Path) and folder.exists() and not folder.is_symlink():
         aside = temporary_path(folder)
-        os.rename(folder, aside)
-        folder = aside
+        try:
+            os.rename(folder, aside)
+            folder = aside
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # A folder of a lower layer of overlayfs (a container's image): what describes it goes first.
+            for path in folder.iterdir():
+                if not path.is_dir():
+                    path.unlink()
     remove_folder(folder)
 
 
@@ -172,14 +203,15 @@ def move_file(source: AnyPath, target: AnyPath) -> None:
         write_with(target, lambda file: file.write(data))
         source.unlink()
     else:
-        os.replace(source, Path(str(target)))
+        replace(source, Path(str(target)))
 
 
 @contextmanager
 def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]:
     """Keeps other processes from the same work in a folder; the lock ends with the process, however it ends.
 
-    In an object store the lock is an object, which a killed process leaves behind: see :mod:`nlbs.locks`.
+    In a file system see :mod:`nlbs.folder_lock`. In an object store the lock is an object, which a killed process
+    leaves behind: see :mod:`nlbs.locks`.
 
     Args:
         folder: made where it is missing.
@@ -195,39 +227,29 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
         with remote_lock(folder / LOCK, what):
             yield
         return
-    path = folder / LOCK
     try:
         make_folder(folder)
-        file = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise NlbsError(
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"
         ) from None
-    with file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read(200).strip() or "another process"
-            raise NlbsError(
-                f"{what} is at work in {folder} already ({holder}): wait for it, or take another folder"
-            ) from None
-        file.truncate(0)
-        others = "one of several, the last to begin was " if shared else ""
-        file.write(f"{others}process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+    with folder_lock(folder, what, shared):
         yield
-        if not shared:  # otherwise the others are still there
-            file.truncate(0)
 
 
 def remove_partials(folder: AnyPath) -> None:
-    """Removes what a killed process left half-written in a folder; call it under the folder's lock."""
+    """Removes what a killed process left half-written in a folder; call it under the folder's lock.
+
+    Raises:
+        NlbsError: the folder is a link, and not the one that is locked.
+    """
     if isinstance(folder, RemotePath):  # what is not uploaded whole is not there
         return
+    if not (folder / LOCK).exists():  # the user names the folder that is locked, and it may be a link
+        refuse_link(folder)
     for path in folder.iterdir() if folder.is_dir() else ():
-        if re.fullmatch(rf"\..+\.\d+{re.escape(TEMPORARY_SUFFIX)}", path.name):
-            if path.is_dir():
+        if _TEMPORARY.fullmatch(path.name):
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
@@ -248,13 +270,9 @@ def write_with(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
 
 def sync_file(path: Path) -> None:
     """Returns once the contents of a file are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs no file that is open for reading alone.
+    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Returns once the names in a folder are on disk."""
-    sync_file(path)

@@ -4,6 +4,7 @@ A process that is killed leaves it behind. Another one takes it over at once whe
 machine and sees that the process is gone, and otherwise after :data:`STALE_S` without a renewal.
 """
 
+import _thread
 import contextlib
 import hashlib
 import json
@@ -110,9 +111,16 @@ def _renew(
             holder = _holder(path)
             if holder and holder.get("token") != token:
                 lost.set()
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                _interrupt_main_thread()
                 return
             path.write_bytes(claim)
+
+
+def _interrupt_main_thread() -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:  # Windows: at its next step
+        _thread.interrupt_main()
 
 
 def _holder(path: RemotePath) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def _machine() -> str | None:
 
 
 def _is_alive(pid: object) -> bool:
-    if not isinstance(pid, int):
+    if not isinstance(pid, int) or os.name == "nt":  # where signal 0 is Ctrl-C
         return True
     try:
         os.kill(pid, 0)

@@ -211,8 +211,10 @@ def scratch_file() -> Iterator[tuple[IO[bytes], Path]]:
         with tempfile.TemporaryFile() as file:
             yield file, Path(f"/proc/self/fd/{file.fileno()}")
     else:
-        with tempfile.NamedTemporaryFile() as named:
-            yield named, Path(named.name)
+        with tempfile.TemporaryDirectory(prefix="nlbs-") as folder:
+            path = Path(folder) / "scratch"
+            with path.open("w+b") as file:  # Windows lets it be opened again, which a temporary file is not
+                yield file, path
 
 
 @contextmanager

@@ -1,0 +1,158 @@
+"""Calls of the operating system that not every system and file system has, each with what stands in for it.
+
+What a file system merely does not implement is let pass: an fsync of a folder on CIFS, a mode on exFAT. Whatever
+means that data may be lost (a full or failing disk, a read-only one) is raised as it is.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+#: What a system answers to a call that it, or the file system, does not have.
+NOT_IMPLEMENTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP)}
+#: For ``os.open``: links are not followed, and bytes are what they are, where a system would do otherwise.
+PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+#: For ``os.open``: bytes are what they are; a link is followed, as its owner may have meant it.
+BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+_NO_SYNC_OF_A_FOLDER = NOT_IMPLEMENTED | {errno.EBADF, errno.EPERM, errno.EACCES, errno.EISDIR, errno.ENOTTY}
+_NO_MODES = NOT_IMPLEMENTED | {errno.EPERM, errno.EACCES, errno.ENOTTY}
+_NO_HARD_LINKS = NOT_IMPLEMENTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_REPLACE_S = 2.0  # for a virus scanner of Windows to let go of a file
+
+_position = threading.Lock()
+_told: set[str] = set()
+
+
+def tell_once(note: str, key: str) -> None:
+    """Prints a note on the error stream, once per process and key."""
+    if key not in _told:
+        _told.add(key)
+        print(f"Note: {note}", file=sys.stderr)
+
+
+def sync(descriptor: int) -> None:
+    """Returns once the contents of an open file are on disk, as far as its file system can say."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_IMPLEMENTED:
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Returns once the names in a folder are on disk, as far as its file system can say.
+
+    CIFS, FUSE and VirtualBox answer EINVAL, Windows opens no folder at all; data that is there stays there.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_A_FOLDER:
+            raise
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_A_FOLDER:
+            raise OSError(error.errno, error.strerror, str(folder)) from None
+    finally:
+        os.close(descriptor)
+
+
+def set_mode(file: int | Path, permissions: int) -> None:
+    """Sets the permissions of an open file or a folder; where its file system keeps none, they stay as they are.
+
+    A note says so where others can then read what they should not.
+    """
+    try:
+        if isinstance(file, Path):
+            os.chmod(file, permissions)  # noqa: PTH101  # beside fchmod
+        elif hasattr(os, "fchmod"):
+            os.fchmod(file, permissions)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        if os.stat(file).st_mode & _OTHERS & ~permissions:  # noqa: PTH116  # of a descriptor too
+            tell_once(
+                "this file system keeps no permissions, so others on this machine may read the files that name "
+                "patients (sources.csv): keep others out of the folder",
+                "permissions",
+            )
+
+
+def link_new(source: Path, target: Path) -> bool:
+    """Gives a file a second name. Says whether that was possible; False: the file system has no hard links.
+
+    Raises:
+        FileExistsError: ``target`` is there already.
+    """
+    if not hasattr(os, "link"):
+        return False
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return False
+    return True
+
+
+def replace(source: Path, target: Path) -> None:
+    """Gives a file the name of another, which goes; in one step wherever the file system can do that."""
+    until = time.monotonic() + _REPLACE_S
+    while True:
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        except FileExistsError:  # some FUSE file systems rename to no name that is taken
+            Path(target).unlink()
+            os.rename(source, target)
+            return
+        else:
+            return
+
+
+def touch(path: Path) -> None:
+    """Sets the times of a file to now, where its file system lets us."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def read_at(file: int, buffers: Sequence[memoryview], offset: int) -> int:
+    """Fills buffers with what stands from ``offset`` on in an open file; gives how many bytes that were.
+
+    As ``os.preadv``: possibly fewer than asked for, none only at the end. Several threads may call it at once.
+    """
+    if hasattr(os, "preadv"):
+        return os.preadv(file, buffers, offset)
+    got = 0
+    with _position:  # Windows reads from the file's one position alone
+        os.lseek(file, offset, os.SEEK_SET)
+        for buffer in buffers:
+            data = os.read(file, len(buffer))
+            buffer[: len(data)] = data
+            got += len(data)
+            if len(data) < len(buffer):
+                break
+    return got
+
+
+def memory_bytes(free: bool = False) -> int | None:
+    """Gives how much memory the machine has, or can give without swapping; None where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES" if free else "SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
