@@ -30,6 +30,7 @@ from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder, State
 from nlbs.train.sharpen import Sharpener
 from nlbs.train.source import Source, earlier_generations
+from nlbs.train.state import restore_moments
 from nlbs.train.step import OPTIMIZERS, Step
 from nlbs.train.stream import PatchStream, rows_of
 
@@ -74,7 +75,7 @@ def train(
         scaler = loss_scaler(config.training, device)
         sharpener = None if config.training.sharpening is None else Sharpener(config, model, ranks)
         generations = earlier_generations(shards)
-        state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations))
+        state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations, len(streams[0])))
         progress = Progress(len(streams[0])) if state is None else state.progress
         if state is not None:
             restore(state, model, optimizer, average, scaler, sharpener)
@@ -173,7 +174,7 @@ def restore(
 ) -> None:
     """Puts model, optimizer, average, scaler and adversary where the run was left."""
     model.load_state_dict(state.model)
-    optimizer.load_state_dict(state.optimizer)
+    restore_moments(optimizer, state.optimizer)
     if average is not None:
         average.restore(state.more["average"])
     if scaler.is_enabled():
