@@ -140,7 +140,9 @@ def read_description(path: Path, key: str, example: str) -> dict[str, Any]:
     return values
 
 
-def load_weights(path: Path, model: torch.nn.Module, device: str | torch.device, example: str) -> dict[str, Tensor]:
+def load_weights(
+    path: Path, model: torch.nn.Module, device: str | torch.device, example: str
+) -> dict[str, Tensor]:
     """Return the weights that a model expects from a file, on a device.
 
     Names and shapes are compared before a tensor is read: a file takes no more memory than the model.
@@ -158,7 +160,9 @@ def load_weights(path: Path, model: torch.nn.Module, device: str | torch.device,
     with _opened(path, str(device), example) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         check_shapes(path, expected, shapes)
-        return {name: _as_weight(path, name, file.get_tensor(name), target) for name, target in expected.items()}
+        return {
+            name: _as_weight(path, name, file.get_tensor(name), target) for name, target in expected.items()
+        }
 
 
 @contextmanager
@@ -199,9 +203,7 @@ def _check_kind(path: Path, example: str) -> None:
         )
 
 
-def check_shapes(
-    source: Path, expected: Mapping[str, Tensor], found: Mapping[str, Sequence[int]]
-) -> None:
+def check_shapes(source: Path, expected: Mapping[str, Tensor], found: Mapping[str, Sequence[int]]) -> None:
     """Compare names and shapes of tensors with those that a model expects.
 
     Raises:
@@ -241,4 +243,3 @@ def _as_weight(source: Path, name: str, tensor: Tensor, target: Tensor) -> Tenso
 
 def _in_words(shape: Sequence[int]) -> str:
     return " x ".join(str(size) for size in shape[:_MOST_SIZES]) or "a single number"
-

@@ -15,7 +15,9 @@ MOST_RESOLUTION = 16_384
 
 Count = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]  # of channels, groups or features
 Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
-Width = Annotated[int, Field(ge=8, le=MOST_CHANNELS, multiple_of=8)]  # GroupNorm has 8 groups, attention 4 heads
+Width = Annotated[
+    int, Field(ge=8, le=MOST_CHANNELS, multiple_of=8)
+]  # GroupNorm has 8 groups, attention 4 heads
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 Levels = Field(max_length=MOST_LEVELS)
 
@@ -25,7 +27,12 @@ class EncoderConfig:
     """The encoder: one 3x3 stride-2 block per entry of ``channels``."""
 
     __pydantic_config__ = STRICT
-    channels: Annotated[tuple[Count, ...], Levels] = (64, 128, 256, 512)  # features after each block; each halves the size
+    channels: Annotated[tuple[Count, ...], Levels] = (
+        64,
+        128,
+        256,
+        512,
+    )  # features after each block; each halves the size
     use_group_norm: bool = True  # False: BatchNorm2d everywhere, in the decoder as well
     groups: Count = 8  # of GroupNorm; blocks with fewer channels than this take BatchNorm2d
 
@@ -116,9 +123,15 @@ class FlowConfig:
     """The network of a flow over latents (:mod:`nlbs.cvae.flow`): a U-Net whose sizes are theirs."""
 
     __pydantic_config__ = STRICT
-    widths: Annotated[tuple[Width, ...], Levels] = (192, 128, 96)  # features of each size of maps, coarsest first
+    widths: Annotated[tuple[Width, ...], Levels] = (
+        192,
+        128,
+        96,
+    )  # features of each size of maps, coarsest first
     blocks: Blocks = 1  # residual blocks of each size, on the way down and on the way up
-    attention: Annotated[int, Field(ge=0, le=MOST_LEVELS)] = 2  # so many of the coarsest sizes have self-attention
+    attention: Annotated[int, Field(ge=0, le=MOST_LEVELS)] = (
+        2  # so many of the coarsest sizes have self-attention
+    )
     folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
 
 
@@ -178,7 +191,9 @@ def checked_resolution(value: object) -> int:
         ConfigError: it is no whole number, or one that no image has.
     """
     if type(value) is not int or not 1 <= value <= MOST_RESOLUTION:
-        raise ConfigError(f"its resolution is {shown(value)}; expected a whole number from 1 to {MOST_RESOLUTION}")
+        raise ConfigError(
+            f"its resolution is {shown(value)}; expected a whole number from 1 to {MOST_RESOLUTION}"
+        )
     return value
 
 

@@ -32,7 +32,11 @@ import_module("nlbs.%s.cli" % sys.argv[1]).main(sys.argv[2:])
 def run(command: str, *args: str, **environment: str) -> dict[str, object]:
     clean = {name: value for name, value in os.environ.items() if name not in SAID_BY_USER}
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, command, *args], env=clean | environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _RUN, command, *args],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -45,7 +49,9 @@ def test_every_command_lets_threads_sleep_while_they_wait_and_so_do_its_children
     assert found["child"]
 
 
-@pytest.mark.parametrize("said", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "5"}, {"KMP_BLOCKTIME": "1"}])
+@pytest.mark.parametrize(
+    "said", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "5"}, {"KMP_BLOCKTIME": "1"}]
+)
 def test_what_the_user_says_about_waiting_stays(said: dict[str, str]) -> None:
     own = run("train", "--help", **said)["own"]
     assert {name: own.get(name) for name in SAID_BY_USER if name in own} == said  # type: ignore[attr-defined,operator]

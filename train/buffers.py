@@ -39,7 +39,9 @@ class Buffers:
 
     def __init__(self) -> None:
         """Begins with none."""
-        self._free: deque[_Memory] = deque(maxlen=_MOST)  # of a full one the oldest goes; append and pop are atomic
+        self._free: deque[_Memory] = deque(
+            maxlen=_MOST
+        )  # of a full one the oldest goes; append and pop are atomic
 
     def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of that shape and type with anything in it."""

@@ -47,7 +47,9 @@ class LossConfig:
     kl_anneal_share: Share | None = (
         None  # beta rises straight over this share of the run, in place of the epochs
     )
-    level_weights: Annotated[tuple[Weight, ...], Levels] = ()  # factors of each level's KL at the start, coarsest first; (): 1
+    level_weights: Annotated[
+        tuple[Weight, ...], Levels
+    ] = ()  # factors of each level's KL at the start, coarsest first; (): 1
     level_share: Share = 0.6  # of the run, over which these go straight to 1
 
 
@@ -73,12 +75,12 @@ class SharpeningConfig:
     __pydantic_config__ = STRICT
     start: Share = 0.7  # of the run, after which it begins: later than all that anneals
     weight: Positive = 0.5  # of the adversarial gradient, where 1 is as much as that of the reconstruction
-    lead_steps: Some = (
-        500  # over which it rises from 0: the discriminator has to learn first
-    )
+    lead_steps: Some = 500  # over which it rises from 0: the discriminator has to learn first
     on_prior: Share = 0.5  # of the adversarial term, what falls to drawn images; 0: reconstructions alone
     learning_rate: Positive = 2e-4  # of the discriminator
-    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS // 8)] = 64  # of its first layer; those after it have up to eight times as many
+    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS // 8)] = (
+        64  # of its first layer; those after it have up to eight times as many
+    )
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,16 @@ class DataConfig:
     where: str | None = None  # a filter, "view == 'MLO' and cancer == 0", of both; None: all patches
     order: Literal["global", "window", "sequential"] = "global"  # of training; window: few shards at a time
     streams: Annotated[int, Field(ge=1, le=_MOST_STREAMS)] = 8  # of the window order, read side by side
-    window_shards: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = 16  # of the window order, in use at one time in a stream
-    balance: Annotated[tuple[str, ...], Field(max_length=64)] = ()  # columns whose combinations are the classes to balance in training
+    window_shards: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+        16  # of the window order, in use at one time in a stream
+    )
+    balance: Annotated[
+        tuple[str, ...], Field(max_length=64)
+    ] = ()  # columns whose combinations are the classes to balance in training
     balance_power: Annotated[float, Field(ge=0, le=1)] = 0.5  # 0: as they occur; 1: classes alike
-    balance_cap: Annotated[float, Field(ge=1, le=_LARGEST)] = 5.0  # no class comes so many times as often as it occurs
+    balance_cap: Annotated[float, Field(ge=1, le=_LARGEST)] = (
+        5.0  # no class comes so many times as often as it occurs
+    )
     resident: Literal["auto", "always", "never"] = "never"  # pixels kept on the device; auto: where they fit
     mix: tuple[Positive, ...] | None = None  # the share of each shard set, where there are several
     generation: Count | None = None  # of a shard set that has grown; None: the newest
@@ -155,8 +163,12 @@ class FlowTraining:
 
     __pydantic_config__ = STRICT
     network: FlowConfig = field(default_factory=lambda: FlowConfig(folded=True))
-    patches: Annotated[int, Field(ge=1, le=_MOST_STEPS)] = 300_000  # seen in all, a patch again each time that it is seen
-    reuse: Annotated[int, Field(ge=1, le=_MOST_BATCH)] = 8  # so often a patch is seen once it is encoded, with other noise and at other times
+    patches: Annotated[int, Field(ge=1, le=_MOST_STEPS)] = (
+        300_000  # seen in all, a patch again each time that it is seen
+    )
+    reuse: Annotated[int, Field(ge=1, le=_MOST_BATCH)] = (
+        8  # so often a patch is seen once it is encoded, with other noise and at other times
+    )
     # Fewer where the split has fewer.
     batch_size: Batch = 64
     learning_rate: Positive = 1e-3  # at the start of the cosine to 0
@@ -184,7 +196,9 @@ class GrainTraining:
     """The grain that is measured on what the best model renders once training is done."""
 
     __pydantic_config__ = STRICT
-    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = 4000  # rendered: half for the strength, half for the spectrum
+    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+        4000  # rendered: half for the strength, half for the spectrum
+    )
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,9 @@ class MixtureTraining:
 
     __pydantic_config__ = STRICT
     components: Annotated[int, Field(ge=1, le=MOST_COMPONENTS)] = 32
-    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = 20_000  # encoded, again with other noise where there are fewer
+    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+        20_000  # encoded, again with other noise where there are fewer
+    )
     pseudo_patches: Weight = 10.0  # in each component beside its own, as wide as all together
     max_steps: Count = 200  # of expectation-maximisation, which ends before where nothing is left to gain
 
@@ -220,6 +236,11 @@ class TrainConfig:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
                 f"({self.data.batch_size}), and a part of a batch has one patch at least; lower it"
+            )
+        if self.mixture is not None and self.mixture.components > self.mixture.patches:
+            raise ConfigError(
+                f"mixture.components ({self.mixture.components}) is above mixture.patches ({self.mixture.patches}), "
+                "and a component needs a patch at least; raise one or lower the other"
             )
         if self.training.min_learning_rate > self.training.learning_rate:
             raise ConfigError(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import click
 import torch
@@ -207,9 +208,9 @@ class LatentFlowFit:
 
     def _not_finite(self, steps: int) -> str:
         return (
-            f"the {self.name} cannot be fitted: {steps} steps in a row, up to step {self.step:,} of {self.steps:,}, gave "
-            f"a loss or gradient that is not finite, and none of them was applied; delete {self.state_path} if it is "
-            "there, and run the same command with a lower flow.learning_rate"
+            f"the {self.name} cannot be fitted: {steps} steps in a row, up to step {self.step:,} of {self.steps:,}, "
+            "gave a loss or gradient that is not finite, and none of them was applied; delete "
+            f"{self.state_path} if it is there, and run the same command with a lower flow.learning_rate"
         )
 
     def _set_scale(self) -> None:
@@ -244,15 +245,17 @@ class LatentFlowFit:
         if not os.path.lexists(self.state_path):
             return
         try:
-            state = load_state(self.state_path, _TIMES_THE_WEIGHTS * tensor_bytes(self.flow))
+            state: Any = load_state(self.state_path, _TIMES_THE_WEIGHTS * tensor_bytes(self.flow))
             if not isinstance(state, dict) or state.get("identity") != self._identity:
                 click.echo(
                     f"{self.state_path} is of another model or of other options: the {self.name} begins anew"
                 )
                 return
-            state = {"skipped_in_row": 0} | state  # of an earlier release
+            state = {"skipped_in_row": 0, **state}  # of an earlier release
             average = section(self.state_path, state, "average", {"model", "steps"})
-            checked_counts(self.state_path, "flow", state, {"step": self.steps, "skipped_in_row": MAX_SKIPPED_IN_ROW})
+            checked_counts(
+                self.state_path, "flow", state, {"step": self.steps, "skipped_in_row": MAX_SKIPPED_IN_ROW}
+            )
             checked_counts(self.state_path, "average", average, {"steps": self.steps})
             mean_loss = state.get("mean_loss")
             check_numbers(self.state_path, "flow", {} if mean_loss is None else {"mean_loss": mean_loss})
@@ -260,7 +263,9 @@ class LatentFlowFit:
             check_weights(self.state_path, self.flow, average["model"])
             taken = average["steps"]
             parameters = self.flow.parameters()
-            moments = checked_optimizer(self.state_path, state.get("optimizer"), parameters, taken, self.steps)
+            moments = checked_optimizer(
+                self.state_path, state.get("optimizer"), parameters, taken, self.steps
+            )
         except CheckpointError as error:
             click.echo(f"{error}; the {self.name} is fitted anew")
             return

@@ -301,7 +301,11 @@ class RunFolder:
 
 def _read_state(path: Path, most_bytes: int) -> dict[str, Any]:
     state = load_state(path, most_bytes)
-    if not isinstance(state, dict) or state.get("state_version") != STATE_VERSION or not state.keys() >= _KEYS:
+    if (
+        not isinstance(state, dict)
+        or state.get("state_version") != STATE_VERSION
+        or not state.keys() >= _KEYS
+    ):
         raise CheckpointError(f"{path} is no state of a run in version {STATE_VERSION}")
     state = {"more": {}} | state
     if not isinstance(state["dataset_id"], str) or not isinstance(state["more"], dict):
@@ -317,7 +321,9 @@ def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError("no text of options")
         return from_mapping(TrainConfig, json.loads(text), "its options")
     except (ConfigError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is spoilt, or of another version of nlbs-cvae: {shown(str(error))}") from None
+        raise CheckpointError(
+            f"{path} is spoilt, or of another version of nlbs-cvae: {shown(str(error))}"
+        ) from None
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

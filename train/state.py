@@ -19,7 +19,13 @@ from nlbs.errors import CheckpointError
 _MIB = 2**20
 _BESIDE_TENSORS = 64 * _MIB  #: of a state, what is not tensors: options, progress, the zip's own records
 
-_NOT_COUNTED = {"best_loss", "sums", "seconds", "training_s", "waited_s"}  #: fields of a progress that are no counts
+_NOT_COUNTED = {
+    "best_loss",
+    "sums",
+    "seconds",
+    "training_s",
+    "waited_s",
+}  #: fields of a progress that are no counts
 
 
 def load_state(path: Path, most_bytes: int) -> Any:
@@ -49,10 +55,14 @@ def _check_size(path: Path, most_bytes: int) -> None:
     size = path.stat().st_size
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)  # torch stores tensors as they are
+    packed = any(
+        entry.compress_type != zipfile.ZIP_STORED for entry in entries
+    )  # torch stores tensors as they are
     inflated = sum(entry.file_size for entry in entries)
     if packed or inflated > size:
-        raise CheckpointError(f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}")
+        raise CheckpointError(
+            f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}"
+        )
     if size > most_bytes:
         raise CheckpointError(
             f"{path} is no state of this run: it has {size:,} bytes, and what this model needs is below {most_bytes:,}"
@@ -105,7 +115,12 @@ def check_progress(path: Path, values: Any, kind: type, epochs: int, steps_per_e
     filled = {field.name: field.default for field in dataclasses.fields(kind)} | {"sums": {}} | values
     total = epochs * steps
     limits = {"epoch": epochs, "step": steps, "best_epoch": epochs}
-    checked_counts(path, "progress", filled, {n: limits.get(n, total) for n in known - _NOT_COUNTED - {"steps_per_epoch"}})
+    checked_counts(
+        path,
+        "progress",
+        filled,
+        {n: limits.get(n, total) for n in known - _NOT_COUNTED - {"steps_per_epoch"}},
+    )
     sums = filled["sums"]
     if not isinstance(sums, dict) or not all(isinstance(name, str) for name in sums):
         raise CheckpointError(f"{path} is spoilt: its progress has no sums of loss terms")
@@ -119,7 +134,9 @@ def check_numbers(path: Path, what: str, values: Mapping[str, Any]) -> None:
     """Raise CheckpointError where a value is no finite number."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise CheckpointError(f"{path} is spoilt: its {what} has {shown(name)} {shown(value)}, expected a number")
+            raise CheckpointError(
+                f"{path} is spoilt: its {what} has {shown(name)} {shown(value)}, expected a number"
+            )
 
 
 def checked_optimizer(
@@ -162,7 +179,9 @@ def checked_optimizer(
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Any]) -> None:
     """Put an optimizer where :func:`checked_optimizer` says; its options stay the run's own, whatever a file has."""
-    optimizer.load_state_dict({"state": moments["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": moments["state"], "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def section(path: Path, values: Mapping[str, Any], name: str, keys: set[str]) -> dict[str, Any]:
