@@ -6,11 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nlbs.config import STRICT
+from nlbs.config import STRICT, shown
 from nlbs.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
-Width = Annotated[int, Field(ge=8, multiple_of=8)]  # GroupNorm has 8 groups, attention 4 heads
+#: Far above what any machine trains, and low enough that no product of a few of them is absurd.
+MOST_CHANNELS, MOST_LATENTS, MOST_LEVELS, MOST_BLOCKS, MOST_COMPONENTS = 16_384, 65_536, 16, 64, 65_536
+MOST_RESOLUTION = 16_384
+
+Count = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]  # of channels, groups or features
+Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
+Width = Annotated[
+    int, Field(ge=8, le=MOST_CHANNELS, multiple_of=8)
+]  # GroupNorm has 8 groups, attention 4 heads
+Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
+Levels = Field(max_length=MOST_LEVELS)
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,12 @@ class EncoderConfig:
     """The encoder: one 3x3 stride-2 block per entry of ``channels``."""
 
     __pydantic_config__ = STRICT
-    channels: tuple[Count, ...] = (64, 128, 256, 512)  # features after each block; each halves the size
+    channels: Annotated[tuple[Count, ...], Levels] = (
+        64,
+        128,
+        256,
+        512,
+    )  # features after each block; each halves the size
     use_group_norm: bool = True  # False: BatchNorm2d everywhere, in the decoder as well
     groups: Count = 8  # of GroupNorm; blocks with fewer channels than this take BatchNorm2d
 
@@ -28,13 +42,13 @@ class DecoderConfig:
     """The decoder: the encoder's widths backwards, then the one grey channel."""
 
     __pydantic_config__ = STRICT
-    channels: tuple[Count, ...] = (512, 256, 128, 64, 1)  # the first is the width that the latent unfolds to
+    # The first is the width that the latent unfolds to.
+    channels: Annotated[tuple[Count, ...], Field(max_length=MOST_LEVELS + 1)] = (512, 256, 128, 64, 1)
     use_skip_connections: bool = True  # add the encoder's features; when sampling there are none
     film_starts_neutral: bool = False  # first weights with gamma = 1, beta = 0; False: torch's, near 0
-    stochastic_skips: tuple[
-        Count, ...
-    ] = ()  # channels of a latent after each block, in place of skips; (): none
-    residual_blocks: Annotated[int, Field(ge=0)] = 1  # after each stochastic skip
+    # Channels of a latent after each block, in place of skips; (): none.
+    stochastic_skips: Annotated[tuple[Count, ...], Levels] = ()
+    residual_blocks: Annotated[int, Field(ge=0, le=MOST_BLOCKS)] = 1  # after each stochastic skip
     clean_head: bool = False  # FiLM, deconv, tanh; False: deconv, norm, SiLU, FiLM as in every block
     head_channels: Count = 16  # of the last maps where a stochastic skip has the full resolution
 
@@ -44,7 +58,7 @@ class ModelConfig:
     """The guide's network. The defaults are the guide's own."""
 
     __pydantic_config__ = STRICT
-    latent_dim: Count = 256
+    latent_dim: Annotated[int, Field(ge=1, le=MOST_LATENTS)] = 256
     condition_embed_dim: Count = 128
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -109,9 +123,15 @@ class FlowConfig:
     """The network of a flow over latents (:mod:`nlbs.cvae.flow`): a U-Net whose sizes are theirs."""
 
     __pydantic_config__ = STRICT
-    widths: tuple[Width, ...] = (192, 128, 96)  # features of each size of maps, coarsest first
-    blocks: Count = 1  # residual blocks of each size, on the way down and on the way up
-    attention: Annotated[int, Field(ge=0)] = 2  # so many of the coarsest sizes have self-attention
+    widths: Annotated[tuple[Width, ...], Levels] = (
+        192,
+        128,
+        96,
+    )  # features of each size of maps, coarsest first
+    blocks: Blocks = 1  # residual blocks of each size, on the way down and on the way up
+    attention: Annotated[int, Field(ge=0, le=MOST_LEVELS)] = (
+        2  # so many of the coarsest sizes have self-attention
+    )
     folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
 
 
@@ -162,6 +182,19 @@ def model_preset(name: str) -> tuple[ModelConfig, int]:
     if name not in MODEL_PRESETS:
         raise ConfigError(f"there is no preset {name!r}; {nearest(name, list(MODEL_PRESETS))}")
     return MODEL_PRESETS[name]
+
+
+def checked_resolution(value: object) -> int:
+    """Return the edge of images that a file says.
+
+    Raises:
+        ConfigError: it is no whole number, or one that no image has.
+    """
+    if type(value) is not int or not 1 <= value <= MOST_RESOLUTION:
+        raise ConfigError(
+            f"its resolution is {shown(value)}; expected a whole number from 1 to {MOST_RESOLUTION}"
+        )
+    return value
 
 
 def nearest(word: str, known: list[str]) -> str:

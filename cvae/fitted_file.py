@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae.checkpoint import read_weights, write_weights
+from nlbs.config import shown
+from nlbs.cvae.checkpoint import load_weights, read_description, write_weights
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
 
@@ -51,10 +52,8 @@ def write_fitted(
     write_weights(path, fitted, _key(kind), values)
 
 
-def read_fitted(
-    path: Path, kind: str, model: ConditionalVAE, fit_again: str
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Gives what the file says and its tensors, on the device of the model.
+def read_fitted(path: Path, kind: str, model: ConditionalVAE, fit_again: str) -> dict[str, Any]:
+    """Return what the file says of what it holds.
 
     Args:
         path: the file.
@@ -65,19 +64,26 @@ def read_fitted(
     Raises:
         CheckpointError: missing, damaged, of another format version, or fitted to other weights.
     """
-    device = next(model.parameters()).device
-    example = f"runs/NAME/best_model.{kind}.safetensors"
-    values, tensors = read_weights(path, _key(kind), str(device), example)
+    values = read_description(path, _key(kind), _example(kind))
     if values.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has {kind} format version {values.get('format_version')!r}, this nlbs-cvae reads version "
+            f"{path} has {kind} format version {shown(values.get('format_version'))}, this nlbs-cvae reads version "
             f"{FORMAT_VERSION}: install the release that wrote it"
         )
     if values.get("model_digest") != weights_digest(model):
         raise CheckpointError(
             f"{path} was fitted to other weights than those of the checkpoint beside it; {fit_again}"
         )
-    return values, tensors
+    return values
+
+
+def load_fitted(path: Path, kind: str, fitted: nn.Module, model: ConditionalVAE) -> dict[str, Tensor]:
+    """Return the weights that ``fitted``, which may lie on the meta device, expects of a file, on the model's device.
+
+    Raises:
+        CheckpointError: they do not fit, or are not finite.
+    """
+    return load_weights(path, fitted, next(model.parameters()).device, _example(kind))
 
 
 def fitting_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,3 +94,7 @@ def fitting_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _key(kind: str) -> str:
     return f"nlbs_cvae_{kind}"
+
+
+def _example(kind: str) -> str:
+    return f"runs/NAME/best_model.{kind}.safetensors"

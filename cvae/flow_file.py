@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nlbs.config import from_mapping
-from nlbs.cvae.checkpoint import check_weights
 from nlbs.cvae.config import FlowConfig
-from nlbs.cvae.fitted_file import fitting_of, read_fitted, write_fitted
+from nlbs.cvae.fitted_file import fitting_of, load_fitted, read_fitted, write_fitted
 from nlbs.cvae.flow import LatentFlow
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
@@ -44,13 +45,14 @@ def open_flow(
 ) -> tuple[LatentFlow, dict[str, Any]]:
     """Gives the same with the metadata that :func:`save_flow` was given."""
     fit_again = f"fit it again with nlbs-train, or {instead}"
-    device = next(model.parameters()).device
-    values, tensors = read_fitted(path, _KIND, model, fit_again)
+    values = read_fitted(path, _KIND, model, fit_again)
     try:
-        flow = LatentFlow(from_mapping(FlowConfig, values["flow"], f"the metadata of {path}"), model).to(
-            device
-        )
-    except (ConfigError, KeyError, TypeError) as error:
+        config = from_mapping(FlowConfig, values["flow"], f"the metadata of {path}")
+        with torch.device("meta"):
+            expected = LatentFlow(config, model)
+        weights = load_fitted(path, _KIND, expected, model)
+        flow = LatentFlow(config, model).to(next(model.parameters()).device)
+    except (ConfigError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} describes no flow of ours ({error}); {fit_again}") from None
-    flow.load_state_dict(check_weights(path, flow, tensors))
+    flow.load_state_dict(weights)
     return flow.eval(), fitting_of(values)

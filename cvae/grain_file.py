@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from nlbs.cvae.checkpoint import check_weights
-from nlbs.cvae.fitted_file import fitting_of, read_fitted, write_fitted
+from nlbs.cvae.fitted_file import fitting_of, load_fitted, read_fitted, write_fitted
 from nlbs.cvae.grain import LEVELS, Grain, ring_count
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
@@ -34,9 +33,9 @@ def load_grain(path: Path, model: ConditionalVAE) -> Grain:
 
 def open_grain(path: Path, model: ConditionalVAE) -> tuple[Grain, dict[str, Any]]:
     """Gives the same with the metadata that :func:`save_grain` was given."""
-    values, tensors = read_fitted(path, _KIND, model, _MEASURE_AGAIN)
+    values = read_fitted(path, _KIND, model, _MEASURE_AGAIN)
     expected = Grain(torch.zeros(LEVELS), torch.zeros(ring_count(model.resolution)), model.resolution)
-    state = check_weights(path, expected, tensors)
+    state = load_fitted(path, _KIND, expected, model)
     if any(bool((tensor < 0).any()) for tensor in state.values()):
         raise CheckpointError(f"{path} is spoilt: it has strengths below 0; {_MEASURE_AGAIN}")
     grain = Grain(state["deviations"], state["gains"], model.resolution)

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from nlbs.cvae.checkpoint import check_weights
-from nlbs.cvae.fitted_file import read_fitted, write_fitted
+from nlbs.config import shown
+from nlbs.cvae.config import MOST_COMPONENTS
+from nlbs.cvae.fitted_file import load_fitted, read_fitted, write_fitted
 from nlbs.cvae.mixture import LatentMixture
 from nlbs.cvae.mixture_em import Parameters
 from nlbs.cvae.model import ConditionalVAE
@@ -42,16 +43,16 @@ def load_mixture(path: Path, model: ConditionalVAE) -> LatentMixture:
 
 def open_mixture(path: Path, model: ConditionalVAE) -> tuple[LatentMixture, dict[str, Any]]:
     """Gives the same with the metadata that :func:`save_mixture` was given."""
-    values, tensors = read_fitted(path, _KIND, model, _FIT_AGAIN)
+    values = read_fitted(path, _KIND, model, _FIT_AGAIN)
     components, fitting = values.get("components"), values.get("fitting")
-    if type(components) is not int or components < 1 or not isinstance(fitting, dict):
+    if type(components) is not int or not 1 <= components <= MOST_COMPONENTS or not isinstance(fitting, dict):
         raise CheckpointError(
-            f"{path} describes no mixture of ours ({components!r} components); {_FIT_AGAIN}"
+            f"{path} describes no mixture of ours ({shown(components)} components); {_FIT_AGAIN}"
         )
     shape = (components, model.config.latent_dim)
     with torch.device("meta"):  # the file says how many: no memory before it has them
         expected = LatentMixture(Parameters(torch.ones(components), torch.ones(shape), torch.ones(shape)))
-    parameters = Parameters(**check_weights(path, expected, tensors))
+    parameters = Parameters(**load_fitted(path, _KIND, expected, model))
     _check(path, parameters)
     return LatentMixture(parameters).eval(), fitting
 

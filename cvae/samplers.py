@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from nlbs.cvae.guidance import Guidance, as_guidance
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.errors import ConfigError
+from nlbs.errors import CheckpointError, ConfigError
 from nlbs.manifests.conditions import CONDITIONS
 
 #: Patches are decoded in batches of just this size, patch i always at place i % BATCH: how many are
 #: asked for, and which, does not change how the arithmetic of one is rounded.
 BATCH = 16
+
+_HOW_TO_MEND = "take another checkpoint of the run, or train again"
 
 #: condition -> (n,) int64 codes, -1 unknown
 Codes = Mapping[str, npt.NDArray[np.int64]]
@@ -132,12 +134,35 @@ def draw_patches(
                 [torch.from_numpy(np.stack(level)).to(sampler.device) for level in zip(*noise, strict=True)],
                 codes,
             )
+        _check_varied(patches)
         yield from to_uint8(patches)[max(first - start, 0) : count - start]
 
 
 def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
-    """Gives pixels (B, 1, R, R) in [-1, 1] as grey values, uint8 (B, R, R); -1 becomes 0, air."""
+    """Return pixels (B, 1, R, R) in [-1, 1] as grey values, uint8 (B, R, R); -1 becomes 0, air.
+
+    Raises:
+        CheckpointError: the model made something else than numbers, which would turn out black.
+    """
+    if not bool(torch.isfinite(pixels).all()):
+        raise CheckpointError(
+            "the model makes pixels that are not finite (NaN or infinity) of these conditions and latents: its weights "
+            f"are spoilt, or an option is far too large; {_HOW_TO_MEND}"
+        )
     grey: npt.NDArray[np.uint8] = (
         pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()[:, 0]
     )
     return grey
+
+
+def _check_varied(patches: Tensor) -> None:
+    """Refuse a whole batch of draws (B, 1, R, R) that show nothing at all.
+
+    Raises:
+        CheckpointError: each of them is of one value throughout.
+    """
+    if patches[0].numel() > 1 and bool((patches == patches[:, :, :1, :1]).all()):
+        raise CheckpointError(
+            f"all {len(patches)} patches that the model draws together are of one grey value throughout: its weights "
+            f"are spoilt, or an option is far too large; {_HOW_TO_MEND}"
+        )

@@ -9,6 +9,7 @@ import numpy as np
 
 from nlbs import __version__
 from nlbs.cvae import ConditionalVAE, read_metadata
+from nlbs.cvae.checkpoint import trained_fit
 from nlbs.cvae.device import choose_device
 from nlbs.cvae.sampler_choice import SamplerChoice
 from nlbs.cvae.seen import guess, unseen
@@ -58,9 +59,9 @@ def evaluate(
     """
     _check_out(out, REPORT, overwrite)
     choice = choice.of(checkpoint)
-    model, training = _open_model(checkpoint, device)
+    model, training, fit = _open_model(checkpoint, device)
     features, no_features = _extractor(extractor, device)
-    fit, where = training.get("fit", "downsample"), training.get("where") if where is None else where
+    where = training.get("where") if where is None else where
     with open_shards(shards) as shard_set:
         rows = rows_to_judge_on(shard_set, split, where, allow_train)
         learnt = rows_to_judge_on(shard_set, "train", where, allow_train=True)
@@ -102,9 +103,8 @@ def find_anomalies(
         NlbsError: a report is there already, or something given cannot be used.
     """
     _check_out(out, ANOMALY, overwrite)
-    model, training = _open_model(checkpoint, device)
+    model, training, fit = _open_model(checkpoint, device)
     with open_shards(shards) as shard_set:
-        fit = training.get("fit", "downsample")
         search = Search(model, shard_set, fit, split, healthy, abnormal, images, seed, allow_train, say)
         sections = anomaly_sections(search, heat_maps, out)
         made = _provenance(checkpoint, training, shard_set, split, None, seed)
@@ -127,10 +127,12 @@ def _check_out(out: Path, name: str, overwrite: bool) -> None:
         raise ConfigError(f"{out} holds {name}.json already: choose another --out, or pass --overwrite")
 
 
-def _open_model(checkpoint: Path, device: str) -> tuple[ConditionalVAE, Mapping[str, Any]]:
+def _open_model(checkpoint: Path, device: str) -> tuple[ConditionalVAE, Mapping[str, Any], str]:
+    """Return a model, what its checkpoint says of its training, and how that prepared larger patches."""
     model = ConditionalVAE.load_from_checkpoint(checkpoint, choose_device(device)).eval()
-    training: Mapping[str, Any] = read_metadata(checkpoint).get("training") or {}
-    return model, training
+    values = read_metadata(checkpoint)
+    training: Mapping[str, Any] = values["training"]
+    return model, training, trained_fit(values)
 
 
 def _extractor(name: str, device: str) -> tuple[FeatureExtractor | None, str]:

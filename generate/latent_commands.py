@@ -51,8 +51,8 @@ _some_shards_option = click.option(
 def reconstruct_command(shards: AnyPath, rows: tuple[int, ...], split: str, num: int, **asked: Any) -> None:
     """Real patches and what the model makes of them.
 
-    Larger patches come to the model's size by area average, as in training. samples.csv has the mean absolute
-    error of each, in grey levels of 255.
+    Larger patches come to the model's size as in training: by area average, or as their centre. samples.csv has the
+    mean absolute error of each, in grey levels of 255.
     """
     from nlbs.generate.latent_sheets import reconstructions
 

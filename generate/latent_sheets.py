@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from nlbs.cvae.checkpoint import read_metadata, trained_fit
 from nlbs.cvae.samplers import to_uint8
 from nlbs.generate.latents import (
     Conditions,
@@ -184,8 +185,11 @@ def _real(
         opened = open_model(
             call, f"those of patches of shard set {shards.dataset_id[:12]}", "latents of real patches"
         )
-        pixels, codes = read_real(shards, chosen, opened.model, opened.device)
+        fit = trained_fit(read_metadata(call.checkpoint))
+        pixels, codes = read_real(shards, chosen, opened.model, opened.device, fit)
         about = {"dataset_id": shards.dataset_id, "rows": chosen.tolist()}
+        if fit != "downsample" and shards.resolution > opened.model.resolution:
+            about["fit"] = fit  # pages that averaged these are others
     return pixels, codes, chosen, opened, about
 
 

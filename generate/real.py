@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.fit import downsample
+from nlbs.cvae.fit import FITS
 from nlbs.errors import ConfigError
 from nlbs.generate.plan import uniform
 from nlbs.shards import ShardSet
@@ -38,11 +38,16 @@ def rows_of(
 
 
 def read_real(
-    shards: ShardSet, rows: npt.NDArray[np.int64], model: ConditionalVAE, device: torch.device
+    shards: ShardSet, rows: npt.NDArray[np.int64], model: ConditionalVAE, device: torch.device, fit: str
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gives pixels (n, 1, R, R) float32 in [-1, 1] and codes (n,) of some rows.
+    """Return pixels (n, 1, R, R) float32 in [-1, 1] and codes (n,) of some rows.
 
-    Larger patches come to the model's size as in training: each pixel is the mean of the area it covers.
+    Args:
+        shards: where they are read.
+        rows: of its manifest.
+        model: says the size.
+        device: where they are to lie.
+        fit: how larger patches come to it, as in training (:func:`nlbs.cvae.checkpoint.trained_fit`).
 
     Raises:
         ConfigError: the patches are smaller than the model's.
@@ -52,6 +57,6 @@ def read_real(
             f"{shards.folder} has patches of {shards.resolution}x{shards.resolution} pixels, smaller than the "
             f"{model.resolution}x{model.resolution} of the model: cut a set with --resolution {model.resolution}"
         )
-    pixels = downsample(torch.from_numpy(shards.read(rows))[:, None].to(device), model.resolution)
+    pixels = FITS[fit](torch.from_numpy(shards.read(rows))[:, None].to(device), model.resolution, None)
     codes = {name: torch.from_numpy(values).to(device) for name, values in shards.conditions(rows).items()}
     return pixels, codes

@@ -1,6 +1,7 @@
 """What is fitted to the best model of a run once its epochs are over: what makes its draws better."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -55,7 +56,12 @@ def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, devi
 
     if config.flow is None:
         return
-    stream = _encoded_stream(config, shards, config.flow.batch_size, device)
+    flow, rows = config.flow, len(rows_of(shards, config.data.train_split, config.data.where))
+    if rows < flow.batch_size:  # no reason to refuse: a flow learns from smaller batches too
+        click.echo(f"flow: batches of {rows} patches, as the split {config.data.train_split!r} has no more")
+        flow = replace(flow, batch_size=rows)
+        config = replace(config, flow=flow)
+    stream = _encoded_stream(config, shards, flow.batch_size, device)
     _fit("flow", run_folder, lambda interrupted: fit_flow(config, stream, run_folder, device, interrupted))
 
 

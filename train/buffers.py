@@ -1,31 +1,65 @@
 """Arrays for one batch after the other."""
 
-import sys
+from collections import deque
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_MOST = 8  #: kept; the queue of a stream holds five, and a caller that keeps its batches gets new ones
-_OWN_REFERENCES = 3  #: of an array that nobody has: this list's, the loop's, the count's
+_MOST = 8  #: kept while nobody has them; the queue of a stream holds five
+
+_Memory = npt.NDArray[np.uint8]
+
+
+class _Lease:
+    """What every array over a piece of memory is based on: with the last of them it goes, and gives the memory back.
+
+    numpy keeps the object whose ``__array_interface__`` an array was made from, a view keeps its array, and a tensor
+    the array it came from. So the end of a lease says that nobody has the memory any more, on every Python: nothing
+    is concluded from a count of references, of which newer ones make fewer. Arrays are no containers to the collector
+    of cycles, which therefore never takes a lease for garbage while an array is left.
+    """
+
+    __slots__ = ("__array_interface__", "_free", "_memory")
+
+    def __init__(self, memory: _Memory, free: "deque[_Memory]") -> None:
+        self._memory, self._free = memory, free
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        self._free.append(self._memory)
 
 
 class Buffers:
-    """Gives an array again once nobody holds it, or any tensor or view of it.
+    """Gives memory again once nobody holds the array over it, or any tensor or view of that.
 
-    A fresh one is memory that the system first fills with zeros, which takes as long as to copy patches into it.
-    Threads may share it: an array that another one looks at counts as held.
+    Fresh memory is first filled with zeros by the system, which takes as long as to copy patches into it. Threads may
+    share it: what another one looks at is held.
     """
 
     def __init__(self) -> None:
         """Begins with none."""
-        self._arrays: list[npt.NDArray[Any]] = []
+        self._free: deque[_Memory] = deque(
+            maxlen=_MOST
+        )  # of a full one the oldest goes; append and pop are atomic
 
     def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Gives an array of that shape and type with anything in it."""
-        for array in self._arrays:
-            if sys.getrefcount(array) == _OWN_REFERENCES and array.shape == shape and array.dtype == dtype:
-                return array
-        made = np.empty(shape, dtype)
-        self._arrays = [*self._arrays[-_MOST + 1 :], made]
-        return made
+        """Return an array of that shape and type with anything in it."""
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        memory = self._given_back(size)
+        if memory is None:
+            memory = np.empty(size, np.uint8)
+        return np.asarray(_Lease(memory, self._free)).view(kind).reshape(shape)
+
+    def _given_back(self, size: int) -> _Memory | None:
+        """Return memory of so many bytes that is free; None: there is none."""
+        for _ in range(len(self._free)):
+            try:
+                memory = self._free.pop()  # the last one first: it is in the cache
+            except IndexError:  # another thread was quicker
+                return None
+            if memory.nbytes == size:
+                return memory
+            self._free.appendleft(memory)
+        return None

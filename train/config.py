@@ -9,12 +9,27 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nlbs.config import STRICT, from_mapping, merged, read_yaml
-from nlbs.cvae.config import MODEL_PRESETS, FlowConfig, ModelConfig, nearest
+from nlbs.cvae.config import (
+    MODEL_PRESETS,
+    MOST_CHANNELS,
+    MOST_COMPONENTS,
+    FlowConfig,
+    Levels,
+    ModelConfig,
+    Resolution,
+    nearest,
+)
 from nlbs.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+#: Bounds of all numbers: far above any use, and no room for what overflows, allocates without end or takes for ever.
+_MOST_STEPS, _MOST_PATCHES, _MOST_BATCH, _MOST_STREAMS, _LARGEST = 10**12, 10**9, 1_000_000, 4096, 1e12
+
+Count = Annotated[int, Field(ge=1, le=_MOST_STEPS)]  # of steps or epochs
+Some = Annotated[int, Field(ge=0, le=_MOST_STEPS)]
+Patches = Annotated[int, Field(ge=1, le=_MOST_PATCHES)]
+Batch = Annotated[int, Field(ge=1, le=_MOST_BATCH)]
+Weight = Annotated[float, Field(ge=0, le=_LARGEST)]
+Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -26,13 +41,15 @@ class LossConfig:
     reconstruction_weight: Weight = 1.0  # of the mean L1
     kl_weight: Weight = 1.0  # beta after annealing, of the KL summed over the latent
     edge_weight: Weight = 0.1  # of the mean L1 between Laplacians
-    kl_anneal_epochs: Annotated[int, Field(ge=0)] = 20  # beta rises from 0 over these; 0: no annealing
+    kl_anneal_epochs: Some = 20  # beta rises from 0 over these; 0: no annealing
     kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
     free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
     kl_anneal_share: Share | None = (
         None  # beta rises straight over this share of the run, in place of the epochs
     )
-    level_weights: tuple[Weight, ...] = ()  # factors of each level's KL at the start, coarsest first; (): 1
+    level_weights: Annotated[
+        tuple[Weight, ...], Levels
+    ] = ()  # factors of each level's KL at the start, coarsest first; (): 1
     level_share: Share = 0.6  # of the run, over which these go straight to 1
 
 
@@ -58,12 +75,12 @@ class SharpeningConfig:
     __pydantic_config__ = STRICT
     start: Share = 0.7  # of the run, after which it begins: later than all that anneals
     weight: Positive = 0.5  # of the adversarial gradient, where 1 is as much as that of the reconstruction
-    lead_steps: Annotated[int, Field(ge=0)] = (
-        500  # over which it rises from 0: the discriminator has to learn first
-    )
+    lead_steps: Some = 500  # over which it rises from 0: the discriminator has to learn first
     on_prior: Share = 0.5  # of the adversarial term, what falls to drawn images; 0: reconstructions alone
     learning_rate: Positive = 2e-4  # of the discriminator
-    channels: Count = 64  # of its first layer; those after it have up to eight times as many
+    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS // 8)] = (
+        64  # of its first layer; those after it have up to eight times as many
+    )
 
 
 @dataclass(frozen=True)
@@ -84,11 +101,11 @@ class TrainingConfig:
     compile: bool = False  # torch.compile: minutes at the start, quicker steps after
     learning_rate: Positive = 1e-4  # at the start of the cosine
     min_learning_rate: Weight = 1e-6  # at its end
-    warmup_steps: Annotated[int, Field(ge=0)] = 0  # the rate rises linearly over these; 0: at once
+    warmup_steps: Some = 0  # the rate rises linearly over these; 0: at once
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: Weight = 1e-5
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
-    accumulate: Count = 1  # parts that a batch goes through the model in, one after the other, to save memory
+    accumulate: Batch = 1  # parts that a batch goes through the model in, one after the other, to save memory
     ema_decay: Share | None = (
         None  # per step, of the averaged weights that are judged and kept; None: no average
     )
@@ -113,20 +130,26 @@ class DataConfig:
     """Which patches, and how they come to the model's size."""
 
     __pydantic_config__ = STRICT
-    resolution: Count = 256  # edge of the model's images in pixels
+    resolution: Resolution = 256  # edge of the model's images in pixels
     patch_stride: Count | None = None  # checked against the shard set; None: whatever it has
     min_foreground_frac: Annotated[float, Field(ge=0, le=1)] | None = None  # the same
-    batch_size: Count = 4
+    batch_size: Batch = 4
     fit: Literal["downsample", "crop"] = "downsample"  # larger patches: area average, or a window of them
     train_split: str = "train"
     val_split: str = "val"
     where: str | None = None  # a filter, "view == 'MLO' and cancer == 0", of both; None: all patches
     order: Literal["global", "window", "sequential"] = "global"  # of training; window: few shards at a time
-    streams: Count = 8  # of the window order, read side by side
-    window_shards: Annotated[int, Field(ge=2)] = 16  # of the window order, in use at one time in a stream
-    balance: tuple[str, ...] = ()  # columns whose combinations are the classes to balance in training
+    streams: Annotated[int, Field(ge=1, le=_MOST_STREAMS)] = 8  # of the window order, read side by side
+    window_shards: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+        16  # of the window order, in use at one time in a stream
+    )
+    balance: Annotated[
+        tuple[str, ...], Field(max_length=64)
+    ] = ()  # columns whose combinations are the classes to balance in training
     balance_power: Annotated[float, Field(ge=0, le=1)] = 0.5  # 0: as they occur; 1: classes alike
-    balance_cap: Annotated[float, Field(ge=1)] = 5.0  # no class comes so many times as often as it occurs
+    balance_cap: Annotated[float, Field(ge=1, le=_LARGEST)] = (
+        5.0  # no class comes so many times as often as it occurs
+    )
     resident: Literal["auto", "always", "never"] = "never"  # pixels kept on the device; auto: where they fit
     mix: tuple[Positive, ...] | None = None  # the share of each shard set, where there are several
     generation: Count | None = None  # of a shard set that has grown; None: the newest
@@ -140,11 +163,16 @@ class FlowTraining:
 
     __pydantic_config__ = STRICT
     network: FlowConfig = field(default_factory=lambda: FlowConfig(folded=True))
-    patches: Count = 300_000  # seen in all, a patch again each time that it is seen
-    reuse: Count = 8  # so often a patch is seen once it is encoded, with other noise and at other times
-    batch_size: Count = 64
+    patches: Annotated[int, Field(ge=1, le=_MOST_STEPS)] = (
+        300_000  # seen in all, a patch again each time that it is seen
+    )
+    reuse: Annotated[int, Field(ge=1, le=_MOST_BATCH)] = (
+        8  # so often a patch is seen once it is encoded, with other noise and at other times
+    )
+    # Fewer where the split has fewer.
+    batch_size: Batch = 64
     learning_rate: Positive = 1e-3  # at the start of the cosine to 0
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    warmup_steps: Some = 50
     weight_decay: Weight = 1e-2
     ema_decay: Share = 0.998  # of the averaged weights, which are kept
     unknown_rate: Share = 0.1  # how often all conditions are hidden at once, for guidance
@@ -168,7 +196,9 @@ class GrainTraining:
     """The grain that is measured on what the best model renders once training is done."""
 
     __pydantic_config__ = STRICT
-    patches: Annotated[int, Field(ge=2)] = 4000  # rendered: half for the strength, half for the spectrum
+    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+        4000  # rendered: half for the strength, half for the spectrum
+    )
 
 
 @dataclass(frozen=True)
@@ -176,8 +206,10 @@ class MixtureTraining:
     """The Gaussian mixture that is fitted to the coarsest latent of the best model once training is done."""
 
     __pydantic_config__ = STRICT
-    components: Count = 32
-    patches: Annotated[int, Field(ge=2)] = 20_000  # encoded, again with other noise where there are fewer
+    components: Annotated[int, Field(ge=1, le=MOST_COMPONENTS)] = 32
+    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+        20_000  # encoded, again with other noise where there are fewer
+    )
     pseudo_patches: Weight = 10.0  # in each component beside its own, as wide as all together
     max_steps: Count = 200  # of expectation-maximisation, which ends before where nothing is left to gain
 
@@ -204,6 +236,11 @@ class TrainConfig:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
                 f"({self.data.batch_size}), and a part of a batch has one patch at least; lower it"
+            )
+        if self.mixture is not None and self.mixture.components > self.mixture.patches:
+            raise ConfigError(
+                f"mixture.components ({self.mixture.components}) is above mixture.patches ({self.mixture.patches}), "
+                "and a component needs a patch at least; raise one or lower the other"
             )
         if self.training.min_learning_rate > self.training.learning_rate:
             raise ConfigError(

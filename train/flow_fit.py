@@ -3,21 +3,23 @@
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import click
 import torch
 
-from nlbs.cvae.checkpoint import load_checkpoint
+from nlbs.cvae.checkpoint import check_weights, load_checkpoint
 from nlbs.cvae.fitted_file import weights_digest
 from nlbs.cvae.flow import LatentFlow, flow_loss
 from nlbs.cvae.flow_file import load_flow, open_flow, save_flow
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.sampler_choice import flow_path, weak_flow_path
-from nlbs.errors import CheckpointError
+from nlbs.errors import CheckpointError, NlbsError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.train.average import Average
@@ -27,14 +29,24 @@ from nlbs.train.encoded import Encoded, EncodedPatches
 from nlbs.train.fitted import identity_of, is_there
 from nlbs.train.log import duration
 from nlbs.train.precision import autocast
-from nlbs.train.run import RunFolder, load_state
-from nlbs.train.step import OPTIMIZERS, step_seed
+from nlbs.train.run import RunFolder
+from nlbs.train.state import (
+    check_numbers,
+    checked_counts,
+    checked_optimizer,
+    load_state,
+    restore_moments,
+    section,
+    tensor_bytes,
+)
+from nlbs.train.step import MAX_SKIPPED_IN_ROW, OPTIMIZERS, step_seed
 from nlbs.train.stream import PatchStream
 
 _STREAM = 0x666C6F77  #: keeps the random numbers of this part apart from those of the training before it
 _SAVE_EVERY_S, _LINE_EVERY_S = 120.0, 30.0
 _POOL_BATCHES = 16  #: encoded at a time; of the first ones, the latents' means and deviations are taken
 _MAX_GRAD_NORM = 1.0
+_TIMES_THE_WEIGHTS = 8  #: of a state's tensors: weights, their average and two moments, and as much again
 
 
 def fit_flow(
@@ -117,6 +129,7 @@ class LatentFlowFit:
             weight_decay=flow_config.weight_decay,
         )
         self.step, self.mean_loss = 0, math.nan
+        self.skipped_in_row = 0  #: steps that were not applied
         self._identity = json.dumps(
             [
                 *identity_of(flow_config, stream).values(),
@@ -157,10 +170,7 @@ class LatentFlowFit:
             self._set_scale()
         started, first, said, saved = time.monotonic(), self.step, time.monotonic(), time.monotonic()
         for batch in self.batches():
-            loss = self._take(batch)
-            self.mean_loss = (
-                loss if math.isnan(self.mean_loss) else self.mean_loss + 0.02 * (loss - self.mean_loss)
-            )
+            self._note(self._take(batch))
             self.step += 1
             now = time.monotonic()
             if now - said > _LINE_EVERY_S:
@@ -169,13 +179,39 @@ class LatentFlowFit:
                 click.echo(f"{self.name}: {where}, loss {self.mean_loss:.4f}, {duration(left)} left")
                 said = now
             if self.step >= self.steps:
-                return
+                break
             if interrupted.is_set() or now - saved > _SAVE_EVERY_S:
                 self.save()
                 saved = now
             if interrupted.is_set():
                 click.echo(f"stopped at step {self.step:,} of the {self.name}; the same command continues")
                 raise KeyboardInterrupt
+
+        if not self.average.steps:
+            raise NlbsError(self._not_finite(self.steps))
+
+    def _note(self, loss: float | None) -> None:
+        """Count a step, and end a fit that has come to nothing.
+
+        Raises:
+            NlbsError: too many steps in a row were not applied.
+        """
+        if loss is None:
+            self.skipped_in_row += 1
+            if self.skipped_in_row >= MAX_SKIPPED_IN_ROW:
+                raise NlbsError(self._not_finite(self.skipped_in_row))
+            return
+        self.skipped_in_row = 0
+        self.mean_loss = (
+            loss if math.isnan(self.mean_loss) else self.mean_loss + 0.02 * (loss - self.mean_loss)
+        )
+
+    def _not_finite(self, steps: int) -> str:
+        return (
+            f"the {self.name} cannot be fitted: {steps} steps in a row, up to step {self.step:,} of {self.steps:,}, "
+            "gave a loss or gradient that is not finite, and none of them was applied; delete "
+            f"{self.state_path} if it is there, and run the same command with a lower flow.learning_rate"
+        )
 
     def _set_scale(self) -> None:
         if self.beside is None:
@@ -190,7 +226,8 @@ class LatentFlowFit:
         state = {
             "identity": self._identity,
             "step": self.step,
-            "mean_loss": self.mean_loss,
+            "mean_loss": None if math.isnan(self.mean_loss) else self.mean_loss,
+            "skipped_in_row": self.skipped_in_row,
             "flow": self.flow.state_dict(),
             "average": self.average.state(),
             "optimizer": self.optimizer.state_dict(),
@@ -205,22 +242,38 @@ class LatentFlowFit:
 
     def _restore(self) -> None:
         """Goes back to where the fit was left, if it was one of the same model, patches and options."""
-        if not self.state_path.exists():
+        if not os.path.lexists(self.state_path):
             return
         try:
-            state = load_state(self.state_path)
+            state: Any = load_state(self.state_path, _TIMES_THE_WEIGHTS * tensor_bytes(self.flow))
+            if not isinstance(state, dict) or state.get("identity") != self._identity:
+                click.echo(
+                    f"{self.state_path} is of another model or of other options: the {self.name} begins anew"
+                )
+                return
+            state = {"skipped_in_row": 0, **state}  # of an earlier release
+            average = section(self.state_path, state, "average", {"model", "steps"})
+            checked_counts(
+                self.state_path, "flow", state, {"step": self.steps, "skipped_in_row": MAX_SKIPPED_IN_ROW}
+            )
+            checked_counts(self.state_path, "average", average, {"steps": self.steps})
+            mean_loss = state.get("mean_loss")
+            check_numbers(self.state_path, "flow", {} if mean_loss is None else {"mean_loss": mean_loss})
+            weights = check_weights(self.state_path, self.flow, state.get("flow"))
+            check_weights(self.state_path, self.flow, average["model"])
+            taken = average["steps"]
+            parameters = self.flow.parameters()
+            moments = checked_optimizer(
+                self.state_path, state.get("optimizer"), parameters, taken, self.steps
+            )
         except CheckpointError as error:
             click.echo(f"{error}; the {self.name} is fitted anew")
             return
-        if not isinstance(state, dict) or state.get("identity") != self._identity:
-            click.echo(
-                f"{self.state_path} is of another model or of other options: the {self.name} begins anew"
-            )
-            return
-        self.flow.load_state_dict(state["flow"])
-        self.average.restore(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.mean_loss = int(state["step"]), float(state["mean_loss"])
+        self.flow.load_state_dict(weights)
+        self.average.restore(average)
+        restore_moments(self.optimizer, moments)
+        self.step, self.mean_loss = state["step"], math.nan if mean_loss is None else mean_loss
+        self.skipped_in_row = state["skipped_in_row"]
 
     def batches(self) -> Iterator[Encoded]:
         """Gives batches of latents from where the fit is: all of a pool in a new order, then all again."""
@@ -233,7 +286,8 @@ class LatentFlowFit:
                 yield pool.take(rows.to(self.device))
             number, done = number + 1, 0
 
-    def _take(self, batch: Encoded) -> float:
+    def _take(self, batch: Encoded) -> float | None:
+        """Take a step; return its loss, None where it was not applied because something was not finite."""
         settings = self.flow_config
         torch.manual_seed(step_seed(self.config.training.seed, self.step, _STREAM))
         scaled = self.flow.scaled(batch.levels)
@@ -251,12 +305,14 @@ class LatentFlowFit:
             loss = flow_loss(self.flow, scaled, noise, t, codes)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_gradients(self.flow.parameters(), _MAX_GRAD_NORM)
-        if math.isfinite(float(norm)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
-            self.optimizer.step()
-            self.average.update(self.flow)
-        return float(loss.detach())
+        value = float(loss.detach())
+        if not (math.isfinite(float(norm)) and math.isfinite(value)):
+            return None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        self.optimizer.step()
+        self.average.update(self.flow)
+        return value
 
     def _rate(self) -> float:
         cosine = (1 + math.cos(math.pi * self.step / self.steps)) / 2

@@ -62,7 +62,7 @@ def fit_grain(
         # The first half says how strong the grain is, the second what it looks like.
         (measure.add_strength if 2 * seen < settings.patches else measure.add_spectrum)(pixels, rendered)
         seen += len(batch)
-        if seen >= settings.patches:
+        if seen >= settings.patches and number:  # a batch for each, however small the halves are
             break
     save_grain(path, measure.grain(), model, identity)
     return path

@@ -23,10 +23,9 @@ from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
 from nlbs.train.schedule import kl_weights, learning_rate, sharpens
 from nlbs.train.sharpen import TERMS
-from nlbs.train.step import Step, Stepped
+from nlbs.train.step import MAX_SKIPPED_IN_ROW, Step, Stepped
 from nlbs.train.stream import PatchStream
 
-MAX_SKIPPED_IN_ROW = 10
 SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
 SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs
 

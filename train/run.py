@@ -11,13 +11,23 @@ from typing import Any
 import click
 import torch
 
-from nlbs.config import from_mapping, write_yaml
+from nlbs.config import from_mapping, shown, write_yaml
 from nlbs.cvae.checkpoint import check_weights, save_checkpoint
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
 from nlbs.system_calls import replace, sync
 from nlbs.train.config import TrainConfig
+from nlbs.train.sharpen import Sharpener
+from nlbs.train.state import (
+    check_progress,
+    check_scaler,
+    checked_counts,
+    checked_optimizer,
+    load_state,
+    section,
+    tensor_bytes,
+)
 
 STATE_VERSION = 1
 
@@ -38,6 +48,10 @@ _MAY_RISE = {"training.epochs"}
 
 #: What last_state.pt holds.
 _KEYS = {"state_version", "dataset_id", "config", "progress", "model", "optimizer"}
+
+#: A state holds the weights, their average and two moments of each: no file of more than twice that is one.
+_TIMES_THE_WEIGHTS = 8
+_LONGEST_CONFIG = 1 << 20  #: characters; a real one has some thousand
 
 
 @dataclass
@@ -160,7 +174,11 @@ class RunFolder:
             save_checkpoint(self.last_model, model, metadata)
 
     def load_state(
-        self, config: TrainConfig, dataset_id: str, generations: Mapping[str, int] | None = None
+        self,
+        config: TrainConfig,
+        dataset_id: str,
+        generations: Mapping[str, int] | None = None,
+        steps_per_epoch: int | None = None,
     ) -> "State | None":
         """Gives the state to continue from; None where there is none.
 
@@ -170,6 +188,7 @@ class RunFolder:
             config: resolved.
             dataset_id: of the shards.
             generations: what earlier generations of the shard set there are, by their ids.
+            steps_per_epoch: of the run; None: what the state says.
 
         Raises:
             CheckpointError: none can be read.
@@ -177,24 +196,16 @@ class RunFolder:
         """
         problems = []
         for path in (self.last_state, self.previous_state):
-            if not path.exists():
+            if not os.path.lexists(path):
                 continue
             try:
-                values = _read_state(path)
-                with torch.device("meta"):
-                    model = ConditionalVAE(config.model, config.data.resolution)
-                self._check_same(values, config, dataset_id, generations or {})
-                check_weights(path, model, values["model"])
-                if config.training.ema_decay is not None:
-                    check_weights(path, model, values["more"]["average"]["model"])
+                state = self._checked_state(path, config, dataset_id, generations or {}, steps_per_epoch)
             except CheckpointError as error:
                 problems.append(str(error))
                 continue
             for problem in problems:
                 click.echo(f"{problem}; taking {path.name} instead")
-            return State(
-                Progress(**values["progress"]), values["model"], values["optimizer"], values.get("more", {})
-            )
+            return state
         if problems:
             raise CheckpointError(
                 f"{self.path} cannot be continued: {'; '.join(problems)}; take another --run, or delete these "
@@ -202,8 +213,55 @@ class RunFolder:
             )
         return None
 
+    def _checked_state(
+        self,
+        path: Path,
+        config: TrainConfig,
+        dataset_id: str,
+        generations: Mapping[str, int],
+        steps_per_epoch: int | None,
+    ) -> "State":
+        """Return what a file says, once everything in it is found right for the run.
+
+        Raises:
+            CheckpointError: it is damaged, or no state of such a model.
+            ConfigError: the run was made with other options or another shard set.
+        """
+        with torch.device("meta"):
+            model = ConditionalVAE(config.model, config.data.resolution)
+            adversary = None if config.training.sharpening is None else Sharpener(config, model)
+        networks = [model] if adversary is None else [model, adversary.discriminator]
+        values = _read_state(path, _TIMES_THE_WEIGHTS * tensor_bytes(*networks))
+        before = _config_of(path, values)
+        check_progress(path, values["progress"], Progress, before.training.epochs, None)
+        self._check_same(values, before, config, dataset_id, generations)
+        check_progress(path, values["progress"], Progress, config.training.epochs, steps_per_epoch)
+        progress, more = Progress(**values["progress"]), values["more"]
+        check_weights(path, model, values["model"])
+        steps, applied = progress.total_steps, progress.total_steps - progress.skipped
+        moments = checked_optimizer(path, values["optimizer"], model.parameters(), applied, steps)
+        if config.training.ema_decay is not None:
+            average = section(path, more, "average", {"model", "steps"})
+            check_weights(path, model, average["model"])
+            checked_counts(path, "average", average, {"steps": steps})
+        if config.training.precision == "float16":
+            check_scaler(path, more.get("scaler"))
+        if adversary is not None and "sharpener" in more:
+            own = section(path, more, "sharpener", {"discriminator", "optimizer", "steps"})
+            checked_counts(path, "sharpening phase", own, {"steps": steps})
+            check_weights(path, adversary.discriminator, own["discriminator"])
+            parameters = adversary.discriminator.parameters()
+            checked = checked_optimizer(path, own["optimizer"], parameters, own["steps"], own["steps"])
+            more = more | {"sharpener": {**own, "optimizer": checked}}
+        return State(progress, values["model"], moments, more)
+
     def _check_same(
-        self, state: Mapping[str, Any], config: TrainConfig, dataset_id: str, generations: Mapping[str, int]
+        self,
+        state: Mapping[str, Any],
+        config_before: TrainConfig,
+        config: TrainConfig,
+        dataset_id: str,
+        generations: Mapping[str, int],
     ) -> None:
         if (was := state["dataset_id"]) != dataset_id:
             same = "give the same --shards"
@@ -213,10 +271,9 @@ class RunFolder:
                 f"{self.path} was trained on the shard set with id {was}, this one is {dataset_id}; {same} to "
                 "continue it, or another --run"
             )
-        before = flat(dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state")))
-        after = flat(dataclasses.asdict(config))
+        before, after = flat(dataclasses.asdict(config_before)), flat(dataclasses.asdict(config))
         phase, done = config.training.sharpening, Progress(**state["progress"]).done(config)
-        begins_later = "sharpener" not in state.get("more", {}) and (phase is None or done <= phase.start)
+        begins_later = "sharpener" not in state["more"] and (phase is None or done <= phase.start)
         for key in before | after:
             if key.split(".")[0] in ("flow", "autoguidance", "grain", "mixture"):
                 continue  # they are fitted afterwards, and anew where their options change
@@ -242,28 +299,31 @@ class RunFolder:
             ) from None
 
 
-def load_state(path: Path) -> Any:
-    """Gives what torch.save wrote to a file, on the CPU; no code in it is run.
-
-    Raises:
-        CheckpointError: missing or damaged.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged or no state of a run ({reason})") from None
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    state = load_state(path)
+def _read_state(path: Path, most_bytes: int) -> dict[str, Any]:
+    state = load_state(path, most_bytes)
     if (
         not isinstance(state, dict)
         or state.get("state_version") != STATE_VERSION
         or not state.keys() >= _KEYS
     ):
         raise CheckpointError(f"{path} is no state of a run in version {STATE_VERSION}")
+    state = {"more": {}} | state
+    if not isinstance(state["dataset_id"], str) or not isinstance(state["more"], dict):
+        raise CheckpointError(f"{path} is spoilt: it does not say what it belongs to")
     return state
+
+
+def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
+    """Return the options that a state was made with."""
+    text = state["config"]
+    try:
+        if not isinstance(text, str) or len(text) > _LONGEST_CONFIG:
+            raise ConfigError("no text of options")
+        return from_mapping(TrainConfig, json.loads(text), "its options")
+    except (ConfigError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is spoilt, or of another version of nlbs-cvae: {shown(str(error))}"
+        ) from None
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -41,7 +41,9 @@ def sample_page(
     labels = describe(conditions)
     captions = [f"real\n{label}" for label in labels]
     captions += ["reconstructed"] * len(labels) + [f"drawn\n{label}" for label in labels]
-    images = [image for row in (pixels, reconstructed, drawn) for image in to_uint8(row)]
+    # What is not a number is shown as air: a picture ends no run, its loss does.
+    rows = (torch.nan_to_num(row, nan=-1.0) for row in (pixels, reconstructed, drawn))
+    images = [image for row in rows for image in to_uint8(row)]
     return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)
 
 

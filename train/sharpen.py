@@ -20,6 +20,7 @@ from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import TrainConfig
 from nlbs.train.precision import autocast
 from nlbs.train.ranks import Ranks
+from nlbs.train.state import restore_moments
 
 #: What a step of the phase reports beside the objective's terms: the adversarial loss before its weights, the adaptive
 #: weight, and the discriminator's loss and gradient norm.
@@ -129,7 +130,7 @@ class Sharpener:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to where :meth:`state` was asked."""
         self.discriminator.load_state_dict(state["discriminator"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_moments(self.optimizer, state["optimizer"])
         self.steps = int(state["steps"])
 
     def _drawn(self, seed: int) -> _Drawn:

@@ -9,7 +9,7 @@ import torch
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.cvae.seen import SEEN
-from nlbs.errors import ConfigError
+from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import only_one
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.shards.balance import Balance
@@ -24,12 +24,14 @@ from nlbs.train.interrupts import interrupts
 from nlbs.train.log import Log, SilentLog
 from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
+from nlbs.train.needs import check_disk, check_needs
 from nlbs.train.precision import loss_scaler
 from nlbs.train.ranks import Ranks
 from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder, State
 from nlbs.train.sharpen import Sharpener
 from nlbs.train.source import Source, earlier_generations
+from nlbs.train.state import restore_moments
 from nlbs.train.step import OPTIMIZERS, Step
 from nlbs.train.stream import PatchStream, rows_of
 
@@ -67,6 +69,7 @@ def train(
     shake_hands(ranks, facts_of(ranks, config, shards.dataset_id, patches))
     with ExitStack() as stack:
         ranks.from_first(lambda: stack.enter_context(only_one(run_folder.path, "nlbs-train")))
+        ranks.each(lambda: check_needs(config, device))
         model, optimizer = build(config, device)
         say(f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels")
         decay = config.training.ema_decay
@@ -74,7 +77,9 @@ def train(
         scaler = loss_scaler(config.training, device)
         sharpener = None if config.training.sharpening is None else Sharpener(config, model, ranks)
         generations = earlier_generations(shards)
-        state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations))
+        state = ranks.from_first(
+            lambda: run_folder.load_state(config, shards.dataset_id, generations, len(streams[0]))
+        )
         progress = Progress(len(streams[0])) if state is None else state.progress
         if state is not None:
             restore(state, model, optimizer, average, scaler, sharpener)
@@ -84,6 +89,7 @@ def train(
             say(f"{run_folder.path} is finished; raise --epochs or --max-steps{more} to train it further")
             replaced = 0
         else:
+            ranks.from_first(lambda: check_disk(config, run_folder.path))
             if ranks.is_first:
                 announce(config, shards, run_folder, streams, device, progress, ranks)
             ranks.from_first(lambda: run_folder.write_config(config))
@@ -101,9 +107,32 @@ def train(
             replaced = trainer.count_replaced()
             if progress.is_finished(config) and ranks.is_first:
                 write_curve(run_folder.curve, run_folder.metrics)
+        ranks.from_first(lambda: check_outcome(progress, config, run_folder))
         if ranks.is_first:
             summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
+
+
+def check_outcome(progress: Progress, config: TrainConfig, run_folder: RunFolder) -> None:
+    """Refuse a run that has come to its end and to nothing.
+
+    Raises:
+        NlbsError: no step was applied, or no weights had a finite loss.
+    """
+    if not progress.is_finished(config) or not progress.total_steps:
+        return
+    again = "start another --run with a lower --learning-rate, and look at the patches with nlbs-preprocess preview"
+    if progress.skipped >= progress.total_steps:
+        raise NlbsError(
+            f"{run_folder.path} is no model: from step 1 on, each of the {progress.total_steps:,} steps gave a loss or "
+            f"gradient that is not finite (NaN or infinity), and none was applied; {again}"
+        )
+    if progress.best_loss is None and not run_folder.best_model.exists():
+        since = progress.total_steps - progress.skipped_in_row
+        raise NlbsError(
+            f"{run_folder.path} has no best model: the loss that judges weights was never finite, and the last step "
+            f"that was applied is {since:,} of {progress.total_steps:,}; {again}"
+        )
 
 
 def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:
@@ -173,7 +202,7 @@ def restore(
 ) -> None:
     """Puts model, optimizer, average, scaler and adversary where the run was left."""
     model.load_state_dict(state.model)
-    optimizer.load_state_dict(state.optimizer)
+    restore_moments(optimizer, state.optimizer)
     if average is not None:
         average.restore(state.more["average"])
     if scaler.is_enabled():

@@ -29,6 +29,8 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, fused=True),
 }
 
+MAX_SKIPPED_IN_ROW = 10  #: steps that were not applied; after so many a run ends
+
 #: Beside seed and step, so that what is random in the sharpening phase is unrelated to the rest of the step.
 _OF_SHARPENING = (0, 1)
 

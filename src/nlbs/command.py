@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from nlbs.errors import NlbsError
+from nlbs.openmp import wait_asleep
 
 EXIT_ERROR = 1  #: stopped by an error that the message explains
 EXIT_INTERRUPTED = 130  #: Ctrl-C; the same command continues
@@ -42,6 +43,7 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
 
     def main(args: Sequence[str] | None = None) -> NoReturn:
         _show_every_letter()
+        wait_asleep()
         try:
             command.main(args=None if args is None else list(args), standalone_mode=False)
         except click.ClickException as error:

@@ -16,6 +16,8 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 C = TypeVar("C")
 
+_MOST_PROBLEMS, _LONGEST_VALUE = 10, 120  # in a message: the values are somebody else's
+
 
 def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
     """Gives the configuration of dataclass ``kind`` that nested plain values describe.
@@ -28,7 +30,10 @@ def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        problems = "; ".join(_explain(kind, dict(problem)) for problem in error.errors())
+        found = error.errors()
+        problems = "; ".join(_explain(kind, dict(problem)) for problem in found[:_MOST_PROBLEMS])
+        if len(found) > _MOST_PROBLEMS:
+            problems += f"; and {len(found) - _MOST_PROBLEMS} more"
         raise ConfigError(f"{source}: {problems}{'' if problems.endswith('?') else '.'}") from None
 
 
@@ -76,10 +81,19 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
         known = _keys(kind, place[:-1])
         nearest = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
         advice = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
-        return f"unknown key {key!r}, {advice}"
+        return f"unknown key {shown(key)}, {advice}"
     if problem["type"] == "missing":
         return f"the key {key!r} is missing"
-    return f"{key!r} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return f"{key!r} is {shown(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def shown(value: Any) -> str:
+    """Return a value of somebody's file as a message may repeat it: quoted, escaped, and not long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _keys(kind: Any, place: list[str]) -> list[str]:

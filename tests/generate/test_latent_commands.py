@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from nlbs.cvae import ConditionalVAE
+from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.cvae.grain import LEVELS, Grain, ring_count
 from nlbs.cvae.grain_file import save_grain
 from nlbs.cvae.sampler_choice import grain_path
@@ -43,12 +44,37 @@ def test_larger_patches_come_to_the_model_as_means_of_areas(real: Path, checkpoi
     model = ConditionalVAE.load_from_checkpoint(checkpoint)
     with open_shards(real) as shards:
         rows = np.array([7, 2])
-        pixels, codes = read_real(shards, rows, model, torch.device("cpu"))
+        pixels, codes = read_real(shards, rows, model, torch.device("cpu"), "downsample")
         stored, expected = shards.read(rows).astype(np.float64), shards.conditions(rows)
     means = stored.reshape(2, 32, 2, 32, 2).mean(axis=(2, 4)) / 127.5 - 1
     np.testing.assert_allclose(pixels[:, 0], means, atol=1e-6)
     for name, values in expected.items():
         assert codes[name].tolist() == values.tolist()
+
+
+def cropping(checkpoint: Path, folder: Path) -> Path:
+    """Gives the same model, said to be trained with ``fit: crop``."""
+    values = read_metadata(checkpoint) | {"training": {"fit": "crop"}}
+    path = folder / "cropping.safetensors"
+    save_file(load_file(checkpoint), path, {"nlbs_cvae": json.dumps(values)})
+    return path
+
+
+def test_a_model_that_was_trained_on_windows_is_shown_windows(
+    generate: Generate, real: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    model = cropping(checkpoint, tmp_path)
+    options = ("--checkpoint", model, "--shards", real, "--row", 7)
+    done = generate("reconstruct", *options, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    with open_shards(real) as shards:
+        centre = shards.read(np.array([7]))[:, 16:48, 16:48]
+        codes = {name: torch.from_numpy(values) for name, values in shards.conditions(np.array([7])).items()}
+    pixels = torch.from_numpy(centre.astype(np.float32))[:, None] / 127.5 - 1
+    with torch.no_grad():
+        expected = ConditionalVAE.load_from_checkpoint(model)(pixels, codes).reconstruction
+    grey = (127.5 * (expected[0, 0].clamp(-1, 1) + 1)).round().numpy()
+    np.testing.assert_allclose(pixels_of(tmp_path / "out" / "reconstruction-00000007.png"), grey, atol=1)
 
 
 def test_rows_are_those_named_or_some_of_the_split(real: Path) -> None:
@@ -78,7 +104,7 @@ def test_reconstruct_shows_real_patches_only_on_the_sheet(
     }  # fmt: skip
     model = ConditionalVAE.load_from_checkpoint(checkpoint)
     with open_shards(real) as shards:
-        pixels, codes = read_real(shards, np.array([3]), model, torch.device("cpu"))
+        pixels, codes = read_real(shards, np.array([3]), model, torch.device("cpu"), "downsample")
     with torch.no_grad():
         expected = (model(pixels, codes).reconstruction.clamp(-1, 1)[0, 0].numpy() + 1) * 127.5
     shown = pixels_of(tmp_path / "s" / rows[0]["file"])

@@ -1,0 +1,81 @@
+"""What a run will need up to its last file, looked at before its first step."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from nlbs.cvae.flow import LatentFlow
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import ConfigError
+from nlbs.train.config import TrainConfig
+from nlbs.train.state import tensor_bytes
+
+_STATE = 4  #: in weights: they, their average and two moments
+_GB = 1e9
+
+
+def check_needs(config: TrainConfig, device: torch.device) -> None:
+    """Check before a model is made that it can be trained here, and that what is fitted afterwards goes with it.
+
+    Raises:
+        ConfigError: the model is too large for the device, or has other latents than its flow is to have.
+    """
+    model, _ = _networks(config)
+    _check_memory(model.num_parameters, 4 * sum(p.nbytes for p in model.parameters()), device)
+
+
+def check_disk(config: TrainConfig, folder: Path) -> None:
+    """Check that the checkpoints of a run fit on the disk of its folder, which is there.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    model, flow = _networks(config)
+    weights, of_flow = tensor_bytes(model), 0 if flow is None else tensor_bytes(flow)
+    state = weights * (_STATE if config.training.ema_decay is not None else _STATE - 1)
+    # The last state, the one before and a new one beside them for a moment; best and last weights; the flows.
+    flows = 2 if config.autoguidance else 1
+    needed = 3 * state + 3 * weights + flows * (_STATE + 1) * of_flow
+    usage = shutil.disk_usage(folder)
+    there = sum(path.stat().st_size for path in folder.glob("*") if path.suffix in (".pt", ".safetensors"))
+    if usage.total and needed - there > usage.free:
+        raise ConfigError(
+            f"the checkpoints of this run take {needed / _GB:,.2f} GB, and the disk of {folder} has "
+            f"{usage.free / _GB:,.2f} GB left; make room, or choose another --run"
+        )
+
+
+def _networks(config: TrainConfig) -> tuple[ConditionalVAE, LatentFlow | None]:
+    """Return the model of a run and its flow, without memory of their own."""
+    with torch.device("meta"):
+        try:
+            model = ConditionalVAE(config.model, config.data.resolution)
+        except RuntimeError:  # of sizes whose product has no number
+            raise ConfigError(
+                "the model is larger than any machine; take smaller widths or fewer latents"
+            ) from None
+        return model, None if config.flow is None else LatentFlow(config.flow.network, model)
+
+
+def _check_memory(parameters: int, needed: int, device: torch.device) -> None:
+    there = _memory_of(device)
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"the model has {parameters:,} parameters: with gradients and moments these take {needed / _GB:,.1f} GB, "
+            f"and {device} has {there / _GB:,.1f} GB in all; take smaller widths (model.encoder.channels) or fewer "
+            "latents, or another preset"
+        )
+
+
+def _memory_of(device: torch.device) -> int | None:
+    """Return the bytes of a device's memory; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type != "cpu" or not hasattr(os, "sysconf"):
+        return None
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
