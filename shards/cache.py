@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nlbs.errors import ConfigError
 from nlbs.files import TEMPORARY_SUFFIX
+from nlbs.names import checked_name
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "NLBS_CACHE_DIR", "NLBS_CACHE_GB"
 DEFAULT_GB = 20.0
@@ -62,7 +63,7 @@ class Cache:
 
     def find(self, name: str, nbytes: int) -> Path | None:
         """Gives the file of a piece; None where it is not there, or not of this size."""
-        path = self.folder / name
+        path = self._path(name)
         try:
             if path.stat().st_size != nbytes:
                 return None
@@ -78,7 +79,7 @@ class Cache:
         """Keeps a piece; gives its file, None where it is too large or the disk takes no more."""
         if len(data) > self.limit:
             return None
-        path = self.folder / name
+        path = self._path(name)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{TEMPORARY_SUFFIX}")
         try:
             with self._lock:  # so that a count never misses what another thread is about to add
@@ -101,7 +102,11 @@ class Cache:
     def discard(self, name: str) -> None:
         """Drops a piece."""
         with contextlib.suppress(OSError):
-            (self.folder / name).unlink(missing_ok=True)
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        """Gives the file of a piece. Raises ConfigError: the name leads out of the cache, or is none."""
+        return self.folder / checked_name("piece", name, "the cache", ConfigError)
 
     def _make_room(self, nbytes: int) -> None:
         """Removes what was not used for longest, until there is room for so many bytes.

@@ -1,6 +1,5 @@
 """The containers of a shard: one tar file, or one folder with a zarr array. A record is (file, offset, nbytes)."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import IO, Any
 import google_crc32c
 
 from nlbs.files import atomic_file, atomic_folder, remove_folder
+from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.shards.payload import Pixels
 from nlbs.shards.tar import Placement, write_tar
@@ -103,7 +103,9 @@ def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> W
 def remove_shard(folder: AnyPath, name: str) -> None:
     """Removes a shard of ours where it is there; what has another kind of name is left alone."""
     path = folder / name
-    if not re.fullmatch(r"\d+\.(tar|zarr)", name) or (isinstance(path, Path) and path.is_symlink()):
+    if not is_name("shard", name) or not name.endswith((".tar", ".zarr")):
+        return
+    if isinstance(path, Path) and path.is_symlink():
         return
     if path.is_dir() if isinstance(path, Path) else name.endswith(".zarr"):
         remove_folder(path)

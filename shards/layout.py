@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlbs.errors import ShardError
+from nlbs.json_text import read_json
 from nlbs.paths import AnyPath
+from nlbs.shards.description_check import check_description
+from nlbs.text import shown
 
 FORMAT = "nlbs-shards"
 FORMAT_VERSION = 1
@@ -101,19 +104,20 @@ def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
     """Gives what one description of a shard set says, of this generation or another. Raises ShardError."""
     path = folder / name
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = read_json(path)
     except (OSError, ValueError) as error:
         raise ShardError(f"cannot read {path} ({error}); {how_to_recut(folder)}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ShardError(f"{path} does not describe a shard set (its 'format' should be {FORMAT!r})")
     if info.get("format_version") != FORMAT_VERSION:
         raise ShardError(
-            f"{path} has format version {info.get('format_version')!r}, this nlbs-cvae reads version "
+            f"{path} has format version {shown(info.get('format_version'))}, this nlbs-cvae reads version "
             f"{FORMAT_VERSION}: install the release that wrote it, or {how_to_recut(folder)}"
         )
     missing = [key for key in _KEYS if key not in info]
     if missing:
         raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
+    check_description(info, path, how_to_recut(folder))
     return info
 
 
