@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --ou
 
 def how_to_restore(folder: AnyPath) -> str:
     """Gives what to do about a shard set with damaged files, for the end of a message."""
-    return f"nlbs-preprocess verify --shards {folder} --repair cuts it anew from the decoded images"
+    return f"nlbs-preprocess verify --shards {shlex.quote(str(folder))} --repair cuts it anew from the decoded images"
 
 
 def how_to_recut(folder: AnyPath) -> str:

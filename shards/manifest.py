@@ -128,8 +128,12 @@ def _refuse_other(schema: pa.Schema) -> None:
 def _is_manifest(schema: pa.Schema) -> bool:
     """Says whether a schema has the columns of a manifest, and after them at most columns of text."""
     fields = list(schema.remove_metadata())
+    try:
+        names = set(schema.names)
+    except UnicodeDecodeError:
+        return False
     kept = (pa.dictionary(pa.int8(), pa.string()), _KEPT)
-    return len(set(schema.names)) == len(fields) and fields[: len(SCHEMA)] == list(SCHEMA) and all(
+    return len(names) == len(fields) and fields[: len(SCHEMA)] == list(SCHEMA) and all(
         field.type in kept for field in fields[len(SCHEMA) :]
     )
 

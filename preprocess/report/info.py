@@ -16,6 +16,7 @@ from nlbs.preprocess.store import ImageStore
 from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
 from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
+from nlbs.shards.payload import pixel_dtype
 
 
 def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def store_info(root: AnyPath) -> dict[str, Any] | None:
     if (root / IMAGES_CSV).is_file():
         found = survey(root, most_skipped=0)
         images = found.statuses["ok"]
-        raw = found.raw_pixels * np.dtype(str(attributes["dtype"])).itemsize
+        raw = found.raw_pixels * pixel_dtype(attributes["dtype"]).itemsize
     ratio = round(raw / size, 3) if raw else None
     return {"images": images or 0, "bytes": size, "raw_bytes": raw, "ratio": ratio}
 
