@@ -1,12 +1,13 @@
 """append: more images into a dataset root; what is there stays as it is, and its shard sets get a new generation."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 
-from nlbs.errors import DatasetError
+from nlbs.errors import DatasetError, ShardError
 from nlbs.files import only_one, remove_partials
 from nlbs.manifests.splits import SPLITS, assign_splits
 from nlbs.paths import AnyPath
@@ -40,6 +41,7 @@ from nlbs.preprocess.tables import (
 )
 from nlbs.shards import open_shards
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.text import LONGEST_MESSAGE, printable
 
 #: What to do where the table says otherwise about an image than images.csv.
 CHANGED = ("error", "keep")
@@ -145,8 +147,18 @@ def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[An
     ours: list[AnyPath] = []
     others: list[AnyPath] = []
     for folder in shard_sets_in(root):
-        with open_shards(folder) as shards:
-            images = set(shards.manifest["image"].chunk(0).dictionary.to_pylist())
+        if name is not None and folder.name != name:
+            continue
+        try:
+            with open_shards(folder) as shards:
+                images = set(shards.manifest["image"].chunk(0).dictionary.to_pylist())
+        except ShardError as error:
+            if name is not None:
+                raise
+            # One set that cannot be read must not keep the others from what is new.
+            print(printable(f"Left alone: {error}", LONGEST_MESSAGE), file=sys.stderr)
+            others.append(folder)
+            continue
         (ours if images <= known.usable.keys() else others).append(folder)
     if name is not None:
         ours, others = [folder for folder in ours if folder.name == name], []

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import Conditions
 from nlbs.paths import in_parallel

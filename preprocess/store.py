@@ -27,7 +27,9 @@ STORE_VERSION = 1
 _BLOSC: dict[str, Any] = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 1 << 20}
 _CHUNK = "c/0/0"  #: the one chunk of an array
 _MOST_RECORD_BYTES = 16 << 20  # of a zarr.json; a mask of a thousand runs takes four thousand
-_MOST_CHUNK_BYTES = 2 * MOST_PIXELS + (2 * MOST_PIXELS >> 8) + (1 << 16)  # blosc adds little to what it cannot pack
+_MOST_CHUNK_BYTES = (
+    2 * MOST_PIXELS + (2 * MOST_PIXELS >> 8) + (1 << 16)
+)  # blosc adds little to what it cannot pack
 
 
 class ImageStore:
@@ -153,7 +155,6 @@ class ImageStore:
             raise DatasetError(
                 f"the decoded image {folder} is damaged ({error}): delete that folder and run build-shards again"
             ) from None
-
 
     def _folder(self, image: str) -> AnyPath:
         """Gives the folder of an image. Raises DatasetError: the id, which a table may hold, is none."""

@@ -15,10 +15,14 @@ from nlbs.text import shown
 MOST_EDGE = 1 << 24  #: rows or columns of an image
 MOST_PIXELS = 1 << 28  #: of a crop; the decoders take at most 120 million
 _MOST_TEXT_CHARS = 4000
-_SPARE = 4096  # pixels that a mask may have above those of the image: its cells reach over the edges of small ones
+_SPARE = (
+    4096  # pixels that a mask may have above those of the image: its cells reach over the edges of small ones
+)
 _MOST_ITEMS = 10_000  # of a list beside the mask
 _CODECS = ["bytes", "blosc", "crc32c"]
-_BLOSC_HEADER = struct.Struct("<BBBBIII")  # version, of the codec, flags, typesize, bytes, block bytes, packed bytes
+_BLOSC_HEADER = struct.Struct(
+    "<BBBBIII"
+)  # version, of the codec, flags, typesize, bytes, block bytes, packed bytes
 #: What a cut needs of a record.
 NEEDED = ("crop_y", "crop_x", "crop_rows", "crop_columns", "mask", "spacing_mm", "pixels_sha256")
 
@@ -38,8 +42,10 @@ def check_array(description: Mapping[str, Any]) -> tuple[int, int]:
     kind, shape = description.get("data_type"), description.get("shape")
     if not isinstance(kind, str) or kind not in DTYPES:
         raise ValueError(f"its pixels are of type {shown(kind)}, expected {' or '.join(DTYPES)}")
-    if not _are_whole(shape, 1, MOST_EDGE) or len(shape) != 2 or shape[0] * shape[1] > MOST_PIXELS:
+    if not isinstance(shape, list) or len(shape) != 2 or not _are_whole(shape, 1, MOST_EDGE):
         raise ValueError(f"its shape is {_sizes(shape)}, expected two numbers of pixels")
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise ValueError(f"it has {shape[0] * shape[1]:,} pixels, at most {MOST_PIXELS:,} are read")
     if [codec.get("name") for codec in _objects(description.get("codecs"))] != _CODECS:
         raise ValueError(f"its pixels went through other codecs than {', '.join(_CODECS)}")
     grid = description.get("chunk_grid")
@@ -59,7 +65,9 @@ def check_record(record: Mapping[str, Any], shape: list[int]) -> None:
         if record.get(name, length) != length:
             raise ValueError(f"{name} is {record[name]}, and its pixels have {length}")
     spacing = record.get("spacing_mm")
-    if spacing is not None and not (isinstance(spacing, list) and len(spacing) == 2 and all(map(_is_mm, spacing))):
+    if spacing is not None and not (
+        isinstance(spacing, list) and len(spacing) == 2 and all(map(_is_mm, spacing))
+    ):
         raise ValueError(f"spacing_mm is {_sizes(spacing)}, expected two numbers of mm")
     if "mask" in record:
         _check_mask(record["mask"], shape)
@@ -84,7 +92,9 @@ def check_record(record: Mapping[str, Any], shape: list[int]) -> None:
 def check_store(attributes: Mapping[str, Any]) -> None:
     """Raise ValueError where the attributes of a store are not those of one."""
     if attributes.get("dtype", "uint8") not in DTYPES:
-        raise ValueError(f"its images are of type {shown(attributes['dtype'])}, expected {' or '.join(DTYPES)}")
+        raise ValueError(
+            f"its images are of type {shown(attributes['dtype'])}, expected {' or '.join(DTYPES)}"
+        )
     for name, value in attributes.items():
         if isinstance(value, dict | list) or (isinstance(value, str) and not is_name("word", value)):
             raise ValueError(f"{shown(name)} is {shown(value)}, expected one word or number")
@@ -144,7 +154,7 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 def _are_whole(values: Any, low: int, high: int) -> bool:
     if not isinstance(values, list) or not values or set(map(type, values)) != {int}:
         return False
-    return low <= min(values) and max(values) <= high
+    return bool(low <= min(values) and max(values) <= high)
 
 
 def _is_mm(value: Any) -> bool:

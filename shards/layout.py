@@ -68,7 +68,7 @@ def find_shard_set(path: AnyPath) -> AnyPath:
     if (path / SHARD_SET_JSON).is_file():
         return path
     if not path.exists():
-        raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {path}")
+        raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {shlex.quote(str(path))}")
     if not path.is_dir():
         raise ShardError(f"{path} is a file: name the folder of the dataset or of the shard set")
     found = shard_sets_in(path)
@@ -81,7 +81,7 @@ def find_shard_set(path: AnyPath) -> AnyPath:
     if unfinished:
         raise ShardError(f"{path} holds an unfinished build: run the same nlbs-preprocess command again")
     raise ShardError(
-        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {_HOW_TO_BUILD} {path}"
+        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {_HOW_TO_BUILD} {shlex.quote(str(path))}"
     )
 
 

@@ -133,8 +133,10 @@ def _is_manifest(schema: pa.Schema) -> bool:
     except UnicodeDecodeError:
         return False
     kept = (pa.dictionary(pa.int8(), pa.string()), _KEPT)
-    return len(names) == len(fields) and fields[: len(SCHEMA)] == list(SCHEMA) and all(
-        field.type in kept for field in fields[len(SCHEMA) :]
+    return (
+        len(names) == len(fields)
+        and fields[: len(SCHEMA)] == list(SCHEMA)
+        and all(field.type in kept for field in fields[len(SCHEMA) :])
     )
 
 

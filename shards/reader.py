@@ -143,7 +143,8 @@ class Reader:
             ShardError: a patch lies outside the shards, or has more bytes than a patch has.
         """
         found = tuple(column[rows] for column in self._places)
-        problem = misplaced(*found[:3], np.asarray(self._sizes, dtype=np.int64), self._most_bytes)
+        shard, offset, nbytes, _ = found
+        problem = misplaced(shard, offset, nbytes, np.asarray(self._sizes, dtype=np.int64), self._most_bytes)
         if problem is not None:
             raise ShardError(
                 f"the manifest of {self.folder} is damaged: {problem}; {how_to_restore(self.folder)}"

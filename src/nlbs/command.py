@@ -2,16 +2,19 @@
 
 import errno
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn, TextIO, cast
 
 import click
 
 from nlbs.errors import NlbsError
+from nlbs.text import LONGEST_MESSAGE, PrintableStream, printable
 
 EXIT_ERROR = 1  #: stopped by an error that the message explains
 EXIT_INTERRUPTED = 130  #: Ctrl-C; the same command continues
 
+_LINES = "\n\t"
 _MAKE_ROOM = "What is complete is kept: make room and give the same command again."
 #: What the operating system refuses, and what to do about it. Any other OSError is a defect of ours.
 _OF_THE_MACHINE = {
@@ -24,6 +27,21 @@ _OF_THE_MACHINE = {
 }
 
 
+@contextmanager
+def _printable_streams() -> Iterator[None]:
+    """Lets nothing through to a terminal that steers it: names in files may come from anywhere.
+
+    One place for all that a command says, its warnings and its progress included.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, PrintableStream(sys.stdout, _LINES))
+    sys.stderr = cast(TextIO, PrintableStream(sys.stderr, _LINES + "\r"))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:
     """Gives the ``main`` of a console script for a click command.
 
@@ -32,6 +50,10 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
     """
 
     def main(args: Sequence[str] | None = None) -> NoReturn:
+        with _printable_streams():
+            run(args)
+
+    def run(args: Sequence[str] | None) -> NoReturn:
         try:
             command.main(args=None if args is None else list(args), standalone_mode=False)
         except click.ClickException as error:
@@ -41,7 +63,7 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
             click.echo("Interrupted. The same command continues where it stopped.", err=True)
             sys.exit(EXIT_INTERRUPTED)
         except NlbsError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error), LONGEST_MESSAGE, keep=_LINES)}", err=True)
             sys.exit(EXIT_ERROR)
         except OSError as error:
             if error.errno not in _OF_THE_MACHINE:

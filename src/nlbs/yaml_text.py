@@ -26,7 +26,7 @@ class _Loader(yaml.SafeLoader):
             merge = ("tag:yaml.org,2002:merge", "<<")
             if len(set(keys)) < len(keys) - max(0, keys.count(merge) - 1):
                 raise yaml.YAMLError(f"a key stands twice in the mapping at line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep=deep)
+        return super().construct_mapping(node, deep=deep)  # type: ignore[arg-type]  # what is none raises in it
 
 
 def parse_yaml(text: str) -> Any:
