@@ -179,11 +179,11 @@ def _chunk_of(pixels: npt.NDArray[Any]) -> bytes:
 
 def _pixels_of(chunk: bytes, description: Mapping[str, Any]) -> npt.NDArray[Any]:
     """Gives the pixels in a chunk. Raises ValueError where it is not the one that was stored."""
+    rows, columns = check_array(description)
     packed, checksum = chunk[:-4], chunk[-4:]
     stored = description["attributes"]["chunk_crc32c"]
     if checksum != struct.pack("<I", stored) or google_crc32c.value(packed) != stored:
         raise ValueError("its pixels are not the ones that were stored")
-    rows, columns = check_array(description)
     pixels = np.empty((rows, columns), DTYPES[description["data_type"]])
     check_chunk(packed, rows, columns, pixels.itemsize)
     imagecodecs.blosc_decode(packed, numthreads=1, out=pixels.data.cast("B"))

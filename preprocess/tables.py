@@ -192,9 +192,7 @@ def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
         DatasetError: the file is missing or damaged.
     """
     try:
-        for number, row in enumerate(
-            _read_rows(root / IMAGES_CSV, ("row", "image", "status", "patient", "split")), 2
-        ):
+        for number, row in enumerate(_read_rows(root / IMAGES_CSV), 2):
             problem = row_problem(row)
             if problem is not None:
                 raise _unreadable(root / IMAGES_CSV, ValueError(f"line {number}: {problem}"))
@@ -213,8 +211,8 @@ def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
         DatasetError: the file is missing or damaged.
     """
     try:
-        for row in _read_rows(root / SOURCES_CSV, ("row", "image", "path", "patient")):
-            if None in row.values() or not row["row"].isdecimal():
+        for row in _read_rows(root / SOURCES_CSV):
+            if None in row or None in row.values() or not row.get("row", "").isdecimal():
                 raise _unreadable(root / SOURCES_CSV, ValueError("a row is not whole"))
             yield row
     except FileNotFoundError:
@@ -223,13 +221,13 @@ def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
         ) from None
 
 
-def _read_rows(path: AnyPath, needed: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             names = [_plain(name) or "" for name in reader.fieldnames or ()]
-            if len(set(names)) < len(names) or not set(needed) <= set(names):
-                raise ValueError("its header lacks a column, or has one twice")
+            if len(set(names)) < len(names):
+                raise ValueError("its header has a column twice")
             reader.fieldnames = names
             yield from reader
     except FileNotFoundError:
@@ -251,9 +249,9 @@ def row_problem(row: Mapping[Any, Any]) -> str | None:
     if None in row or None in row.values():
         return "it has more or fewer cells than the header"
     for kind in ("image", "patient"):
-        if row[kind] and not is_name(kind, row[kind]):
+        if row.get(kind) and not is_name(kind, row[kind]):
             return f"{shown(row[kind])} is no id of {'an' if kind == 'image' else 'a'} {kind}"
-    if row["split"] and row["split"] not in SPLITS:
+    if row.get("split") and row["split"] not in SPLITS:
         return f"{shown(row['split'])} is no split"
     for name, most in (("row", 15), ("generation", 5)):
         text = row.get(name)
@@ -261,7 +259,7 @@ def row_problem(row: Mapping[Any, Any]) -> str | None:
             return f"{name} is {shown(text)}, expected a number"
     if row.get("pixels_sha256") and not is_name("sha256", row["pixels_sha256"]):
         return f"{shown(row['pixels_sha256'])} is no digest of pixels"
-    if row["status"] != "ok":
+    if row.get("status") != "ok":
         return None
     return _condition_problem(row)
 

@@ -45,14 +45,12 @@ def check_rows(table: pa.Table, info: Mapping[str, Any], path: AnyPath) -> None:
         if pa.types.is_dictionary(table[name].type):
             for chunk in table[name].chunks:
                 _check_dictionary(name, chunk.dictionary, info, path)
+    check_known(table, path)
     sizes = np.array([shard["bytes"] for shard in info["shards"]], dtype=np.int64)
     most = most_stored_bytes(info["parameters"])
     last = 0
     for start in range(0, table.num_rows, _ROWS_AT_ONCE):
         part = table.slice(start, _ROWS_AT_ONCE)
-        for name in _NEVER_NULL:
-            if part[name].null_count:
-                _refuse(path, f"{name} is unknown of some rows")
         for name, (low, high) in _BOUNDS.items():
             _check_bounds(name, part[name], low, high, path)
         shard = indices(part["shard"]).to_numpy()
@@ -62,6 +60,13 @@ def check_rows(table: pa.Table, info: Mapping[str, Any], path: AnyPath) -> None:
         if shard[0] < last or (np.diff(shard) < 0).any():
             _refuse(path, "its rows are not in the order of the shards")
         last = shard[-1]
+
+
+def check_known(table: pa.Table, path: AnyPath) -> None:
+    """Raise ShardError where what has to be known of every row is not. Reads next to nothing."""
+    for name in _NEVER_NULL:
+        if table[name].null_count:
+            _refuse(path, f"{name} is unknown of some rows")
 
 
 def misplaced(

@@ -22,7 +22,7 @@ from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file, pixels_n
 from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, one_array, read_manifest
 from nlbs.shards.manifest_check import ManifestCheck
-from nlbs.shards.manifest_rows import check_rows
+from nlbs.shards.manifest_rows import check_known, check_rows
 from nlbs.shards.payload import Pixels, pixel_dtype
 from nlbs.shards.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.remote_shards import RemoteShards, local_manifest
@@ -102,6 +102,7 @@ class ShardSet:
             sha256 = str(self.info["manifest"]["sha256"])
             self._manifest_check = ManifestCheck(self._manifest_path, sha256, at_once=verify == "always")
         self._selections: dict[tuple[str | None, str | None], Selection] = {}
+        check_known(self._table, self._manifest_path)
         self._rows_are_checked = False
         if len(self) <= _CHECKED_AT_ONCE or verify == "always":
             self._check_rows()

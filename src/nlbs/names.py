@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[re.Pattern[str], str]] = {
         "member": (r"[0-9A-Za-z][0-9A-Za-z_-]{0,199}", "letters, digits, '_' and '-'"),
         "picture": (r"[a-z]{1,40}(-[0-9]{1,12}){1,4}\.png", "a name such as synthetic-000000.png"),
         "piece": (r"[0-9a-z]{1,64}(/[0-9]{1,12}){0,2}(/[0-9a-f]{64}\.arrow)?", "an id and numbers"),
-        "word": (r"[A-Za-z0-9_.+-]{1,60}", "one word"),
+        "word": (r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,59}", "one word"),
     }.items()
 }
 

@@ -51,7 +51,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"it is nested more than {MOST_DEPTH} deep") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
-    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # of a date in month 13, of a list as key
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # of a value that is none of its tag
         raise ValueError(f"it has a value that cannot be read ({type(error).__name__})") from None
 
 
