@@ -13,12 +13,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from nlbs import __version__
-from nlbs.config import from_mapping, shown
+from nlbs.config import from_mapping
 from nlbs.cvae.config import ModelConfig, checked_resolution
 from nlbs.cvae.fit import FITS
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import write_with
+from nlbs.text import shown
 
 FORMAT_VERSION = 1
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nlbs.config import STRICT, shown
+from nlbs.config import STRICT
 from nlbs.errors import ConfigError
+from nlbs.text import shown
 
 #: Far above what any machine trains, and low enough that no product of a few of them is absurd.
 MOST_CHANNELS, MOST_LATENTS, MOST_LEVELS, MOST_BLOCKS, MOST_COMPONENTS = 16_384, 65_536, 16, 64, 65_536

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlbs.config import shown
 from nlbs.cvae.checkpoint import load_weights, read_description, write_weights
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
+from nlbs.text import shown
 
 FORMAT_VERSION = 1
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from nlbs.config import shown
 from nlbs.cvae.config import MOST_COMPONENTS
 from nlbs.cvae.fitted_file import load_fitted, read_fitted, write_fitted
 from nlbs.cvae.mixture import LatentMixture
 from nlbs.cvae.mixture_em import Parameters
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
+from nlbs.text import shown
 
 _KIND = "mixture"
 _FIT_AGAIN = "fit it again with nlbs-train --mixture-components, or draw with --sampler prior"

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from nlbs.evaluate.intervals import Interval
 from nlbs.files import atomic_file, make_folder, write_json
 from nlbs.pictures import picture_uri
+from nlbs.text import printable
 
 FORMAT, FORMAT_VERSION = "nlbs-evaluation", 1
 TEMPLATE = "page.html.j2"
@@ -143,7 +144,8 @@ def shown(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return _number(float(value))
     text = str(value)
-    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}... ({len(text):,} characters)"
+    cut = text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}... ({len(text):,} characters)"
+    return printable(cut, keep="\n\t")
 
 
 def _number(value: float) -> str:

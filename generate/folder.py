@@ -1,6 +1,5 @@
 """The folder of one call: what it is of, what is still to do, and what of it may be replaced."""
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 from nlbs.errors import ConfigError
 from nlbs.files import refuse_link, remove_partials, withdraw_folder, write_json
 from nlbs.generate.provenance import differences, in_short
+from nlbs.json_text import read_json
 from nlbs.shards.commit import PARTS
 from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
 
@@ -22,6 +22,7 @@ DATASHEET = "README.md"  #: of a set that is to be shared
 CAPTURES = "dicom"  #: folder of DICOM files
 
 _COMPLETE = "complete"
+_MOST_RECORD_BYTES = 64 << 20
 _PICTURE = re.compile(r"(synthetic|case|reconstruction|interpolation|traversal|variation)-\d+(-\d+)*\.png")
 _SET = re.compile(r"r\d+-synthetic")
 
@@ -83,7 +84,7 @@ def finish(folder: Path, record: Mapping[str, Any]) -> None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Gives what a folder says of itself; None where it says nothing that can be read."""
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = read_json(folder / RECORD, _MOST_RECORD_BYTES)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

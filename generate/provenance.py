@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nlbs.text import printable
+
 SOFTWARE = "NLBS-CVAE"
 _DIGESTS = ("codes", "request")  #: of a record, which tell a person nothing
 
@@ -63,16 +65,16 @@ def fitted_ids(files: Iterable[Path]) -> str:
 
 def in_short(record: Mapping[str, Any]) -> str:
     """Gives in a few words what a folder of patches holds."""
-    return (
-        f"{record.get('patches', '?')} patches by {record.get('recipe', '?')} of model {record.get('model', '?')}, "
-        f"seed {record.get('seed', '?')}"
+    patches, recipe, model, seed = (
+        printable(str(record.get(name, "?")), 60) for name in ("patches", "recipe", "model", "seed")
     )
+    return f"{patches} patches by {recipe} of model {model}, seed {seed}"
 
 
 def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """Gives in words what two records of folders do not have in common: "patches: 16 there, 32 asked for"."""
     told = [
-        f"{name.replace('_', ' ')}: {found[name]} there, {value} asked for"
+        f"{name.replace('_', ' ')}: {printable(str(found[name]), 120)} there, {value} asked for"
         for name, value in asked.items()
         if name in found
         and isinstance(value, str | int | float)

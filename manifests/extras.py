@@ -2,6 +2,7 @@
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable
 
 from nlbs.errors import DatasetError
@@ -79,15 +80,22 @@ def parse_findings(text: str) -> str | None:
     """Reads findings: "Mass|Nodule", or a Python list as "['Mass', 'Nodule']"; gives them sorted and joined by "|"."""
     if is_empty(text):
         return None
-    items = [text]
-    if text.strip().startswith("["):
-        try:
-            listed = ast.literal_eval(text.strip()[:10_000])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise ValueError(f"{text[:80]!r} is no list of findings") from None
-        items = [str(item) for item in listed]
+    items = _listed(text) if text.strip().startswith("[") else [text]
     parts = [part for item in items for part in item.split("|")]
     return joined(parts)
+
+
+def _listed(text: str) -> list[str]:
+    """Gives the items of a Python list of texts or numbers, None for one that is not known."""
+    try:
+        with warnings.catch_warnings():  # a warning about a backslash would repeat the cell, and end a test
+            warnings.simplefilter("ignore")
+            listed = ast.literal_eval(text.strip()[:10_000])
+        if not isinstance(listed, list) or not all(isinstance(i, str | int | float | None) for i in listed):
+            raise ValueError("another thing")
+        return ["" if item is None else str(item) for item in listed]
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError(f"{text[:80]!r} is no list of findings") from None
 
 
 def parse_split(text: str) -> str | None:

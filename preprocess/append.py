@@ -1,5 +1,6 @@
 """append: more images into a dataset root; what is there stays as it is, and its shard sets get a new generation."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
 
-from nlbs.errors import DatasetError
+from nlbs.errors import DatasetError, ShardError
 from nlbs.files import make_folder, only_one, remove_folder, remove_partials
 from nlbs.manifests.splits import SPLITS, assign_splits
 from nlbs.paths import AnyPath
@@ -31,6 +32,7 @@ from nlbs.preprocess.tables import (
 from nlbs.preprocess.totals import AppendSummary
 from nlbs.shards import open_shards
 from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.text import LONGEST_MESSAGE, printable
 
 #: What to do where the table says otherwise about an image than images.csv.
 CHANGED = ("error", "keep")
@@ -129,8 +131,18 @@ def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[An
     ours: list[AnyPath] = []
     others: list[AnyPath] = []
     for folder in shard_sets_in(root):
-        with open_shards(folder) as shards:
-            images = set(shards.manifest["image"].chunk(0).dictionary.to_pylist())
+        if name is not None and folder.name != name:
+            continue
+        try:
+            with open_shards(folder) as shards:
+                images = set(shards.manifest["image"].chunk(0).dictionary.to_pylist())
+        except ShardError as error:
+            if name is not None:
+                raise
+            # One set that cannot be read must not keep the others from what is new.
+            print(printable(f"Left alone: {error}", LONGEST_MESSAGE), file=sys.stderr)
+            others.append(folder)
+            continue
         (ours if images <= known.usable.keys() else others).append(folder)
     if name is not None:
         ours, others = [folder for folder in ours if folder.name == name], []

@@ -4,7 +4,6 @@ What nlbs-generate left is read from disk: it knows no DICOM, and this knows no 
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,12 @@ from PIL import Image
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, only_one, remove_partials
+from nlbs.json_text import read_json
+from nlbs.names import checked_name
 from nlbs.progress import Progress
 from nlbs.shards import open_shards
 from nlbs.shards.layout import SHARD_SET_JSON, shard_sets_in
+from nlbs.text import printable, shown
 
 _RECORD, _TABLE = "samples.json", "samples.csv"  # what nlbs-generate writes beside its pictures
 _CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
@@ -162,7 +164,7 @@ def _record_of(samples: Path) -> dict[str, Any]:
     """
     if not (samples / SHARD_SET_JSON).is_file():
         try:
-            record = json.loads((samples / _RECORD).read_text(encoding="utf-8"))
+            record = read_json(samples / _RECORD)
         except (OSError, ValueError):
             record = None
     else:
@@ -175,9 +177,19 @@ def _record_of(samples: Path) -> dict[str, Any]:
         )
     if record.get("of_patients"):
         raise DatasetError(
-            f"{samples} holds patches made from those of real patients ({record.get('recipe')}): they show these "
-            "patients and are never written as synthetic ones; name a folder of drawn patches"
+            f"{samples} holds patches made from those of real patients ({shown(record.get('recipe'))}): they show "
+            "these patients and are never written as synthetic ones; name a folder of drawn patches"
         )
+    for name, kind in {"patches": int, "resolution": int, "seed": int}.items():
+        if type(record.get(name)) is not kind or not 0 <= record[name] < 1 << 53:
+            raise DatasetError(f"{samples} says {name} {shown(record.get(name))}: expected a number")
+    for name in ("software", "request", "model", "sampler", "conditions"):
+        if (
+            not isinstance(record.get(name), str)
+            or not record[name].isprintable()
+            or len(record[name]) > 1000
+        ):
+            raise DatasetError(f"{samples} says {name} {shown(record.get(name))}: expected a short text")
     return record
 
 
@@ -206,7 +218,30 @@ def _of_pictures(samples: Path, record: Mapping[str, Any]) -> Iterator[Synthetic
         )
     with table.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
-            with Image.open(samples / row["file"]) as image:
-                pixels = np.asarray(image, dtype=np.uint8)
-            words = {name: row[name] for name in _CONDITIONS if name in row}
-            yield SyntheticPatch(Path(row["file"]).stem, int(row.get("index", number)), pixels, words, record)
+            name = checked_name("picture", row.get("file"), table, DatasetError)
+            index = row.get("index", str(number))
+            if not (isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 16):
+                raise DatasetError(f"{table} has the index {shown(index)}: expected a number")
+            words = {name: _word(table, row[name]) for name in _CONDITIONS if name in row}
+            pixels = _picture(samples / name, int(record["resolution"]))
+            yield SyntheticPatch(Path(name).stem, int(index), pixels, words, record)
+
+
+def _picture(path: Path, resolution: int) -> npt.NDArray[np.uint8]:
+    """Gives the pixels of a picture. Raises DatasetError: it is none that nlbs-generate writes."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.size != (resolution, resolution) or image.mode != "L":
+                raise ValueError(f"{image.mode} of {image.size[0]}x{image.size[1]} pixels")
+            return np.asarray(image, dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DatasetError(
+            f"{path} is no grey PNG of {resolution}x{resolution} pixels ({printable(str(error), 200)}): give the "
+            "nlbs-generate call again"
+        ) from None
+
+
+def _word(table: Path, text: object) -> str:
+    if text == "" or (isinstance(text, str) and len(text) <= 16 and text.isprintable()):
+        return str(text)
+    raise DatasetError(f"{table} has the condition {shown(text)}: expected one word")

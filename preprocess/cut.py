@@ -14,6 +14,7 @@ from nlbs.preprocess.shard_plan import LabelledImage, record_of
 from nlbs.preprocess.store import ImageStore
 from nlbs.shards.commit import committed_rows, manifest_columns, write_part
 from nlbs.shards.container import PatchFormat, shard_name, write_shard
+from nlbs.shards.payload import pixel_dtype
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) 
     grid = sampling_of(record, options)
     if grid is None:
         raise AssertionError("the plan leaves out images whose spacing is unknown")
-    pixels = as_dtype(resampled(crop, grid), crop.dtype, np.dtype(options.dtype or crop.dtype))
+    pixels = as_dtype(resampled(crop, grid), crop.dtype, pixel_dtype(options.dtype or crop.dtype.name))
     return [
         _CutPatch(
             labelled,

@@ -14,6 +14,8 @@ from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, make_folder, only_one, refuse_link, remove_partials
+from nlbs.json_text import read_json
+from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import refuse_leaks
 from nlbs.preprocess.grid import CutOptions
@@ -141,10 +143,19 @@ def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
             raise DatasetError(nothing_usable(totals, root))
         allow = all(part["allow_duplicates"] for part in parts)
         duplicates = refuse_leaks(read_image_rows(root), allow, root / IMAGES_CSV)
-        images, cut = read_labelled_images(root), CutOptions(**parts[0]["cut"])
+        images, cut = read_labelled_images(root), _cut_of(root, parts[0]["cut"])
         shard_set = cut_shard_set(root, ImageStore.existing(root / STORE), images, cut, workers, overwrite)
         shutil.rmtree(root / BUILD_PARTS)
     return BuildSummary(totals, duplicates, shard_set, time.monotonic() - begun)
+
+
+def _cut_of(root: Path, values: dict[str, Any]) -> CutOptions:
+    try:
+        return CutOptions(**values)
+    except (TypeError, ValueError):
+        raise DatasetError(
+            f"the parts in {root / BUILD_PARTS} do not say how to cut: run them again"
+        ) from None
 
 
 def _described(options: BuildOptions, read: SourcesRead, part: Part, totals: Totals) -> dict[str, Any]:
@@ -215,10 +226,28 @@ def _parts_of_one_build(root: Path) -> list[dict[str, Any]]:
 
 def _read_part(folder: Path) -> dict[str, Any] | None:
     try:
-        part: dict[str, Any] = json.loads((folder / _PART_JSON).read_text(encoding="utf-8"))
+        part = read_json(folder / _PART_JSON)
     except FileNotFoundError:
         return None
-    return part
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {folder / _PART_JSON} ({error}): run that part again") from None
+    if not _is_part(part, folder.name):
+        raise DatasetError(f"{folder / _PART_JSON} does not describe that part: run it again")
+    return dict(part)
+
+
+def _is_part(part: Any, name: str) -> bool:
+    """Says whether a value is what :func:`_described` writes for the part whose folder has that name."""
+    if not isinstance(part, dict) or not is_name("sha256", part.get("build")):
+        return False
+    if not all(type(part.get(key)) is int and 0 <= part[key] < 1 << 31 for key in ("part", "of", "decoded")):
+        return False
+    if Part(part["part"], part["of"]).name != name or not isinstance(part.get("cut"), dict):
+        return False
+    lists = [part.get(key) for key in ("kept", "notes", "problems")]
+    if not all(isinstance(found, list) and all(isinstance(text, str) for text in found) for found in lists):
+        return False
+    return isinstance(part.get("dialect"), str) and isinstance(part.get("allow_duplicates"), bool)
 
 
 def _in_order(tables: Sequence[Iterator[dict[str, str]]]) -> Iterator[dict[str, str]]:

@@ -1,12 +1,12 @@
 """Damaged files of a shard set are cut anew from the decoded images beside it: the same bytes as before."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one, write_json
+from nlbs.json_text import read_json
 from nlbs.paths import AnyPath
 from nlbs.preprocess.generations import (
     Generations,
@@ -94,7 +94,7 @@ def _restore_description(
 def _what_was_cut(folder: AnyPath) -> CutOptions:
     """Gives the options of a set with a damaged description: what can still be read there; else by its name."""
     try:
-        return cut_options_of(json.loads((folder / SHARD_SET_JSON).read_text(encoding="utf-8")))
+        return cut_options_of(read_json(folder / SHARD_SET_JSON))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ConfigError):
         match = re.fullmatch(r"r(\d+)-s(\d+)", folder.name)
         return CutOptions(int(match[1]), int(match[2])) if match else CutOptions()

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import Conditions
 from nlbs.paths import in_parallel
 from nlbs.preprocess.grid import CutOptions, patches_of
 from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.store_check import NEEDED
 from nlbs.shards.layout import FORMAT_VERSION
+from nlbs.shards.payload import pixel_dtype
 
 #: A shard has about this many bytes at most, and patches of at most this many images.
 SHARD_BYTES, SHARD_IMAGES = 128 << 20, 64
@@ -88,7 +88,7 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
         ordered = _of_known_spacing(ordered, store, options)
     parameters = _parameters(options, store)
     sample = list(_records(ordered[:_AT_ONCE], store))
-    size = _images_per_shard(sample, len(ordered), options, np.dtype(parameters["dtype"]).itemsize)
+    size = _images_per_shard(sample, len(ordered), options, pixel_dtype(parameters["dtype"]).itemsize)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     content_id = _content_id(ordered, store, parameters)
     return ShardPlan(
@@ -127,6 +127,12 @@ def record_of(store: ImageStore, image: str) -> dict[str, Any]:
     record = store.record(image)
     if record is None:
         raise DatasetError(f"{store.path} does not hold the image {image}: run build-shards again")
+    missing = [name for name in NEEDED if name not in record]
+    if missing:
+        raise DatasetError(
+            f"the record of the decoded image {store.path / image} lacks {', '.join(missing)}: delete that folder and "
+            "run build-shards again"
+        )
     return record
 
 

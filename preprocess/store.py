@@ -13,8 +13,12 @@ import numpy.typing as npt
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_folder, make_folder, refuse_link, withdraw_folder, write_json
+from nlbs.json_text import read_bounded, read_json
+from nlbs.names import checked_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.mask import Bits
+from nlbs.preprocess.store_check import MOST_PIXELS, check_array, check_chunk, check_store
+from nlbs.shards.payload import DTYPES
 
 STORE_VERSION = 1
 
@@ -22,6 +26,10 @@ STORE_VERSION = 1
 #: are compressed twice as fast as blosc's own choice, and a little smaller.
 _BLOSC: dict[str, Any] = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 1 << 20}
 _CHUNK = "c/0/0"  #: the one chunk of an array
+_MOST_RECORD_BYTES = 16 << 20  # of a zarr.json; a mask of a thousand runs takes four thousand
+_MOST_CHUNK_BYTES = (
+    2 * MOST_PIXELS + (2 * MOST_PIXELS >> 8) + (1 << 16)
+)  # blosc adds little to what it cannot pack
 
 
 class ImageStore:
@@ -79,7 +87,15 @@ class ImageStore:
     def attributes(self) -> dict[str, Any] | None:
         """What the store as a whole was made with; None where there is no store."""
         description = _description(self.path)
-        return None if description is None else dict(description["attributes"])
+        if description is None:
+            return None
+        try:
+            check_store(description["attributes"])
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.path} is damaged ({error}): decode the images again into another folder"
+            ) from None
+        return dict(description["attributes"])
 
     def record(self, image: str) -> dict[str, Any] | None:
         """Gives the record of an image; None where the store does not hold it.
@@ -87,10 +103,18 @@ class ImageStore:
         Raises:
             DatasetError: the record is damaged.
         """
-        description = _description(self.path / image)
+        folder = self._folder(image)
+        description = _description(folder)
         if description is None:
             return None
-        _check_record(description, self.path / image)
+        _check_record(description, folder)
+        try:
+            check_array(description)
+        except ValueError as error:
+            raise DatasetError(
+                f"the record of the decoded image {folder} is damaged ({error}): delete that folder and run "
+                "build-shards again"
+            ) from None
         attributes: dict[str, Any] = description["attributes"]
         return attributes
 
@@ -100,14 +124,14 @@ class ImageStore:
         Returns:
             The record as it is stored, with its checksums.
         """
-        withdraw_folder(self.path / image)  # of an earlier version of the file
+        withdraw_folder(self._folder(image))  # of an earlier version of the file
         pixels = np.ascontiguousarray(pixels)
         chunk = _chunk_of(pixels)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.data).hexdigest()}
         attributes["chunk_crc32c"] = struct.unpack("<I", chunk[-4:])[0]
         description = _array_description(pixels, attributes)
         attributes["record_sha256"] = _record_digest(description)
-        with atomic_folder(self.path / image) as folder:
+        with atomic_folder(self._folder(image)) as folder:
             (folder / _CHUNK).parent.mkdir(parents=True)
             (folder / _CHUNK).write_bytes(chunk)
             (folder / "zarr.json").write_text(
@@ -121,7 +145,7 @@ class ImageStore:
         Raises:
             DatasetError: the image is missing or damaged.
         """
-        folder = self.path / image
+        folder = self._folder(image)
         try:
             description = _description(folder)
             if description is None:
@@ -132,6 +156,12 @@ class ImageStore:
             raise DatasetError(
                 f"the decoded image {folder} is damaged ({error}): delete that folder and run build-shards again"
             ) from None
+
+    def _folder(self, image: str) -> AnyPath:
+        """Gives the folder of an image. Raises DatasetError: the id, which a table may hold, is none."""
+        return self.path / checked_name(
+            "image", image, f"what is read from {self.path.name}", DatasetError, "run build-shards again"
+        )
 
 
 def _chunk_of(pixels: npt.NDArray[Any]) -> bytes:
@@ -150,11 +180,13 @@ def _chunk_of(pixels: npt.NDArray[Any]) -> bytes:
 
 def _pixels_of(chunk: bytes, description: Mapping[str, Any]) -> npt.NDArray[Any]:
     """Gives the pixels in a chunk. Raises ValueError where it is not the one that was stored."""
+    rows, columns = check_array(description)
     packed, checksum = chunk[:-4], chunk[-4:]
     stored = description["attributes"]["chunk_crc32c"]
     if checksum != struct.pack("<I", stored) or google_crc32c.value(packed) != stored:
         raise ValueError("its pixels are not the ones that were stored")
-    pixels = np.empty(description["shape"], description["data_type"])
+    pixels = np.empty((rows, columns), DTYPES[description["data_type"]])
+    check_chunk(packed, rows, columns, pixels.itemsize)
     imagecodecs.blosc_decode(packed, numthreads=1, out=pixels.data.cast("B"))
     return pixels
 
@@ -199,13 +231,9 @@ def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
 def _description(folder: AnyPath) -> dict[str, Any] | None:
     """Gives what zarr keeps of an array or group; None where there is none."""
     try:
-        text = (folder / "zarr.json").read_text(encoding="utf-8")
+        description = read_json(folder / "zarr.json", _MOST_RECORD_BYTES)
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError:
-        raise _damaged(folder / "zarr.json", folder) from None
-    try:
-        description = json.loads(text)
     except ValueError:
         raise _damaged(folder / "zarr.json", folder) from None
     if not isinstance(description, dict) or not isinstance(description.get("attributes"), dict):
@@ -215,7 +243,7 @@ def _description(folder: AnyPath) -> dict[str, Any] | None:
 
 def _chunk_in(folder: AnyPath) -> bytes:
     try:
-        return (folder / _CHUNK).read_bytes()
+        return read_bounded(folder / _CHUNK, _MOST_CHUNK_BYTES)
     except FileNotFoundError:
         raise FileNotFoundError("its pixels are missing") from None
 

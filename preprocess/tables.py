@@ -2,18 +2,22 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
-from nlbs.manifests.conditions import Conditions
+from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, OTHER_VIEWS, VIEWS, Conditions
+from nlbs.manifests.splits import SPLITS
+from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.outcome import Outcome
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.stated import SETTLED_BY
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV
+from nlbs.text import printable, shown
 
 _CONDITIONS = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
 _RECORD = (
@@ -48,6 +52,10 @@ _RECORD = (
     "decoder",
     "pixels_sha256",
 )
+_KNOWN_VALUES: dict[str, Sequence[str]] = {
+    "view": (*VIEWS, *OTHER_VIEWS), "laterality": LATERALITIES, "age_bin": tuple(map(str, range(len(AGE_BINS)))),
+    "cancer": ("0", "1"), "false_positive": ("0", "1"),
+}  # fmt: skip
 #: What images.csv takes from the record of a stored image.
 RECORD_KEYS = tuple(dict.fromkeys((*_RECORD, "spacing_mm", *SETTLED_BY)))
 _IMAGE_COLUMNS = (
@@ -157,7 +165,7 @@ def read_generations(root: AnyPath) -> dict[int, list[LabelledImage]]:
         for row in read_image_rows(root):
             if row["status"] == "ok":
                 found.setdefault(generation_of(row), []).append(_labelled(row))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise _unreadable(root / IMAGES_CSV, error) from None
     return found
 
@@ -184,10 +192,15 @@ def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
         DatasetError: the file is missing or damaged.
     """
     try:
-        yield from _read_rows(root / IMAGES_CSV)
+        for number, row in enumerate(_read_rows(root / IMAGES_CSV), 2):
+            problem = row_problem(row)
+            if problem is not None:
+                raise _unreadable(root / IMAGES_CSV, ValueError(f"line {number}: {problem}"))
+            yield row
     except FileNotFoundError:
         raise DatasetError(
-            f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out {root}"
+            f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out "
+            f"{shlex.quote(str(root))}"
         ) from None
 
 
@@ -198,7 +211,10 @@ def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
         DatasetError: the file is missing or damaged.
     """
     try:
-        yield from _read_rows(root / SOURCES_CSV)
+        for row in _read_rows(root / SOURCES_CSV):
+            if None in row or None in row.values() or not row.get("row", "").isdecimal():
+                raise _unreadable(root / SOURCES_CSV, ValueError("a row is not whole"))
+            yield row
     except FileNotFoundError:
         raise DatasetError(
             f"{root} lacks {SOURCES_CSV}: run build-shards again, which writes it anew"
@@ -208,7 +224,12 @@ def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
 def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            yield from csv.DictReader(file)
+            reader = csv.DictReader(file)
+            names = [_plain(name) or "" for name in reader.fieldnames or ()]
+            if len(set(names)) < len(names):
+                raise ValueError("its header has a column twice")
+            reader.fieldnames = names
+            yield from reader
     except FileNotFoundError:
         raise
     except (OSError, ValueError, csv.Error) as error:
@@ -216,7 +237,43 @@ def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
 
 
 def _unreadable(path: AnyPath, error: Exception) -> DatasetError:
-    return DatasetError(f"cannot read {path} ({error}): run build-shards again, which writes it anew")
+    what = printable(str(error), 300)
+    return DatasetError(f"cannot read {path} ({what}): run build-shards again, which writes it anew")
+
+
+def row_problem(row: Mapping[Any, Any]) -> str | None:
+    """Gives what a row of images.csv has that none can have; None where it is as a build writes it.
+
+    The table may come from somebody else: its ids become names of folders and of files in archives.
+    """
+    if None in row or None in row.values():
+        return "it has more or fewer cells than the header"
+    for kind in ("image", "patient"):
+        if row.get(kind) and not is_name(kind, row[kind]):
+            return f"{shown(row[kind])} is no id of {'an' if kind == 'image' else 'a'} {kind}"
+    if row.get("split") and row["split"] not in SPLITS:
+        return f"{shown(row['split'])} is no split"
+    for name, most in (("row", 15), ("generation", 5)):
+        text = row.get(name)
+        if text and not (text.isascii() and text.isdecimal() and len(text) <= most):
+            return f"{name} is {shown(text)}, expected a number"
+    if row.get("pixels_sha256") and not is_name("sha256", row["pixels_sha256"]):
+        return f"{shown(row['pixels_sha256'])} is no digest of pixels"
+    if row.get("status") != "ok":
+        return None
+    return _condition_problem(row)
+
+
+def _condition_problem(row: Mapping[str, str]) -> str | None:
+    for name, known in _KNOWN_VALUES.items():
+        if row.get(name) and row[name] not in known:
+            return f"{name} is {shown(row[name])}, expected one of {', '.join(known)}"
+    age = row.get("age_years")
+    if age and not (age.isascii() and age.isdecimal() and len(age) <= 3 and int(age) <= 150):
+        return f"age_years is {shown(age)}, expected years"
+    return (
+        None if row["image"] and row["patient"] and row["split"] else "an image without id, patient or split"
+    )
 
 
 def _labelled(row: dict[str, str]) -> LabelledImage:
@@ -264,20 +321,25 @@ def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
     return row
 
 
+# What spreadsheets take for the beginning of a formula, in the forms of full width too.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_MADE_HARMLESS = re.compile("'[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
 def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
     # What cannot be UTF-8 (a folder's name in another encoding, in a message) must not end a build.
     with atomic_file(path, "w", permissions, encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
+        writer.writerow({name: _harmless(name) for name in columns})
         for row in rows:
             writer.writerow({name: _harmless(row.get(name)) for name in columns})
 
 
 def _plain(cell: str) -> str | None:
     """Gives what a cell said before it was made harmless; None where it is empty."""
-    return (cell[1:] if re.match(r"'[=+\-@\t\r]", cell) else cell) or None
+    return (cell[1:] if _MADE_HARMLESS.match(cell) else cell) or None
 
 
 def _harmless(value: Any) -> Any:
     """Gives a cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and re.match(r"[=+\-@\t\r]", value) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

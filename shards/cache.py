@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nlbs.errors import ConfigError
 from nlbs.files import TEMPORARY_SUFFIX, temporary_path
+from nlbs.names import checked_name
 from nlbs.system_calls import PLAIN, replace, touch
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "NLBS_CACHE_DIR", "NLBS_CACHE_GB"
@@ -63,7 +64,7 @@ class Cache:
 
     def find(self, name: str, nbytes: int) -> Path | None:
         """Gives the file of a piece; None where it is not there, or not of this size."""
-        path = self.folder / name
+        path = self._path(name)
         try:
             if path.stat().st_size != nbytes:
                 return None
@@ -79,7 +80,7 @@ class Cache:
         """Keeps a piece; gives its file, None where it is too large or the disk takes no more."""
         if len(data) > self.limit:
             return None
-        path = self.folder / name
+        path = self._path(name)
         temporary = temporary_path(path)
         try:
             with self._lock:  # so that a count never misses what another thread is about to add
@@ -104,7 +105,11 @@ class Cache:
     def discard(self, name: str) -> None:
         """Drops a piece."""
         with contextlib.suppress(OSError):
-            (self.folder / name).unlink(missing_ok=True)
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        """Gives the file of a piece. Raises ConfigError: the name leads out of the cache, or is none."""
+        return self.folder / checked_name("piece", name, "the cache", ConfigError)
 
     def _make_room(self, nbytes: int) -> None:
         """Removes what was not used for longest, until there is room for so many bytes.

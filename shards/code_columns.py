@@ -47,7 +47,8 @@ class _Column:
             array = array.indices
         known, values = array.buffers()
         self._first = array.offset
-        self._values = np.frombuffer(values, np.int8) if values else np.empty(0, np.int8)
+        # As bytes without a sign: a code below 0, which no manifest has, is then no code either.
+        self._values = np.frombuffer(values, np.uint8) if values else np.empty(0, np.uint8)
         self._known = np.frombuffer(known, np.uint8) if known else None
         self._count = count
 

@@ -4,6 +4,7 @@ Whoever stops in between is continued: a shard with its record is not written ag
 """
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from nlbs.files import (
     remove_partials,
     write_json,
 )
+from nlbs.json_text import read_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
@@ -29,6 +31,7 @@ from nlbs.shards.layout import (
     RECORD_SHA256,
     SHARD_SET_JSON,
     manifest_name,
+    read_description,
     read_shard_set_json,
     record_digest,
 )
@@ -40,6 +43,8 @@ from nlbs.shards.verify import sha256_of
 PARTS = "parts"
 #: In that folder: the shard_set.json of a set that is being overwritten.
 _REPLACED = "replaced.json"
+_MOST_PART_BYTES = 1 << 30  # of a commit record: two million patches of 8x8 pixels, the most that a shard has
+_ENTRY = {"bytes", "crc32c", "zarr_json_crc32c"}  # what a commit record says of a shard
 
 
 def begin_set(folder: AnyPath) -> None:
@@ -86,10 +91,11 @@ def _remove_replaced(folder: AnyPath) -> None:
     """Removes the files of a set that is being overwritten."""
     record = folder / PARTS / _REPLACED
     try:
-        info = json.loads(record.read_text(encoding="utf-8"))
+        record.stat()
     except FileNotFoundError:
         return
     _refuse_links(folder)
+    info = read_description(folder / PARTS, _REPLACED)  # its names are names, and so lead nowhere else
     earlier = [
         name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
     ]
@@ -146,10 +152,26 @@ def committed_rows(
 def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
     """Gives the commit record of a shard; None where there is none, or none that can be read."""
     try:
-        part: dict[str, Any] = json.loads(_part_path(folder, number).read_text(encoding="utf-8"))
+        part = read_json(_part_path(folder, number), _MOST_PART_BYTES)
     except (FileNotFoundError, ValueError):
         return None
-    return part if isinstance(part, dict) and {"dataset_id", "entry", "columns"} <= part.keys() else None
+    return part if _is_part(part) else None
+
+
+def _is_part(part: Any) -> bool:
+    """Says whether a value has the form of a commit record: sizes, and columns of one length, places first."""
+    if not isinstance(part, dict) or not {"dataset_id", "entry", "columns"} <= part.keys():
+        return False
+    entry, columns = part["entry"], part["columns"]
+    if not isinstance(entry, dict) or not {"bytes", "crc32c"} <= entry.keys() <= _ENTRY:
+        return False
+    if not all(type(value) is int and value >= 0 for value in entry.values()):
+        return False
+    if not isinstance(columns, dict) or not set(Placement._fields) <= columns.keys():
+        return False
+    if not all(isinstance(values, list) for values in columns.values()):
+        return False
+    return len({len(values) for values in columns.values()}) == 1
 
 
 def _part_path(folder: AnyPath, number: int) -> AnyPath:
@@ -194,6 +216,8 @@ def with_manifest(folder: AnyPath, info: dict[str, Any], rows: int) -> dict[str,
 def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> None:
     """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
+        if not re.fullmatch(r"[0-9]{5,9}", part.stem):
+            continue
         name = shard_name(int(part.stem), container)
         if name not in shards:
             remove_shard(folder, name)

@@ -1,6 +1,5 @@
 """The containers of a shard: one tar file, or one folder with a zarr array. A record is (file, offset, nbytes)."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import IO, Any
 import google_crc32c
 
 from nlbs.files import atomic_file, atomic_folder, remove_folder
+from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.shards.payload import Pixels
 from nlbs.shards.tar import Placement, write_tar
@@ -106,7 +106,7 @@ def remove_shard(folder: AnyPath, name: str) -> None:
     Of a link, the link goes, and what it names stays.
     """
     path = folder / name
-    if not re.fullmatch(r"\d+\.(tar|zarr)", name):
+    if not is_name("shard", name) or not name.endswith((".tar", ".zarr")):
         return
     if path.is_dir() if isinstance(path, Path) else name.endswith(".zarr"):
         remove_folder(path)

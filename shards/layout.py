@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from nlbs.errors import ShardError
+from nlbs.json_text import read_json
 from nlbs.paths import AnyPath
+from nlbs.shards.description_check import check_description
+from nlbs.text import shown
 
 FORMAT = "nlbs-shards"
 FORMAT_VERSION = 1
@@ -38,7 +42,7 @@ _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --ou
 
 def how_to_restore(folder: AnyPath) -> str:
     """Gives what to do about a shard set with damaged files, for the end of a message."""
-    return f"nlbs-preprocess verify --shards {folder} --repair cuts it anew from the decoded images"
+    return f"nlbs-preprocess verify --shards {shlex.quote(str(folder))} --repair cuts it anew from the decoded images"
 
 
 def how_to_recut(folder: AnyPath) -> str:
@@ -64,7 +68,7 @@ def find_shard_set(path: AnyPath) -> AnyPath:
     if (path / SHARD_SET_JSON).is_file():
         return path
     if not path.exists():
-        raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {path}")
+        raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {shlex.quote(str(path))}")
     if not path.is_dir():
         raise ShardError(f"{path} is a file: name the folder of the dataset or of the shard set")
     found = shard_sets_in(path)
@@ -77,7 +81,7 @@ def find_shard_set(path: AnyPath) -> AnyPath:
     if unfinished:
         raise ShardError(f"{path} holds an unfinished build: run the same nlbs-preprocess command again")
     raise ShardError(
-        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {_HOW_TO_BUILD} {path}"
+        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {_HOW_TO_BUILD} {shlex.quote(str(path))}"
     )
 
 
@@ -101,19 +105,20 @@ def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
     """Gives what one description of a shard set says, of this generation or another. Raises ShardError."""
     path = folder / name
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = read_json(path)
     except (OSError, ValueError) as error:
         raise ShardError(f"cannot read {path} ({error}); {how_to_recut(folder)}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ShardError(f"{path} does not describe a shard set (its 'format' should be {FORMAT!r})")
     if info.get("format_version") != FORMAT_VERSION:
         raise ShardError(
-            f"{path} has format version {info.get('format_version')!r}, this nlbs-cvae reads version "
+            f"{path} has format version {shown(info.get('format_version'))}, this nlbs-cvae reads version "
             f"{FORMAT_VERSION}: install the release that wrote it, or {how_to_recut(folder)}"
         )
     missing = [key for key in _KEYS if key not in info]
     if missing:
         raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
+    check_description(info, path, how_to_recut(folder))
     return info
 
 

@@ -1,7 +1,6 @@
 """The condition manifest: an Arrow IPC file with one row per patch, opened by memory map."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ from nlbs.files import atomic_file, local_file
 from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, UNKNOWN, VIEWS
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
+from nlbs.shards.arrow_file import mapped, read_arrow
 from nlbs.shards.layout import how_to_restore
+from nlbs.text import printable, shown
 
 #: Columns of the manifest. Null is *unknown*. The order of the values of view, laterality and
 #: split is fixed: the index of a value is its code (views beside CC and MLO follow after them).
@@ -79,21 +80,26 @@ def write_manifest(path: AnyPath, table: pa.Table, dataset_id: str) -> None:
 def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
     """Gives a manifest by memory map: no row is read before it is used.
 
+    That its values are sound is seen by :func:`nlbs.shards.manifest_rows.check_rows`; until then only its numbers
+    may be used, each within bounds, and no value of a dictionary.
+
     Raises:
         ShardError: missing, damaged, or the manifest of another shard set.
     """
     try:
-        with local_file(path) as local, _mapped(local) as source:
-            table = pa.ipc.open_file(source).read_all()
+        with local_file(path) as local:
+            table = read_arrow(local, _refuse_other)
     except (OSError, pa.ArrowException) as error:
-        what = " ".join(str(error).split())
+        what = printable(" ".join(str(error).split()), 300)
         raise ShardError(f"cannot read the manifest {path} ({what}); {how_to_restore(path.parent)}") from None
-    if not _is_manifest(table.schema):
-        raise ShardError(f"{path} does not have the columns of a manifest; {how_to_restore(path.parent)}")
+    except _OtherColumnsError:
+        raise ShardError(
+            f"{path} does not have the columns of a manifest; {how_to_restore(path.parent)}"
+        ) from None
     found = (table.schema.metadata or {}).get(b"dataset_id", b"").decode(errors="replace")
     if found != dataset_id or table.num_rows != rows:
         raise ShardError(
-            f"{path} belongs to another shard set (it says {found!r}, {table.num_rows} rows; "
+            f"{path} belongs to another shard set (it says {shown(found)}, {table.num_rows} rows; "
             f"expected {dataset_id!r}, {rows} rows); put the right one back, or {how_to_restore(path.parent)}"
         )
     return table
@@ -102,7 +108,7 @@ def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
 def dataset_id_of(path: AnyPath) -> str | None:
     """Gives which shard set a manifest says it belongs to; None where it cannot be read."""
     try:
-        with local_file(path) as local, _mapped(local) as source:
+        with local_file(path) as local, mapped(local) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
     except (OSError, pa.ArrowException):
         return None
@@ -110,22 +116,27 @@ def dataset_id_of(path: AnyPath) -> str | None:
     return found.decode(errors="replace") or None
 
 
-def _mapped(path: Path) -> pa.NativeFile:
-    """Gives a file by memory map; one that is read as it is used where the file system has none (some FUSE)."""
-    try:
-        return pa.memory_map(str(path))
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return pa.OSFile(str(path))
+class _OtherColumnsError(Exception):
+    """A table that is no manifest."""
+
+
+def _refuse_other(schema: pa.Schema) -> None:
+    if not _is_manifest(schema):
+        raise _OtherColumnsError
 
 
 def _is_manifest(schema: pa.Schema) -> bool:
     """Says whether a schema has the columns of a manifest, and after them at most columns of text."""
     fields = list(schema.remove_metadata())
+    try:
+        names = set(schema.names)
+    except UnicodeDecodeError:
+        return False
     kept = (pa.dictionary(pa.int8(), pa.string()), _KEPT)
-    return fields[: len(SCHEMA)] == list(SCHEMA) and all(
-        field.type in kept for field in fields[len(SCHEMA) :]
+    return (
+        len(names) == len(fields)
+        and fields[: len(SCHEMA)] == list(SCHEMA)
+        and all(field.type in kept for field in fields[len(SCHEMA) :])
     )
 
 
@@ -135,7 +146,7 @@ def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:
     for name, count in CONDITIONS.items():
         column = indices(table[name]) if pa.types.is_dictionary(table[name].type) else table[name]
         filled = pc.fill_null(column, pa.scalar(UNKNOWN, column.type)).to_numpy()
-        codes[name] = np.where(filled < count, filled, UNKNOWN).astype(np.int8)
+        codes[name] = np.where((filled >= 0) & (filled < count), filled, UNKNOWN).astype(np.int8)
     return codes
 
 

@@ -1,15 +1,42 @@
 """What the pixels of one patch are stored as: as they are, as a PNG file, or as a zstd frame."""
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.errors import ShardError
+from nlbs.text import shown
+
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+#: The types that pixels have, by the names that files give them. Never ``np.dtype`` of a text: "O" would be pointers.
+DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype(np.uint8), "uint16": np.dtype(np.uint16)}
 
 # Higher levels cost several times as much and save a few per cent of a mammogram.
 _PNG_LEVEL = 3
+_PNG = b"\x89PNG\r\n\x1a\n"
 ZSTD_LEVEL = 3
+
+
+def pixel_dtype(name: object) -> np.dtype[Any]:
+    """Return the type of pixels that a file names: uint8 or uint16.
+
+    Raises:
+        ShardError: any other.
+    """
+    found = DTYPES.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise ShardError(f"pixels of type {shown(name)} are not read: expected {' or '.join(DTYPES)}")
+    return found
+
+
+def most_stored_bytes(parameters: Mapping[str, Any]) -> int:
+    """Return how many bytes a patch can have as it is stored: a little more than its pixels, where it is compressed."""
+    raw = int(parameters["resolution"]) ** 2 * pixel_dtype(parameters["dtype"]).itemsize
+    return raw if parameters.get("compression", "none") == "none" else raw + raw // 8 + 4096
 
 
 def raw_bytes(pixels: Pixels) -> bytes:
@@ -36,6 +63,11 @@ def read_png(data: bytearray, out: Pixels) -> None:
     """Fills ``out`` (R, R) from a PNG file. Raises ValueError: it is none, or of another shape or type."""
     import imagecodecs
 
+    # ISO/IEC 15948, 5.2 and 11.2.1: the signature, then IHDR. What it says is held against what is expected before
+    # anything is decoded.
+    header = struct.pack(">8sI4sIIBB", _PNG, 13, b"IHDR", out.shape[1], out.shape[0], 8 * out.itemsize, 0)
+    if data[: len(header)] != header or bytes(data[26:29]) != bytes(3):
+        raise ValueError(f"it is no PNG file of {out.shape[0]}x{out.shape[1]} {out.dtype} pixels")
     try:
         imagecodecs.png_decode(data, out=out)
     except imagecodecs.PngError as error:

@@ -23,8 +23,9 @@ from nlbs.paths import AnyPath
 from nlbs.shards.layout import how_to_restore
 from nlbs.shards.local_shards import LocalShards
 from nlbs.shards.manifest import indices, one_array
+from nlbs.shards.manifest_rows import misplaced
 from nlbs.shards.mapped_shards import MappedShards, can_be_mapped
-from nlbs.shards.payload import DECODERS, Pixels
+from nlbs.shards.payload import DECODERS, Pixels, most_stored_bytes, pixel_dtype
 from nlbs.shards.records import Marks, Record, buffers_of, run_starts, runs
 from nlbs.shards.remote_shards import RemoteShards
 from nlbs.shards.stand_ins import StandIns
@@ -64,9 +65,11 @@ class Reader:
             str(info["parameters"].get("compression", "none"))
         )
         self._verify, self._on_damage = verify, on_damage
+        self._names = [str(shard["name"]) for shard in info["shards"]]
         self._sizes = [int(shard["bytes"]) for shard in info["shards"]]
+        self._most_bytes = most_stored_bytes(info["parameters"])
         edge = int(info["parameters"]["resolution"])
-        self._shape, self._dtype = (edge, edge), np.dtype(str(info["parameters"]["dtype"]))
+        self._shape, self._dtype = (edge, edge), pixel_dtype(info["parameters"]["dtype"])
         self._stand_ins = StandIns(manifest, str(info["dataset_id"]))
         self._most_replaced = max(100, manifest.num_rows // 1000)
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
@@ -106,7 +109,7 @@ class Reader:
         return out
 
     def _read(self, wanted: Rows, out: Pixels) -> None:
-        shard, offset, nbytes, _ = (column[wanted] for column in self._places)
+        shard, offset, nbytes, _ = self._checked_places(wanted)
         if self._remote is not None:
             self._remote.prefetch(shard, offset, nbytes)
         by_place = np.lexsort((offset, shard))  # disks like to be read forwards
@@ -132,6 +135,21 @@ class Reader:
             *(self.manifest[c] for c in ("offset", "nbytes", "crc32c")),
         )
         return tuple(one_array(column) for column in columns)
+
+    def _checked_places(self, rows: Rows) -> tuple[npt.NDArray[Any], ...]:
+        """Gives shard, offset, bytes and checksum of some rows, within bounds: a manifest may say anything.
+
+        Raises:
+            ShardError: a patch lies outside the shards, or has more bytes than a patch has.
+        """
+        found = tuple(column[rows] for column in self._places)
+        shard, offset, nbytes, _ = found
+        problem = misplaced(shard, offset, nbytes, np.asarray(self._sizes, dtype=np.int64), self._most_bytes)
+        if problem is not None:
+            raise ShardError(
+                f"the manifest of {self.folder} is damaged: {problem}; {how_to_restore(self.folder)}"
+            )
+        return found
 
     @cached_property
     def _seen(self) -> Marks:
@@ -277,6 +295,7 @@ class Reader:
             other = self._stand_ins.row(row, attempt)
             if other == row:
                 continue
+            self._checked_places(np.array([other]))
             record = self._records(pixels[None], np.array([other]), np.array([0]))[0]
             try:
                 self._load(record)
@@ -287,7 +306,7 @@ class Reader:
         return None
 
     def _name(self, row: int) -> str:
-        return f"patch {row} in {self.folder / self.manifest['shard'][row].as_py()}"
+        return f"patch {row} in {self.folder / self._names[int(self._places[0][row])]}"
 
 
 def _flat(pixels: Pixels) -> npt.NDArray[np.uint8]:

@@ -22,7 +22,8 @@ from nlbs.shards.container import CONTAINERS, PatchFormat, pixels_file, pixels_n
 from nlbs.shards.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.manifest import condition_codes, indices, one_array, read_manifest
 from nlbs.shards.manifest_check import ManifestCheck
-from nlbs.shards.payload import Pixels
+from nlbs.shards.manifest_rows import check_known, check_rows
+from nlbs.shards.payload import Pixels, pixel_dtype
 from nlbs.shards.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.remote_shards import RemoteShards, local_manifest
 from nlbs.shards.selection import AllRows, Selection
@@ -31,6 +32,7 @@ from nlbs.shards.where import select
 
 Rows = npt.NDArray[np.int64]
 
+_CHECKED_AT_ONCE = 1 << 20  # rows: a tenth of a second at most; 10^8 would take several
 _ROWS_AT_ONCE = 1 << 22  # a multiple of 512, as Selection takes them
 
 
@@ -92,7 +94,7 @@ class ShardSet:
         if isinstance(folder, RemotePath):
             limit = default_bytes() if cache_gb is None else int(cache_gb * 1e9)
             self._remote = RemoteShards(folder, self.info, Cache(default_folder(), limit))
-        self.manifest: pa.Table = self._read_manifest()
+        self._table: pa.Table = self._read_manifest()
         self._check_format()
         self._check_files()
         self._manifest_check: ManifestCheck | None = None
@@ -100,14 +102,28 @@ class ShardSet:
             sha256 = str(self.info["manifest"]["sha256"])
             self._manifest_check = ManifestCheck(self._manifest_path, sha256, at_once=verify == "always")
         self._selections: dict[tuple[str | None, str | None], Selection] = {}
-        self._reader = Reader(self.folder, self.info, self.manifest, self._remote, verify, on_damage)
+        check_known(self._table, self._manifest_path)
+        self._rows_are_checked = False
+        if len(self) <= _CHECKED_AT_ONCE or verify == "always":
+            self._check_rows()
+        self._reader = Reader(self.folder, self.info, self._table, self._remote, verify, on_damage)
 
     def __len__(self) -> int:
         """Gives the number of patches."""
-        return int(self.manifest.num_rows)
+        return int(self._table.num_rows)
 
     def __repr__(self) -> str:
         return f"ShardSet({str(self.folder)!r}, {len(self)} patches of {self.resolution}x{self.resolution})"
+
+    @property
+    def manifest(self) -> pa.Table:
+        """The manifest, one row per patch; of a very large one every value is checked when it is first asked for.
+
+        Raises:
+            ShardError: it holds what no manifest holds.
+        """
+        self._check_rows()
+        return self._table
 
     @property
     def dataset_id(self) -> str:
@@ -133,7 +149,7 @@ class ShardSet:
     @property
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
-        return np.dtype(str(self.parameters["dtype"]))
+        return pixel_dtype(self.parameters["dtype"])
 
     @property
     def compression(self) -> str:
@@ -191,7 +207,7 @@ class ShardSet:
         found: dict[str, set[int]] = {name: set() for name in CONDITIONS}
         self.selection(split, where)  # raises what there is to raise
         for start, taken in zip(count(step=_ROWS_AT_ONCE), self._taken(split, where), strict=False):
-            codes = condition_codes(self.manifest.slice(start, _ROWS_AT_ONCE))
+            codes = condition_codes(self._table.slice(start, _ROWS_AT_ONCE))
             for name, values in codes.items():
                 new = set(range(UNKNOWN, CONDITIONS[name])) - found[name]
                 found[name].update(code for code in new if np.any((values == code) & taken))
@@ -199,11 +215,18 @@ class ShardSet:
 
     def shard_sizes(self, rows: Rows | Selection | AllRows) -> npt.NDArray[np.int64]:
         """Gives how many of some rows, sorted, each shard holds, (shards,) int64."""
-        shards = one_array(indices(self.manifest["shard"]))
+        shards, count = one_array(indices(self._table["shard"])), len(self.info["shards"])
         if isinstance(rows, Selection | AllRows):
-            ends = np.searchsorted(shards, np.arange(len(self.info["shards"])), side="right")
-            return np.diff(rows.rank(ends), prepend=0)
-        return np.bincount(shards[rows], minlength=len(self.info["shards"])).astype(np.int64)
+            ends = np.searchsorted(shards, np.arange(count), side="right")
+            sizes = np.diff(rows.rank(ends), prepend=0)
+            if (sizes < 0).any() or sizes.sum() != len(rows):
+                self._check_rows()  # which says what is wrong with them
+                raise self._damaged("its rows are not in the order of the shards")
+            return sizes
+        of_rows = shards[rows]
+        if len(of_rows) and not 0 <= of_rows.min() <= of_rows.max() < count:
+            raise self._damaged(f"a patch is in none of its {count} shards")
+        return np.bincount(of_rows, minlength=count).astype(np.int64)
 
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
         """Gives the condition codes of some rows, or of all.
@@ -212,7 +235,7 @@ class ShardSet:
             view, laterality, age_bin, cancer, false_positive -> (n,) int64, -1 where unknown.
         """
         if rows is None:
-            return {name: codes.astype(np.int64) for name, codes in condition_codes(self.manifest).items()}
+            return {name: codes.astype(np.int64) for name, codes in condition_codes(self._table).items()}
         return dict(zip(CONDITIONS, self._codes.codes(self._checked(rows)), strict=True))
 
     def read(self, rows: npt.ArrayLike, out: Pixels | None = None) -> Pixels:
@@ -260,12 +283,13 @@ class ShardSet:
 
     @cached_property
     def _codes(self) -> CodeColumns:
-        return CodeColumns(self.manifest)
+        return CodeColumns(self._table)
 
     def _taken(self, split: str | None, where: str | None) -> Iterator[npt.NDArray[np.bool_]]:
         """Gives which rows are of a split and taken by a filter, some at a time."""
+        table = self._table if where is None else self.manifest  # a filter goes by the values of dictionaries
         for start in range(0, max(1, len(self)), _ROWS_AT_ONCE):
-            part = self.manifest.slice(start, _ROWS_AT_ONCE)
+            part = table.slice(start, _ROWS_AT_ONCE)
             taken = None if where is None else select(part, where)
             if split is not None:
                 in_split = one_array(indices(part["split"])) == SPLITS.index(split)
@@ -287,6 +311,16 @@ class ShardSet:
                 f"rows {wanted.min()}..{wanted.max()} do not lie in 0..{len(self) - 1} of {self}"
             )
         return wanted
+
+    def _check_rows(self) -> None:
+        if not self._rows_are_checked:
+            check_rows(self._table, self.info, self._manifest_path)
+            self._rows_are_checked = True
+
+    def _damaged(self, what: str) -> ShardError:
+        return ShardError(
+            f"the manifest {self._manifest_path} is damaged: {what}; {how_to_restore(self.folder)}"
+        )
 
     def _check_format(self) -> None:
         found = PatchFormat.of(self.parameters)

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple, Protocol
 import google_crc32c
 import numpy as np
 
+from nlbs.errors import ShardError
+from nlbs.names import is_name
 from nlbs.shards.payload import ENCODERS, Pixels
+from nlbs.text import shown
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -41,11 +44,16 @@ def write_tar(
         patches: (key, pixels, record) each: a key without dots, pixels (R, R), and what
             ``{key}.json`` is to say.
         compression: "none" for members ``{key}.npy``, "png" for ``{key}.png``.
+
+    Raises:
+        ShardError: a key is no name.
     """
     placements = []
     offset = 0
     kind = "npy" if compression == "none" else compression
     for key, pixels, record in patches:
+        if not is_name("member", key):  # whoever unpacks the tar must not write elsewhere
+            raise ShardError(f"{shown(key)} is no key of a patch: expected letters, digits, '_' and '-'")
         array_header = npy_header(pixels) if kind == "npy" else b""
         data = ENCODERS[compression](pixels)
         start = offset + _BLOCK + len(array_header)

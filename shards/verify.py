@@ -13,6 +13,7 @@ from nlbs.paths import AnyPath
 from nlbs.shards.container import pixels_file
 from nlbs.shards.layout import RECORD_SHA256, SHARD_SET_JSON, read_shard_set_json, record_digest
 from nlbs.shards.manifest import indices, read_manifest
+from nlbs.shards.manifest_rows import check_rows
 from nlbs.shards.zarr_shard import ZARR_JSON
 
 _CHUNK = 1 << 20
@@ -44,8 +45,10 @@ def damages(folder: AnyPath) -> Iterator[Damage]:
         yield from _damages_of_earlier(folder, entry)
     manifest = folder / info["manifest"]["name"]
     intact = manifest.is_file() and sha256_of(manifest) == info["manifest"]["sha256"]
-    if not intact:
-        yield Damage(manifest.name, _manifest_trouble(manifest, info))
+    trouble = _manifest_trouble(manifest, info, intact)
+    if trouble is not None:
+        intact = False
+        yield Damage(manifest.name, trouble)
     for number, shard in enumerate(info["shards"]):
         path = pixels_file(folder, shard["name"])
         if not path.is_file():
@@ -93,14 +96,16 @@ def sha256_of(path: AnyPath) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _manifest_trouble(path: AnyPath, info: dict[str, Any]) -> str:
+def _manifest_trouble(path: AnyPath, info: dict[str, Any], intact: bool) -> str | None:
+    """Gives what is wrong with a manifest, also where it is as it was written: it may hold what none can hold."""
     if not path.is_file():
         return "is missing"
     try:
-        read_manifest(path, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+        table = read_manifest(path, str(info["dataset_id"]), int(info["manifest"]["rows"]))
+        check_rows(table, info, path)
     except ShardError as error:
         return str(error)
-    return "is not what was written: its checksum does not match"
+    return None if intact else "is not what was written: its checksum does not match"
 
 
 def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:

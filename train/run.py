@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from typing import Any
 import click
 import torch
 
-from nlbs.config import from_mapping, shown, write_yaml
+from nlbs.config import from_mapping, write_yaml
 from nlbs.cvae.checkpoint import check_weights, save_checkpoint
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
 from nlbs.system_calls import replace, sync
+from nlbs.text import shown
 from nlbs.train.config import TrainConfig
 from nlbs.train.sharpen import Sharpener
 from nlbs.train.state import (

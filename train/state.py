@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlbs.config import shown
 from nlbs.errors import CheckpointError
+from nlbs.text import shown
 
 _MIB = 2**20
 _BESIDE_TENSORS = 64 * _MIB  #: of a state, what is not tensors: options, progress, the zip's own records

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nlbs.errors import ShardError
 from nlbs.files import TEMPORARY_SUFFIX
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
@@ -16,6 +17,7 @@ from nlbs.preprocess.store import ImageStore
 from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
 from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
+from nlbs.shards.payload import pixel_dtype
 
 
 def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
     """
     images = images_of(shards)
     root = shards.folder.parent
-    sizes = {folder.name: set_bytes(folder) for folder in shard_sets_in(root)}
+    sizes = {folder.name: _bytes_or_none(folder) for folder in shard_sets_in(root)}
     return {
         "shard_set": str(shards.folder),
         "dataset_id": shards.dataset_id,
@@ -84,7 +86,10 @@ def info_lines(info: dict[str, Any]) -> list[str]:
     others = {
         name: size for name, size in info["shard_sets_bytes"].items() if name != Path(info["shard_set"]).name
     }
-    lines += [f"Beside it       {name}, {size / 1e6:,.1f} MB" for name, size in others.items()]
+    lines += [
+        f"Beside it       {name}, " + ("which cannot be read" if size is None else f"{size / 1e6:,.1f} MB")
+        for name, size in others.items()
+    ]
     if store is None and synthetic is None:
         lines.append("Store           not here: this set stands without the decoded images it was cut from")
     elif store is not None:
@@ -148,7 +153,7 @@ def store_info(root: AnyPath) -> dict[str, Any] | None:
     if (root / IMAGES_CSV).is_file():
         found = survey(root, most_skipped=0)
         images = found.statuses["ok"]
-        raw = found.raw_pixels * np.dtype(str(attributes["dtype"])).itemsize
+        raw = found.raw_pixels * pixel_dtype(attributes["dtype"]).itemsize
     ratio = round(raw / size, 3) if raw else None
     return {"images": images or 0, "bytes": size, "raw_bytes": raw, "ratio": ratio}
 
@@ -167,6 +172,14 @@ def folder_bytes(folder: AnyPath) -> int:
 def set_bytes(folder: AnyPath) -> int:
     """Gives the size of the shards of a shard set."""
     return sum(int(shard["bytes"]) for shard in read_shard_set_json(folder)["shards"])
+
+
+def _bytes_or_none(folder: AnyPath) -> int | None:
+    """Gives the size of the shards of a set; None where its description cannot be read: it is not asked about."""
+    try:
+        return set_bytes(folder)
+    except ShardError:
+        return None
 
 
 def _counts_line(label: str, splits: dict[str, dict[str, int]]) -> str:

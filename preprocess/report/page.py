@@ -20,6 +20,7 @@ from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
+from nlbs.text import printable
 
 TEMPLATE = "page.html.j2"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "pydicom", "imagecodecs")
@@ -131,9 +132,10 @@ def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet 
         reshard = f"nlbs-preprocess reshard --shards {shlex.quote(str(root))}"
         if shard_set:
             cut = shard_set.parameters
+            stride = "--mode whole" if cut["stride"] is None else f"--stride {int(cut['stride'])}"
             commands.append(
-                f"{reshard} --resolution {cut['resolution']} --stride {cut['stride']} "
-                f"--min-foreground {cut['min_foreground']}"
+                f"{reshard} --resolution {int(cut['resolution'])} {stride} "
+                f"--min-foreground {float(cut['min_foreground']):g}"
             )
         commands += [f"{reshard} --preset {name}" for name in CUT_PRESETS]
     return commands
@@ -141,6 +143,8 @@ def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet 
 
 def _cut_off(value: Any) -> Any:
     """Gives a text that a page can hold; what is markup of ours stays as it is."""
-    if isinstance(value, Markup) or not isinstance(value, str) or len(value) <= _MOST_CHARS:
+    if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return f"{value[:_MOST_CHARS]}... ({len(value):,} characters)"
+    if len(value) > _MOST_CHARS:
+        value = f"{value[:_MOST_CHARS]}... ({len(value):,} characters)"
+    return printable(value, keep="\n\t")

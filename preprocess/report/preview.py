@@ -10,6 +10,7 @@ from scipy import ndimage
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.pictures import contact_sheet, write_png
+from nlbs.preprocess.shard_plan import record_of
 from nlbs.preprocess.store import ImageStore, mask_of
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.layout import STORE
@@ -87,7 +88,7 @@ def drawn_image(
     Raises:
         DatasetError: the image is missing or damaged.
     """
-    record = store.record(image) or {}
+    record = record_of(store, image)
     bits, step = mask_of(record)
     small = as_uint8(store.pixels(image))[::step, ::step]
     page = np.repeat(small[:, :, None], 3, axis=2)
@@ -99,6 +100,8 @@ def drawn_image(
             left + edge,
             max(0, left),
         )  # a whole breast may begin beside its crop
+        if not (0 <= top < page.shape[0] and left < page.shape[1] and right > 0):
+            raise DatasetError(f"the shard set has patches beside the decoded image {store.path / image}")
         page[top:bottom, [left, min(right, page.shape[1]) - 1]] = _PATCH
         page[[top, min(bottom, page.shape[0]) - 1], left:right] = _PATCH
     outline = bits & ~ndimage.binary_erosion(bits, iterations=2)

@@ -15,6 +15,7 @@ from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY
 from nlbs.shards.layout import IMAGES_CSV
+from nlbs.text import printable
 
 #: Figures of a usable image that are compared between images.
 FIGURES = (
@@ -79,8 +80,9 @@ def survey(root: AnyPath, most_skipped: int = 200) -> Survey:
                 frames.append(_take(found, chunk, most_skipped))
     except FileNotFoundError:
         raise DatasetError(f"there is no {path}: name a dataset root that build-shards made") from None
-    except (OSError, KeyError, ValueError, pd.errors.ParserError) as error:
-        raise DatasetError(f"cannot read {path} ({error}): build-shards writes it anew") from None
+    except (OSError, KeyError, ValueError, OverflowError, pd.errors.ParserError) as error:
+        what = printable(" ".join(str(error).split()), 300)
+        raise DatasetError(f"cannot read {path} ({what}): build-shards writes it anew") from None
     if frames:
         found.images = pd.concat(frames, ignore_index=True)
     return found

@@ -1,19 +1,21 @@
 """What every command line does alike: plain errors, exit codes, an interrupt that is no crash."""
 
 import errno
-import io
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn, TextIO, cast
 
 import click
 
 from nlbs.errors import NlbsError
 from nlbs.openmp import wait_asleep
+from nlbs.text import LONGEST_MESSAGE, PrintableStream, printable
 
 EXIT_ERROR = 1  #: stopped by an error that the message explains
 EXIT_INTERRUPTED = 130  #: Ctrl-C; the same command continues
 
+_LINES = "\n\t"
 _MAKE_ROOM = "What is complete is kept: make room and give the same command again."
 #: What the operating system refuses, and what to do about it. Any other OSError is a defect of ours.
 _OF_THE_MACHINE = {
@@ -34,6 +36,21 @@ _NEEDS_UNIX = (
 )
 
 
+@contextmanager
+def _printable_streams() -> Iterator[None]:
+    """Lets nothing through to a terminal that steers it: names in files may come from anywhere.
+
+    One place for all that a command says, its warnings and its progress included.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, PrintableStream(sys.stdout, _LINES))
+    sys.stderr = cast(TextIO, PrintableStream(sys.stderr, _LINES + "\r"))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:
     """Gives the ``main`` of a console script for a click command.
 
@@ -42,8 +59,11 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
     """
 
     def main(args: Sequence[str] | None = None) -> NoReturn:
-        _show_every_letter()
         wait_asleep()
+        with _printable_streams():
+            run(args)
+
+    def run(args: Sequence[str] | None) -> NoReturn:
         try:
             command.main(args=None if args is None else list(args), standalone_mode=False)
         except click.ClickException as error:
@@ -58,7 +78,7 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
             click.echo(f"Error: {_NEEDS_UNIX.format(module=error.name)}", err=True)
             sys.exit(EXIT_ERROR)
         except NlbsError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error), LONGEST_MESSAGE, keep=_LINES)}", err=True)
             sys.exit(EXIT_ERROR)
         except OSError as error:
             if error.errno not in _OF_THE_MACHINE:
@@ -69,10 +89,3 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
         sys.exit(0)
 
     return main
-
-
-def _show_every_letter() -> None:
-    """Lets a console or file in another encoding (cp1252) show what it can, and the rest by its number."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from nlbs.errors import ConfigError
+from nlbs.json_text import read_bounded
+from nlbs.text import printable, shown
+from nlbs.yaml_text import MOST_BYTES, parse_yaml
 
 #: Put as ``__pydantic_config__`` on a configuration dataclass: unknown keys are errors, NaN too.
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 C = TypeVar("C")
 
-_MOST_PROBLEMS, _LONGEST_VALUE = 10, 120  # in a message: the values are somebody else's
+_MOST_PROBLEMS = 10  # in a message: the values are somebody else's
 
 
 def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
@@ -38,15 +40,16 @@ def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Gives the mapping in a YAML file. Tags that build objects are refused: a file is data only.
+    """Return the mapping in a YAML file. Tags that build objects are refused: a file is data only.
 
     Raises:
-        ConfigError: the file is missing, no YAML, or not a mapping.
+        ConfigError: the file is missing, no YAML, larger or deeper than a configuration is, or not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {' '.join(str(error).split())}.") from None
+        values = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        what = printable(" ".join(str(error).split()), 500)
+        raise ConfigError(f"cannot read the configuration {path}: {what}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no mapping; expected sections such as 'model:' and 'training:'.")
     return values
@@ -54,6 +57,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def write_yaml(config: Any) -> str:
     """Gives a configuration dataclass as YAML, keys in the order of the fields."""
+    import yaml
+
     return str(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
 
 
@@ -76,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 def _explain(kind: type, problem: dict[str, Any]) -> str:
     place = [part for part in problem["loc"] if isinstance(part, str)]
-    key = ".".join(str(part) for part in problem["loc"])
+    key = printable(".".join(str(part)[:80] for part in problem["loc"]), 300)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys(kind, place[:-1])
         nearest = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
@@ -84,16 +89,8 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
         return f"unknown key {shown(key)}, {advice}"
     if problem["type"] == "missing":
         return f"the key {key!r} is missing"
-    return f"{key!r} is {shown(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def shown(value: Any) -> str:
-    """Return a value of somebody's file as a message may repeat it: quoted, escaped, and not long."""
-    try:
-        text = repr(value)
-    except ValueError:  # a number of more digits than Python writes
-        text = "a number of thousands of digits"
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    message = printable(problem["msg"], 500)
+    return f"{key!r} is {shown(problem['input'])}: {message[0].lower()}{message[1:]}"
 
 
 def _keys(kind: Any, place: list[str]) -> list[str]:
