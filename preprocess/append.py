@@ -108,7 +108,7 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         store = ImageStore.existing(root / STORE)
         attributes = store.attributes or {}
         names = {field.name for field in fields(DecodeOptions)} & attributes.keys()
-        decode = DecodeOptions(**{name: attributes[name] for name in names})
+        decode = DecodeOptions(**{name: attributes[name] for name in names}, kinds=options.decode.kinds)
         read = read_sources(replace(options, decode=decode), known.splits)
         _check_splits(options)
         _check_kept(root, read.kept)

@@ -81,6 +81,7 @@ class BuildSummary:
     examples: list[str]  #: a few skipped rows in words, for the console
     shard_set: CutSummary
     seconds: float
+    kinds: Mapping[str, int] = field(default_factory=dict)  #: kind -> images of it, used or left out
 
 
 def build_shards(options: BuildOptions) -> BuildSummary:
@@ -142,6 +143,7 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
         examples=[in_words(outcome) for outcome in outcomes if outcome.status != "ok"][:5],
         shard_set=shard_set,
         seconds=time.monotonic() - begun,
+        kinds=Counter(outcome.kind for outcome in outcomes if outcome.kind),
     )
 
 

@@ -187,6 +187,7 @@ def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
         examples=counted.examples,
         shard_set=shard_set,
         seconds=time.monotonic() - begun,
+        kinds=counted.kinds,
     )
 
 
@@ -224,6 +225,7 @@ def _described(options: BuildOptions, read: SourcesRead, part: Part, decoded: in
     ]
     build: dict[str, Any] = {"rows": rows, "store": read.store.attributes, "cut": asdict(options.cut)}
     build["disagree"] = options.disagree
+    build["kinds"] = options.decode.kinds
     return {
         "part": part.number,
         "of": part.of,
@@ -292,11 +294,13 @@ class _Counted:
         self.rows = self.remarks = 0
         self.skipped: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
         self.from_header: Counter[str] = Counter()
         self.disagreements = 0
         self.examples: list[str] = []
         for row, source in zip(read_image_rows(root), read_source_rows(root), strict=True):
             self.rows += 1
+            self.kinds.update([row["kind"]] if row["kind"] else [])
             if row["status"] == "ok":
                 self.remarks += bool(row["reason"])
                 self.from_header.update(row["from_header"].split())

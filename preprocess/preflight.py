@@ -15,7 +15,8 @@ from nlbs.paths import AnyPath, is_local
 from nlbs.preprocess.fetch import fetched_start
 from nlbs.preprocess.formats.codecs import names_of_decoders
 from nlbs.preprocess.formats.header import PYDICOM_ERRORS, element
-from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
+from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from nlbs.preprocess.sources import UnsafePathError, safe_path
 
@@ -51,7 +52,7 @@ class Preflight:
     @property
     def undecodable(self) -> tuple[Found, ...]:
         """Transfer syntaxes that have no decoder here."""
-        return tuple(one for one in self.found if one.decoder is None and one.name not in (MISSING, NO_IMAGE))
+        return tuple(one for one in self.found if one.decoder is None and not one.name.startswith((MISSING, NO_IMAGE)))
 
 
 def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int | None = None) -> Preflight:
@@ -115,8 +116,8 @@ def preflight_lines(result: Preflight) -> list[str]:
     return lines
 
 
-def syntax_of(path: AnyPath) -> str:
-    """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; or MISSING, NO_IMAGE or UNSTATED."""
+def syntax_of(path: AnyPath) -> str | Foreign:
+    """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; MISSING or UNSTATED; what else it is, NO_IMAGE."""
     try:
         with fetched_start(path, _REMOTE_BYTES) as local:
             return _syntax_of(local)
@@ -124,24 +125,25 @@ def syntax_of(path: AnyPath) -> str:
         return MISSING
 
 
-def _syntax_of(path: Path) -> str:
+def _syntax_of(path: Path) -> str | Foreign:
     with opened(path) as file, warnings.catch_warnings():
         kind = kind_of(file.read(START_BYTES))
         if kind != "dicom":
-            return kind or NO_IMAGE
+            return kind or lies_there(file)
     try:
         return str(element(read_file_meta_info(path), "TransferSyntaxUID") or UNSTATED)
     except PYDICOM_ERRORS:
         return UNSTATED
 
 
-def _found(kind: str, files: int, decoder: str) -> Found:
+def _found(kind: str | Foreign, files: int, decoder: str) -> Found:
+    if isinstance(kind, Foreign):
+        name = NO_IMAGE if kind in (TEXT, UNKNOWN) else f"{NO_IMAGE}: {kind.name}"
+        return Found(name, files, None, kind.way_out)
     if kind in ("png", "pgm", "tiff"):
         return Found(kind.upper(), files, "numpy" if kind == "pgm" else "imagecodecs", "")
     if kind == MISSING:
         return Found(kind, files, None, "no regular, readable file: check --images")
-    if kind == NO_IMAGE:
-        return Found(kind, files, None, "not DICOM, PNG, PGM or TIFF")
     syntax = SYNTAXES.get(kind)
     if kind == UNSTATED or syntax is None:
         name = "unknown transfer syntax" if syntax is None and kind != UNSTATED else "no transfer syntax"

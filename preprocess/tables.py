@@ -59,6 +59,7 @@ _IMAGE_COLUMNS = (
     "patient",
     "split",
     "from_header",
+    "kind",
     "spacing_mm",
     *_RECORD,
     "generation",
@@ -249,6 +250,7 @@ def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
         "patient": outcome.source.patient,
         "split": outcome.source.split,
         "from_header": " ".join(outcome.from_header),
+        "kind": outcome.kind,
         "generation": generation,
         **outcome.source.row.kept,
     }

@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nlbs.preprocess.formats.image_errors import MissingFileError
+from nlbs.preprocess.formats.signatures import (
+    FOREIGN_BYTES,
+    HOLE,
+    PACKED,
+    UNFINISHED,
+    ZEROS,
+    Foreign,
+    foreign,
+    neighbour_sentence,
+)
 
 #: So many bytes tell the kind of a file.
 START_BYTES = 132
 
 _READ_AS_ASKED = 1 << 20
+_MOST_ZEROS = 256 << 20  # looked through, to say that a file has nothing else
 
 
 class _WithinItself(io.BufferedReader):
@@ -38,7 +49,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise MissingFileError("there is no such file") from None
+        raise MissingFileError(_missing(path)) from None
     except (OSError, ValueError) as error:
         raise MissingFileError(f"the file cannot be opened ({type(error).__name__})") from error
     if not stat.S_ISREG(mode):
@@ -63,3 +74,26 @@ def kind_of(start: bytes) -> str | None:
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     return None
+
+
+def lies_there(file: BinaryIO) -> Foreign:
+    """Return what a file is that is no image which is read here; from its beginning, whatever was read before."""
+    file.seek(0)
+    start, size = file.read(FOREIGN_BYTES), os.fstat(file.fileno()).st_size
+    found = foreign(start, size)
+    # A hole at the beginning may have the rest of an image behind it.
+    if found is ZEROS and any(piece.strip(b"\0") for piece in _pieces(file)):
+        return HOLE
+    return found
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while file.tell() < _MOST_ZEROS and (piece := file.read(_READ_AS_ASKED)):
+        yield piece
+
+
+def _missing(path: Path) -> str:
+    for ending in (*UNFINISHED, *PACKED):
+        if path.with_name(path.name + ending).exists():
+            return neighbour_sentence(ending)
+    return "there is no such file"

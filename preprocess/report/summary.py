@@ -1,6 +1,7 @@
 """What a command says at its end, in lines of text: one screen."""
 
 import shlex
+from collections.abc import Mapping
 
 from nlbs.paths import AnyPath
 from nlbs.preprocess.append import AppendSummary
@@ -37,6 +38,7 @@ def build_summary(summary: BuildSummary) -> list[str]:
         f"Table       {counted(summary.rows, 'row')}, {summary.dialect} form",
         f"Images      {cut.images:,} usable, {summary.decoded:,} decoded now, {skipped:,} skipped",
     ]
+    lines += _kind_lines(summary.kinds)
     lines[1:1] = [f"            {_on_one_line(note)}" for note in summary.notes]
     kinds = sorted(summary.skipped.items(), key=lambda kind: (-kind[1], kind[0]))
     lines += [f"  skipped   {count:,} {status}" for status, count in kinds[:_MOST_KINDS]]
@@ -62,6 +64,14 @@ def build_summary(summary: BuildSummary) -> list[str]:
     if skipped or summary.remarks or summary.duplicates:
         lines.append(f"Reasons     {root / IMAGES_CSV}")
     return [*lines, f"Look        {report_command(cut.folder, root / 'report.html')}"]
+
+
+def _kind_lines(kinds: Mapping[str, int]) -> list[str]:
+    """Return how many images are of which kind; nothing where nothing says of any."""
+    if not set(kinds) - {"unknown"}:
+        return []
+    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    return [f"Kinds       {', '.join(f'{count:,} {kind}' for kind, count in ordered)}"]
 
 
 def part_summary(summary: PartSummary) -> list[str]:
