@@ -6,7 +6,7 @@ from typing import Any
 
 import pydicom
 
-from nlbs.manifests.kinds import KINDS, view_and_kind
+from nlbs.manifests.kinds import KINDS, STANDARD_KINDS, view_and_kind
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import OtherKindError
 
@@ -102,17 +102,17 @@ def require_kind(kinds: Iterable[str]) -> Callable[[pydicom.Dataset], None]:
     def check(dataset: pydicom.Dataset) -> None:
         kind = kind_of_header(dataset)
         if kind not in wanted:
-            raise other_kind(kind, "by its header")
+            raise other_kind(kind, "header")
 
     return check
 
 
 def other_kind(kind: str, by: str) -> OtherKindError:
-    """Return the error of an image that is of a kind which is not asked for."""
+    """Return the error of an image of a kind that is not asked for, told by its "header" or "table"."""
+    own = "standard" if kind in STANDARD_KINDS else f"standard,{kind}"
     error = OtherKindError(
-        f"{KINDS[kind]}, {by}, and no standard view: left out, --kinds standard,{kind} or --kinds all takes it"
-        if kind not in ("standard", "unknown")
-        else f"{KINDS[kind]}, {by}: left out, --kinds standard or --kinds all takes it"
+        f"by its {by} this is {KINDS[kind]}, which is not among the --kinds asked for: "
+        f"--kinds {own} or --kinds all takes it"
     )
     error.kind = kind
     return error
@@ -155,7 +155,8 @@ def spacing_in_patient(
     calibrated = _text(dataset, "PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL")
     pixel, imager = (_pair(dataset, name) for name in ("PixelSpacing", "ImagerPixelSpacing"))
     differs = pixel is not None and imager is not None and abs(pixel[0] / imager[0] - 1) > _SAME_SPACING
-    if pixel is not None and (calibrated or differs):
+    # A Pixel Spacing that is not believed is not the one that is given.
+    if pixel is not None and abs(pixel[0] / spacing_mm[0] - 1) < _SAME_SPACING and (calibrated or differs):
         return spacing_mm, ("spacing of this magnified view is its calibrated Pixel Spacing (0028,0030)",)
     factor = magnification(dataset)
     if factor is None or factor < LEAST_MAGNIFICATION:

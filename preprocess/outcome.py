@@ -103,7 +103,7 @@ def known_outcome(
     if source.path is None:
         return Outcome(source, source.status, source.problem or "", kind=stated or "")
     if stated not in (None, "standard", *kinds):
-        return Outcome(source, "other_kind", str(other_kind(str(stated), "by its table")), kind=str(stated))
+        return Outcome(source, "other_kind", str(other_kind(str(stated), "table")), kind=str(stated))
     record, stamp = store.record(source.image), stamp_of(source.path)
     noted = stamps.get(source.image, stamp)
     # Another stamp is another file. A file that is gone since has been decoded all the same.
@@ -113,7 +113,7 @@ def known_outcome(
     # An image of an earlier release's store says nothing of its kind, and stays.
     if outcome.kind in kinds or "header_kind" not in record:
         return outcome
-    return Outcome(source, "other_kind", str(other_kind(outcome.kind, "by its header")), kind=outcome.kind)
+    return Outcome(source, "other_kind", str(other_kind(outcome.kind, "header")), kind=outcome.kind)
 
 
 def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool) -> Outcome:

@@ -107,9 +107,10 @@ def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
 
 def preflight_lines(result: Preflight) -> list[str]:
     """Gives the table of a preflight for the console."""
-    lines = [f"{'Transfer syntax':<40} {'Files':>8}  Decoder"]
+    width = max(40, *(len(one.name) for one in result.found)) if result.found else 40
+    lines = [f"{'Transfer syntax':<{width}} {'Files':>8}  Decoder"]
     lines += [
-        f"{one.name:<40} {one.files:>8,}  {one.decoder or f'none: {one.advice}'}" for one in result.found
+        f"{one.name:<{width}} {one.files:>8,}  {one.decoder or f'none: {one.advice}'}" for one in result.found
     ]
     if result.looked_at < result.files:
         lines.append(f"A sample of {result.looked_at:,} of {result.files:,} files; --all looks at every one")

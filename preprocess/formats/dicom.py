@@ -34,6 +34,7 @@ from nlbs.preprocess.formats.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
+from nlbs.preprocess.formats.objects import require_image
 from nlbs.preprocess.formats.source_file import opened
 from nlbs.preprocess.formats.stored import compressed_values, frame_bytes, range_notes, uncompressed_values
 from nlbs.preprocess.formats.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
@@ -86,6 +87,7 @@ def dicom_image(
             never text from the file: they are kept in a table that may be shared.
     """
     dataset = _read_elements(file)
+    require_image(dataset)
     syntax = _known_syntax(dataset)
     pixels = _pixel_element(dataset, file, syntax)
     frames = number_of_frames(dataset)

@@ -36,8 +36,8 @@ UNKNOWN = Foreign(
     "it has no 'DICM' after 128 bytes (PS3.10 7.1); check the path in the table",
 )
 _BARE = Foreign(
-    "a DICOM data set without preamble and 'DICM' (PS3.10 7.1)",
-    "write it as a file with dcmconv of DCMTK, gdcmconv, or pydicom's dcmread(force=True) and "
+    "a DICOM data set without preamble and 'DICM'",
+    "a file has both (PS3.10 7.1), write it as one with dcmconv of DCMTK, gdcmconv, or pydicom's dcmread(force=True) and "
     "save_as(enforce_file_format=True)",
 )
 _PAGE = Foreign(
@@ -68,9 +68,6 @@ def _fixed(name: str, way_out: str, *starts: bytes) -> tuple[tuple[bytes, Foreig
 
 #: First bytes -> what the file is.
 _STARTS: tuple[tuple[bytes, Foreign], ...] = (
-    *_fixed("a JPEG image", _CONVERT, b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xee"),
-    *_fixed("a JPEG-LS codestream", _RAW_CODESTREAM, b"\xff\xd8\xff\xf7"),
-    *_fixed("a JPEG image", _CONVERT, b"\xff\xd8\xff"),
     *_fixed("a JPEG 2000 image", _CONVERT, b"\0\0\0\x0cjP  \r\n\x87\n"),
     *_fixed("a JPEG 2000 codestream", _RAW_CODESTREAM, b"\xff\x4f\xff\x51"),
     *_fixed("a JPEG XL image", _CONVERT, b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"),
@@ -133,6 +130,11 @@ def foreign(start: bytes, size: int) -> Foreign:
 
 
 def _by_structure(start: bytes) -> Foreign | None:
+    if start[:3] == b"\xff\xd8\xff":
+        # SOF55 and the high byte of its length, behind what an application may have put before (T.87 C.2.2).
+        if b"\xff\xf7\0" in start[:128]:
+            return Foreign("a JPEG-LS codestream", _RAW_CODESTREAM)
+        return Foreign("a JPEG image", _CONVERT)
     if start[257:262] == b"ustar":
         return Foreign("an archive (tar)", f"{_UNPACK}, with tar xf")
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
