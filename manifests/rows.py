@@ -70,7 +70,9 @@ class RowReader:
         readable = rule is not None and all(column in where for column in rule.columns)
         self._split = _bound(rule, where) if rule is not None and readable else None
         said = [rule_of(said, parse_kind) for said in dialect.kinds]
-        self._kinds = [_bound(rule, where) for rule in said if all(column in where for column in rule.columns)]
+        self._kinds = [
+            _bound(rule, where) for rule in said if all(column in where for column in rule.columns)
+        ]
         view = dialect.conditions.get("view")
         if isinstance(view, str):  # "MCC" is a magnified CC
             self._kinds.append(_bound(rule_of(view, _kind_of_view), where))
@@ -163,9 +165,7 @@ def _kind_of_view(text: str) -> str | None:
     return found[1] if found is not None else None
 
 
-def _kind(
-    reads: Sequence[Read], cells: Sequence[str], notes: list[str], details: list[str]
-) -> str | None:
+def _kind(reads: Sequence[Read], cells: Sequence[str], notes: list[str], details: list[str]) -> str | None:
     """Return the kind that a row states, where its columns differ the one that is not standard; None where none."""
     return _strongest([_values({"kind": read}, cells, notes, details).get("kind") for read in reads])
 

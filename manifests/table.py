@@ -213,7 +213,8 @@ def _reader(
         where |= {c: everywhere[simplified(c)] for c in rule.columns if simplified(c) in everywhere}
     if simplified(options.columns.get("kind", "")) not in (*everywhere, ""):
         raise DatasetError(
-            f"{sheet.path} has no column {options.columns['kind']!r} for --map kind; it has {', '.join(sheet.header)[:300]}"
+            f"{sheet.path} has no column {options.columns['kind']!r} for --map kind; it has "
+            f"{', '.join(sheet.header)[:300]}"
         )
     for said in dialect.kinds:
         where |= {c: everywhere[simplified(c)] for c in rule_of(said).columns if simplified(c) in everywhere}

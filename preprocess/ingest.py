@@ -76,7 +76,9 @@ def ingest(
             outcome = next(decoded)
             at = waiting[outcome.source.image]
             # What comes back has a source and texts of its own.
-            outcomes[at] = replace(outcome, source=sources[at], status=sys.intern(outcome.status), kind=sys.intern(outcome.kind))
+            outcomes[at] = replace(
+                outcome, source=sources[at], status=sys.intern(outcome.status), kind=sys.intern(outcome.kind)
+            )
             failed += outcome.is_failure
             progress.advance(1, outcome.patches)
     not_reached = "the work was stopped before, because too many images failed"

@@ -92,7 +92,8 @@ def kind_of_header(dataset: pydicom.Dataset) -> str:
         if found is not None:
             return found
     presented = _text(dataset, "PresentationIntentType") == "FOR PRESENTATION"
-    return "standard" if presented or _text(dataset, "SOPClassUID") == _MAMMOGRAM else "unknown"
+    mammogram = _text(dataset, "SOPClassUID") == _MAMMOGRAM or _is_film(dataset)
+    return "standard" if presented or mammogram else "unknown"
 
 
 def require_kind(kinds: Iterable[str]) -> Callable[[pydicom.Dataset], None]:
@@ -124,13 +125,19 @@ def kind_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
     kind, codes = kind_of_header(dataset), _modifiers(dataset)
     if kind not in ("standard", "unknown"):
         notes.append(f"this is {KINDS[kind]} (kind {kind})")
-    notes += [f"View Modifier Code Sequence (0054,0222) says {_MODIFIERS[code]}" for code in codes & set(_MODIFIERS)]
+    notes += [
+        f"View Modifier Code Sequence (0054,0222) says {_MODIFIERS[code]}" for code in codes & set(_MODIFIERS)
+    ]
     if _text(dataset, "BreastImplantPresent") == "YES":
         notes.append("Breast Implant Present (0028,1300) is YES")
     if "LOW_ENERGY" in _image_type(dataset):
-        notes.append("Image Type (0008,0008) says that this is the low-energy image of a contrast-enhanced pair")
-    if kind == "unknown" and _text(dataset, "SOPClassUID") in _CAPTURES and not _is_of_cbis(dataset):
-        notes.append("SOP Class UID (0008,0016) says Secondary Capture: is this a digitised film, or a screenshot?")
+        notes.append(
+            "Image Type (0008,0008) says that this is the low-energy image of a contrast-enhanced pair"
+        )
+    if kind == "unknown" and _text(dataset, "SOPClassUID") in _CAPTURES:
+        notes.append(
+            "SOP Class UID (0008,0016) says Secondary Capture: is this a digitised film, or a screenshot?"
+        )
     return tuple(notes)
 
 
@@ -177,9 +184,7 @@ def magnification(dataset: pydicom.Dataset) -> float | None:
     """
     stated = _number(dataset, "EstimatedRadiographicMagnificationFactor")
     if stated is None:
-        detector, patient = (
-            _number(dataset, f"DistanceSourceTo{what}") for what in ("Detector", "Patient")
-        )
+        detector, patient = (_number(dataset, f"DistanceSourceTo{what}") for what in ("Detector", "Patient"))
         stated = detector / patient if detector and patient else None
     return stated if stated is not None and 1 <= stated <= _MOST_MAGNIFICATION else None
 
@@ -220,7 +225,7 @@ def _is_specimen(dataset: pydicom.Dataset) -> bool:
 
 def _is_capture(dataset: pydicom.Dataset) -> bool:
     """Return whether an image was taken from a screen (PS3.3 C.7.6.1.1.2, C.8.6.1); digitised films are not meant."""
-    if _is_of_cbis(dataset) or _text(dataset, "ConversionType") == "DF":
+    if _is_film(dataset):
         return False
     capture = _text(dataset, "SOPClassUID") in _CAPTURES
     return (
@@ -230,9 +235,15 @@ def _is_capture(dataset: pydicom.Dataset) -> bool:
     )
 
 
-def _is_of_cbis(dataset: pydicom.Dataset) -> bool:
-    """Return whether this is a whole film of CBIS-DDSM, whose makers wrote it as a secondary capture."""
-    return _text(dataset, "SeriesDescription") == "FULL MAMMOGRAM IMAGES"
+def _is_film(dataset: pydicom.Dataset) -> bool:
+    """Return whether this is a digitised film (C.8.6.1), as Conversion Type says, or a whole one of CBIS-DDSM.
+
+    The makers of CBIS-DDSM called the conversion that of a workstation.
+    """
+    return (
+        _text(dataset, "ConversionType") == "DF"
+        or _text(dataset, "SeriesDescription") == "FULL MAMMOGRAM IMAGES"
+    )
 
 
 def _is_magnified(dataset: pydicom.Dataset) -> bool:
@@ -261,7 +272,11 @@ def _view_codes(dataset: pydicom.Dataset) -> set[str]:
 def _modifiers(dataset: pydicom.Dataset) -> set[str]:
     """Return the codes of View Modifier Code Sequence, which stands in the item of View Code Sequence."""
     items = element(dataset, "ViewCodeSequence") or ()
-    inner = [_codes(element(item, "ViewModifierCodeSequence")) for item in items if isinstance(item, pydicom.Dataset)]
+    inner = [
+        _codes(element(item, "ViewModifierCodeSequence"))
+        for item in items
+        if isinstance(item, pydicom.Dataset)
+    ]
     # Some makers write it beside the view, and not within.
     return _codes(element(dataset, "ViewModifierCodeSequence")).union(*inner)
 

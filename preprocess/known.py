@@ -32,7 +32,12 @@ def known_outcomes(
     held = None if is_local(store.path) else {path.name for path in store.path.iterdir()}
 
     def known(source: Source) -> Outcome | None:
-        if held is not None and source.path is not None and source.image not in held and source.row.kind is None:
+        if (
+            held is not None
+            and source.path is not None
+            and source.image not in held
+            and source.row.kind is None
+        ):
             return None
         outcome = known_outcome(source, store, stamps, kinds)
         return None if outcome is None else kept(outcome, cut)

@@ -52,7 +52,9 @@ class Preflight:
     @property
     def undecodable(self) -> tuple[Found, ...]:
         """Transfer syntaxes that have no decoder here."""
-        return tuple(one for one in self.found if one.decoder is None and not one.name.startswith((MISSING, NO_IMAGE)))
+        return tuple(
+            one for one in self.found if one.decoder is None and not one.name.startswith((MISSING, NO_IMAGE))
+        )
 
 
 def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int | None = None) -> Preflight:

@@ -1,4 +1,4 @@
-"""What a header of an odd kind of image leaves to be put right: the spacing of magnified views, which way raw values run."""
+"""What headers of odd kinds of images leave open: the spacing of magnified views, the polarity of raw ones."""
 
 from dataclasses import replace
 
@@ -27,10 +27,16 @@ def in_the_patient(image: SourceImage) -> SourceImage:
             # 1: lower values are less X-ray, -1: higher values are (PS3.3 C.8.11.3, 0028,1041).
             air_is_high = {1: True, -1: False}.get(element(header.dataset, "PixelIntensityRelationshipSign"))
         if air_is_high is None:
-            notes = (*notes, "nothing tells on which end of the values of this raw image air lies: look at its mask")
+            notes = (
+                *notes,
+                "nothing tells on which end of the values of this raw image air lies: look at its mask",
+            )
         elif air_is_high == (inverted == modality_falls(header)):
             inverted = not inverted
-            notes = (*notes, "Photometric Interpretation (0028,0004) would show air white: this raw image is inverted")
+            notes = (
+                *notes,
+                "Photometric Interpretation (0028,0004) would show air white: this raw image is inverted",
+            )
     if not notes and inverted == header.inverted:
         return image
     return replace(

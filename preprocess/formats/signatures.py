@@ -27,9 +27,7 @@ class Foreign:
 
 EMPTY = Foreign("an empty file (0 bytes)", f"the download or copy was interrupted, {_AGAIN}")
 ZEROS = Foreign("a file of zeros", f"the download was begun and its bytes never came, {_AGAIN}")
-HOLE = Foreign(
-    "a file that begins with a hole of zeros", f"a part of it never came or was lost, {_AGAIN}"
-)
+HOLE = Foreign("a file that begins with a hole of zeros", f"a part of it never came or was lost, {_AGAIN}")
 TEXT = Foreign("a text", "check the path in the table: the image lies elsewhere")
 UNKNOWN = Foreign(
     "something that is not known here",
@@ -37,8 +35,8 @@ UNKNOWN = Foreign(
 )
 _BARE = Foreign(
     "a DICOM data set without preamble and 'DICM'",
-    "a file has both (PS3.10 7.1), write it as one with dcmconv of DCMTK, gdcmconv, or pydicom's dcmread(force=True) and "
-    "save_as(enforce_file_format=True)",
+    "a file has both (PS3.10 7.1), write it as one with dcmconv of DCMTK, gdcmconv, or pydicom's "
+    "dcmread(force=True) and save_as(enforce_file_format=True)",
 )
 _PAGE = Foreign(
     "a web page (HTML)", f"the server asked for a login or answered with an error, log in and {_AGAIN}"
@@ -108,7 +106,9 @@ _STARTS: tuple[tuple[bytes, Foreign], ...] = (
     (b"[{000214A0", _SHORTCUT),
 )  # fmt: skip
 
-_PAGE_START = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|meta|title)\b", re.I | re.S)
+_PAGE_START = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|meta|title)\b", re.I | re.S
+)
 _TEXT_BYTES = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(0x20, 0x100)) - {0x7F})
 
 

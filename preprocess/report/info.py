@@ -94,7 +94,9 @@ def info_lines(info: dict[str, Any]) -> list[str]:
         lines.append(f"Store           {store['bytes'] / 1e6:,.1f} MB, {store['images']:,} images{ratio}")
     if info["kinds"]:
         used = [f"{counts['used']:,} {kind}" for kind, counts in info["kinds"].items() if "used" in counts]
-        left = [f"{counts['left out']:,} {kind}" for kind, counts in info["kinds"].items() if "left out" in counts]
+        left = [
+            f"{counts['left out']:,} {kind}" for kind, counts in info["kinds"].items() if "left out" in counts
+        ]
         lines.append(f"Kinds           {', '.join(used)}" + (f"; left out {', '.join(left)}" if left else ""))
     lines += ["", f"{'patches / images / patients':<30}" + "".join(f"{name:>21}" for name in counts)]
     lines.append(_counts_line("all", counts))
@@ -145,7 +147,8 @@ def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
 def store_info(root: AnyPath, found: Survey | None = None) -> dict[str, Any] | None:
     """Gives ``images``, ``bytes`` on disk, ``raw_bytes`` of the pixels and their ``ratio``; None without a store.
 
-    ``found`` is what images.csv says, where that is known already. ``raw_bytes`` and ``ratio`` are None where there is no images.csv.
+    ``found`` is what images.csv says, where that is known already. ``raw_bytes`` and ``ratio`` are None where there
+    is no images.csv.
     """
     attributes = ImageStore(root / STORE).attributes
     if attributes is None:

@@ -21,7 +21,12 @@ def test_standard_takes_what_says_no_kind_too_and_all_takes_all() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "expected all"), ("magnifed", "did you mean 'magnified'"), ("standard,alll", "expected all"), (",", "some of")],
+    [
+        ("", "expected all"),
+        ("magnifed", "did you mean 'magnified'"),
+        ("standard,alll", "expected all"),
+        (",", "some of"),
+    ],
 )
 def test_a_kind_that_there_is_not_is_refused_with_the_nearest(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

