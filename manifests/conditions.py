@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from nlbs.manifests.kinds import view_and_kind
+
 UNKNOWN = -1  #: the integer code of an unknown condition in batches; on disk it is null
 
 #: The views that condition a model, in the order of their codes.
@@ -71,6 +73,8 @@ def is_empty(text: str) -> bool:
 def parse_view(text: str) -> str | None:
     """Reads a view: "CC", "MLO" or one of :data:`OTHER_VIEWS`. None where it is empty.
 
+    Of a view with a prefix or suffix ("MCC", "CCID") the view alone: see :mod:`nlbs.manifests.kinds`.
+
     Raises:
         ValueError: the text is no view of a mammogram.
     """
@@ -81,6 +85,9 @@ def parse_view(text: str) -> str | None:
     view = names.get(view, view)
     if view in VIEWS or view in OTHER_VIEWS:
         return view
+    modified = view_and_kind(text)
+    if modified is not None and modified[0] in (*VIEWS, *OTHER_VIEWS):
+        return modified[0]
     raise ValueError(f"{text!r} is not a view (CC, MLO or {', '.join(OTHER_VIEWS)})")
 
 

@@ -76,6 +76,8 @@ class Dialect:
     empty_is_no_row: str | None = None  #: where this column is empty the row is no image but, say, a total
     line: str | None = None  #: pattern of the lines of a table without separators; its groups are the columns
     companion: Companion | None = None
+    #: what says of which kind an image is (nlbs.manifests.kinds); each is asked where the table has its columns
+    kinds: tuple[str | Rule, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

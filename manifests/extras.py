@@ -18,7 +18,7 @@ RESERVED = frozenset(
     re.findall(
         r"\w+",
         """shard offset nbytes crc32c image y x scale foreground view laterality age_years age_bin cancer
-        false_positive patient split row status reason from_header generation spacing_mm source_rows source_columns
+        false_positive patient split kind row status reason from_header generation spacing_mm source_rows source_columns
         crop_y crop_x crop_rows crop_columns mask_y mask_x mask_rows mask_columns mask_fraction mask_method
         mask_threshold mask_raggedness mask_components mask_borders mask_flags breast_p1 breast_median breast_p99
         qc_row_jump qc_streaks qc_busiest qc_flattest voi inverted bits_stored transfer_syntax decoder frame

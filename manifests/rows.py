@@ -9,6 +9,7 @@ from typing import Any
 from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty
 from nlbs.manifests.dialect import EXTRA_PARSERS, PARSERS, Dialect, Rule, rule_of
 from nlbs.manifests.extras import united
+from nlbs.manifests.kinds import parse_kind, view_and_kind
 
 _LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
 _LONGEST_DETAIL = 200  # characters of a cell that cannot be read, kept in sources.csv
@@ -31,6 +32,7 @@ class ImageRow:
     details: tuple[str, ...] = ()  #: the same with the text: identifies, so it goes to sources.csv only
     kept: Mapping[str, str | None] = field(default_factory=dict)  #: what --keep asked for
     split: str | None = None  #: of the dataset's own
+    kind: str | None = None  #: of nlbs.manifests.kinds, where the table says so
 
 
 Read = Callable[[Sequence[str]], Any]
@@ -67,6 +69,13 @@ class RowReader:
         rule = None if split is None else rule_of(split, EXTRA_PARSERS["dataset_split"])
         readable = rule is not None and all(column in where for column in rule.columns)
         self._split = _bound(rule, where) if rule is not None and readable else None
+        said = [rule_of(said, parse_kind) for said in dialect.kinds]
+        self._kinds = [
+            _bound(rule, where) for rule in said if all(column in where for column in rule.columns)
+        ]
+        view = dialect.conditions.get("view")
+        if isinstance(view, str):  # "MCC" is a magnified CC
+            self._kinds.append(_bound(rule_of(view, _kind_of_view), where))
 
     def read(self, number: int, cells: Sequence[str]) -> ImageRow:
         """Gives what one row says."""
@@ -83,6 +92,7 @@ class RowReader:
             )
         notes: list[str] = []
         details: list[str] = []
+        kind = _kind(self._kinds, cells, notes, details)
         values = _values(self._conditions, cells, notes, details)
         kept = _values(self._kept, cells, notes, details)
         if values.get("age_years") is not None:
@@ -102,6 +112,7 @@ class RowReader:
             details=tuple(details),
             kept={name: kept.get(name) for name in self._kept},
             split=split,
+            kind=kind,
         )
 
 
@@ -145,7 +156,23 @@ def merged(rows: Sequence[ImageRow]) -> ImageRow:
         details=tuple(dict.fromkeys(detail for row in rows for detail in row.details))[:_MOST_NOTES],
         kept={name: united(name, [row.kept.get(name) for row in rows]) for name in first.kept},
         split=splits.pop() if len(splits) == 1 else None,
+        kind=_strongest([row.kind for row in rows]),
     )
+
+
+def _kind_of_view(text: str) -> str | None:
+    found = view_and_kind(text)
+    return found[1] if found is not None else None
+
+
+def _kind(reads: Sequence[Read], cells: Sequence[str], notes: list[str], details: list[str]) -> str | None:
+    """Return the kind that a row states, where its columns differ the one that is not standard; None where none."""
+    return _strongest([_values({"kind": read}, cells, notes, details).get("kind") for read in reads])
+
+
+def _strongest(kinds: Sequence[str | None]) -> str | None:
+    known = [kind for kind in kinds if kind is not None]
+    return next((kind for kind in known if kind != "standard"), known[0] if known else None)
 
 
 def _any_of(flags: Sequence[bool | None]) -> bool | None:

@@ -211,6 +211,13 @@ def _reader(
     where |= {column: everywhere[simplified(column)] for column in given}
     for rule in extras.values():
         where |= {c: everywhere[simplified(c)] for c in rule.columns if simplified(c) in everywhere}
+    if simplified(options.columns.get("kind", "")) not in (*everywhere, ""):
+        raise DatasetError(
+            f"{sheet.path} has no column {options.columns['kind']!r} for --map kind; it has "
+            f"{', '.join(sheet.header)[:300]}"
+        )
+    for said in dialect.kinds:
+        where |= {c: everywhere[simplified(c)] for c in rule_of(said).columns if simplified(c) in everywhere}
     kept = {}
     for asked in options.keep:
         name, rule = kept_rule(asked, sheet, extras, others)

@@ -89,7 +89,8 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         store = ImageStore.existing(root / STORE)
         attributes = store.attributes or {}
         names = {field.name for field in fields(DecodeOptions)} & attributes.keys()
-        options = replace(options, decode=DecodeOptions(**{name: attributes[name] for name in names}))
+        decode = DecodeOptions(**{name: attributes[name] for name in names}, kinds=options.decode.kinds)
+        options = replace(options, decode=decode)
         read = read_sources(options, known.splits)
         _check_splits(options)
         _check_kept(root, read.kept)

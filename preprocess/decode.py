@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.manifests.kinds import STANDARD_KINDS
 from nlbs.preprocess.display import display_pixels, display_table
 from nlbs.preprocess.figures import mask_figures, mask_flags, pixel_figures
 from nlbs.preprocess.formats.codecs import versions
 from nlbs.preprocess.formats.header import SourceImage
 from nlbs.preprocess.formats.image_file import read_image
+from nlbs.preprocess.kind import kind_notes, kind_of_header, require_kind
 from nlbs.preprocess.mask import (
     LARGEST_FRACTION,
     METHOD,
@@ -20,23 +22,27 @@ from nlbs.preprocess.mask import (
     breast_mask,
     breast_values,
 )
+from nlbs.preprocess.raw import in_the_patient
 from nlbs.preprocess.stated import modality_notes, stated_conditions
 from nlbs.preprocess.store import run_lengths
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """All that the decoded pixels depend on beside the files."""
+    """All that the decoded pixels depend on beside the files, and which files are decoded at all."""
 
     dtype: str = "uint8"  #: "uint8" or "uint16"
     voi: str = "auto"  #: one of nlbs.preprocess.display.VOI_CHOICES
     decoder: str = "auto"  #: one of nlbs.preprocess.codecs.DECODERS
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
     frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
+    #: of nlbs.manifests.kinds: an image of any other is left out, and changes nothing about these
+    kinds: tuple[str, ...] = STANDARD_KINDS
 
     def recipe(self) -> dict[str, Any]:
         """Gives the options as they are recorded with the store; the decoder's version stands with each image."""
         recipe = asdict(self)
+        del recipe["kinds"]  # which says what is decoded, and not how
         if self.frame is None:  # as in stores that were made before there was this option
             del recipe["frame"]
         return recipe
@@ -57,7 +63,8 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     Raises:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
-    image = read_image(path, options.decoder, options.frame)
+    image = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
+    image = in_the_patient(image)
     mask = breast_mask(image.stored, image.header)
     box = crop_box(mask)
     stored = image.stored[box]
@@ -72,7 +79,7 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     pixels = display_pixels(stored, display)
     if not options.keep_background:
         clear_outside(pixels, mask)
-    remarks = (*modality_notes(image.header.dataset), *image.notes)
+    remarks = (*modality_notes(image.header.dataset), *kind_notes(image.header.dataset), *image.notes)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
     corner = (box[0].start, box[1].start)
     return DecodedImage(pixels, _record(image, mask, display.voi, pixels, corner), notes)
@@ -127,6 +134,7 @@ def _record(
         **pixel_figures(pixels, bits, step),
         "voi": voi,
         **stated_conditions(header.dataset),
+        "header_kind": kind_of_header(header.dataset),
         "inverted": header.inverted,
         "bits_stored": header.bits_stored,
         "transfer_syntax": header.transfer_syntax,

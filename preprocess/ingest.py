@@ -64,7 +64,7 @@ def ingest(
     notes = (notes or _notes_of(store)).absolute()  # for workers that stand in another folder
     refuse_link(notes)
     shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
-    outcomes = known_outcomes(sources, store, cut, stamps)
+    outcomes = known_outcomes(sources, store, cut, stamps, options.kinds)
     waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}
     failed = sum(outcome.is_failure for outcome in outcomes if outcome is not None)
     how = Decoding(type(store)(store.path.absolute()), options, cut, decode, timeout_s)
@@ -78,7 +78,9 @@ def ingest(
             outcome = next(decoded)
             at = waiting[outcome.source.image]
             # What comes back has a source and texts of its own.
-            outcomes[at] = replace(outcome, source=sources[at], status=sys.intern(outcome.status))
+            outcomes[at] = replace(
+                outcome, source=sources[at], status=sys.intern(outcome.status), kind=sys.intern(outcome.kind)
+            )
             failed += outcome.is_failure
             progress.advance(1, outcome.patches)
     not_reached = "the work was stopped before, because too many images failed"

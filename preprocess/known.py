@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from nlbs.manifests.kinds import KINDS
 from nlbs.paths import in_parallel, is_local
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.kept import kept
@@ -11,7 +12,11 @@ from nlbs.preprocess.store import ImageStore
 
 
 def known_outcomes(
-    sources: Sequence[Source], store: ImageStore, cut: CutOptions, stamps: dict[str, str]
+    sources: Sequence[Source],
+    store: ImageStore,
+    cut: CutOptions,
+    stamps: dict[str, str],
+    kinds: tuple[str, ...] = tuple(KINDS),
 ) -> list[Outcome | None]:
     """Gives what is known of each source without opening its file, in order; None where it has to be decoded.
 
@@ -22,13 +27,19 @@ def known_outcomes(
     Args:
         sources, store, stamps: as for :func:`~nlbs.preprocess.outcome.known_outcome`.
         cut: tells the patches.
+        kinds: those that are asked for.
     """
     held = None if is_local(store.path) else {path.name for path in store.path.iterdir()}
 
     def known(source: Source) -> Outcome | None:
-        if held is not None and source.path is not None and source.image not in held:
+        if (
+            held is not None
+            and source.path is not None
+            and source.image not in held
+            and source.row.kind is None
+        ):
             return None
-        outcome = known_outcome(source, store, stamps)
+        outcome = known_outcome(source, store, stamps, kinds)
         return None if outcome is None else kept(outcome, cut)
 
     places = (store.path, *(source.path for source in sources if source.path is not None))

@@ -1,6 +1,7 @@
 """Options of ``nlbs-preprocess`` that several commands take, and what becomes of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 if TYPE_CHECKING:
     from nlbs.manifests.table import TableOptions
+    from nlbs.preprocess.decode import DecodeOptions
     from nlbs.preprocess.grid import CutOptions
     from nlbs.preprocess.intake import BuildOptions
 
@@ -168,6 +170,13 @@ source_options = _all_of(
             "the image is left out, or the build ends.",
         ),
         click.option(
+            "--kinds",
+            default="standard",
+            show_default=True,
+            help="Kinds of image to take, by table and header: standard views (and what says no kind), all, or names "
+            "with commas such as standard,implant_displaced. Others are named in images.csv.",
+        ),
+        click.option(
             "--split",
             default="80/10/10",
             show_default=True,
@@ -240,13 +249,18 @@ def build_options(
     scheduler: str | None,
     file_timeout: float,
     max_failures: str,
+    kinds: str,
+    decode: "DecodeOptions | None" = None,
     **others: Any,
 ) -> "BuildOptions":
     """Gives the options of a build as a command takes them; the others have the names they have there."""
+    from nlbs.manifests.kinds import parse_kinds
     from nlbs.manifests.splits import parse_shares
+    from nlbs.preprocess.decode import DecodeOptions
     from nlbs.preprocess.intake import BuildOptions
     from nlbs.preprocess.workers import Workers
 
+    frame = None if decode is None else decode.frame
     return BuildOptions(
         csv=csv_paths,
         table=asked_table(dataset, columns, patient_column, patient_part, keep),
@@ -254,5 +268,6 @@ def build_options(
         workers=Workers(jobs, backend, scheduler),
         file_timeout_s=file_timeout,
         most_failures=max_failures,
+        decode=replace(decode or DecodeOptions(), kinds=parse_kinds(kinds, frame is not None)),
         **others,
     )

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ImageError
+from nlbs.manifests.kinds import KINDS, united_kind
 from nlbs.paths import AnyPath
 from nlbs.preprocess.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.fetch import fetched
+from nlbs.preprocess.formats.image_errors import OtherKindError
+from nlbs.preprocess.kind import other_kind
 from nlbs.preprocess.sources import Source
 from nlbs.preprocess.stated import settled
 from nlbs.preprocess.store import ImageStore
@@ -34,11 +37,12 @@ class Outcome:
     patches: int = 0  #: that the image gives, where they were counted
     from_header: tuple[str, ...] = ()  #: conditions that the DICOM header gave
     disagrees: bool = False  #: table and header state different things
+    kind: str = ""  #: of nlbs.manifests.kinds; empty where neither table nor a header that was read says it
 
     @property
     def is_failure(self) -> bool:
-        """Whether an image was lost; a second row of the same image is no loss."""
-        return self.status not in ("ok", "duplicate", "not_reached", "disagreement")
+        """Whether an image was lost; a second row of the same image is no loss, nor one of a kind not asked for."""
+        return self.status not in ("ok", "duplicate", "not_reached", "disagreement", "other_kind")
 
 
 def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder) -> Outcome:
@@ -46,9 +50,13 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
     if source.path is None:
         raise AssertionError("a source without a path has nothing to decode")
     stamp = stamp_of(source.path)
+    if source.row.kind == "standard":  # the films of a dataset, which their files call captures
+        options = replace(options, kinds=(*options.kinds, "secondary_capture"))
     try:
         with fetched(source.path) as path:
             image = decode(path, options)
+    except OtherKindError as error:
+        return Outcome(source, error.status, str(error), decoded=True, kind=error.kind)
     except ImageError as error:
         cause = error.__cause__
         detail = f"{type(cause).__name__}: {cause}"[:_LONGEST_DETAIL] if cause is not None else ""
@@ -80,22 +88,32 @@ def planned_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -
     return Outcome(source, "not_reached", detail="; ".join(source.row.details), stamp=decoded_from or stamp)
 
 
-def known_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome | None:
+def known_outcome(
+    source: Source, store: ImageStore, stamps: dict[str, str], kinds: tuple[str, ...] = tuple(KINDS)
+) -> Outcome | None:
     """Gives what is known of a source without opening its file; None where it has to be decoded.
 
     Args:
         source: a row of the table.
         store: the images decoded so far.
         stamps: image id -> stamp of the file that the store's image was decoded from.
+        kinds: those that are asked for; what the table calls another one is not opened.
     """
+    stated = source.row.kind
     if source.path is None:
-        return Outcome(source, source.status, source.problem or "")
+        return Outcome(source, source.status, source.problem or "", kind=stated or "")
+    if stated not in (None, "standard", *kinds):
+        return Outcome(source, "other_kind", str(other_kind(str(stated), "table")), kind=str(stated))
     record, stamp = store.record(source.image), stamp_of(source.path)
     noted = stamps.get(source.image, stamp)
     # Another stamp is another file. A file that is gone since has been decoded all the same.
-    if record is not None and stamp in (noted, ""):
-        return succeeded(source, record, noted, decoded=False)
-    return None
+    if record is None or stamp not in (noted, ""):
+        return None
+    outcome = succeeded(source, record, noted, decoded=False)
+    # An image of an earlier release's store says nothing of its kind, and stays.
+    if outcome.kind in kinds or "header_kind" not in record:
+        return outcome
+    return Outcome(source, "other_kind", str(other_kind(outcome.kind, "header")), kind=outcome.kind)
 
 
 def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool) -> Outcome:
@@ -107,6 +125,7 @@ def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool)
         record=record,
         stamp=stamp,
         decoded=decoded,
+        kind=united_kind(source.row.kind, record.get("header_kind")),
     )
 
 

@@ -174,6 +174,7 @@ def _described(options: BuildOptions, read: SourcesRead, part: Part, totals: Tot
     ]
     build: dict[str, Any] = {"rows": rows, "store": read.store.attributes, "cut": asdict(options.cut)}
     build["disagree"] = options.disagree
+    build["kinds"] = options.decode.kinds
     return {
         "part": part.number,
         "of": part.of,

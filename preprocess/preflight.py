@@ -14,7 +14,8 @@ from nlbs.preprocess.formats.codecs import names_of_decoders
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import BadHeaderError
 from nlbs.preprocess.formats.scan import scanned
-from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
+from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from nlbs.preprocess.sources import UnsafePathError, safe_path
 
@@ -50,7 +51,9 @@ class Preflight:
     @property
     def undecodable(self) -> tuple[Found, ...]:
         """Transfer syntaxes that have no decoder here."""
-        return tuple(one for one in self.found if one.decoder is None and one.name not in (MISSING, NO_IMAGE))
+        return tuple(
+            one for one in self.found if one.decoder is None and not one.name.startswith((MISSING, NO_IMAGE))
+        )
 
 
 def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int | None = None) -> Preflight:
@@ -105,17 +108,18 @@ def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
 
 def preflight_lines(result: Preflight) -> list[str]:
     """Gives the table of a preflight for the console."""
-    lines = [f"{'Transfer syntax':<40} {'Files':>8}  Decoder"]
+    width = max(40, *(len(one.name) for one in result.found)) if result.found else 40
+    lines = [f"{'Transfer syntax':<{width}} {'Files':>8}  Decoder"]
     lines += [
-        f"{one.name:<40} {one.files:>8,}  {one.decoder or f'none: {one.advice}'}" for one in result.found
+        f"{one.name:<{width}} {one.files:>8,}  {one.decoder or f'none: {one.advice}'}" for one in result.found
     ]
     if result.looked_at < result.files:
         lines.append(f"A sample of {result.looked_at:,} of {result.files:,} files; --all looks at every one")
     return lines
 
 
-def syntax_of(path: AnyPath) -> str:
-    """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; or MISSING, NO_IMAGE or UNSTATED."""
+def syntax_of(path: AnyPath) -> str | Foreign:
+    """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; MISSING or UNSTATED; what else it is, NO_IMAGE."""
     try:
         with fetched_start(path, _REMOTE_BYTES) as local:
             return _syntax_of(local)
@@ -123,24 +127,25 @@ def syntax_of(path: AnyPath) -> str:
         return MISSING
 
 
-def _syntax_of(path: Path) -> str:
+def _syntax_of(path: Path) -> str | Foreign:
     with opened(path) as file:
         kind = kind_of(file.read(START_BYTES))
-    if kind != "dicom":
-        return kind or NO_IMAGE
+        if kind != "dicom":
+            return kind or lies_there(file)
     try:
         return str(element(scanned(path).file_meta, "TransferSyntaxUID") or UNSTATED)
     except BadHeaderError:
         return UNSTATED
 
 
-def _found(kind: str, files: int, decoder: str) -> Found:
+def _found(kind: str | Foreign, files: int, decoder: str) -> Found:
+    if isinstance(kind, Foreign):
+        name = NO_IMAGE if kind in (TEXT, UNKNOWN) else f"{NO_IMAGE}: {kind.name}"
+        return Found(name, files, None, kind.way_out)
     if kind in ("png", "pgm", "tiff"):
         return Found(kind.upper(), files, "numpy" if kind == "pgm" else "imagecodecs", "")
     if kind == MISSING:
         return Found(kind, files, None, "no regular, readable file: check --images")
-    if kind == NO_IMAGE:
-        return Found(kind, files, None, "not DICOM, PNG, PGM or TIFF")
     syntax = SYNTAXES.get(kind)
     if kind == UNSTATED or syntax is None:
         name = "unknown transfer syntax" if syntax is None and kind != UNSTATED else "no transfer syntax"

@@ -67,6 +67,7 @@ _IMAGE_COLUMNS = (
     "patient",
     "split",
     "from_header",
+    "kind",
     "spacing_mm",
     *_RECORD,
     "generation",
@@ -306,6 +307,7 @@ def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
         "patient": outcome.source.patient,
         "split": outcome.source.split,
         "from_header": " ".join(outcome.from_header),
+        "kind": outcome.kind,
         "generation": generation,
         **outcome.source.row.kept,
     }

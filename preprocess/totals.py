@@ -29,6 +29,7 @@ class Totals:
     skipped: Counter[str] = field(default_factory=Counter)  #: status -> rows
     from_header: Counter[str] = field(default_factory=Counter)  #: condition -> usable images that it filled
     unknown: Counter[str] = field(default_factory=Counter)  #: condition -> usable images that lack it
+    kinds: Counter[str] = field(default_factory=Counter)  #: kind -> images of it, used or left out
     examples: list[str] = field(default_factory=list)  #: a few skipped rows in words, for the console
 
     def counting(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -39,6 +40,7 @@ class Totals:
         """
         for row in rows:
             self.rows += 1
+            self.kinds.update([row["kind"]] if row["kind"] else [])
             if row["status"] == "ok":
                 self.usable += 1
                 self.remarks += bool(row["reason"])

@@ -10,6 +10,8 @@ import zarr
 
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.dialects import DIALECTS
+from nlbs.manifests.kinds import KINDS
+from nlbs.preprocess.report.remedies import REMEDIES
 from nlbs.shards.manifest import SCHEMA
 from tests.shards.conftest import make_shard_set
 
@@ -85,8 +87,19 @@ def test_every_column_of_the_tables_is_named(dataset_root: Path) -> None:
 def test_every_status_of_an_image_is_named() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "preprocess").glob("*.py"))
     codes = set(re.findall(r'^    status = "(\w+)"|Outcome\(\s*source, "(\w+)"', code, re.MULTILINE))
+    code += (ROOT / "preprocess/formats/image_errors.py").read_text(encoding="utf-8")
+    codes |= set(re.findall(r'^    status = "(\w+)"()', code, re.MULTILINE))
     row = next(line for line in SHARDS.splitlines() if line.startswith("| `status` |"))
-    assert {name for pair in codes for name in pair if name} <= set(re.findall(r"`(\w+)`", row))
+    named = {name for pair in codes for name in pair if name}
+    assert named <= set(re.findall(r"`(\w+)`", row))
+    # Each has its remedy, in the report and here.
+    assert named - {"ok"} <= set(REMEDIES)
+    table = SHARDS.split("| `status` is |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(REMEDIES)
+
+
+def test_every_kind_of_image_is_named() -> None:
+    assert named_first(MANIFESTS, "Kinds of image") == set(KINDS)
 
 
 def test_every_column_of_a_form_and_every_other_view_is_named() -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from nlbs.manifests.dialect import Dialect, Rule, words
+from nlbs.manifests.dialect import Dialect, Rule, always, words
 
 
 def split_of(path: str) -> str | None:
@@ -29,6 +29,7 @@ CBIS_DDSM = Dialect(
         "findings": "abnormality type",
         "dataset_split": Rule(("image file path",), split_of),
     },
+    kinds=(always("standard"),),  # whole films, which their files call secondary captures
     lesions=True,
     files="folder",
 )

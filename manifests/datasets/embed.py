@@ -4,12 +4,27 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from nlbs.manifests.conditions import parse_flag
 from nlbs.manifests.dialect import Companion, Dialect, Rule, words
 
 #: 0 invasive, 1 non-invasive cancer, 2 high-risk lesion, 3 borderline, 4 benign, 5 negative, 6 another cancer.
 _CANCER = {"0": True, "1": True, "2": False, "3": False, "4": False, "5": False, "6": None}
 
+#: FinalImageType: an exposure, a view computed from tomosynthesis, screens saved with regions drawn into them.
+_IMAGE_TYPES = {
+    **dict.fromkeys(("2D",), "standard"),
+    **dict.fromkeys(("cview", "c-view", "c view"), "synthetic_2d"),
+    **dict.fromkeys(("3D", "DBT", "tomo"), "tomosynthesis"),
+    **dict.fromkeys(("ROI", "ROI_SS", "ROI_SSC"), "secondary_capture"),
+    **dict.fromkeys(("other",), None),
+}
+
 Row = Mapping[str, str]
+
+
+def spot_or_magnified(text: str) -> str | None:
+    """Return "spot" where spot_mag says that a view is one of the two: which, the header says."""
+    return "spot" if parse_flag(text) else None
 
 
 def below_cohort(path: str) -> str:
@@ -89,6 +104,7 @@ EMBED = Dialect(
     },
     patient="empi_anon",
     extras={"density": "tissueden", "birads": "asses"},
+    kinds=(Rule(("FinalImageType",), words(_IMAGE_TYPES)), Rule(("spot_mag",), spot_or_magnified)),
     lesions=True,
     companion=Companion(
         name="clinical table",

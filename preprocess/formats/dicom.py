@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,7 @@ from nlbs.preprocess.formats.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
+from nlbs.preprocess.formats.objects import require_image
 from nlbs.preprocess.formats.source_file import opened
 from nlbs.preprocess.formats.stored import compressed_values, frame_bytes, range_notes, uncompressed_values
 from nlbs.preprocess.formats.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
@@ -63,7 +65,13 @@ def read_dicom(
         return dicom_image(file, decoder, frame, max_pixels)
 
 
-def dicom_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
+def dicom_image(
+    file: BinaryIO,
+    decoder: str,
+    frame: int | str | None,
+    max_pixels: int,
+    check: Callable[[pydicom.Dataset], None] | None = None,
+) -> SourceImage:
     """Gives the stored pixel values of one grey image.
 
     Args:
@@ -72,17 +80,21 @@ def dicom_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixel
             "imagecodecs" or "pylibjpeg" (the reference).
         frame: of a multi-frame file: a number from 1, or "middle"; None refuses such a file.
         max_pixels: larger images are refused before anything is allocated.
+        check: looks at the header before anything is made of it, and may raise an ImageError.
 
     Raises:
         ImageError: with the ``status`` of what is wrong. Messages name elements and numbers,
             never text from the file: they are kept in a table that may be shared.
     """
     dataset = _read_elements(file)
+    require_image(dataset)
     syntax = _known_syntax(dataset)
     pixels = _pixel_element(dataset, file, syntax)
     frames = number_of_frames(dataset)
     number = chosen_frame(frames, frame)
     flatten_groups(dataset, number, frames)
+    if check is not None:
+        check(dataset)
     header = dicom_header(dataset, syntax.uid, max_pixels)
     if syntax.encapsulated:
         data = compressed_frame(

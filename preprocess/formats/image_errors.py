@@ -9,6 +9,13 @@ class NotDicomError(ImageError):
     status = "not_dicom"
 
 
+class OtherKindError(ImageError):
+    """The image is of a kind that is not asked for, such as a magnification view."""
+
+    status = "other_kind"
+    kind = "unknown"  #: one of nlbs.manifests.kinds.KINDS
+
+
 class UnsupportedImageError(ImageError):
     """An image file, but of no kind that holds one grey mammogram."""
 

@@ -4,17 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import pydicom
+
 from nlbs.preprocess.formats.dicom import dicom_image
 from nlbs.preprocess.formats.header import MAX_PIXELS, SourceImage
 from nlbs.preprocess.formats.image_errors import NotDicomError
 from nlbs.preprocess.formats.pgm import pgm_image
 from nlbs.preprocess.formats.png import png_image
-from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, opened
+from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.tiff import tiff_image
 
-#: Kind of file -> function of (file, decoder, frame, max_pixels).
+#: Kind of file but DICOM -> function of (file, decoder, frame, max_pixels).
 READERS: dict[str, Callable[[BinaryIO, str, int | str | None, int], SourceImage]] = {
-    "dicom": dicom_image,
     "png": png_image,
     "pgm": pgm_image,
     "tiff": tiff_image,
@@ -22,7 +23,11 @@ READERS: dict[str, Callable[[BinaryIO, str, int | str | None, int], SourceImage]
 
 
 def read_image(
-    path: Path, decoder: str = "auto", frame: int | str | None = None, max_pixels: int = MAX_PIXELS
+    path: Path,
+    decoder: str = "auto",
+    frame: int | str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    check: Callable[[pydicom.Dataset], None] | None = None,
 ) -> SourceImage:
     """Gives the stored values of one grey image; arguments and errors as of :func:`~nlbs.preprocess.dicom.dicom_image`.
 
@@ -33,7 +38,7 @@ def read_image(
         kind = kind_of(file.read(START_BYTES))
         file.seek(0)
         if kind is None:
-            raise NotDicomError(
-                "not a DICOM file (no 'DICM' after 128 bytes, PS3.10 7.1), nor a PNG, PGM or TIFF image"
-            )
+            raise NotDicomError(lies_there(file).sentence)
+        if kind == "dicom":
+            return dicom_image(file, decoder, frame, max_pixels, check)
         return READERS[kind](file, decoder, frame, max_pixels)

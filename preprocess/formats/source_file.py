@@ -9,6 +9,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
+from nlbs.preprocess.formats.signatures import (
+    FOREIGN_BYTES,
+    HOLE,
+    PACKED,
+    UNFINISHED,
+    ZEROS,
+    Foreign,
+    foreign,
+    neighbour_sentence,
+)
 
 #: So many bytes tell the kind of a file.
 START_BYTES = 132
@@ -28,6 +38,7 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_MOST_ZEROS = 256 << 20  # looked through, to say that a file has nothing else
 
 
 class _WithinItself(io.BufferedReader):
@@ -70,7 +81,7 @@ def opened(path: Path, most_bytes: int | None = None) -> Iterator[BinaryIO]:
         # Looked at before it is opened, as to open a device may do something, and after, as another may be there then.
         descriptor = os.open(path, _FLAGS) if stat.S_ISREG(path.stat().st_mode) else None
     except FileNotFoundError:
-        raise MissingFileError("there is no such file") from None
+        raise MissingFileError(_missing(path)) from None
     except PermissionError:
         raise MissingFileError("no permission to read the file") from None
     except (OSError, ValueError) as error:
@@ -113,3 +124,26 @@ def kind_of(start: bytes) -> str | None:
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     return None
+
+
+def lies_there(file: BinaryIO) -> Foreign:
+    """Return what a file is that is no image which is read here; from its beginning, whatever was read before."""
+    file.seek(0)
+    start, size = file.read(FOREIGN_BYTES), os.fstat(file.fileno()).st_size
+    found = foreign(start, size)
+    # A hole at the beginning may have the rest of an image behind it.
+    if found is ZEROS and any(piece.strip(b"\0") for piece in _pieces(file)):
+        return HOLE
+    return found
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while file.tell() < _MOST_ZEROS and (piece := file.read(_READ_AS_ASKED)):
+        yield piece
+
+
+def _missing(path: Path) -> str:
+    for ending in (*UNFINISHED, *PACKED):
+        if path.with_name(path.name + ending).exists():
+            return neighbour_sentence(ending)
+    return "there is no such file"

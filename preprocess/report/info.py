@@ -12,7 +12,7 @@ from nlbs.files import TEMPORARY_SUFFIX
 from nlbs.manifests.splits import SPLITS
 from nlbs.paths import AnyPath
 from nlbs.preprocess.report.counts import by_condition, by_split, images_of
-from nlbs.preprocess.report.survey import survey
+from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.preprocess.store import ImageStore
 from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
@@ -28,6 +28,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
     """
     images = images_of(shards)
     root = shards.folder.parent
+    found = survey(root, most_skipped=0) if (root / IMAGES_CSV).is_file() else None
     sizes = {folder.name: _bytes_or_none(folder) for folder in shard_sets_in(root)}
     return {
         "shard_set": str(shards.folder),
@@ -39,7 +40,8 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
         "history": list(shards.info.get("history", ())),
         "bytes": set_bytes(shards.folder),
         "shard_sets_bytes": sizes,
-        "store": store_info(root),
+        "store": store_info(root, found),
+        "kinds": {kind: dict(counts) for kind, counts in sorted(found.kinds.items())} if found else None,
         "counts": by_split(images),
         "conditions": by_condition(images),
         "batch": {
@@ -95,6 +97,12 @@ def info_lines(info: dict[str, Any]) -> list[str]:
     elif store is not None:
         ratio = f", {store['ratio']:.2f} times smaller than its pixels" if store["ratio"] else ""
         lines.append(f"Store           {store['bytes'] / 1e6:,.1f} MB, {store['images']:,} images{ratio}")
+    if info["kinds"]:
+        used = [f"{counts['used']:,} {kind}" for kind, counts in info["kinds"].items() if "used" in counts]
+        left = [
+            f"{counts['left out']:,} {kind}" for kind, counts in info["kinds"].items() if "left out" in counts
+        ]
+        lines.append(f"Kinds           {', '.join(used)}" + (f"; left out {', '.join(left)}" if left else ""))
     lines += ["", f"{'patches / images / patients':<30}" + "".join(f"{name:>21}" for name in counts)]
     lines.append(_counts_line("all", counts))
     for name, values in info["conditions"].items():
@@ -141,17 +149,19 @@ def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
     return float(((1 - missing) * images).sum())
 
 
-def store_info(root: AnyPath) -> dict[str, Any] | None:
+def store_info(root: AnyPath, found: Survey | None = None) -> dict[str, Any] | None:
     """Gives ``images``, ``bytes`` on disk, ``raw_bytes`` of the pixels and their ``ratio``; None without a store.
 
-    ``raw_bytes`` and ``ratio`` are None where there is no images.csv.
+    ``found`` is what images.csv says, where that is known already. ``raw_bytes`` and ``ratio`` are None where there
+    is no images.csv.
     """
     attributes = ImageStore(root / STORE).attributes
     if attributes is None:
         return None
     size, raw, images = folder_bytes(root / STORE), None, None
-    if (root / IMAGES_CSV).is_file():
+    if found is None and (root / IMAGES_CSV).is_file():
         found = survey(root, most_skipped=0)
+    if found is not None:
         images = found.statuses["ok"]
         raw = found.raw_pixels * pixel_dtype(attributes["dtype"]).itemsize
     ratio = round(raw / size, 3) if raw else None

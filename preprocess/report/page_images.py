@@ -9,11 +9,13 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from nlbs.errors import NlbsError
+from nlbs.manifests.kinds import KINDS
 from nlbs.paths import AnyPath
 from nlbs.pictures import picture_uri
 from nlbs.preprocess.report.charts import histogram_svg
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
 from nlbs.preprocess.report.preview import drawn_image
+from nlbs.preprocess.report.remedies import REMEDIES
 from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey
 from nlbs.preprocess.store import ImageStore
@@ -84,6 +86,13 @@ class ImageSections:
         return {
             "rows": found.rows,
             "statuses": found.statuses.most_common(),
+            "remedies": [
+                (status, REMEDIES[status]) for status, _ in found.statuses.most_common() if status in REMEDIES
+            ],
+            "kinds": [
+                (kind, KINDS.get(kind, ""), counts["used"], counts["left out"])
+                for kind, counts in sorted(found.kinds.items())
+            ],
             "skipped": _listing(found.skipped, skipped),
             "remarked": found.remarked,
             "remarks": _listing([remark for remark in remarks if remark not in disagree]),

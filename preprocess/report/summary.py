@@ -1,6 +1,7 @@
 """What a command says at its end, in lines of text: one screen."""
 
 import shlex
+from collections.abc import Mapping
 
 from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import Duplicate
@@ -39,6 +40,14 @@ def build_summary(summary: BuildSummary) -> list[str]:
         *_reason_lines(summary.totals, root, summary.duplicates),
         f"Look        {report_command(summary.shard_set.folder, root / 'report.html')}",
     ]
+
+
+def _kind_lines(kinds: Mapping[str, int]) -> list[str]:
+    """Return how many images are of which kind; nothing where nothing says of any."""
+    if not set(kinds) - {"unknown"}:
+        return []
+    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    return [f"Kinds       {', '.join(f'{count:,} {kind}' for kind, count in ordered)}"]
 
 
 def part_summary(summary: PartSummary) -> list[str]:
@@ -85,6 +94,7 @@ def _image_lines(totals: Totals, usable: str) -> list[str]:
     skipped = totals.rows - totals.usable
     lines = [
         f"Images      {totals.usable:,} {usable}, {totals.decoded:,} decoded now, {skipped:,} skipped",
+        *_kind_lines(totals.kinds),
     ]
     kinds = sorted(totals.skipped.items(), key=lambda kind: (-kind[1], kind[0]))
     lines += [f"  skipped   {count:,} {status}" for status, count in kinds[:_MOST_KINDS]]

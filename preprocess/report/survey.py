@@ -42,6 +42,7 @@ class Survey:
     remarks: Counter[str] = field(default_factory=Counter)  #: remark, numbers left out -> usable images
     examples: dict[str, str] = field(default_factory=dict)  #: remark -> one image that has it
     counted: dict[str, Counter[str]] = field(default_factory=dict)  #: column -> value -> usable images
+    kinds: dict[str, Counter[str]] = field(default_factory=dict)  #: kind -> "used", "left out" -> images
     raw_pixels: int = 0  #: of all stored crops together
     images: pd.DataFrame = field(default_factory=pd.DataFrame)  #: a row per usable image: texts and figures
 
@@ -99,6 +100,7 @@ def _take(found: Survey, chunk: pd.DataFrame, most_skipped: int) -> pd.DataFrame
         {str(name): _short(text) for name, text in row.items()} for row in listed[names].to_dict("records")
     ]
     images = chunk[usable]
+    _take_kinds(found, chunk, usable)
     _take_remarks(found, images)
     for name in set(_COUNTED) & set(chunk.columns):
         counts = {_short(value): count for value, count in _counts(images[name]).items() if value}
@@ -115,6 +117,15 @@ def _take(found: Survey, chunk: pd.DataFrame, most_skipped: int) -> pd.DataFrame
         if name in kept:
             kept[name] = kept[name].astype("category")
     return pd.DataFrame(kept)
+
+
+def _take_kinds(found: Survey, chunk: pd.DataFrame, usable: "pd.Series[Any]") -> None:
+    if "kind" not in chunk.columns:  # of an earlier release
+        return
+    for what, column in (("used", chunk["kind"][usable]), ("left out", chunk["kind"][~usable])):
+        for kind, count in _counts(column).items():
+            if kind or what == "used":
+                found.kinds.setdefault(_short(kind or "unknown"), Counter())[what] += count
 
 
 def _take_remarks(found: Survey, images: pd.DataFrame) -> None:
