@@ -58,7 +58,7 @@ def end_of_codestream(frame: bytes) -> int | None:
         scans = [position for marker, position in _segments(frame) if marker == 0xDA]
         return end if scans and end > scans[0] else None
     # Markers stand in JPEG 2000's own tables, too: only behind one byte, repeated, is it sure to be the end.
-    return end if end > 2 and not frame[end:].strip(frame[-1:]) else None
+    return end if end > 2 and not frame[end:].strip(b"\0" + frame[-1:]) else None
 
 
 def jpeg_xl_size(frame: bytes) -> tuple[int, int] | None:

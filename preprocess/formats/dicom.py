@@ -12,6 +12,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from nlbs.preprocess.formats.bits import settled_sign
 from nlbs.preprocess.formats.fragments import compressed_frame
 from nlbs.preprocess.formats.frames import chosen_frame, flatten_groups, number_of_frames
 from nlbs.preprocess.formats.header import (
@@ -89,8 +90,9 @@ def dicom_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixel
         stored = stored.reshape(header.columns, header.rows)
         header = replace(header, rows=header.columns, columns=header.rows)
         notes = (*notes, "Rows and Columns are swapped, as neighbouring pixels show")
+    stored, header, sign = settled_sign(stored, header)
     header, polarity = with_polarity(header, stored)
-    notes = (*remarks, *header.notes, *polarity, *pixels.notes, *notes)
+    notes = (*remarks, *header.notes, *polarity, *pixels.notes, *notes, *sign)
     notes = (*notes, *_trailing_notes(pixels.file, pixels.syntax), *range_notes(stored, header))
     return SourceImage(stored, header, used, notes, number if frames > 1 else None)
 
@@ -262,7 +264,8 @@ def _trailing_notes(file: BinaryIO, syntax: Syntax) -> tuple[str, ...]:
     end = file.tell()
     rest = file.read(8)
     left = file.seek(0, 2) - end
-    if not rest.strip(b"\0") or (len(rest) == 8 and _is_element(rest, syntax, left - 8)):
+    # The delimiter of a length that should not have been undefined is the value's own.
+    if not rest.strip(b"\0") or rest[:4] == b"\xfe\xff\xdd\xe0" or (len(rest) == 8 and _is_element(rest, syntax, left - 8)):
         return ()
     return (f"behind Pixel Data stand {left:,} bytes that are no element",)
 

@@ -1,7 +1,7 @@
 """Where the compressed frames of a file lie (PS3.5 A.4): items, offset tables, fragments."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from nlbs.preprocess.formats.codestream import coding_of
@@ -77,10 +77,12 @@ def _items(
         if tag == _END:
             break
         if tag != _ITEM:
-            place = _beside(file, place, fragments)
-            if place is not None:
+            near = _beside(file, place, fragments)
+            if near is not None:
                 notes.append("a fragment of the compressed pixels has an odd length (PS3.5 A.4)")
-                file.seek(place)
+                if near < place:  # its length was rounded up, and no byte added
+                    fragments[-1] = replace(fragments[-1], length=fragments[-1].length - 1)
+                file.seek(near)
                 continue
             notes.append(_of_missing_end(file, head, fragments, marked, end))
             break

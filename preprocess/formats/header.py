@@ -67,7 +67,7 @@ class SourceImage:
     frame: int | None = None  #: from 1, of a file with more than one
 
 
-def element(dataset: pydicom.Dataset, keyword: str) -> Any:
+def element(dataset: pydicom.Dataset, keyword: str | int) -> Any:
     """Gives the value of an element; None where it is missing, empty, or cannot be read."""
     try:
         with warnings.catch_warnings():
@@ -160,7 +160,7 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
         inverted=bool(inverted) or element(dataset, "PresentationLUTShape") == "INVERSE",
         transfer_syntax=transfer_syntax,
         spacing_mm=spacing,
-        padding=_padding(dataset, allocated),
+        padding=padding_of(dataset, allocated, signed == 1),
         dataset=dataset,
         polarity_known=inverted is not None or element(dataset, "PresentationLUTShape") == "INVERSE",
         notes=(*notes, *spacing_notes),
@@ -223,9 +223,9 @@ def size_text(shape: tuple[int, ...]) -> str:
     return " x ".join(str(length) for length in shape)
 
 
-def _padding(dataset: pydicom.Dataset, bits_allocated: int) -> tuple[int, int] | None:
+def padding_of(dataset: pydicom.Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
+    """Return the lowest and the highest padding value that the elements state, as pixels of a sign have them."""
     value, limit = element(dataset, "PixelPaddingValue"), element(dataset, "PixelPaddingRangeLimit")
-    signed = element(dataset, "PixelRepresentation") == 1
     try:
         first, last = (
             _as_cell(int(number), signed, bits_allocated)

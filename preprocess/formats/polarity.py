@@ -10,8 +10,8 @@ from nlbs.preprocess.formats.header import Header, Stored
 
 _LINES = 128  #: of an image that are looked at
 #: Air takes a large part of a mammogram. Where this share of it is as bright as the brightest tenth of all values,
-#: and hardly any of it is dark, it is shown as a negative.
-_BRIGHT_SHARE, _DARK_SHARE = 0.25, 0.02
+#: and this much less of it is dark, it is shown as a negative.
+_BRIGHT_SHARE, _DARK_SHARE = 0.3, 1 / 3
 
 
 def with_polarity(header: Header, stored: Stored) -> tuple[Header, tuple[str, ...]]:
@@ -57,4 +57,4 @@ def looks_negative(values: npt.NDArray[Any], inverted: bool) -> bool:
         return False
     low_share, high_share = float((values <= low + tenth).mean()), float((values >= high - tenth).mean())
     bright, dark = (low_share, high_share) if inverted else (high_share, low_share)
-    return bright > _BRIGHT_SHARE and dark < _DARK_SHARE
+    return bright > _BRIGHT_SHARE and dark < _DARK_SHARE * bright

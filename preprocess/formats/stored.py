@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
-from nlbs.preprocess.formats.bits import used_bits
+from nlbs.preprocess.formats.bits import swapped_bytes, used_bits
 from nlbs.preprocess.formats.codecs import CODECS, Cells, decode_with_pydicom, names_of_decoders
 from nlbs.preprocess.formats.codestream import (
     Codestream,
@@ -53,6 +53,10 @@ def stored_values(cells: Stored, header: Header) -> tuple[Stored, tuple[str, ...
         return (sign_extended(cells, header.bits_stored) if header.signed else cells), ()
     # To look is cheaper than to copy, and the bits above the stored ones are rarely in use.
     highest = int(cells.max())
+    turned = swapped_bytes(cells, header) if highest >= 2 << header.high_bit else None
+    if turned is not None:
+        values, notes = stored_values(turned, header)
+        return values, ("the bytes of the pixels stand in the other order than the transfer syntax says", *notes)
     shift, bits, notes = used_bits(cells, highest, header)
     largest = (1 << bits) - 1
     if shift:
