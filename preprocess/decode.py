@@ -27,7 +27,6 @@ from nlbs.preprocess.padding import without_false_padding
 from nlbs.preprocess.stated import modality_notes, stated_conditions
 from nlbs.preprocess.store import run_lengths
 
-
 #: A decoded breast whose middle 98 % take less of the output range than this is remarked.
 LEAST_SHOWN = 0.02
 
@@ -103,7 +102,9 @@ def _contrast_notes(record: Mapping[str, Any]) -> tuple[str, ...]:
     """
     low, high = record["breast_p1"], record["breast_p99"]
     if low is None or high is None or high <= low:
-        raise NoBreastError("98 % of the decoded breast have one and the same grey value: there is nothing to see")
+        raise NoBreastError(
+            "98 % of the decoded breast have one and the same grey value: there is nothing to see"
+        )
     if high - low < LEAST_SHOWN:
         return (f"the decoded breast takes only {100 * (high - low):.1f} % of the grey values",)
     return ()

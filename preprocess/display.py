@@ -129,7 +129,7 @@ def _modality_values_or_levels(header: Header, levels: npt.NDArray[np.int64]) ->
 
 
 def _of_half_a_scale(header: Header) -> str | None:
-    """Return a remark where a slope or an intercept stands alone and would change values: PS3.3 C.11.1 asks for both."""
+    """Return a remark where a slope or an intercept stands alone and would change values (PS3.3 C.11.1)."""
     slope, intercept = (element(header.dataset, f"Rescale{name}") for name in ("Slope", "Intercept"))
     if "RescaleSlope" in header.dataset and "RescaleIntercept" in header.dataset:
         return None

@@ -1,4 +1,4 @@
-"""Pixel padding that a header states, held against the pixels: what lies in the breast is no padding (PS3.3 C.7.5.1.1.2)."""
+"""Pixel padding held against the pixels: what lies in the breast is no padding (PS3.3 C.7.5.1.1.2)."""
 
 from dataclasses import replace
 

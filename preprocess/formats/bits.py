@@ -40,7 +40,7 @@ def used_bits(cells: Stored, highest: int, header: Header) -> tuple[int, int, tu
             return shift, bits, ()
         note = f"HighBit is {header.high_bit}, the values stand in the {bits} lowest bits: it is not believed"
         return 0, bits, (note,)
-    if highest <= largest or _states_overlay(header):
+    if highest <= largest or _states_overlay(header) or (header.signed and _is_extended(cells, bits)):
         return 0, bits, ()
     if not (cells & np.array((1 << spare) - 1, cells.dtype)).any():
         return spare, bits, (f"HighBit is {header.high_bit}, the values stand in the {bits} highest bits",)
@@ -48,8 +48,14 @@ def used_bits(cells: Stored, highest: int, header: Header) -> tuple[int, int, tu
     return 0, header.bits_allocated if _smoother_with_all(cells, header) else bits, ()
 
 
+def _is_extended(cells: Stored, bits: int) -> bool:
+    """Say whether the bits above the stored ones are the sign alone, as most writers leave them."""
+    values = cells.view(f"i{cells.dtype.itemsize}")
+    return bool(values.min() >= -(1 << (bits - 1)) and values.max() < 1 << (bits - 1))
+
+
 def _states_overlay(header: Header) -> bool:
-    """Say whether an overlay stands in a bit beside the values: Overlay Bit Position (60xx,0102), as it was until 2004."""
+    """Say whether an overlay stands in a bit beside the values: Overlay Bit Position (60xx,0102), until 2004."""
     positions = (element(header.dataset, tag) for tag in range(0x60000102, 0x60200102, 0x20000))
     return any(isinstance(position, int) and position > 0 for position in positions)
 
@@ -118,19 +124,23 @@ def _with_sign(header: Header, signed: bool) -> Header:
 def _signed(values: Stored, bits: int) -> Stored:
     wide = values.astype(np.int32)
     wide[wide >= 1 << (bits - 1)] -= 1 << bits
-    return wide.astype(f"i{values.dtype.itemsize}")
+    signed: Stored = wide.astype(f"i{values.dtype.itemsize}")
+    return signed
 
 
 def _unsigned(values: Stored, bits: int) -> Stored:
     cells = values.view(f"u{values.dtype.itemsize}")
-    return cells & np.array((1 << bits) - 1, cells.dtype)
+    masked: Stored = cells & np.array((1 << bits) - 1, cells.dtype)
+    return masked
 
 
 def _smoother_with_all(cells: Stored, header: Header) -> bool:
     """Say whether neighbours differ less by all bits of their cells than by the stored ones alone."""
     some, bits = _some(cells), header.bits_stored
     if header.signed:
-        return _variation(some.view(f"i{cells.dtype.itemsize}")) < _variation(_signed(_unsigned(some, bits), bits))
+        return _variation(some.view(f"i{cells.dtype.itemsize}")) < _variation(
+            _signed(_unsigned(some, bits), bits)
+        )
     return _variation(some) < _variation(_unsigned(some, bits))
 
 

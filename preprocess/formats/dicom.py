@@ -222,11 +222,7 @@ def _native_frame(
             f"{header.bits_allocated} bits{of} need {need:,}"
         )
     notes = _length_notes(pixels.length, pixels.available, need)
-    words = (
-        not pixels.syntax.little_endian
-        and header.bits_allocated == 8
-        and pixels.vr == "OW"
-    )
+    words = not pixels.syntax.little_endian and header.bits_allocated == 8 and pixels.vr == "OW"
     begin = (number - 1) * size
     odd = begin % 2 if words else 0
     end = pixels.file.tell() + min(pixels.length, pixels.available)
@@ -265,7 +261,8 @@ def _trailing_notes(file: BinaryIO, syntax: Syntax) -> tuple[str, ...]:
     rest = file.read(8)
     left = file.seek(0, 2) - end
     # The delimiter of a length that should not have been undefined is the value's own.
-    if not rest.strip(b"\0") or rest[:4] == b"\xfe\xff\xdd\xe0" or (len(rest) == 8 and _is_element(rest, syntax, left - 8)):
+    closing = not rest.strip(b"\0") or rest[:4] == b"\xfe\xff\xdd\xe0"
+    if closing or (len(rest) == 8 and _is_element(rest, syntax, left - 8)):
         return ()
     return (f"behind Pixel Data stand {left:,} bytes that are no element",)
 

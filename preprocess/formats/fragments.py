@@ -58,9 +58,7 @@ def compressed_frame(
     return data, (*notes, *more)
 
 
-def _items(
-    file: BinaryIO, marked: bool, limit: int | None
-) -> tuple[bytes, list[Fragment], tuple[str, ...]]:
+def _items(file: BinaryIO, marked: bool, limit: int | None) -> tuple[bytes, list[Fragment], tuple[str, ...]]:
     """Return the basic offset table, the fragments behind it, and what looked wrong."""
     start = file.tell()
     end = file.seek(0, 2) if limit is None else start + limit
@@ -68,7 +66,10 @@ def _items(
     if coding_of(_head_of(file, start, 64)) is not None:  # a codestream that no item encloses
         file.seek(end)
         return b"", [Fragment(0, start, end - start)], ()
-    table, fragments, first, notes = None, [], start, []
+    table: bytes | None = None
+    fragments: list[Fragment] = []
+    notes: list[str] = []
+    first = start
     while file.tell() < end or limit is None:
         place = file.tell()
         head = file.read(8)
@@ -87,7 +88,9 @@ def _items(
             notes.append(_of_missing_end(file, head, fragments, marked, end))
             break
         if place + 8 + length > end:
-            fragments.append(_last_of_cut_file(file, Fragment(place - first, place + 8, end - place - 8), marked))
+            fragments.append(
+                _last_of_cut_file(file, Fragment(place - first, place + 8, end - place - 8), marked)
+            )
             notes.append("the last fragment of the compressed pixels is shorter than stated, and whole")
             break
         if table is None and coding_of(_head_of(file, place + 8, min(length, 64))) is not None:

@@ -142,7 +142,9 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
         )
     high_bit = whole_number(dataset, "HighBit", stored - 1)
     if not stored - 1 <= high_bit < allocated:
-        notes += (f"HighBit {high_bit} cannot be with {stored} of {allocated} bits: it is taken as {stored - 1}",)
+        notes += (
+            f"HighBit {high_bit} cannot be with {stored} of {allocated} bits: it is taken as {stored - 1}",
+        )
         high_bit = stored - 1
     if signed not in (0, 1):
         raise BadHeaderError(f"PixelRepresentation is {signed}, expected 0 (unsigned) or 1 (signed)")

@@ -1,4 +1,4 @@
-"""Where Pixel Data lies and how it is coded: by what stands in the file, whatever its header states (PS3.5 7.1, A.4)."""
+"""Where Pixel Data lies and how it is coded: by what stands in the file, whatever it states (PS3.5 7.1, A.4)."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataelem import RawDataElement
 
-from nlbs.preprocess.formats.codestream import coding_of, codestream
+from nlbs.preprocess.formats.codestream import codestream, coding_of
 from nlbs.preprocess.formats.header import Header, element
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
@@ -104,7 +104,9 @@ def settled_coding(pixels: PixelData, header: Header, frames: int) -> PixelData:
     if not stated.encapsulated:
         return replace(pixels, encapsulated=False)
     if fits:
-        note = f"the pixels are not compressed, the transfer syntax says {stated.name}: their length is defined"
+        note = (
+            f"the pixels are not compressed, the transfer syntax says {stated.name}: their length is defined"
+        )
         return replace(
             pixels, encapsulated=False, syntax=SYNTAXES[EXPLICIT_LITTLE], notes=(*pixels.notes, note)
         )
@@ -208,7 +210,12 @@ def _head(head: bytes, implicit: bool, order: str) -> tuple[int, str, int, int]:
     if tag == _PIXEL_DATA and implicit and is_explicit:
         raise BadHeaderError("Pixel Data has explicit VR, the elements before it implicit VR")
     if is_explicit:
-        return tag, vr.decode("ascii"), struct.unpack_from(f"{order}I", head, 8)[0] if len(head) == 12 else 0, 12
+        return (
+            tag,
+            vr.decode("ascii"),
+            struct.unpack_from(f"{order}I", head, 8)[0] if len(head) == 12 else 0,
+            12,
+        )
     # Elements of implicit VR among explicit ones are told by their VR, which is none.
     if tag == _PIXEL_DATA and not implicit and vr.isalpha() and vr.isupper():
         raise BadHeaderError("the VR of Pixel Data is none that it can have (OB, OW; PS3.5 A.2)")

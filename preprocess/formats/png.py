@@ -49,7 +49,7 @@ def png_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels:
         raise DecodeError("the PNG pixels cannot be decoded by imagecodecs") from error
     as_stored = grey_values(pixels, rows, columns, alpha=bool(colour & _ALPHA))
     stored, notes = oriented(as_stored, orientation_of(_exif(data, chunks)))
-    header = plain_header(*stored.shape, bits, "png", signed=False, inverted=False)
+    header = plain_header(stored.shape[0], stored.shape[1], bits, "png", signed=False, inverted=False)
     return SourceImage(stored, header, "imagecodecs", notes)
 
 

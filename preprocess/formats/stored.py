@@ -56,7 +56,10 @@ def stored_values(cells: Stored, header: Header) -> tuple[Stored, tuple[str, ...
     turned = swapped_bytes(cells, header) if highest >= 2 << header.high_bit else None
     if turned is not None:
         values, notes = stored_values(turned, header)
-        return values, ("the bytes of the pixels stand in the other order than the transfer syntax says", *notes)
+        return values, (
+            "the bytes of the pixels stand in the other order than the transfer syntax says",
+            *notes,
+        )
     shift, bits, notes = used_bits(cells, highest, header)
     largest = (1 << bits) - 1
     if shift:

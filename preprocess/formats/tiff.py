@@ -69,7 +69,8 @@ def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels
     as_stored = grey_values(pixels, _one(page, "rows"), _one(page, "columns"), alpha="extra" in page)
     stored, notes = oriented(as_stored, _one(page, "orientation", 1))
     header = plain_header(
-        *stored.shape,
+        stored.shape[0],
+        stored.shape[1],
         bits=_one(page, "bits"),
         kind="tiff",
         signed=_one(page, "format", 1) == 2,

@@ -80,7 +80,9 @@ def test_bytes_in_the_other_order_are_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEGLosslessSV1], ids=lambda uid: uid.keyword
+    "syntax",
+    [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEGLosslessSV1],
+    ids=lambda uid: uid.keyword,
 )
 @pytest.mark.parametrize("bits", [12, 16])
 def test_unsigned_values_under_a_signed_header_stay_unsigned(bits: int, syntax: str, tmp_path: Path) -> None:
@@ -183,7 +185,9 @@ def test_padding_that_is_tissue_is_not_believed(padding: dict[str, int], tmp_pat
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-@pytest.mark.parametrize("padding", [{"PixelPaddingValue": 0}, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 30}])
+@pytest.mark.parametrize(
+    "padding", [{"PixelPaddingValue": 0}, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 30}]
+)
 def test_padding_that_is_air_is_believed(padding: dict[str, int], inverted: bool, tmp_path: Path) -> None:
     elements: dict[str, object] = dict(padding)
     if inverted:
@@ -209,7 +213,11 @@ def test_padding_that_is_air_is_believed(padding: dict[str, int], inverted: bool
         ({"PixelSpacing": [1, 1], "ImagerPixelSpacing": [0.2, 0.2]}, (0.2, 0.2), True),
         ({"PixelSpacing": [0.05, 0.05], "ImagerPixelSpacing": [0.2, 0.2]}, (0.05, 0.05), True),
         ({"PixelSpacing": [0.19, 0.19], "ImagerPixelSpacing": [0.2, 0.2]}, (0.19, 0.19), False),
-        ({"PixelSpacing": [0.05, 0.05], "ImagerPixelSpacing": [0.09, 0.09]}, (0.05, 0.05), False),  # magnified
+        (
+            {"PixelSpacing": [0.05, 0.05], "ImagerPixelSpacing": [0.09, 0.09]},
+            (0.05, 0.05),
+            False,
+        ),  # magnified
         ({}, None, False),
     ],
 )

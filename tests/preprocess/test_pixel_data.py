@@ -1,4 +1,4 @@
-"""Where the pixels are: by what stands in a file, whatever it states. What is right is what was put in, or pydicom's."""
+"""Where the pixels are: by what stands in a file, whatever it states. Right is what was put in, or pydicom's."""
 
 import struct
 from pathlib import Path
@@ -7,14 +7,14 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import (
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
