@@ -1,6 +1,7 @@
 """The way from an image file to a decoded image: read, mask, display values, crop. Straight down this page."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.manifests.kinds import STANDARD_KINDS
-from nlbs.preprocess.display import display_pixels, display_table
+from nlbs.preprocess.display import display_pixels, display_table, modality_falls
 from nlbs.preprocess.figures import mask_figures, mask_flags, pixel_figures
 from nlbs.preprocess.formats.codecs import versions
 from nlbs.preprocess.formats.header import SourceImage
 from nlbs.preprocess.formats.image_file import read_image
+from nlbs.preprocess.formats.polarity import looks_negative, sample
 from nlbs.preprocess.kind import kind_notes, kind_of_header, require_kind
 from nlbs.preprocess.mask import (
     LARGEST_FRACTION,
     METHOD,
     SMALLEST_FRACTION,
     BreastMask,
+    NoBreastError,
     breast_mask,
     breast_values,
 )
+from nlbs.preprocess.padding import without_false_padding
 from nlbs.preprocess.raw import in_the_patient
 from nlbs.preprocess.stated import modality_notes, stated_conditions
 from nlbs.preprocess.store import run_lengths
+
+#: A decoded breast whose middle 98 % take less of the output range than this is remarked.
+LEAST_SHOWN = 0.02
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,8 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     Raises:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
-    image = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
-    image = in_the_patient(image)
+    read = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
+    image, doubts = _believed(in_the_patient(read))
     mask = breast_mask(image.stored, image.header)
     box = crop_box(mask)
     stored = image.stored[box]
@@ -79,10 +86,36 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     pixels = display_pixels(stored, display)
     if not options.keep_background:
         clear_outside(pixels, mask)
-    remarks = (*modality_notes(image.header.dataset), *kind_notes(image.header.dataset), *image.notes)
-    notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
     corner = (box[0].start, box[1].start)
-    return DecodedImage(pixels, _record(image, mask, display.voi, pixels, corner), notes)
+    record = _record(image, mask, display.voi, pixels, corner)
+    dataset = image.header.dataset
+    remarks = (*modality_notes(dataset), *kind_notes(dataset), *image.notes, *doubts)
+    notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask), *_contrast_notes(record))
+    return DecodedImage(pixels, record, notes)
+
+
+def _believed(image: SourceImage) -> tuple[SourceImage, tuple[str, ...]]:
+    """Return an image without what its header says against its pixels, and remarks on that."""
+    header, notes = without_false_padding(image.stored, image.header)
+    if looks_negative(sample(image.stored, header), header.inverted != modality_falls(header)):
+        notes += ("the background is bright and nothing is dark: is this a negative, with a wrong polarity?",)
+    return replace(image, header=header), notes
+
+
+def _contrast_notes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a remark on a decoded breast with hardly any contrast.
+
+    Raises:
+        NoBreastError: it has none at all.
+    """
+    low, high = record["breast_p1"], record["breast_p99"]
+    if low is None or high is None or high <= low:
+        raise NoBreastError(
+            "98 % of the decoded breast have one and the same grey value: there is nothing to see"
+        )
+    if high - low < LEAST_SHOWN:
+        return (f"the decoded breast takes only {100 * (high - low):.1f} % of the grey values",)
+    return ()
 
 
 def crop_box(mask: BreastMask) -> tuple[slice, slice]:

@@ -61,6 +61,7 @@ def display_table(
     for kind in {"auto": ("lut", "window"), "lut": ("lut",), "window": ("window",)}.get(choice, ()):
         fractions = _voi_fractions(header, values, kind)
         if fractions is None:
+            notes.extend(_of_unusable(header, kind))
             continue
         if abs(fractions[middle[1]] - fractions[middle[0]]) >= LEAST_CONTRAST:
             break
@@ -122,9 +123,19 @@ def modality_falls(header: Header) -> bool:
 
 def _modality_values_or_levels(header: Header, levels: npt.NDArray[np.int64]) -> tuple[Values, str | None]:
     try:
-        return modality_values(header, levels), None
+        return modality_values(header, levels), _of_half_a_scale(header)
     except (ValueError, TypeError, IndexError):
         return levels.astype(np.float64), "the header's modality LUT cannot be read: it is left out"
+
+
+def _of_half_a_scale(header: Header) -> str | None:
+    """Return a remark where a slope or an intercept stands alone and would change values (PS3.3 C.11.1)."""
+    slope, intercept = (element(header.dataset, f"Rescale{name}") for name in ("Slope", "Intercept"))
+    if "RescaleSlope" in header.dataset and "RescaleIntercept" in header.dataset:
+        return None
+    if slope in (None, "", 1) and intercept in (None, "", 0):
+        return None
+    return "the header has only one of RescaleSlope and RescaleIntercept: it is left out"
 
 
 def window_fractions(values: Values, center: float, width: float, function: str) -> Values:
@@ -159,6 +170,13 @@ def _voi_fractions(header: Header, values: Values, kind: str) -> Values | None:
     if width < (1 if function == "LINEAR" else np.finfo(float).tiny):
         return None
     return window_fractions(values, center, width, function)
+
+
+def _of_unusable(header: Header, kind: str) -> list[str]:
+    """Return a remark where the header has a VOI of a kind, which cannot be used."""
+    keywords = ("VOILUTSequence",) if kind == "lut" else ("WindowCenter", "WindowWidth")
+    stated = any(element(header.dataset, keyword) not in (None, "", []) for keyword in keywords)
+    return [f"the header's {kind} cannot be used: it is left out"] if stated else []
 
 
 def _lut_fractions(header: Header, values: Values) -> Values | None:

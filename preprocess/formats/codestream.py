@@ -14,6 +14,7 @@ class Codestream:
     components: int
     precision: int  #: bits per value
     lossless: bool | None = None  #: whether its process can be lossless; None where it does not say
+    signed: bool = False  #: whether its values have a sign, which JPEG 2000 alone knows
 
 
 def codestream(frame: bytes) -> Codestream | None:
@@ -26,6 +27,38 @@ def codestream(frame: bytes) -> Codestream | None:
         return _jpeg_2000(frame, start) if start >= 0 else _jpeg(frame)
     except (struct.error, IndexError):
         return None
+
+
+def coding_of(frame: bytes) -> str | None:
+    """Return how a compressed frame is coded by its first bytes: a coding of ``syntaxes``; None where they do not tell.
+
+    T.81 B.1.1.3, T.87 C.2.2, T.800 A.4.1 and I.5.1, 18181-2 annex 9, and the head of RLE (PS3.5 G.5).
+    """
+    if frame[:3] == b"\xff\xd8\xff":
+        return "jpeg-ls" if any(marker == 0xF7 for marker, _ in _segments(frame[:65536])) else "jpeg"
+    if frame[:4] == b"\xff\x4f\xff\x51" or frame[4:8] == b"jP  ":
+        return "jpeg2000"
+    if frame[:2] == b"\xff\x0a" or frame[4:8] == b"JXL ":
+        return "jpegxl"
+    count, first = struct.unpack_from("<II", frame) if len(frame) >= 8 else (0, 0)
+    return "rle" if 1 <= count <= 15 and first == 64 else None
+
+
+def end_of_codestream(frame: bytes) -> int | None:
+    """Return where a JPEG, JPEG-LS or JPEG 2000 codestream ends, behind its marker FFD9; None where it is cut short.
+
+    Filler may follow. liblj92 and libjpeg-turbo decode a cut stream to wrong pixels, so this comes before them.
+    """
+    tail = frame.rstrip(b"\0")[-16:]
+    if b"\xff\xd9" in tail:  # a byte or a few of padding may follow
+        return len(frame)
+    end = frame.rfind(b"\xff\xd9") + 2
+    if frame[:2] == b"\xff\xd8":
+        # Behind the head of the first scan no FFD9 is anything but the end (T.81 B.1.1.5, T.87 A.1).
+        scans = [position for marker, position in _segments(frame) if marker == 0xDA]
+        return end if scans and end > scans[0] else None
+    # Markers stand in JPEG 2000's own tables, too: only behind one byte, repeated, is it sure to be the end.
+    return end if end > 2 and not frame[end:].strip(b"\0" + frame[-1:]) else None
 
 
 def jpeg_xl_size(frame: bytes) -> tuple[int, int] | None:
@@ -64,7 +97,7 @@ def _jpeg_2000(frame: bytes, start: int) -> Codestream:
             lossless = frame[position + 13] == 1
             break
         position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
-    return Codestream(bottom - top, right - left, count, (depth & 0x7F) + 1, lossless)
+    return Codestream(bottom - top, right - left, count, (depth & 0x7F) + 1, lossless, depth >= 0x80)
 
 
 def _jpeg(frame: bytes) -> Codestream | None:

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pydicom
+from pydicom.multival import MultiValue
 
 from nlbs.errors import ConfigError
-from nlbs.preprocess.formats.header import element, whole_number
+from nlbs.preprocess.formats.header import element, whole_number, whole_of
 from nlbs.preprocess.formats.image_errors import BadHeaderError, UnsupportedImageError
 
 #: Sequence of a functional group -> keyword in its item -> keyword that single-frame images have it under.
@@ -88,10 +89,16 @@ def flatten_groups(dataset: pydicom.Dataset, frame: int, frames: int) -> None:
                     setattr(dataset, outer, value)
 
 
-def number_of_frames(dataset: pydicom.Dataset) -> int:
-    """Gives how many frames the file has; 1 where it does not say.
+def number_of_frames(dataset: pydicom.Dataset) -> tuple[int, tuple[str, ...]]:
+    """Return how many frames the file has, 1 where it does not say or says 0, and a remark on what it says.
 
     Raises:
         BadHeaderError: it is no number.
     """
-    return whole_number(dataset, "NumberOfFrames", 1)
+    stated = element(dataset, "NumberOfFrames")
+    if isinstance(stated, MultiValue) and len(set(stated)) == 1:
+        return whole_of(stated[0], "NumberOfFrames"), ("NumberOfFrames is stated more than once",)
+    number = whole_number(dataset, "NumberOfFrames", 1)
+    if number == 0:  # as pydicom takes it; what there is of more than one is remarked with the pixels
+        return 1, ("NumberOfFrames is 0, it is taken as 1",)
+    return number, ()

@@ -11,6 +11,7 @@ import pydicom
 from pydicom.errors import BytesLengthException
 
 from nlbs.preprocess.formats.image_errors import BadHeaderError, UnsupportedImageError
+from nlbs.preprocess.formats.spacing import sensible_spacing
 
 Stored = npt.NDArray[np.integer[Any]]
 
@@ -51,6 +52,8 @@ class Header:
     spacing_mm: tuple[float, float] | None  #: row, column distance on the detector
     padding: tuple[int, int] | None  #: lowest and highest stored value that is no image (PS3.3 C.7.5.1.1.2)
     dataset: pydicom.Dataset  #: without the pixels; empty where the file is no DICOM file
+    polarity_known: bool = True  #: False: ``inverted`` is still to be told from the pixels
+    notes: tuple[str, ...] = ()  #: what the elements say and is not believed
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class SourceImage:
     frame: int | None = None  #: from 1, of a file with more than one
 
 
-def element(dataset: pydicom.Dataset, keyword: str) -> Any:
+def element(dataset: pydicom.Dataset, keyword: str | int) -> Any:
     """Gives the value of an element; None where it is missing, empty, or cannot be read."""
     try:
         with warnings.catch_warnings():
@@ -85,13 +88,25 @@ def whole_number(dataset: pydicom.Dataset, keyword: str, default: int | None = N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             value = dataset.get(keyword)
-        if value is not None and value != "":
-            return int(value)
     except PYDICOM_ERRORS as error:
         raise BadHeaderError(f"{keyword} is no single whole number") from error
+    if value is not None and value != "":
+        return whole_of(value, keyword)
     if default is None:
         raise BadHeaderError(f"{keyword} is missing")
     return default
+
+
+def whole_of(value: Any, keyword: str) -> int:
+    """Return the value of an element as an integer.
+
+    Raises:
+        BadHeaderError: it is no single whole number.
+    """
+    try:
+        return int(value)
+    except PYDICOM_ERRORS as error:
+        raise BadHeaderError(f"{keyword} is no single whole number") from error
 
 
 def check_size(rows: int, columns: int, max_pixels: int) -> None:
@@ -118,21 +133,25 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
     rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
     samples = whole_number(dataset, "SamplesPerPixel", 1)
     allocated, stored = whole_number(dataset, "BitsAllocated"), whole_number(dataset, "BitsStored")
-    high_bit = whole_number(dataset, "HighBit", stored - 1)
     signed = whole_number(dataset, "PixelRepresentation", 0)
-    photometric = str(element(dataset, "PhotometricInterpretation")).strip().upper()
     check_size(rows, columns, max_pixels)
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnsupportedImageError(
-            f"{samples} samples per pixel, expected a grey image (MONOCHROME1 or MONOCHROME2)"
-        )
-    if allocated not in (8, 16) or not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
+    inverted, notes = _stated_polarity(dataset, samples)
+    if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise BadHeaderError(
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high_bit}: expected 8 or 16 bits "
-            "with BitsStored - 1 <= HighBit < BitsAllocated"
+            f"BitsAllocated {allocated}, BitsStored {stored}: expected 8 or 16 bits, and of them 1 or more stored"
         )
+    high_bit = whole_number(dataset, "HighBit", stored - 1)
+    if not stored - 1 <= high_bit < allocated:
+        notes += (
+            f"HighBit {high_bit} cannot be with {stored} of {allocated} bits: it is taken as {stored - 1}",
+        )
+        high_bit = stored - 1
     if signed not in (0, 1):
         raise BadHeaderError(f"PixelRepresentation is {signed}, expected 0 (unsigned) or 1 (signed)")
+    spacing, spacing_notes = sensible_spacing(
+        {keyword: element(dataset, keyword) for keyword in ("PixelSpacing", "ImagerPixelSpacing")},
+        (rows, columns),
+    )
     return Header(
         rows=rows,
         columns=columns,
@@ -140,12 +159,38 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
         bits_stored=stored,
         high_bit=high_bit,
         signed=signed == 1,
-        inverted=photometric == "MONOCHROME1" or element(dataset, "PresentationLUTShape") == "INVERSE",
+        inverted=bool(inverted) or element(dataset, "PresentationLUTShape") == "INVERSE",
         transfer_syntax=transfer_syntax,
-        spacing_mm=_spacing(dataset),
-        padding=_padding(dataset, allocated),
+        spacing_mm=spacing,
+        padding=padding_of(dataset, allocated, signed == 1),
         dataset=dataset,
+        polarity_known=inverted is not None or element(dataset, "PresentationLUTShape") == "INVERSE",
+        notes=(*notes, *spacing_notes),
     )
+
+
+def _stated_polarity(dataset: pydicom.Dataset, samples: int) -> tuple[bool | None, tuple[str, ...]]:
+    """Return whether the smallest value is white, None where no known interpretation says so, and a remark.
+
+    Raises:
+        UnsupportedImageError: it is a colour image.
+    """
+    stated = element(dataset, "PhotometricInterpretation")
+    photometric = str(stated or "").strip().upper()
+    if samples != 1:
+        raise UnsupportedImageError(
+            f"{samples} samples per pixel, expected a grey image (MONOCHROME1 or MONOCHROME2)"
+        )
+    if photometric in ("MONOCHROME1", "MONOCHROME2"):
+        return photometric == "MONOCHROME1", ()
+    if photometric.startswith(("PALETTE", "ARGB", "HSV", "CMYK")):
+        raise UnsupportedImageError("the values are entries of a colour table, expected a grey image")
+    what = "is missing" if not photometric else "is none of a grey image"
+    if photometric.startswith("MONO") and photometric[-1] in "12":  # "MONOCHROME 2", "MONOCHROM1"
+        return photometric[-1] == "1", (
+            f"PhotometricInterpretation {what}: taken as MONOCHROME{photometric[-1]}",
+        )
+    return None, (f"PhotometricInterpretation {what}",)
 
 
 def plain_header(rows: int, columns: int, bits: int, kind: str, signed: bool, inverted: bool) -> Header:
@@ -180,20 +225,9 @@ def size_text(shape: tuple[int, ...]) -> str:
     return " x ".join(str(length) for length in shape)
 
 
-def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        try:
-            row, column = (float(value) for value in element(dataset, keyword) or ())
-        except (TypeError, ValueError):
-            continue
-        if 0 < row < 10 and 0 < column < 10:
-            return row, column
-    return None
-
-
-def _padding(dataset: pydicom.Dataset, bits_allocated: int) -> tuple[int, int] | None:
+def padding_of(dataset: pydicom.Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
+    """Return the lowest and the highest padding value that the elements state, as pixels of a sign have them."""
     value, limit = element(dataset, "PixelPaddingValue"), element(dataset, "PixelPaddingRangeLimit")
-    signed = element(dataset, "PixelRepresentation") == 1
     try:
         first, last = (
             _as_cell(int(number), signed, bits_allocated)

@@ -14,8 +14,9 @@ from nlbs.preprocess.formats.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
-from nlbs.preprocess.formats.plain_pixels import grey_values
+from nlbs.preprocess.formats.plain_pixels import grey_values, oriented
 from nlbs.preprocess.formats.source_file import whole
+from nlbs.preprocess.formats.tiff import orientation_of
 
 _GREY, _COLOUR, _PALETTE, _ALPHA = 0, 2, 3, 4  #: of the colour type; alpha may be added to the first two
 
@@ -47,9 +48,20 @@ def png_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels:
         pixels = imagecodecs.png_decode(data)
     except (RuntimeError, ValueError, zlib.error) as error:
         raise DecodeError("the PNG pixels cannot be decoded by imagecodecs") from error
-    stored = grey_values(pixels, rows, columns, alpha=bool(colour & _ALPHA))
-    header = plain_header(rows, columns, bits, "png", signed=False, inverted=False)
-    return SourceImage(stored, header, "imagecodecs", ())
+    as_stored = grey_values(pixels, rows, columns, alpha=bool(colour & _ALPHA))
+    stored, notes = oriented(as_stored, orientation_of(_exif(data, chunks)))
+    header = plain_header(stored.shape[0], stored.shape[1], bits, "png", signed=False, inverted=False)
+    return SourceImage(stored, header, "imagecodecs", notes)
+
+
+def _exif(data: bytes, chunks: list[tuple[bytes, int]]) -> bytes:
+    """Return the Exif block of a file (PNG 11.3.4.5), nothing where it has none."""
+    place = 8
+    for name, length in chunks:
+        if name == b"eXIf":
+            return data[place + 8 : place + 8 + length]
+        place += 12 + length
+    return b""
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, int]]:

@@ -2,13 +2,21 @@
 
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pydicom
 from pydicom.uid import UID
 
+from nlbs.preprocess.formats.bits import swapped_bytes, used_bits
 from nlbs.preprocess.formats.codecs import CODECS, Cells, decode_with_pydicom, names_of_decoders
-from nlbs.preprocess.formats.codestream import Codestream, codestream, jpeg_xl_size, with_full_spectrum
+from nlbs.preprocess.formats.codestream import (
+    Codestream,
+    codestream,
+    end_of_codestream,
+    jpeg_xl_size,
+    with_full_spectrum,
+)
 from nlbs.preprocess.formats.header import PYDICOM_ERRORS, Header, Stored, size_text
 from nlbs.preprocess.formats.image_errors import DecodeError, TruncatedError, UnsupportedImageError
 from nlbs.preprocess.formats.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, SYNTAXES
@@ -19,8 +27,8 @@ def frame_bytes(header: Header) -> int:
     return header.rows * header.columns * header.bits_allocated // 8
 
 
-def uncompressed_values(data: bytes, header: Header) -> Stored:
-    """Gives the stored values of an uncompressed frame (PS3.5 8.1.1).
+def uncompressed_values(data: bytes, header: Header) -> tuple[Stored, tuple[str, ...]]:
+    """Return the stored values of an uncompressed frame (PS3.5 8.1.1), and what looked wrong.
 
     Raises:
         TruncatedError: there are too few bytes.
@@ -36,17 +44,29 @@ def uncompressed_values(data: bytes, header: Header) -> Stored:
     return stored_values(cells.astype(kind.newbyteorder("="), copy=False), header)
 
 
-def stored_values(cells: Stored, header: Header) -> Stored:
-    """Gives the stored values in unsigned cells: bits HighBit down to HighBit - BitsStored + 1."""
-    bits = header.bits_stored
-    shift = header.high_bit - bits + 1
+def stored_values(cells: Stored, header: Header) -> tuple[Stored, tuple[str, ...]]:
+    """Return the stored values in unsigned cells: bits HighBit down to HighBit - BitsStored + 1, and what looked wrong.
+
+    Where the values themselves show that they take other bits than these, they go before the header.
+    """
+    if header.bits_stored == header.bits_allocated:
+        return (sign_extended(cells, header.bits_stored) if header.signed else cells), ()
+    # To look is cheaper than to copy, and the bits above the stored ones are rarely in use.
+    highest = int(cells.max())
+    turned = swapped_bytes(cells, header) if highest >= 2 << header.high_bit else None
+    if turned is not None:
+        values, notes = stored_values(turned, header)
+        return values, (
+            "the bytes of the pixels stand in the other order than the transfer syntax says",
+            *notes,
+        )
+    shift, bits, notes = used_bits(cells, highest, header)
+    largest = (1 << bits) - 1
     if shift:
         cells = cells >> shift
-    largest = (1 << bits) - 1
-    # To look is cheaper than to copy, and the bits above the stored ones are rarely in use.
-    if bits < header.bits_allocated and cells.max() > largest:
+    if highest >> shift > largest:
         cells = cells & np.array(largest, dtype=cells.dtype)
-    return sign_extended(cells, bits) if header.signed else cells
+    return (sign_extended(cells, bits) if header.signed else cells), notes
 
 
 def sign_extended(values: Stored, bits: int) -> Stored:
@@ -64,13 +84,17 @@ def compressed_values(frame: bytes, header: Header, decoder: str) -> tuple[Store
         ImageError: the frame is cut short, is another image than the header says, or cannot be decoded.
     """
     syntax = SYNTAXES[header.transfer_syntax]
-    # A byte or a few of padding may follow. liblj92 and libjpeg-turbo decode a cut stream to wrong pixels.
-    if syntax.marked and b"\xff\xd9" not in frame.rstrip(b"\0")[-16:]:
+    end = end_of_codestream(frame) if syntax.marked else len(frame)
+    if end is None:
         raise TruncatedError("the compressed pixels stop before their end marker (FFD9)")
-    if syntax.coding == "cells":
-        return uncompressed_values(frame, header), "numpy", ()
-    if syntax.coding == "deflate":
-        return uncompressed_values(_inflated(frame, frame_bytes(header)), header), "numpy", ()
+    filler: tuple[str, ...] = ()
+    if end < len(frame):
+        filler = (f"behind the end marker of the compressed pixels stand {len(frame) - end:,} bytes",)
+        frame = frame[:end]
+    if syntax.coding in ("cells", "deflate"):
+        data = frame if syntax.coding == "cells" else _inflated(frame, frame_bytes(header))
+        values, notes = uncompressed_values(data, header)
+        return values, "numpy", notes
     if syntax.uid in (JPEG_BASELINE, JPEG_EXTENDED):
         frame = with_full_spectrum(frame)
     stated = _checked_codestream(frame, header)
@@ -83,7 +107,8 @@ def compressed_values(frame: bytes, header: Header, decoder: str) -> tuple[Store
         if cells.shape != (header.rows, header.columns):
             raise DecodeError(_other_size(cells.shape, header))
         precision = stated.precision if stated else header.bits_stored
-        return _stored_of(cells, header, precision), used, _lossy_notes(stated, header)
+        values, notes = _stored_of(cells, header, precision)
+        return values, used, (*filler, *notes, *_lossy_notes(stated, header), *_sign_notes(stated, header))
     raise UnsupportedImageError(f"no decoder for transfer syntax {syntax.name} is installed or asked for")
 
 
@@ -131,6 +156,22 @@ def _lossy_notes(stated: Codestream | None, header: Header) -> tuple[str, ...]:
     return ("the compressed image is lossy, its transfer syntax says lossless",)
 
 
+def _sign_notes(stated: Codestream | None, header: Header) -> tuple[str, ...]:
+    if stated is None or not stated.signed or header.signed:
+        return ()
+    return ("the compressed image has signed values, PixelRepresentation says unsigned",)
+
+
+def with_size_of(header: Header, frame: bytes) -> tuple[Header, tuple[str, ...]]:
+    """Return the header with the rows and columns of a codestream, where its own are those swapped, and a remark."""
+    stated = codestream(frame) if SYNTAXES[header.transfer_syntax].marked else None
+    own, found = (header.rows, header.columns), (stated.rows, stated.columns) if stated else None
+    if found is None or found == own or found != own[::-1]:
+        return header, ()
+    note = f"the compressed image is {size_text(found)} pixels, Rows and Columns say {size_text(own)}"
+    return replace(header, rows=found[0], columns=found[1]), (note,)
+
+
 def _inflated(frame: bytes, wanted: int) -> bytes:
     """Gives a deflated frame (RFC 1951), unpacked to no more than the header allows."""
     unpack = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -170,8 +211,8 @@ def _bare_dataset(frame: bytes, header: Header) -> pydicom.Dataset:
     return dataset
 
 
-def _stored_of(cells: Cells, header: Header, precision: int) -> Stored:
-    """Gives the stored values in what a decoder made, whose sign or width may be other than the header's."""
+def _stored_of(cells: Cells, header: Header, precision: int) -> tuple[Stored, tuple[str, ...]]:
+    """Return the stored values in what a decoder made, whose sign or width may be other than the header's; remarks."""
     syntax = SYNTAXES[header.transfer_syntax]
     if cells.dtype.kind not in "iu":
         raise DecodeError(f"the compressed pixels are {cells.dtype} numbers, expected integers")
@@ -181,10 +222,10 @@ def _stored_of(cells: Cells, header: Header, precision: int) -> Stored:
     # JPEG 2000 alone knows of signs, and its lossy values may overshoot the range.
     if header.signed and (cells.dtype.kind == "u" or not syntax.is_jpeg_2000):
         unsigned = cells.view(f"u{cells.dtype.itemsize}")
-        return sign_extended(unsigned.astype(f"u{header.bits_allocated // 8}", copy=False), bits)
+        return sign_extended(unsigned.astype(f"u{header.bits_allocated // 8}", copy=False), bits), ()
     if not header.signed and cells.dtype.kind == "i":
-        return cells.view(f"u{cells.dtype.itemsize}") & ((1 << bits) - 1)
-    return cells
+        return cells.view(f"u{cells.dtype.itemsize}") & ((1 << bits) - 1), ()
+    return cells, ()
 
 
 def _other_size(found: tuple[int, ...], header: Header) -> str:

@@ -98,3 +98,12 @@ _ALL = (
 
 #: UID -> transfer syntax; what is not in here is none of the standard's, or one that it has retired.
 SYNTAXES = {syntax.uid: syntax for syntax in _ALL}
+
+#: Coding of a codestream that tells what it is -> the transfer syntax by which it is decoded, and by no other.
+UID_OF_CODING = {
+    "jpeg": JPEG_LOSSLESS,
+    "jpeg-ls": JPEG_LS_LOSSY,
+    "jpeg2000": JPEG_2000,
+    "jpegxl": JPEG_XL,
+    "rle": RLE,
+}

@@ -16,12 +16,12 @@ from nlbs.preprocess.formats.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
-from nlbs.preprocess.formats.plain_pixels import grey_values
+from nlbs.preprocess.formats.plain_pixels import grey_values, oriented
 from nlbs.preprocess.formats.source_file import whole
 
 _TAGS = {
     254: "subfile", 256: "columns", 257: "rows", 258: "bits", 259: "compression", 262: "photometric",
-    273: "offsets", 277: "samples", 278: "rows_per_strip", 279: "byte_counts", 284: "planar",
+    273: "offsets", 274: "orientation", 277: "samples", 278: "rows_per_strip", 279: "byte_counts", 284: "planar",
     322: "tile_columns", 323: "tile_rows", 324: "offsets", 325: "byte_counts", 338: "extra", 339: "format",
 }  # fmt: skip
 _KINDS = {
@@ -75,16 +75,26 @@ def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels
         pixels = imagecodecs.tiff_decode(data, index=index)
     except (RuntimeError, ValueError, IndexError) as error:
         raise DecodeError("the TIFF pixels cannot be decoded by imagecodecs") from error
-    stored = grey_values(pixels, _one(page, "rows"), _one(page, "columns"), alpha="extra" in page)
+    as_stored = grey_values(pixels, _one(page, "rows"), _one(page, "columns"), alpha="extra" in page)
+    stored, notes = oriented(as_stored, _one(page, "orientation", 1))
     header = plain_header(
-        _one(page, "rows"),
-        _one(page, "columns"),
+        stored.shape[0],
+        stored.shape[1],
         bits=_one(page, "bits"),
         kind="tiff",
         signed=_one(page, "format", 1) == 2,
         inverted=_one(page, "photometric") == 0,
     )
-    return SourceImage(stored, header, "imagecodecs", (), number if len(images) > 1 else None)
+    return SourceImage(stored, header, "imagecodecs", notes, number if len(images) > 1 else None)
+
+
+def orientation_of(data: bytes) -> int:
+    """Return the orientation that the first directory of a TIFF or an Exif block states, 1 where it states none."""
+    try:
+        pages = _pages(data) if data[:4] in (b"II*\0", b"MM\0*") else []
+    except (struct.error, BadHeaderError, TruncatedError):
+        return 1
+    return _one(pages[0], "orientation", 1) if pages else 1
 
 
 def _one(page: Page, name: str, default: int | None = None) -> int:

@@ -123,7 +123,23 @@ def test_a_windowed_image_is_that_of_pydicom(
 )
 def test_a_window_counts_only_where_it_is_one(elements: dict[str, Any], kind: str, tmp_path: Path) -> None:
     display = table_of(header_of(tmp_path, **elements))
-    assert (display.voi, display.note) == (kind, None)
+    left_out = "the header's window cannot be used: it is left out" if elements and kind == "range" else None
+    assert (display.voi, display.note) == (kind, left_out)
+
+
+def test_half_of_a_rescale_is_left_out_with_a_note(tmp_path: Path) -> None:
+    # PS3.3 C.11.1 has both or none; pydicom's apply_rescale changes nothing where one is missing.
+    for elements, noted in (
+        ({"RescaleSlope": 2}, True),
+        ({"RescaleIntercept": -1000}, True),
+        ({"RescaleSlope": 1}, False),
+        ({"RescaleIntercept": 0}, False),
+    ):
+        header = header_of(tmp_path, **elements)
+        assert np.array_equal(apply_modality_lut(RAMP, header.dataset), RAMP)
+        display = table_of(header)
+        assert np.array_equal(display.table, table_of(header_of(tmp_path)).table)
+        assert ("only one of" in (display.note or "")) is noted
 
 
 def test_of_several_windows_the_first_counts(tmp_path: Path) -> None:

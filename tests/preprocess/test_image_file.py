@@ -10,7 +10,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
@@ -335,3 +335,30 @@ def test_a_plain_mammogram_is_shown_in_its_own_range(kind: str, tmp_path: Path) 
     expected = decode_image(make_dicom(tmp_path, stored), DecodeOptions())
     assert image.pixels.shape == expected.pixels.shape
     assert np.abs(image.pixels.astype(int) - expected.pixels).max() <= 1
+
+
+# --- Orientation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("pixels", [EIGHT, SIXTEEN], ids=["8", "16"])
+def test_an_image_is_turned_as_pillow_turns_it(pixels: np.ndarray, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    png, tiff = tmp_path / "x.png", tmp_path / "x.tif"
+    Image.fromarray(pixels).save(png, exif=exif)
+    Image.fromarray(pixels).save(tiff, tiffinfo={274: orientation})
+    with Image.open(png) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
+    for path in (png, tiff):
+        image = read_image(path)
+        assert np.array_equal(image.stored, expected)
+        assert (image.header.rows, image.header.columns) == expected.shape
+        assert ("orientation" in "; ".join(image.notes)) is (orientation != 1)
+
+
+def test_an_orientation_that_is_none_is_left_out_with_a_note(tmp_path: Path) -> None:
+    Image.fromarray(EIGHT).save(tmp_path / "x.tif", tiffinfo={274: 9})
+    image = read_image(tmp_path / "x.tif")
+    assert np.array_equal(image.stored, EIGHT)
+    assert "expected 1 to 8" in image.notes[0]
