@@ -1,9 +1,10 @@
 """What every command line does alike: plain errors, exit codes, an interrupt that is no crash."""
 
 import errno
+import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -22,6 +23,21 @@ _OF_THE_MACHINE = {
     errno.EPERM: "Ask for the permission, or choose another folder.",
     errno.EIO: "The disk or the network folder fails: check it, and give the same command again.",
 }
+
+
+class Finite(click.FloatRange):
+    """A number with bounds that is finite: nan lies within every bound, and inf within an open one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number. Raises click.BadParameter: it is none, is not finite, or is out of bounds."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+#: More than zero, and finite.
+POSITIVE = Finite(min=0, min_open=True)
 
 
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:
