@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nlbs.command import Finite
 from nlbs.cvae.guidance import Guidance, check_autoguidance, parsed_guidance
 from nlbs.errors import CheckpointError, ConfigError
 
@@ -183,13 +184,13 @@ def _beside(checkpoint: Path, kind: str) -> Path:
 _OPTIONS = (
     click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
                  help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
-    click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
+    click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
                  show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance; else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
                  "for all of them, and more for single ones."),
-    click.option("--autoguidance", type=click.FloatRange(min=1), default=None, metavar="NUMBER",
+    click.option("--autoguidance", type=Finite(min=1), default=None, metavar="NUMBER",
                  show_default=f"{AUTOGUIDANCE:g} where a weak flow was fitted, else 1",
                  help="Above 1, away from what a flow draws that was fitted to too little: nearer to real patches on "
                  "the whole and as varied; 2 is too much."),

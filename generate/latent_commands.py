@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from nlbs.command import Finite
 from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.options import (
     CONDITIONS_TEXT,
@@ -123,7 +124,7 @@ def interpolate_command(
 )
 @click.option("--dimension", "dimensions", type=click.IntRange(0), multiple=True,
               help="Number of the latent to move; may be given several times.  [default: 0]")  # fmt: skip
-@click.option("--range", "reach", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
+@click.option("--range", "reach", type=Finite(min=0, min_open=True), default=3.0, show_default=True,
               help="It goes from minus this to this.")  # fmt: skip
 @click.option(
     "--steps", type=click.IntRange(2), default=9, show_default=True, help="Patches of each dimension."
@@ -160,7 +161,7 @@ def traverse_command(
 @_rows_option
 @_split_option
 @click.option("--num", type=click.IntRange(1), default=7, show_default=True, help="Variations of each patch.")
-@click.option("--strength", type=click.FloatRange(min=0), default=0.5, show_default=True,
+@click.option("--strength", type=Finite(min=0), default=0.5, show_default=True,
               help="Standard deviation of the noise, where the prior's is about 1.")  # fmt: skip
 @out_option
 @overwrite_option

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nlbs.command import Finite
 from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
 from nlbs.generate.options import (
     all_conditions,
@@ -72,9 +73,9 @@ def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
 @click.option(
     "--factor", type=click.IntRange(1), default=1, show_default=True, help="Patches for each real one."
 )
-@click.option("--vary-age", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+@click.option("--vary-age", type=Finite(0, 1), default=0.1, show_default=True,
               help="Probability that the age bin moves to a neighbour.")  # fmt: skip
-@click.option("--vary-laterality", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+@click.option("--vary-laterality", type=Finite(0, 1), default=0.5, show_default=True,
               help="Probability that the side changes.")  # fmt: skip
 @output_options("shards")
 def augment_command(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from nlbs import __version__
-from nlbs.command import entry_point
+from nlbs.command import Finite, entry_point
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     COMPRESSION,
@@ -393,9 +393,19 @@ def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
 @click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")
 @click.option("--columns", default=2394, show_default=True, help="Columns of an image.")
-@click.option("--cancer-share", default=0.15, show_default=True, help="Of the patients, in one breast each.")
 @click.option(
-    "--false-positive-share", default=0.15, show_default=True, help="Of the patients, never the same ones."
+    "--cancer-share",
+    type=Finite(0, 1),
+    default=0.15,
+    show_default=True,
+    help="Of the patients, in one breast each.",
+)
+@click.option(
+    "--false-positive-share",
+    type=Finite(0, 1),
+    default=0.15,
+    show_default=True,
+    help="Of the patients, never the same ones.",
 )
 @click.option("--transfer-syntax", help="One for all: jpeg-lossless, jpeg2000, jpeg-ls, rle or explicit.")
 @click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")

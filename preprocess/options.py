@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nlbs.command import POSITIVE, Finite
 from nlbs.manifests.datasets import DIALECTS
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
@@ -21,7 +22,7 @@ Option = Callable[[Command], Command]
 # What a patch is and what it is stored as: the same for every command that cuts.
 _MIN_FOREGROUND = click.option(
     "--min-foreground",
-    type=float,
+    type=Finite(),
     help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
 )
 _MODE = click.option(
@@ -33,7 +34,7 @@ _MODE = click.option(
 )
 _SPACING_MM = click.option(
     "--spacing-mm",
-    type=float,
+    type=Finite(),
     help="Bring all images to this many mm per pixel first.  [default: as they are]",
 )
 _UNKNOWN_SPACING = click.option(
@@ -196,6 +197,7 @@ source_options = _all_of(
         ),
         click.option(
             "--file-timeout",
+            type=POSITIVE,
             default=60.0,
             show_default=True,
             help="Seconds that reading and decoding one file may take.",

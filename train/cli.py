@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from nlbs import __version__
-from nlbs.command import entry_point
+from nlbs.command import Finite, entry_point
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 
@@ -36,7 +36,7 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="Show rare classes more often; a class is a value of columns such as cancer,view.")  # fmt: skip
 @click.option("--order", type=click.Choice(["global", "window", "sequential"]),
               help="window: few shards at a time, for network folders. sequential: as they stand.")  # fmt: skip
-@click.option("--cache-gb", type=click.FloatRange(min=0), show_default=False,
+@click.option("--cache-gb", type=Finite(min=0), show_default=False,
               help="How much of shards from an object store the local disk keeps.  "
               "[default: $NLBS_CACHE_GB, or 20]")  # fmt: skip
 @click.option("--generation", type=click.IntRange(min=1), metavar="N",
@@ -59,11 +59,11 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="auto: a CUDA device if there is one.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="Times through the training split.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps.")
-@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True),
+@click.option("--max-minutes", type=Finite(min=0, min_open=True),
               help="Save and leave after so long; the same command continues.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), help="Patches per step.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At the start.")
-@click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL term, after annealing.")
+@click.option("--learning-rate", type=Finite(min=0, min_open=True), help="At the start.")
+@click.option("--kl-weight", type=Finite(min=0), help="Of the KL term, after annealing.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]),
               help="Of the model's passes; weights and losses stay float32.")  # fmt: skip
 @click.option("--fit", type=click.Choice(["downsample", "crop"]),
@@ -83,7 +83,7 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="End the run against a discriminator of patches; training.sharpening has more.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
-@click.option("--rank-timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="MINUTES",
+@click.option("--rank-timeout", type=Finite(min=0, min_open=True), default=10.0, metavar="MINUTES",
               envvar="NLBS_RANK_TIMEOUT", show_envvar=True,
               help="Under torchrun: how long processes wait for each other before they take one for lost.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")

