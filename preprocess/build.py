@@ -118,9 +118,9 @@ def _build(options: BuildOptions, begun: float) -> BuildSummary:
     write_tables(options.out, map(image_row, outcomes), map(source_row, outcomes), read.kept)
     usable = [outcome for outcome in outcomes if outcome.status == "ok"]
     if not usable:
-        raise DatasetError(_nothing_usable(outcomes, read.images, options.out))
+        raise DatasetError(_nothing_usable(outcomes, read, options.out))
     if any(outcome.status == "not_reached" for outcome in outcomes):
-        raise DatasetError(too_many_failures(outcomes, limit, options.out))
+        raise DatasetError(too_many_failures(outcomes, limit, options.out) + _in_a_row(read.notes))
     if options.disagree == "error" and any(outcome.disagrees for outcome in outcomes):
         raise DatasetError(disagreement(outcomes, options.out))
     table = options.out / IMAGES_CSV
@@ -169,14 +169,14 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         NlbsError: the table, the folder of the images, the key or the store cannot be used.
     """
     csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
-    table = read_table(csvs, options=options.table)
-    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
     images = options.images or csvs[0].parent
+    asked = read_table(csvs, options=options.table, images=images)
+    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
     if not images.is_dir():
         raise DatasetError(f"there is no folder {images}: check --images")
-    rows = found_files(table, images)
+    table = found_files(asked, images)
     sources = locate_sources(
-        *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
+        *(table.rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
         known_splits,
     )
     recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
@@ -185,9 +185,9 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         images,
         sources,
         ImageStore.open(options.out / STORE, recipe),
-        kept=tuple(dict.fromkeys(name for row in rows for name in row.kept)),
+        kept=tuple(dict.fromkeys(name for row in table.rows for name in row.kept)),
         notes=table.notes,
-        problems=problems_by_row(table.rows),
+        problems=problems_by_row(asked.rows),
     )
 
 
@@ -265,10 +265,16 @@ def disagreement(outcomes: Sequence[Outcome], out: AnyPath) -> str:
     )
 
 
-def _nothing_usable(outcomes: Sequence[Outcome], root: AnyPath, out: AnyPath) -> str:
+def _nothing_usable(outcomes: Sequence[Outcome], read: SourcesRead, out: AnyPath) -> str:
     counts = Counter(outcome.status for outcome in outcomes)
     kinds = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     return (
         f"none of the {len(outcomes)} images can be used ({kinds}), for example {in_words(outcomes[0])}. "
-        f"Paths are taken relative to {root}; name another folder with --images. {out / 'images.csv'} says more"
+        f"Paths are taken relative to {read.images}; name another folder with --images. {out / 'images.csv'} says more"
+        + _in_a_row(read.notes)
     )
+
+
+def _in_a_row(notes: Sequence[str]) -> str:
+    """Return notes on the table behind an error: they say why files are not there."""
+    return "".join(f". {note[:1].upper()}{note[1:]}" for note in notes)

@@ -1,6 +1,7 @@
 """What every command line does alike: plain errors, exit codes, an interrupt that is no crash."""
 
 import errno
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -32,6 +33,10 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
     """
 
     def main(args: Sequence[str] | None = None) -> NoReturn:
+        for stream in (sys.stdout, sys.stderr):
+            # A name that the terminal cannot show must not end a command.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             command.main(args=None if args is None else list(args), standalone_mode=False)
         except click.ClickException as error:
