@@ -42,7 +42,7 @@ _STRAY = re.compile("[\udc80-\udcff]")
 
 
 def decoded(data: bytes, source: str, judge: Judge | None = None) -> tuple[str, list[str]]:
-    """Return a table's text, and what is to be known of how its bytes were read.
+    """Return a table's text, and notes on how its bytes were read, each a predicate of the table.
 
     UTF-8; UTF-16 and UTF-32; or else the encoding under which the files named in the table are there. Where no name
     tells, UTF-8 with a few bytes that are none, GB18030 if all of it is common Chinese, else Windows-1252.
@@ -58,10 +58,10 @@ def decoded(data: bytes, source: str, judge: Judge | None = None) -> tuple[str, 
     for mark, marked, name in _MARKS:
         if data.startswith(mark):
             text = data.removeprefix(mark).decode(marked, "replace")
-            return text, [f"{source} is {name}, and was read as that"]
+            return text, [f"is {name} and was read as that"]
     codec = _without_mark(data)
     if codec is not None:
-        return data.decode(codec, "replace"), [f"{source} is UTF-16, and was read as that"]
+        return data.decode(codec, "replace"), ["is UTF-16 and was read as that"]
     start = data[:_START]
     if len(_CONTROL.findall(start)) > _MOST_NOT_TEXT * len(start):
         raise DatasetError(f"{source} is no text: --csv takes a comma-separated table in UTF-8")
@@ -69,7 +69,7 @@ def decoded(data: bytes, source: str, judge: Judge | None = None) -> tuple[str, 
     notes = []
     if b"\0" in data:
         notes.append(
-            f"{source} has {data.count(0):,} NUL bytes, the first in line {_line(data, data.index(0))}: left out"
+            f"has {data.count(0):,} NUL bytes, the first in line {_line(data, data.index(0))}: left out"
         )
         data = data.replace(b"\0", b"")
     try:
@@ -77,7 +77,7 @@ def decoded(data: bytes, source: str, judge: Judge | None = None) -> tuple[str, 
     except UnicodeDecodeError as error:
         at = f"line {_line(data, error.start)}, byte 0x{data[error.start]:02X}"
     text, note = _judged(data, at, judge)
-    return text, [*notes, f"{source} {note}"]
+    return text, [*notes, note]
 
 
 def _without_mark(data: bytes) -> str | None:
@@ -110,7 +110,7 @@ def _judged(data: bytes, at: str, judge: Judge | None) -> tuple[str, str]:
                 read[text] = 0 if "\ufffd" in text else judge(_cells(text))
             names[name] = read[text]
     best = max(ranked, key=lambda name: (names[name], -ranked.index(name)))
-    why = f", as {names[best]} of the names tell that are there" if names[best] else ""
+    why = f", under which {names[best]} of its names are there" if names[best] else ""
     text = _read(data, best)
     if best == _MIXED:
         strays = len(_STRAY.findall(data.decode("utf-8", "surrogateescape")))

@@ -33,7 +33,7 @@ class Sheet:
         tuple[int, list[str]]
     ]  #: number, from 1, and cells of each row; can be gone through once
     line: str | None = None  #: the pattern of its lines, where it has no separators
-    notes: tuple[str, ...] = ()  #: on how it was read, where that was not plain; no text from it
+    notes: tuple[str, ...] = ()  #: on how it was read, each a predicate of the table; no text from it
 
 
 def open_sheet(
@@ -73,7 +73,7 @@ def open_sheet(
     if not any(header):
         raise DatasetError(f"{path} is empty: expected a header and one row per image")
     if skipped:
-        notes.append(f"{path}: {skipped} lines above the header are left out")
+        notes.append(f"has {skipped} lines above its header, which are left out")
     sheet = Sheet(path, header, enumerate(records_, start=1), notes=tuple(notes))
     return _without_margins(sheet)
 
@@ -197,6 +197,6 @@ def _without_margins(sheet: Sheet) -> Sheet:
                 cells = cells[:width]
             yield number, cells
 
-    note = f"{sheet.path}: the numbers before the first column are left out"
+    note = "has numbers before its first column, which are left out"
     notes = (*sheet.notes, note) if numbered else sheet.notes
     return replace(sheet, header=sheet.header[:width], records=trimmed(), notes=notes)

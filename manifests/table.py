@@ -72,7 +72,11 @@ def read_table(
     lines = [dialect.line for dialect in _candidates(options) if dialect.line]
     judge = None if images is None else judge_of(images)
     sheets = [open_sheet(path, lines, _header_test(options), judge) for path in given]
-    notes = [note for sheet in sheets for note in sheet.notes]
+    notes = [
+        f"{f'table {number}' if len(sheets) > 1 else 'the table'} {note}"
+        for number, sheet in enumerate(sheets, start=1)
+        for note in sheet.notes
+    ]
     dialect, sheets, join = _dialect(sheets, options)
     if options.patient_part is not None:
         dialect = dataclasses.replace(
