@@ -52,6 +52,11 @@ def _number(text: str) -> str:
     return text
 
 
+def simplified(column: str) -> str:
+    """Return a column name without case, spaces, underscores and the like; letters of any script stay."""
+    return re.sub(r"[\W_]", "", column.casefold())
+
+
 def readable(text: str) -> str:
     """Return a name that is not UTF-8 on disk as it is read in Windows-1252, of which Latin-1's letters are a part."""
     return _ESCAPED.sub(lambda found: western(bytes([ord(found[0]) - 0xDC00])), text)
