@@ -41,7 +41,7 @@ class SpeltFiles:
         """
         self.rows, self.notes = list(rows), list[str]()
         self._root, self._folders = root, Folders(root)
-        self._missing = list(missing)
+        self._missing, self._unsure = list(missing), 0
         gone = set(missing)
         # A file that another row names as it is belongs to that row.
         self._taken = {
@@ -54,11 +54,17 @@ class SpeltFiles:
         """Give rows the only file whose path is theirs but for its spelling."""
         left = []
         for place in self._missing:
-            file = next(filter(None, map(self._only, _readings(self.rows[place].path))), None)
-            if file is None or file == posixpath.normpath(self.rows[place].path):
+            row = self.rows[place]
+            files = next(filter(None, (self._files(parts) for parts in _readings(row.path))), [])
+            if files == [posixpath.normpath(row.path)]:  # no regular file
                 left.append(place)
+            elif len(files) == 1 and files[0] not in self._taken:
+                self._take(place, files[0])
             else:
-                self._take(place, file)
+                left.append(place)
+                if files:
+                    self._unsure += 1
+                    self.rows[place] = replace(row, nearest=files[0])
         if len(left) < len(self._missing):
             self.notes.append(
                 f"{len(self._missing) - len(left):,} images are spelt otherwise in the table than on disk "
@@ -68,23 +74,23 @@ class SpeltFiles:
 
     def replace_start(self, dialect: Dialect) -> None:
         """Give rows their files where all paths begin one or more folders too high or too low."""
-        sample = [self._missing[at * len(self._missing) // _SAMPLE] for at in range(_SAMPLE)]
-        paths = [
-            parts for place in dict.fromkeys(sample if self._missing else ()) for parts in self._parts(place)
-        ]
+        if not self._missing:
+            return
+        sample = dict.fromkeys(self._missing[at * len(self._missing) // _SAMPLE] for at in range(_SAMPLE))
+        paths = [parts_of(self.rows[place].path) for place in sample if self.rows[place].nearest is None]
         hits = Counter([*self._too_many(paths), *self._too_few(paths)])
         if not hits:
             return
         if len(hits) > 1:
             self.notes.append(
-                f"the paths of the table fit {self._root} in {len(hits)} ways, so none was taken: name the folder in "
-                "which they begin with --images"
+                f"the paths of the table fit {self._root} in {len(hits)} ways, so none was taken: name with --images "
+                "the folder in which they begin"
             )
             return
         ((kind, folders),) = hits
         left = []
         for place in self._missing:
-            file = next((self._moved(parts, kind, folders) for parts in self._parts(place)), None)
+            file = self._moved(parts_of(self.rows[place].path), kind, folders)
             if file is None:
                 left.append(place)
                 continue
@@ -107,32 +113,36 @@ class SpeltFiles:
         known: dict[tuple[str, str, bool], str | None] = {}
         near = 0
         for place in self._missing[:_MOST_NEAREST]:
-            nearest = self._nearest(self._parts(place)[0], known)
+            row = self.rows[place]
+            nearest = row.nearest or self._nearest(parts_of(row.path), known)
             if nearest is not None:
-                self.rows[place] = replace(self.rows[place], nearest=nearest)
+                self.rows[place] = replace(row, nearest=nearest)
                 near += 1
         rows, missing = sum(row.problem is None for row in self.rows), len(self._missing)
-        looked = f" of the first {_MOST_NEAREST}" if missing > _MOST_NEAREST else ""
-        what = f"; {near}{looked} have nearly the name of what is there: sources.csv names it" if near else ""
-        mend = ": name the folder in which the paths begin with --images" if missing == rows else ""
-        self.notes.append(
-            f"{missing:,} of {rows:,} files are not below {self._root}, whatever {_COMPARED} are{what}{mend}"
-        )
+        said = f"{missing:,} of {rows:,} files are not below {self._root}, nor under a name "
+        said += f"that differs in {_COMPARED} alone"
+        if self._unsure:
+            said += (
+                f"; {self._unsure:,} of them may be several files, or that of another row, so none was taken"
+            )
+        if near:
+            looked = f" of the first {_MOST_NEAREST:,}" if missing > _MOST_NEAREST else ""
+            said += f"; {near:,}{looked} have nearly the name of what is there: sources.csv names it"
+        elif missing == rows:
+            said += ": name with --images the folder in which the paths begin"
+        self.notes.append(said)
 
     def _take(self, place: int, file: str) -> None:
         row = self.rows[place]
         self.rows[place] = replace(row, file=file, details=(*row.details, f"the file is {file!r}"))
 
-    def _parts(self, place: int) -> list[list[str]]:
-        return _readings(self.rows[place].path)
+    def _files(self, parts: Sequence[str], start: str = "") -> list[str]:
+        return self._folders.files_like(parts, start) if parts else []
 
     def _only(self, parts: Sequence[str], start: str = "") -> str | None:
         """Return the only file that a path can mean and that no other row names."""
-        if not parts:
-            return None
-        files = self._folders.files_like(parts, start)
-        free = [file for file in files if file not in self._taken]
-        return free[0] if len(free) == len(files) == 1 else None
+        files = self._files(parts, start)
+        return files[0] if len(files) == 1 and files[0] not in self._taken else None
 
     def _moved(self, parts: Sequence[str], kind: str, folders: tuple[str, ...]) -> str | None:
         if kind == "add":
@@ -178,8 +188,9 @@ class SpeltFiles:
             names = sorted(listing.files if is_file else listing.folders)
             if len(names) > _MOST_NAMES:  # those that begin like it
                 names = [name for name in names if name[:2].lower() == part[:2].lower()][:_MOST_NAMES]
-            near = difflib.get_close_matches(part[:256], names, n=1, cutoff=0.75)
-            known[key] = f"{place}/{near[0]}".lstrip("/") if near else None
+            spelt = {spelling(name): name for name in names}
+            near = difflib.get_close_matches(spelling(part[:256]), spelt, n=1, cutoff=0.75)
+            known[key] = f"{place}/{spelt[near[0]]}".lstrip("/") if near else None
         return known[key]
 
 
