@@ -62,8 +62,8 @@ def decoded(data: bytes, source: str, judge: Judge | None = None) -> tuple[str, 
     codec = _without_mark(data)
     if codec is not None:
         return data.decode(codec, "replace"), ["is UTF-16 and was read as that"]
-    start = data[:_START]
-    if len(_CONTROL.findall(start)) > _MOST_NOT_TEXT * len(start):
+    start = data.rstrip(b"\0")[:_START]  # a system that went down may leave zeros at a file's end
+    if len(_CONTROL.findall(start or data[:1])) > _MOST_NOT_TEXT * len(start):
         raise DatasetError(f"{source} is no text: --csv takes a comma-separated table in UTF-8")
     data = data.removeprefix(codecs.BOM_UTF8)
     notes = []

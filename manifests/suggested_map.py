@@ -16,7 +16,7 @@ _CALLED: dict[str, tuple[str, ...]] = {
         r"(?:datei|dateiname|bildpfad|pfad|chemin|fichier|ruta|archivo|percorso|bestand|bestandsnaam)",
     ),
     "patient": (
-        r"(?:anon|pseudo)?(?:patient|subject|participant|client|person|case|woman)(?:id|nr|no|number|key|code)?",
+        r"(?:anon|pseudo)?(?:patient|subject|participant|client|person|case|woman)(?:id|nr|n|no|number|key|code)?",
         r"(?:patients|subjects)?(?:pid|mrn|empianon|patid|ptid)",
         r"id(?:patient|paziente|paciente|patiente)|patientennummer|patientnummer",
     ),
@@ -67,7 +67,7 @@ def suggested_map(header: Sequence[str]) -> str | None:
 
 
 def _column(header: Sequence[str], patterns: Sequence[str], taken: set[str]) -> str | None:
-    """Return the column that is called most surely so; None where there is none, or two by the same name."""
+    """Return the column that is called most surely so, the first of several; None where there is none."""
     for pattern in patterns:
         named = [name for name in header if name not in taken and _can_be_said(name)]
         found = [name for name in named if re.fullmatch(pattern, simplified(_plain(name)))]

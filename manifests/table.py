@@ -1,6 +1,7 @@
 """A dataset's tables become rows of conditions; what cannot be understood is said, row by row."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -78,6 +79,7 @@ def read_table(
         for note in sheet.notes
     ]
     dialect, sheets, join = _dialect(sheets, options)
+    notes += _doubled(sheets, dialect)
     if options.patient_part is not None:
         dialect = dataclasses.replace(
             dialect, patient_part=options.patient_part, patient_token=None, patient=None
@@ -89,6 +91,17 @@ def read_table(
         notes += join.notes()
     check_kept(dialect, rows, options.columns, options.patient_column)
     return Table(dialect, rows, (*notes, *_notes(dialect, rows, counted)))
+
+
+def _doubled(sheets: Sequence[Sheet], dialect: Dialect) -> list[str]:
+    """Return a note for each column of a dialect that a table has several times."""
+    counts = [Counter(map(simplified, sheet.header)) for sheet in sheets]
+    times = {column: max(count[simplified(column)] for count in counts) for column in dialect.columns}
+    return [
+        f"{many} columns are called {column!r}: the first counts"
+        for column, many in times.items()
+        if many > 1
+    ]
 
 
 def _candidates(options: TableOptions) -> Sequence[Dialect]:

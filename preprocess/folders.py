@@ -92,7 +92,7 @@ class Folders:
                 for entry in entries:
                     if not entry.name.startswith("."):
                         (folders if entry.is_dir() else files).append(entry.name)
-        except OSError:
+        except (OSError, ValueError):  # none, or a name that this system cannot have
             return _Listing()
         return _Listing(frozenset(folders), frozenset(files))
 

@@ -100,7 +100,13 @@ def safe_path(root: AnyPath, text: str) -> AnyPath:
         return _safe_object(root, text)
     path = Path(os.path.normpath(root / text))
     inside = Path(os.path.realpath(root))
-    if not Path(os.path.realpath(path)).is_relative_to(inside):
+    try:
+        real = Path(os.path.realpath(path))
+    except UnicodeEncodeError:
+        raise UnsafePathError(
+            "the path has letters that this system's file names cannot have; PYTHONUTF8=1 lets Python use UTF-8"
+        ) from None
+    if not real.is_relative_to(inside):
         raise UnsafePathError("the path leads out of the folder of the images; check --images")
     return path
 

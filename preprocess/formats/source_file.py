@@ -1,5 +1,6 @@
 """A file that may hold an image: a regular one, opened, and told apart by its first bytes."""
 
+import errno
 import io
 import os
 import stat
@@ -37,9 +38,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError("there is no such file") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise MissingFileError("a name in the path is longer than any file's can be") from None
         raise MissingFileError(f"the file cannot be opened ({type(error).__name__})") from error
     if not stat.S_ISREG(mode):
         raise MissingFileError("the path is not a regular file")
