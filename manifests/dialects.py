@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.datasets import DIALECTS
 from nlbs.manifests.dialect import EXTRA_PARSERS, PARSERS, Dialect
+from nlbs.manifests.spelling import simplified
+from nlbs.manifests.suggested_map import suggested_map
 
 __all__ = ["DIALECTS", "Dialect", "dialect_of", "own_dialect", "parse_columns", "recognise", "simplified"]
 
@@ -16,11 +18,6 @@ WITH_HEADER = tuple(dialect for dialect in DIALECTS if dialect.line is None)
 #: What --map may say a column to be.
 MAPPED = ("path", "patient", "kind", *PARSERS, *EXTRA_PARSERS)
 _OTHER_NAMES = {"age": "age_years", "side": "laterality", "falsepositive": "false_positive", "file": "path"}
-
-
-def simplified(column: str) -> str:
-    """Gives a column name without case, spaces, underscores and the like; letters of any script stay."""
-    return re.sub(r"[\W_]", "", column.casefold())
 
 
 def dialect_of(key: str) -> Dialect:
@@ -145,7 +142,11 @@ def _what_is_missing(best: Dialect, missing: Sequence[str], header: Sequence[str
         found = next((name for name in header if near and simplified(name) == near[0]), None)
         hints.append(f"{column!r}" + (f" (is it {found!r}?)" if found is not None else ""))
     known = {simplified(column) for dialect in DIALECTS for column in dialect.columns}
-    if known.isdisjoint(simplified(name) for name in header) and not any("is it" in hint for hint in hints):
+    suggestion = suggested_map(header)
+    strange = known.isdisjoint(simplified(name) for name in header) and not any(
+        "is it" in hint for hint in hints
+    )
+    if strange and suggestion is None:
         # Not repeated: where the header is missing, this is a patient's row.
         read = f"none of the {len(header)} cells of its first line is the name of a column: is the header missing?"
     else:
@@ -154,4 +155,10 @@ def _what_is_missing(best: Dialect, missing: Sequence[str], header: Sequence[str
         f"{source}: the header has no column {', '.join(hints)}; {read} "
         f"A table of the {best.name} form has {', '.join(best.columns)}: rename the columns, and leave the cells "
         "of what is not known empty; or say with --dataset what it is, or with --map which column is what"
+        + (f". Made of its own header: {suggestion}" if suggestion else "")
+        + (
+            ", where COLUMN is the one that names the file"
+            if suggestion and "path=COLUMN" in suggestion
+            else ""
+        )
     )

@@ -38,7 +38,9 @@ class Pseudonyms:
         return self._digest("fingerprint", "")[:16]
 
     def _digest(self, kind: str, text: str) -> str:
-        return hmac.new(self.key, f"nlbs {kind} {text}".encode(), hashlib.sha256).hexdigest()
+        # A file's name need not be UTF-8, and must not end a build.
+        message = f"nlbs {kind} {text}".encode(errors="backslashreplace")
+        return hmac.new(self.key, message, hashlib.sha256).hexdigest()
 
 
 def default_key_file() -> Path:

@@ -10,6 +10,7 @@ from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty
 from nlbs.manifests.dialect import EXTRA_PARSERS, PARSERS, Dialect, Rule, rule_of
 from nlbs.manifests.extras import united
 from nlbs.manifests.kinds import parse_kind, view_and_kind
+from nlbs.manifests.numbers import with_point
 
 _LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
 _LONGEST_DETAIL = 200  # characters of a cell that cannot be read, kept in sources.csv
@@ -33,6 +34,8 @@ class ImageRow:
     kept: Mapping[str, str | None] = field(default_factory=dict)  #: what --keep asked for
     split: str | None = None  #: of the dataset's own
     kind: str | None = None  #: of nlbs.manifests.kinds, where the table says so
+    file: str | None = None  #: where the file is, as ``path``, if that spells it otherwise
+    nearest: str | None = None  #: where no file is at ``path``, one of nearly that name
 
 
 Read = Callable[[Sequence[str]], Any]
@@ -192,7 +195,13 @@ def _values(
     values = {}
     for name, read in reads.items():
         try:
-            values[name] = read(cells)
+            try:
+                values[name] = read(cells)
+            except ValueError:  # a decimal comma is tried only where the cell says nothing as it is
+                pointed = [with_point(cell) for cell in cells]
+                if pointed == list(cells):
+                    raise
+                values[name] = read(pointed)
         except ValueError as error:
             notes.append(f"{name} is kept as unknown: its cell cannot be read")
             details.append(f"{name}: {error}"[:_LONGEST_DETAIL])

@@ -1,17 +1,26 @@
 """A table as it lies on disk: its text, its separator, its header and its rows; what the columns mean comes later."""
 
-import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from nlbs.errors import DatasetError
+from nlbs.manifests.encodings import Judge, decoded
+from nlbs.manifests.table_file import read_table_file
 from nlbs.paths import AnyPath
 
 _LARGEST_CELL = 1 << 20
 _LINES_TO_LOOK_AT = 400  # of a table without separators: Info.txt of mini-MIAS begins with its explanation
+_ROWS_TO_LOOK_AT = 20  # for a header below a title, and for numbers before the first column
+_SEPARATORS = ",;\t|"
+#: Excel's own first line, which names the separator.
+_NAMED_SEPARATOR = re.compile(r'[ \t]*"?sep=(\\t|[^"\r\n])"?[ \t,;|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+
+#: Whether some cells are a header.
+IsHeader = Callable[[Sequence[str]], bool]
 
 
 @dataclass(frozen=True)
@@ -24,50 +33,49 @@ class Sheet:
         tuple[int, list[str]]
     ]  #: number, from 1, and cells of each row; can be gone through once
     line: str | None = None  #: the pattern of its lines, where it has no separators
+    notes: tuple[str, ...] = ()  #: on how it was read, each a predicate of the table; no text from it
 
 
-def open_sheet(path: AnyPath, lines: Sequence[str] = ()) -> Sheet:
-    """Gives a table: UTF-8 with or without BOM, or else Latin-1; separated by comma, semicolon or tab.
+def open_sheet(
+    path: AnyPath,
+    lines: Sequence[str] = (),
+    is_header: IsHeader | None = None,
+    judge: Judge | None = None,
+) -> Sheet:
+    """Return a table: text of any encoding, separated by comma, semicolon, tab or bar.
+
+    The separator is the one that a line "sep=;" names, or under which a header is found, else the one that the first
+    line has most of. Lines above a header, unnamed columns at the end and empty cells behind them are left out.
 
     Args:
         path: of the file.
         lines: patterns of tables without separators, tried first; their groups are the columns.
+        is_header: tells a header; None takes the first row for it.
+        judge: tells names that are there, for the encoding.
 
     Raises:
-        DatasetError: the file is missing, empty, or has a quote that is not closed.
+        DatasetError: the file is missing, empty, no table, or has a quote that is not closed.
     """
-    text = _read_text(path)
+    text, notes = decoded(read_table_file(path), str(path), judge)
     for pattern in lines:
         if _has_lines(text, pattern):
             names = tuple(re.compile(pattern).groupindex)
-            return Sheet(path, names, enumerate(_matched(text, pattern), start=1), pattern)
-    records = _records(text, path)
-    header = tuple(name.strip() for name in next(records, []))
-    if not header:
+            records = enumerate(_matched(text, pattern), start=1)
+            return Sheet(path, names, records, pattern, tuple(notes))
+    named = _NAMED_SEPARATOR.match(text)
+    before = 1 if named else 0
+    text = text[named.end() :] if named else text
+    first = named[1].replace("\\t", "\t") if named else _commonest(text)
+    delimiter, above, nested = _place_of_header(text, first, is_header)
+    records_ = _records(text, path, delimiter, before, nested)
+    skipped = sum(1 for _ in islice(records_, above))
+    header = tuple(name.strip() for name in next(records_, []))
+    if not any(header):
         raise DatasetError(f"{path} is empty: expected a header and one row per image")
-    return Sheet(path, header, enumerate(records, start=1))
-
-
-def _read_text(path: AnyPath) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError(f"there is no CSV at {path}: check --csv") from None
-    except IsADirectoryError:
-        raise DatasetError(f"{path} is a folder: --csv takes the dataset's table, a .csv file") from None
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read {path} ({error.strerror or error}): --csv takes the dataset's table, a .csv file"
-        ) from None
-    if data.startswith(b"PK\3\4"):
-        raise DatasetError(f"{path} is a spreadsheet or a zip file: save the sheet as CSV, and name that")
-    if b"\0" in data[:4096]:
-        raise DatasetError(f"{path} is no text: --csv takes a comma-separated table in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Decodes anything; names with accents from older tools.
-        return data.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    if skipped:
+        notes.append(f"has {skipped} lines above its header, which are left out")
+    sheet = Sheet(path, header, enumerate(records_, start=1), notes=tuple(notes))
+    return _without_margins(sheet)
 
 
 def _has_lines(text: str, pattern: str) -> bool:
@@ -87,21 +95,74 @@ def _matched(text: str, pattern: str) -> Iterator[list[str]]:
             yield [line]
 
 
-def _delimiter(text: str) -> str:
-    header = text.lstrip("\r\n ").split("\n", 1)[0]
-    return max(",;\t", key=header.count)
+def _commonest(text: str) -> str:
+    """Return the separator that the first line has most of."""
+    start = text.lstrip("\r\n ")[:_LARGEST_CELL]
+    return max(_SEPARATORS, key=re.split(r"[\r\n]", start, maxsplit=1)[0].count)
 
 
-def _records(text: str, path: AnyPath) -> Iterator[list[str]]:
-    """Gives the cells of each row that is not blank, the header first."""
+def _place_of_header(text: str, first: str, is_header: IsHeader | None) -> tuple[str, int, bool]:
+    """Return the separator, the rows above the header, and whether each row is one cell that holds a row.
+
+    Where no header is found, it is the first row under the separator ``first``.
+    """
+    if is_header is None:
+        return first, 0, False
+    tried = dict.fromkeys((first, *_SEPARATORS))
+    for nested in (False, True):
+        if nested and not text.lstrip().startswith('"'):
+            break
+        for delimiter in tried:
+            for above, cells in enumerate(_head(text, delimiter, nested)):
+                if is_header([cell.strip() for cell in cells]):
+                    return delimiter, above, nested
+    return first, 0, False
+
+
+def _head(text: str, delimiter: str, nested: bool) -> Iterator[list[str]]:
+    """Gives the first rows that are not blank, up to one that cannot be read."""
+    csv.field_size_limit(_LARGEST_CELL)
+    # A slice, because StringIO copies: the header of a table does not begin behind its first 4 MiB.
+    reader = csv.reader(
+        io.StringIO(text[: 4 * _LARGEST_CELL], newline=""),
+        delimiter=delimiter,
+        skipinitialspace=True,
+        strict=True,
+    )
+    try:
+        rows = (_inner(cells, delimiter) if nested else cells for cells in reader)
+        yield from islice((cells for cells in rows if any(cell.strip() for cell in cells)), _ROWS_TO_LOOK_AT)
+    except csv.Error:
+        return
+
+
+def _inner(cells: list[str], delimiter: str) -> list[str]:
+    """Return the row that a single cell holds: a table whose every line was put into quotes."""
+    if len(cells) != 1:
+        return cells
+    return next(csv.reader([cells[0]], delimiter=delimiter, skipinitialspace=True, strict=True), [])
+
+
+def _records(text: str, path: AnyPath, delimiter: str, before: int, nested: bool) -> Iterator[list[str]]:
+    """Gives the cells of each row that is not blank, the header first.
+
+    Args:
+        text: of the table.
+        path: names the table in messages.
+        delimiter: between cells.
+        before: lines of the file that stand before the text.
+        nested: whether each row is one cell that holds a row.
+    """
     csv.field_size_limit(_LARGEST_CELL)
     # strict: otherwise a quote that is never closed takes all rows after it into one cell, and says nothing.
-    lines, delimiter = io.StringIO(text, newline=""), _delimiter(text)
+    lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     while True:
-        line = reader.line_num + 1
+        line = reader.line_num + 1 + before
         try:
             cells = next(reader)
+            if nested:
+                cells = _inner(cells, delimiter)
         except StopIteration:
             return
         except csv.Error as error:
@@ -111,3 +172,31 @@ def _records(text: str, path: AnyPath) -> Iterator[list[str]]:
             ) from None
         if any(cell.strip() for cell in cells):
             yield cells
+
+
+def _without_margins(sheet: Sheet) -> Sheet:
+    """Return a sheet without columns that have no name at its end, and without row names that its header leaves out."""
+    whole = len(sheet.header)
+    width = max(place for place, name in enumerate(sheet.header, start=1) if name)
+    records = iter(sheet.records)
+    first = list(islice(records, _ROWS_TO_LOOK_AT))
+    rows = chain(first, records)
+    # As R writes them: the numbers of the rows have no header.
+    numbered = any(cells[-1].strip() for _, cells in first) and all(
+        len(cells) == whole + 1 and cells[0].strip() == str(number) for number, cells in first
+    )
+
+    def trimmed() -> Iterator[tuple[int, list[str]]]:
+        for number, cells in rows:
+            if numbered and len(cells) == whole + 1:
+                cells = cells[1:]
+            # Cells under no name are left alone, as other columns are; behind them, empty ones are nothing.
+            if width < len(cells) and (
+                len(cells) <= whole or not any(cell.strip() for cell in cells[width:])
+            ):
+                cells = cells[:width]
+            yield number, cells
+
+    note = "has numbers before its first column, which are left out"
+    notes = (*sheet.notes, note) if numbered else sheet.notes
+    return replace(sheet, header=sheet.header[:width], records=trimmed(), notes=notes)

@@ -67,5 +67,5 @@ def assign_splits(
 
 
 def _uniform(seed: int, patient: str) -> float:
-    digest = hashlib.sha256(f"nlbs split {seed} {patient}".encode()).digest()
+    digest = hashlib.sha256(f"nlbs split {seed} {patient}".encode(errors="backslashreplace")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

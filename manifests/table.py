@@ -1,16 +1,19 @@
 """A dataset's tables become rows of conditions; what cannot be understood is said, row by row."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
-from nlbs.manifests.dialect import EXTRA_PARSERS, Companion, Dialect, Rule, rule_of
+from nlbs.manifests.dialect import EXTRA_PARSERS, Dialect, Rule, rule_of
 from nlbs.manifests.dialects import DIALECTS, dialect_of, own_dialect, positions, recognise, simplified
+from nlbs.manifests.join import Join
 from nlbs.manifests.kept import check_kept, kept_rule
+from nlbs.manifests.named_files import judge_of
 from nlbs.manifests.rows import ImageRow, RowReader, merged
-from nlbs.manifests.sheet import Sheet, open_sheet
+from nlbs.manifests.sheet import IsHeader, Sheet, open_sheet
 from nlbs.paths import AnyPath
 
 __all__ = ["ImageRow", "Table", "TableOptions", "read_table"]
@@ -43,10 +46,11 @@ def read_table(
     patient_column: str | None = None,
     patient_part: int | None = None,
     options: TableOptions | None = None,
+    images: AnyPath | None = None,
 ) -> Table:
     """Gives the images of a dataset's tables, in a form of :data:`nlbs.manifests.dialects.DIALECTS` or one's own.
 
-    UTF-8 with or without BOM, or else Latin-1; separated by comma, semicolon or tab; blank lines do not count. Rows
+    Of any encoding and separator that :func:`~nlbs.manifests.sheet.open_sheet` reads; blank lines do not count. Rows
     are counted on from table to table.
 
     Args:
@@ -55,17 +59,27 @@ def read_table(
         patient_part: which folder of the image's path names the patient, counted from 1; None is
             the dialect's own rule.
         options: all of this and more.
+        images: the folder of the images, whose names tell the encoding of a table that is not UTF-8; None where
+            they are not at hand.
 
     Raises:
         DatasetError: a file is missing, empty, of no known form, or has a quote that is not closed; tables of
-            different datasets; a column to be kept that is not there or that identifies.
+            different datasets, or of which no row belongs to one of the other; a column to be kept that is not there
+            or that identifies.
         ConfigError: options that do not go together.
     """
     options = options or TableOptions(patient_column=patient_column, patient_part=patient_part)
     given = list(paths) if isinstance(paths, Sequence) else [paths]
     lines = [dialect.line for dialect in _candidates(options) if dialect.line]
-    sheets = [open_sheet(path, lines) for path in given]
-    dialect, sheets = _dialect(sheets, options)
+    judge = None if images is None else judge_of(images)
+    sheets = [open_sheet(path, lines, _header_test(options), judge) for path in given]
+    notes = [
+        f"{f'table {number}' if len(sheets) > 1 else 'the table'} {note}"
+        for number, sheet in enumerate(sheets, start=1)
+        for note in sheet.notes
+    ]
+    dialect, sheets, join = _dialect(sheets, options)
+    notes += _doubled(sheets, dialect)
     if options.patient_part is not None:
         dialect = dataclasses.replace(
             dialect, patient_part=options.patient_part, patient_token=None, patient=None
@@ -73,8 +87,21 @@ def read_table(
     rows, counted = _rows(sheets, dialect, options)
     if not rows:
         raise DatasetError(f"{given[0]} has a header and no rows: expected one row per image")
+    if join is not None:
+        notes += join.notes()
     check_kept(dialect, rows, options.columns, options.patient_column)
-    return Table(dialect, rows, _notes(dialect, rows, counted))
+    return Table(dialect, rows, (*notes, *_notes(dialect, rows, counted)))
+
+
+def _doubled(sheets: Sequence[Sheet], dialect: Dialect) -> list[str]:
+    """Return a note for each column of a dialect that a table has several times."""
+    counts = [Counter(map(simplified, sheet.header)) for sheet in sheets]
+    times = {column: max(count[simplified(column)] for count in counts) for column in dialect.columns}
+    return [
+        f"{many} columns are called {column!r}: the first counts"
+        for column, many in times.items()
+        if many > 1
+    ]
 
 
 def _candidates(options: TableOptions) -> Sequence[Dialect]:
@@ -83,7 +110,18 @@ def _candidates(options: TableOptions) -> Sequence[Dialect]:
     return () if options.columns else DIALECTS
 
 
-def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, list[Sheet]]:
+def _header_test(options: TableOptions) -> IsHeader:
+    """Return what tells a header: it has all columns of a form that is looked for, or of its second table."""
+    forms = (
+        [own_dialect(options.columns, *_candidates(options)[:1])] if options.columns else _candidates(options)
+    )
+    wanted = [form.columns for form in forms if form.line is None]
+    wanted += [form.companion.columns for form in forms if form.companion is not None]
+    names = [frozenset(simplified(column) for column in columns) for columns in wanted]
+    return lambda header: any(needed <= positions(header).keys() for needed in names)
+
+
+def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, list[Sheet], Join | None]:
     """Gives the dialect of all the tables, and those with images in them: a companion is joined to each."""
     candidates = _candidates(options)
     main, second = _apart(sheets, candidates)
@@ -93,7 +131,7 @@ def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, l
     else:
         dialect = candidates[0] if len(candidates) == 1 else _recognised(main[0], candidates)
     if dialect.companion is None:
-        return dialect, list(sheets)
+        return dialect, list(sheets), None
     if not main:
         raise DatasetError(
             f"{sheets[0].path} names no images: give the other table of {dialect.name} too, as --csv"
@@ -103,7 +141,8 @@ def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, l
             f"{main[0].path} is one of two tables of {dialect.name}: "
             f"give its {dialect.companion.name} as a second --csv"
         )
-    return dialect, _joined(main, second, dialect.companion)
+    join = Join(second, dialect.companion)
+    return dialect, [join.joined(sheet) for sheet in main], join
 
 
 def _recognised(sheet: Sheet, candidates: Sequence[Dialect]) -> Dialect:
@@ -132,44 +171,6 @@ def _apart(sheets: Sequence[Sheet], candidates: Sequence[Dialect]) -> tuple[list
                 )
             return main, seconds[0]
     return list(sheets), None
-
-
-def _joined(main: Sequence[Sheet], second: Sheet, companion: Companion) -> list[Sheet]:
-    where = positions(second.header)
-    places = {column: where[simplified(column)] for column in companion.columns}
-    rows = [
-        {column: cells[place] for column, place in places.items()}
-        for _, cells in second.records
-        if len(cells) == len(second.header)
-    ]
-    index = companion.index(rows)
-    return [_with_companion(sheet, index, companion) for sheet in main]
-
-
-def _with_companion(
-    sheet: Sheet, index: Mapping[tuple[str, ...], Sequence[Mapping[str, str]]], companion: Companion
-) -> Sheet:
-    where = positions(sheet.header)
-    missing = [column for column in companion.key if simplified(column) not in where]
-    if missing:
-        raise DatasetError(
-            f"{sheet.path} has no column {', '.join(missing)}, by which the two tables are joined"
-        )
-    key = [where[simplified(column)] for column in companion.key]
-    # Columns of both tables: the companion's, which stand behind, are meant.
-    taken = {simplified(column) for column in companion.gives}
-    header = [f"{name} (not used)" if simplified(name) in taken else name for name in sheet.header]
-    none: Sequence[Mapping[str, str]] = ({},)
-
-    def records() -> Iterator[tuple[int, list[str]]]:
-        for number, cells in sheet.records:
-            found: Iterable[Mapping[str, str]] = none
-            if len(cells) == len(sheet.header):
-                found = index.get(tuple(cells[place].strip() for place in key), none)
-            for row in found:
-                yield number, [*cells, *(row.get(column, "") for column in companion.gives)]
-
-    return Sheet(sheet.path, (*header, *companion.gives), records(), sheet.line)
 
 
 def _rows(

@@ -187,8 +187,10 @@ def preflight_command(decoder: str, every: bool, images: AnyPath | None, **asked
     root = images or csvs[0].parent
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}: check --images")
-    rows = found_files(read_table(csvs, options=asked_table(**asked)), root)
-    paths = paths_of_rows(rows, root)
+    table = found_files(read_table(csvs, options=asked_table(**asked), images=root), root)
+    paths = paths_of_rows(table.rows, root)
+    for note in table.notes:
+        click.echo(note)
     for line in preflight_lines(preflight(paths, decoder, len(paths) if every else None)):
         click.echo(line)
 

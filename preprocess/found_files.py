@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -10,49 +10,95 @@ from nlbs.errors import ImageError
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.dialect import Dialect
 from nlbs.manifests.rows import ImageRow, patient_in
+from nlbs.manifests.spelling import BySpelling, spelling
 from nlbs.manifests.table import Table
-from nlbs.paths import AnyPath
+from nlbs.paths import AnyPath, in_parallel
 from nlbs.preprocess.fetch import fetched
+from nlbs.preprocess.folders import file_spelling
 from nlbs.preprocess.formats.scan import scanned
+from nlbs.preprocess.sources import object_name
+from nlbs.preprocess.spelt_files import SpeltFiles
 from nlbs.preprocess.stated import SIDE_KEYWORDS, stated_side
 from nlbs.remote import RemotePath
 
 #: Key -> the files below the images' folder that have it, as paths with forward slashes.
-Index = Mapping[str, Sequence[str]]
+Index = BySpelling[str, list[str]]
 
-#: How a dialect's ``files`` says that they are found -> the keys of a file, and the key of a row.
-_KEYS: dict[str, tuple[Callable[[PurePosixPath], Iterable[str]], Callable[[str], str]]] = {
-    "name": (lambda file: (file.name,), lambda path: PurePosixPath(path).name),
-    "token": (lambda file: (file.name.split("_")[0],), lambda path: path.removesuffix(".0")),
-    "folder": (lambda file: file.parts[:-1], lambda path: PurePosixPath(path).parts[0]),
-    "breast": (lambda file: file.parts[:-1], lambda path: path),
+#: How a dialect's ``files`` says that they are found -> the keys of a file, the key of a row, and what spellings of a
+#: key have in common.
+_KEYS: dict[
+    str, tuple[Callable[[PurePosixPath], Iterable[str]], Callable[[str], str], Callable[[str], str]]
+] = {
+    "name": (lambda file: (file.name,), lambda path: PurePosixPath(path).name, file_spelling),
+    "token": (lambda file: (file.name.split("_")[0],), lambda path: path.removesuffix(".0"), spelling),
+    "folder": (lambda file: file.parts[:-1], lambda path: PurePosixPath(path).parts[0], spelling),
+    "breast": (lambda file: file.parts[:-1], lambda path: path, spelling),
 }
+_MOST_ASKED = 64  # objects of which a store is asked one by one
 
 
 _NO_FOLDER = "there is no folder of this patient below the folder of the images: check --images"
 _NO_SIDE = "no image of this side is in the folder of this patient"
 
 
-def found_files(table: Table, root: AnyPath) -> tuple[ImageRow, ...]:
-    """Gives the rows of a table with paths that lead to files; a row of a breast becomes one of each of its images.
+def found_files(table: Table, root: AnyPath) -> Table:
+    """Return a table whose rows lead to files; a row of a breast becomes one of each of its images.
 
-    Where a row fits no file its path stays as it is, and where it fits several the row says so.
+    Where a path is spelt otherwise than its file, or begins in another folder, and one file alone can be meant, that is
+    taken. Where a row fits no file its path stays as it is, and where it fits several the row says so. The notes of
+    the table say how many of each.
 
     Args:
         table: as it was read.
         root: the folder of the images.
     """
-    how = table.dialect.files
-    if how == "path" or all(row.problem is not None or (root / row.path).is_file() for row in table.rows):
-        return table.rows
-    keys_of_file, key_of_row = _KEYS[how]
-    index: dict[str, list[str]] = defaultdict(list)
-    for name in files_below(root):
-        for key in keys_of_file(PurePosixPath(name)):
-            index[key].append(name)
-    if how == "breast":
-        return _by_breast(table.rows, index, root)
-    return tuple(_found(row, index.get(key_of_row(row.path), ()), root, table.dialect) for row in table.rows)
+    how, rows = table.dialect.files, table.rows
+    missing = _missing(rows, root)
+    if not missing:
+        return table
+    if how != "path":
+        keys_of_file, key_of_row, spell = _KEYS[how]
+        index: dict[str, list[str]] = defaultdict(list)
+        for name in files_below(root):
+            for key in keys_of_file(PurePosixPath(name)):
+                index[key].append(name)
+        by_key: Index = BySpelling(index, spell)
+        if how == "breast":
+            return replace(table, rows=_by_breast(rows, by_key, root))
+        gone = set(missing)
+        rows = tuple(
+            _found(row, by_key.get(key_of_row(row.path)) or (), table.dialect) if place in gone else row
+            for place, row in enumerate(rows)
+        )
+        missing = [place for place in missing if rows[place] is table.rows[place]]
+    spelt = SpeltFiles(rows, missing, root)
+    spelt.respell()
+    if how == "path":
+        spelt.replace_start(table.dialect)
+    spelt.name_nearest()
+    return replace(table, rows=tuple(spelt.rows), notes=(*table.notes, *spelt.notes))
+
+
+def _missing(rows: Sequence[ImageRow], root: AnyPath) -> list[int]:
+    """Return the places of the rows at whose path is no file.
+
+    An object store is asked for a few of them, and listed only where one of these is missing.
+    """
+    places = [place for place, row in enumerate(rows) if row.problem is None]
+    if not isinstance(root, RemotePath):
+        # os.path, to which a name that cannot be is no file; and there may be a million.
+        is_file, join, folder = os.path.isfile, os.path.join, str(root)
+        return [place for place in places if not is_file(join(folder, rows[place].path))]
+    few = [places[at * len(places) // _MOST_ASKED] for at in range(_MOST_ASKED)] if places else []
+    if all(in_parallel(root, lambda place: _is_object(root, rows[place].path), list(dict.fromkeys(few)))):
+        return []
+    names = root.sizes().keys()
+    return [place for place in places if object_name(root, rows[place].path) not in names]
+
+
+def _is_object(root: RemotePath, path: str) -> bool:
+    name = object_name(root, path)
+    return name is not None and (root / name).is_file()
 
 
 def files_below(root: AnyPath) -> list[str]:
@@ -69,8 +115,8 @@ def files_below(root: AnyPath) -> list[str]:
     return sorted(found)
 
 
-def _found(row: ImageRow, files: Sequence[str], root: AnyPath, dialect: Dialect) -> ImageRow:
-    if row.problem is not None or not files or (root / row.path).is_file():
+def _found(row: ImageRow, files: Sequence[str], dialect: Dialect) -> ImageRow:
+    if not files:
         return row
     images = [name for name in files if not name.lower().endswith((".csv", ".txt", ".xml", ".json", ".html"))]
     if len(images) != 1:
@@ -89,7 +135,7 @@ def _by_breast(rows: Sequence[ImageRow], index: Index, root: AnyPath) -> tuple[I
         if row.problem is not None:
             result.append(row)
             continue
-        files = index.get(row.path, ())
+        files = index.get(row.path) or ()
         new = [name for name in files if name not in sides]
         sides |= {name: side_of_file(root / name) for name in new}
         own = [name for name in files if sides[name] == row.conditions.laterality is not None]

@@ -76,14 +76,14 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         NlbsError: the table, the folder of the images, the key or the store cannot be used, or a check fails.
     """
     csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
-    table = read_table(csvs, options=options.table)
-    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
     images = options.images or csvs[0].parent
+    asked = read_table(csvs, options=options.table, images=images)
+    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
     if not images.is_dir():
         raise DatasetError(f"there is no folder {images}: check --images")
-    rows = found_files(table, images)
+    table = found_files(asked, images)
     sources = locate_sources(
-        *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
+        *(table.rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
         known_splits,
     )
     recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
@@ -92,9 +92,9 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         images,
         sources,
         ImageStore.open(options.out / STORE, recipe),
-        kept=tuple(dict.fromkeys(name for row in rows for name in row.kept)),
+        kept=tuple(dict.fromkeys(name for row in table.rows for name in row.kept)),
         notes=table.notes,
-        problems=problems_by_row(table.rows),
+        problems=problems_by_row(asked.rows),
     )
     check_sources(options, read, appends=known_splits is not None)
     return read
@@ -164,7 +164,7 @@ def take_in(
     rows = totals.counting(image_row(outcome, generation) for outcome in outcomes)
     write_tables(folder, rows, map(source_row, outcomes), read.kept)
     if "not_reached" in totals.skipped:
-        raise DatasetError(_too_many_failures(outcomes, limit, read.images, folder))
+        raise DatasetError(_too_many_failures(outcomes, limit, read, folder))
     if options.disagree == "error" and totals.disagreements:
         raise DatasetError(_disagreement(outcomes, folder))
     return totals
@@ -212,7 +212,7 @@ def nothing_usable(totals: Totals, out: AnyPath, images: AnyPath | None = None) 
     where = "" if images is None else _relative_to(images)
     return (
         f"none of the {totals.rows} images can be used ({kinds}), for example {totals.examples[0]}.{where} "
-        f"{out / IMAGES_CSV} says more"
+        f"{out / IMAGES_CSV} says more{_in_a_row(totals.notes)}"
     )
 
 
@@ -223,16 +223,16 @@ def _stamps(root: AnyPath, folder: AnyPath) -> dict[str, str]:
     return {image: stamp for place in (root, *begun, folder) for image, stamp in read_stamps(place).items()}
 
 
-def _too_many_failures(outcomes: Sequence[Outcome], limit: float, images: AnyPath, folder: AnyPath) -> str:
+def _too_many_failures(outcomes: Sequence[Outcome], limit: float, read: SourcesRead, folder: AnyPath) -> str:
     failed = [outcome for outcome in outcomes if outcome.is_failure]
     kinds = ", ".join(
         f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
     )
-    where = "" if any(outcome.status == "ok" for outcome in outcomes) else _relative_to(images)
+    where = "" if any(outcome.status == "ok" for outcome in outcomes) else _relative_to(read.images)
     return (
         f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
         f"{in_words(image_row(failed[0]))}.{where} {folder / IMAGES_CSV} says more. What was decoded is kept; "
-        "--max-failures allows more"
+        f"--max-failures allows more{_in_a_row(read.notes)}"
     )
 
 
@@ -244,6 +244,11 @@ def _disagreement(outcomes: Sequence[Outcome], folder: AnyPath) -> str:
         f"{in_words(image_row(found[0]))}. {folder / IMAGES_CSV} says more. Mend the table, or choose with "
         "--disagree csv, tag or drop; what was decoded is kept"
     )
+
+
+def _in_a_row(notes: Sequence[str]) -> str:
+    """Return notes on the table behind an error: they say why files are not there."""
+    return "".join(f". {note[:1].upper()}{note[1:]}" for note in notes)
 
 
 def _relative_to(images: AnyPath) -> str:

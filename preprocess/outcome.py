@@ -58,9 +58,7 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
     except OtherKindError as error:
         return Outcome(source, error.status, str(error), decoded=True, kind=error.kind)
     except ImageError as error:
-        cause = error.__cause__
-        detail = f"{type(cause).__name__}: {cause}"[:_LONGEST_DETAIL] if cause is not None else ""
-        return Outcome(source, error.status, str(error), detail, decoded=True)
+        return _failed(source, error)
     except MemoryError:
         return Outcome(
             source, "out_of_memory", "decoding needs more memory than a worker may have", decoded=True
@@ -74,6 +72,16 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
         )
     record = store.put(source.image, image.pixels, {**image.record, "notes": list(image.notes)})
     return succeeded(source, record, stamp, decoded=True)
+
+
+def _failed(source: Source, error: ImageError) -> Outcome:
+    cause, nearest = error.__cause__, source.row.nearest
+    said = [f"{type(cause).__name__}: {cause}"[:_LONGEST_DETAIL]] if cause is not None else []
+    reason = str(error)
+    if error.status == "missing_file" and nearest is not None:
+        reason += "; one of nearly that name is there, which sources.csv names"
+        said.append(f"nearly that name: {nearest!r}"[:_LONGEST_DETAIL])
+    return Outcome(source, error.status, reason, "; ".join((*source.row.details, *said)), decoded=True)
 
 
 def planned_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome:
@@ -101,7 +109,8 @@ def known_outcome(
     """
     stated = source.row.kind
     if source.path is None:
-        return Outcome(source, source.status, source.problem or "", kind=stated or "")
+        detail = "; ".join(source.row.details)
+        return Outcome(source, source.status, source.problem or "", detail, kind=stated or "")
     if stated not in (None, "standard", *kinds):
         return Outcome(source, "other_kind", str(other_kind(str(stated), "table")), kind=str(stated))
     record, stamp = store.record(source.image), stamp_of(source.path)

@@ -100,7 +100,7 @@ def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
     for row in rows:
         if row.problem is None:
             try:
-                paths[safe_path(root, row.path)] = None
+                paths[safe_path(root, row.file or row.path)] = None
             except UnsafePathError:
                 continue
     return list(paths)

@@ -74,13 +74,15 @@ def locate_sources(
         name = str(PurePosixPath(row.path))
         person = _patient(row)
         image, patient, split = pseudonyms.image(name), pseudonyms.patient(person), splits[person]
-        if image in seen:
-            problem = f"the same image as row {seen[image]}, whose conditions count"
+        # Two spellings of one file are one image.
+        same = image if row.file is None else f"file {row.file}"
+        if image in seen or same in seen:
+            problem = f"the same image as row {seen.get(image) or seen[same]}, whose conditions count"
             sources.append(Source(row, image, patient, split, None, "duplicate", problem))
             continue
-        seen[image] = row.row
+        seen[image] = seen[same] = row.row
         try:
-            sources.append(Source(row, image, patient, split, safe_path(root, row.path)))
+            sources.append(Source(row, image, patient, split, safe_path(root, row.file or row.path)))
         except UnsafePathError as error:
             sources.append(Source(row, image, patient, split, None, error.status, str(error)))
     return sources
@@ -98,18 +100,32 @@ def safe_path(root: AnyPath, text: str) -> AnyPath:
         return _safe_object(root, text)
     path = Path(os.path.normpath(root / text))
     inside = Path(os.path.realpath(root))
-    if not Path(os.path.realpath(path)).is_relative_to(inside):
+    try:
+        real = Path(os.path.realpath(path))
+    except UnicodeEncodeError:
+        raise UnsafePathError(
+            "the path has letters that this system's file names cannot have; PYTHONUTF8=1 lets Python use UTF-8"
+        ) from None
+    if not real.is_relative_to(inside):
         raise UnsafePathError("the path leads out of the folder of the images; check --images")
     return path
 
 
-def _safe_object(root: RemotePath, text: str) -> RemotePath:
-    """Gives the object that a path means; a whole URL is taken where it begins with that of the root."""
+def object_name(root: RemotePath, text: str) -> str | None:
+    """Return the name, below a root, of the object that a path means; None where it leads out of it.
+
+    A whole URL is taken where it begins with that of the root.
+    """
     name = text.removeprefix(f"{root}/")
     normal = posixpath.normpath(name)
-    if "://" in name or normal.startswith(("/", "../")) or normal in (".", ".."):
+    return None if "://" in name or normal.startswith(("/", "../")) or normal in (".", "..") else normal
+
+
+def _safe_object(root: RemotePath, text: str) -> RemotePath:
+    name = object_name(root, text)
+    if name is None:
         raise UnsafePathError("the path leads out of the folder of the images; check --images")
-    return root / normal
+    return root / name
 
 
 def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:

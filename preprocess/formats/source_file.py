@@ -1,5 +1,6 @@
 """A file that may hold an image: a regular one, opened, and told apart by its first bytes."""
 
+import errno
 import io
 import os
 import stat
@@ -80,11 +81,13 @@ def opened(path: Path, most_bytes: int | None = None) -> Iterator[BinaryIO]:
     try:
         # Looked at before it is opened, as to open a device may do something, and after, as another may be there then.
         descriptor = os.open(path, _FLAGS) if stat.S_ISREG(path.stat().st_mode) else None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(_missing(path)) from None
     except PermissionError:
         raise MissingFileError("no permission to read the file") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise MissingFileError("a name in the path is longer than any file's can be") from None
         raise MissingFileError(f"the file cannot be opened ({type(error).__name__})") from error
     if descriptor is None:
         raise MissingFileError("the path is not a regular file")
