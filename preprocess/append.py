@@ -31,6 +31,7 @@ from nlbs.preprocess.tables import (
     generation_of,
     image_row,
     kept_columns,
+    plain_cell,
     read_generations,
     read_image_rows,
     read_source_rows,
@@ -62,6 +63,7 @@ class AppendSummary:
     shard_sets: list[CutSummary]  #: that have a new generation
     left_alone: list[AnyPath]  #: shard sets that were not cut from these images
     seconds: float
+    notes: tuple[str, ...] = ()  #: on the tables as a whole
 
 
 @dataclass
@@ -137,6 +139,7 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         shard_sets=[summary for summary in cut if summary is not None],
         left_alone=left_alone,
         seconds=time.monotonic() - begun,
+        notes=read.notes,
     )
 
 
@@ -232,7 +235,7 @@ def _check_splits(options: BuildOptions) -> None:
     standing = {}
     for image, source in zip(read_image_rows(options.out), read_source_rows(options.out), strict=False):
         if image["split"]:
-            standing[source["patient"] or f"image {source['path']}"] = image["split"]
+            standing[plain_cell(source["patient"]) or f"image {source['path']}"] = image["split"]
     expected = assign_splits(standing, options.shares, options.split_seed, known={})
     moved = sum(expected[patient] != split for patient, split in standing.items())
     if moved > _MOVED:

@@ -235,7 +235,7 @@ def _labelled(row: dict[str, str]) -> LabelledImage:
         false_positive=flag("false_positive"),
     )
     # What is no column of ours was kept from the table.
-    kept = {name: _plain(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
+    kept = {name: plain_cell(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
     return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
 
 
@@ -273,7 +273,7 @@ def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]]
             writer.writerow({name: _harmless(row.get(name)) for name in columns})
 
 
-def _plain(cell: str) -> str | None:
+def plain_cell(cell: str) -> str | None:
     """Gives what a cell said before it was made harmless; None where it is empty."""
     return (cell[1:] if re.match(r"'[=+\-@\t\r]", cell) else cell) or None
 

@@ -80,6 +80,7 @@ def append_summary(summary: AppendSummary) -> list[str]:
     """Gives what append did; that there was nothing to do, where that is so."""
     rows = counted(summary.rows, "row")
     lines = [f"Table       {rows}, {summary.known:,} of images that are there already"]
+    lines += [f"            {_on_one_line(note)}" for note in summary.notes]
     if summary.changed:
         lines.append(f"  kept      {summary.changed:,} of them as they are, though the table says otherwise")
     if summary.added or summary.skipped or summary.shard_sets:
