@@ -1,7 +1,6 @@
 """Whether a rule that says who the patient is can be right: what it finds is held against what a person can be."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -71,18 +70,22 @@ class PatientRule:
         return cls(f"folder {dialect.patient_part} of the path", part=dialect.patient_part)
 
 
+_Class = tuple[bool | None, bool | None]  #: cancer, false positive
+_View = tuple[str | None, str | None]  #: side, view
+
+
 @dataclass(slots=True)
 class _Person:
     """What the rows of one patient say."""
 
     first: int  #: row
+    kind: _Class | None  #: of all images; None where they differ
+    view: _View | None  #: of all images; None where they differ
     images: int = 0
     youngest: int | None = None
+    youngest_row: int = 0
     oldest: int | None = None
     oldest_row: int = 0
-    youngest_row: int = 0
-    classes: set[tuple[bool | None, bool | None]] = field(default_factory=set)
-    views: set[tuple[str | None, str | None]] = field(default_factory=set)  #: (side, view)
     below: set[str] = field(default_factory=set)  #: folders below the patient's
 
 
@@ -109,23 +112,23 @@ def _people(rows: Sequence[ImageRow], part: int | None) -> _People:
     for row in rows:
         if row.problem is not None or row.patient is None:
             continue
+        said = row.conditions
+        kind, view, age = (said.cancer, said.false_positive), (said.laterality, said.view), said.age_years
         person = people.get(row.patient)
         if person is None:
-            person = people[row.patient] = _Person(row.row)
+            person = people[row.patient] = _Person(row.row, kind, view)
         person.images += 1
-        said = row.conditions
-        person.classes.add((said.cancer, said.false_positive))
-        person.views.add((said.laterality, said.view))
-        age = said.age_years
+        if person.kind != kind:
+            person.kind = None
+        if person.view != view:
+            person.view = None
         if age is not None:
             if person.youngest is None or age < person.youngest:
                 person.youngest, person.youngest_row = age, row.row
             if person.oldest is None or age > person.oldest:
                 person.oldest, person.oldest_row = age, row.row
-        if part is not None and len(person.below) <= _A_HANDFUL:
-            folders = _folders(row.path)
-            if len(folders) > part:
-                person.below.add(folders[part])
+        if part is not None and len(people) <= _A_HANDFUL and len(person.below) <= _A_HANDFUL:
+            person.below.update(_folders(row.path)[part : part + 1])
     return people
 
 
@@ -226,11 +229,11 @@ def _is_of_very_different_ages(people: _People, rule: PatientRule) -> str | None
 
 def _is_a_class(people: _People, rule: PatientRule) -> str | None:
     """As many patients as classes, each with one class and more images than two screens, are the classes."""
-    classes = Counter(next(iter(person.classes)) for person in people.values() if len(person.classes) == 1)
-    if not 2 <= len(people) == len(classes):
+    classes = {person.kind for person in people.values()}
+    if not 2 <= len(people) == len(classes) or None in classes:
         return None
     fewest = min(person.images for person in people.values())
-    one_view = fewest >= 3 and all(len(person.views) == 1 for person in people.values())
+    one_view = fewest >= 3 and all(person.view is not None for person in people.values())
     if fewest <= MOST_OF_A_CLASS and not one_view:
         return None
     person = next(iter(people.values()))
@@ -246,8 +249,8 @@ def _has_more_than_a_person(people: _People, rule: PatientRule) -> str | None:
         return None
     largest = max(people.values(), key=lambda person: person.images)
     of_half = _images_of_half(people)
-    classes = {kind for person in people.values() for kind in person.classes}
-    of_one_class = len(people) > 1 and len(classes) > 1 and all(len(p.classes) == 1 for p in people.values())
+    classes = {person.kind for person in people.values()}
+    of_one_class = len(classes) > 1 and None not in classes
     example = f"for example the patient of row {largest.first} with {largest.images:,}"
     if len(people) == 1 and largest.images > MOST_OF_ONE_PERSON:
         return (
@@ -303,6 +306,6 @@ def _better_part(rows: Sequence[ImageRow], part: int | None, people: int) -> tup
     paths = [_folders(row.path) for row in rows[:_SAMPLE] if row.problem is None]
     for place in range(min(map(len, paths), default=0)):
         names = {folders[place] for folders in paths}
-        if place + 1 != part and len(names) > people and sum(map(_is_id, names)) >= 0.9 * len(names):
+        if place + 1 != part and len(names) >= max(people, 2) and sum(map(_is_id, names)) >= 0.9 * len(names):
             return place + 1, len(names)
     return None

@@ -7,7 +7,7 @@ from itertools import chain
 from nlbs.errors import DatasetError
 from nlbs.manifests.problems import row_list
 from nlbs.manifests.rows import ImageRow
-from nlbs.manifests.same_id import difference, has_lost_digits, rounded, same_id_key, similar_id_key
+from nlbs.manifests.same_id import difference, is_spoilt, rounded, same_id_key, similar_id_key
 
 #: What ``--similar-ids`` says of ids that may be one person or two.
 SIMILAR_IDS = ("stop", "same", "different")
@@ -57,7 +57,7 @@ def united(
     people = _People.of(rows, held)
     certain = people.by(same_id_key)
     if similar != "different":
-        _refuse_lost_digits(rows, people.forms)
+        _refuse_spoilt(rows, people.forms)
         people.refuse_torn(certain)
     new = people.renamed(certain)
     alike = [] if similar == "different" else _alike(people)
@@ -119,11 +119,12 @@ class _People:
             if len({one.split for one in there if one.split}) > 1:
                 torn.append(sorted(one.line for one in there))
         if torn:
+            counted = "1 patient stands" if len(torn) == 1 else f"{len(torn)} patients stand"
             some = "; ".join(" and ".join(map(str, lines[:_MOST_SPELLINGS])) for lines in torn[:_MOST_GROUPS])
             raise DatasetError(
-                f"{len(torn)} patients stand in two splits of what is there already, because their id is written in "
-                f"several ways (lines of {self.held.file}: {some}): build it anew with --overwrite or into another "
-                "--out; --similar-ids different leaves them as they are"
+                f"{counted} in two splits of what is there already, because the id is written in several ways (lines of "
+                f"{self.held.file}: {some}): build it anew with --overwrite or into another --out; --similar-ids "
+                "different leaves them as they are"
             )
 
     def place(self, form: str) -> str:
@@ -153,15 +154,15 @@ def _may_be_one(groups: Sequence[Sequence[str]], people: _People) -> str:
     )
 
 
-def _refuse_lost_digits(rows: Sequence[ImageRow], forms: Mapping[str, int]) -> None:
-    lost = {form for form in forms if has_lost_digits(form)} | set(rounded(forms))
-    if lost:
-        numbers = [row.row for row in rows if row.patient in lost]
+def _refuse_spoilt(rows: Sequence[ImageRow], forms: Mapping[str, int]) -> None:
+    spoilt = {form for form in forms if is_spoilt(form)} | set(rounded(forms))
+    if spoilt:
+        numbers = [row.row for row in rows if row.patient in spoilt]
         raise DatasetError(
-            f"the patient's id has lost its last digits in {len(numbers)} of {len(rows)} rows ({row_list(numbers)}), "
-            "as spreadsheets do to long numbers (1.2346E+11, or zeros from the 16th digit on), so several people may "
-            "have one id: export the table again with this column as text; --similar-ids different takes the ids as "
-            "they are"
+            f"a spreadsheet has changed the patient's id in {len(numbers)} of {len(rows)} rows ({row_list(numbers)}): "
+            "a long number became 1.2346E+11 or ends in zeros from the 16th digit on, 1-12 became 12-Jan, or the cell "
+            "holds an error, so several people may have one id. Export the table again with this column as text; "
+            "--similar-ids different takes the ids as they are"
         )
 
 

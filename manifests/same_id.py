@@ -13,6 +13,9 @@ _LARGEST_EXPONENT = 30
 _SAFE_DIGITS = 15
 #: Digits beyond those, over all ids of a table, that have to be zero before the ids count as rounded.
 _ENOUGH_ZEROS = 6
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(rf"\d{{1,2}}[-/ ]{_MONTH}(?:[-/ ]\d{{2,4}})?|{_MONTH}[-/ ]\d{{2,4}}", re.IGNORECASE)
+_ERROR = re.compile(r"#{2,}|#N/A|#NV|#[A-Z0/]+[?!]")
 _LONGEST_PADDING = 12  #: digits to which a number may have been padded with zeros
 
 
@@ -46,6 +49,8 @@ def similar_id_key(text: str) -> str:
     whole number is written (``1E+03``, ``1,000``).
     """
     key = same_id_key(text)
+    if key.isascii() and key.isdigit() and key[0] != "0":
+        return key
     for change in _CHANGES.values():
         key = change(key)
     return key
@@ -60,10 +65,19 @@ def difference(keys: Iterable[str]) -> str:
     return "several of these"
 
 
-def has_lost_digits(text: str) -> bool:
-    """Return whether an id is a number of which a spreadsheet has kept the first digits alone: "1.0943E+11"."""
-    match = re.fullmatch(r"\d(?:[.,](\d+))?[eE]\+(\d{2,3})", same_id_key(text))
-    return match is not None and len(match[1] or "") < int(match[2])
+def is_spoilt(text: str) -> bool:
+    """Return whether a spreadsheet has made another thing of an id, from which nobody gets it back.
+
+    A number of which the first digits alone are left ("1.0943E+11"), a date of "1-12" ("12-Jan"), or an error
+    ("#NAME?" of "-P1", "####" of a narrow column).
+    """
+    if text.isalnum():
+        return False
+    key = same_id_key(text)
+    match = re.fullmatch(r"\d(?:[.,](\d+))?[eE]\+(\d{2,3})", key)
+    if match is not None:
+        return len(match[1] or "") < int(match[2])
+    return _DATE.fullmatch(key) is not None or _ERROR.fullmatch(key) is not None
 
 
 def rounded(ids: Iterable[str]) -> list[str]:
