@@ -140,7 +140,12 @@ def _called_like_no_patient(people: _People, rule: PatientRule) -> str | None:
     """A class, side, view, split, dataset or folder of files is called like that, and no person."""
     words = [name for name in people if is_no_patient(name)]
     # A column may have one odd name among ids; a folder or a part of a name is then another layout.
-    if not words or (rule.columns and len(words) < len(people)):
+    if rule.columns and len(words) < len(people):
+        return None
+    # But one folder of one file, among a few others, is somebody's who is called like that.
+    if 2 * len(words) < len(people) <= _A_HANDFUL:
+        words = [name for name in words if people[name].images > 1 or people[name].below]
+    if not words:
         return None
     shown = ", ".join(repr(name) for name in sorted(words)[:5])
     images = sum(people[name].images for name in words)

@@ -98,7 +98,7 @@ class RowReader:
             number,
             path,
             Conditions(**values),
-            None if patient is None or is_empty(patient) else patient,
+            None if patient is None or is_empty(same_id_key(patient)) else patient,
             notes=tuple(notes),
             details=tuple(details),
             kept={name: kept.get(name) for name in self._kept},

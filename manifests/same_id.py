@@ -31,13 +31,14 @@ def same_id_key(text: str) -> str:
         text: an id as a table or a path has it.
 
     Returns:
-        The key. Of a text that is plain letters and digits it is the text itself.
+        The key. Of a text that is plain letters and digits it is the text itself, of one that shows nothing it is
+        empty.
     """
     if text.isascii() and text.isalnum():  # nearly all: fast
         return text
     seen = "".join(_shown(character) for character in text)
     normal = " ".join(unicodedata.normalize("NFKC", seen).split())
-    bare = normal.lstrip(f" ={_QUOTES}").rstrip(f" {_QUOTES}") or normal
+    bare = normal.lstrip(f" ={_QUOTES}").rstrip(f" {_QUOTES}")
     whole = re.fullmatch(r"(\d+)[.,]0{1,2}", bare)
     return whole[1] if whole else bare
 

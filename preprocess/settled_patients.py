@@ -1,7 +1,6 @@
 """Who is who in a build: the rule for patients is looked at, and every person gets the one id that the root has."""
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from nlbs.manifests.dialect import Dialect
@@ -55,12 +54,11 @@ def held_patients(root: AnyPath, rows: Iterable[ImageRow], pseudonyms: Pseudonym
     if not (root / SOURCES_CSV).is_file():
         return _by_pseudonym(root, rows, pseudonyms)
     held: dict[str, HeldPatient] = {}
-    splits = [(row["patient"], row["split"]) for row in read_image_rows(root)]
     # Rows of sources.csv beyond those of images.csv are of a run that ended between the two files.
-    sources = islice(read_source_rows(root), len(splits))
-    for line, ((patient, split), source) in enumerate(zip(splits, sources, strict=False), start=2):
-        name = plain_cell(source["patient"])
-        if name and patient and (name not in held or not held[name].split):
+    both = zip(read_image_rows(root), read_source_rows(root), strict=False)
+    for line, (image, source) in enumerate(both, start=2):
+        name, split = plain_cell(source.get("patient") or ""), image.get("split") or ""
+        if name and image.get("patient") and (name not in held or not held[name].split):
             held[name] = HeldPatient(line, split)
     return Held(str(root / SOURCES_CSV), held)
 
@@ -68,8 +66,8 @@ def held_patients(root: AnyPath, rows: Iterable[ImageRow], pseudonyms: Pseudonym
 def _by_pseudonym(root: AnyPath, rows: Iterable[ImageRow], pseudonyms: Pseudonyms) -> Held:
     known: dict[str, HeldPatient] = {}
     for line, row in enumerate(read_image_rows(root), start=2):
-        if row["patient"]:
-            known.setdefault(row["patient"], HeldPatient(line, row["split"]))
+        if row.get("patient"):
+            known.setdefault(row["patient"], HeldPatient(line, row.get("split") or ""))
     names = {row.patient for row in rows if row.problem is None and row.patient is not None}
     held = {
         name: known[pseudonyms.patient(name)]

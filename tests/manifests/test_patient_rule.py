@@ -84,6 +84,14 @@ def test_one_class_folder_among_patients_is_enough() -> None:
     assert "row 41: 'abnormal'" in refusal(by_folder([*paths, "NLBS/abnormal/7/left/CC/x.dcm"]), FOLDER_2)
 
 
+def test_one_folder_of_one_file_among_others_may_be_called_anything() -> None:
+    check_patients(by_folder(f"n/{name}/x.dcm" for name in ("plain", "turned", "raw")), FOLDER_2)
+    assert "'raw'" in refusal(by_folder(f"n/raw/{n}.dcm" for n in range(3)), FOLDER_2)
+    assert "'images'" in refusal(
+        by_folder(["n/images/1.dcm", "n/images/2.dcm", "n/7/x.dcm", "n/8/x.dcm"]), FOLDER_2
+    )
+
+
 @pytest.mark.parametrize("names", [("maligne", "benigne"), ("2009", "2010"), ("site",)])
 def test_a_few_folders_with_patients_below_are_groups(names: Sequence[str]) -> None:
     paths = [f"set/{name}/{1000 + n}/left/CC/x.dcm" for name in names for n in range(4)]
