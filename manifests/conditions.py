@@ -31,7 +31,9 @@ OTHER_VIEWS = ("ML", "LM", "LMO", "XCCL", "XCCM", "CV", "AT", "FB", "SIO", "ISO"
 _SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
 _TRUE = frozenset({"1", "1.0", "true", "yes", "y", "x", "t", "positive"})
 _FALSE = frozenset({"0", "0.0", "false", "no", "n", "f", "negative"})
-_EMPTY = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown", "removed", "?", "-"})
+_EMPTY = frozenset(
+    {"", "nan", "na", "n/a", "none", "null", "unknown", "removed", "?", "-", "<na>", "nat", "#n/a", "(null)"}
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from nlbs.manifests.dialect import EXTRA_PARSERS, PARSERS, Dialect, Rule, rule_o
 from nlbs.manifests.extras import united
 from nlbs.manifests.kinds import parse_kind, view_and_kind
 from nlbs.manifests.numbers import with_point
+from nlbs.manifests.same_id import same_id_key
 
 _LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
 _LONGEST_DETAIL = 200  # characters of a cell that cannot be read, kept in sources.csv
@@ -110,7 +111,7 @@ class RowReader:
             number,
             path,
             Conditions(**values),
-            None if patient is None or is_empty(patient) else patient,
+            None if patient is None or is_empty(same_id_key(patient)) else patient,
             notes=tuple(notes),
             details=tuple(details),
             kept={name: kept.get(name) for name in self._kept},
@@ -149,12 +150,17 @@ def merged(rows: Sequence[ImageRow]) -> ImageRow:
             notes.append(f"{name} is kept as unknown: rows of this image say different things")
     for name in ("cancer", "false_positive"):
         values[name] = _any_of([getattr(row.conditions, name) for row in rows])
-    patients, splits = ({getattr(row, name) for row in rows} - {None} for name in ("patient", "split"))
+    splits = {row.split for row in rows} - {None}
+    # The spelling that stands for one person is the same as in nlbs.manifests.patients: the shortest.
+    named = sorted(
+        {row.patient for row in rows if row.patient is not None}, key=lambda name: (len(name), name)
+    )
+    patients = list({same_id_key(name): name for name in reversed(named)}.values())
     return replace(
         first,
         conditions=Conditions(**values),
-        patient=patients.pop() if len(patients) == 1 else None,
-        problem="rows of this image name different patients" if patients else None,
+        patient=patients[0] if len(patients) == 1 else None,
+        problem="rows of this image name different patients" if len(patients) > 1 else None,
         notes=tuple(notes[:_MOST_NOTES]),
         details=tuple(dict.fromkeys(detail for row in rows for detail in row.details))[:_MOST_NOTES],
         kept={name: united(name, [row.kept.get(name) for row in rows]) for name in first.kept},

@@ -13,6 +13,7 @@ from nlbs.manifests.join import Join
 from nlbs.manifests.kept import check_kept, kept_rule
 from nlbs.manifests.named_files import judge_of
 from nlbs.manifests.rows import ImageRow, RowReader, merged
+from nlbs.manifests.same_id import same_id_key
 from nlbs.manifests.sheet import IsHeader, Sheet, open_sheet
 from nlbs.paths import AnyPath
 
@@ -244,7 +245,7 @@ def _notes(dialect: Dialect, rows: Sequence[ImageRow], counted: int) -> tuple[st
     splits: dict[str, set[str]] = {}
     for row in rows:
         if row.patient is not None and row.split is not None:
-            splits.setdefault(row.patient, set()).add(row.split)
+            splits.setdefault(same_id_key(row.patient), set()).add(row.split)
     torn = sum(len(found) > 1 for found in splits.values())
     if torn:
         notes.append(f"{torn} patients stand in both train and test of the dataset's own split")

@@ -24,6 +24,7 @@ from nlbs.preprocess.tables import (
     generation_of,
     image_row,
     kept_columns,
+    plain_cell,
     read_generations,
     read_image_rows,
     read_source_rows,
@@ -204,7 +205,7 @@ def _check_splits(options: BuildOptions) -> None:
     standing = {}
     for image, source in zip(read_image_rows(options.out), read_source_rows(options.out), strict=False):
         if image["split"]:
-            standing[source["patient"] or f"image {source['path']}"] = image["split"]
+            standing[plain_cell(source["patient"]) or f"image {source['path']}"] = image["split"]
     expected = assign_splits(standing, options.shares, options.split_seed, known={})
     moved = sum(expected[patient] != split for patient, split in standing.items())
     if moved > _MOVED:

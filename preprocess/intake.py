@@ -17,6 +17,7 @@ from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.guard import FILE_TIMEOUT_S
 from nlbs.preprocess.ingest import ingest
 from nlbs.preprocess.outcome import Outcome, planned_outcome, with_header
+from nlbs.preprocess.settled_patients import settled_patients
 from nlbs.preprocess.sources import Source, locate_sources
 from nlbs.preprocess.standing import refuse_changes
 from nlbs.preprocess.store import ImageStore
@@ -39,6 +40,8 @@ class BuildOptions:
     table: TableOptions = field(default_factory=TableOptions)
     disagree: str = "csv"  #: "csv" or "tag" counts, "drop" leaves the image out, "error" ends
     patient_per_image: bool = False
+    trust_patients: bool = False  #: take the rule for patients as right, whatever it gives
+    similar_ids: str = "stop"  #: of patients: "stop", or they are the "same" person or "different" people
     #: of train, val, test; None takes the split of the dataset itself
     shares: tuple[float, float, float] | None = (0.8, 0.1, 0.1)
     split_seed: int = 0
@@ -82,8 +85,9 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
     if not images.is_dir():
         raise DatasetError(f"there is no folder {images}: check --images")
     table = found_files(asked, images)
+    rows, on_patients = settled_patients(table.rows, table.dialect, options, pseudonyms)
     sources = locate_sources(
-        *(table.rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
+        *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
         known_splits,
     )
     recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
@@ -92,8 +96,8 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         images,
         sources,
         ImageStore.open(options.out / STORE, recipe),
-        kept=tuple(dict.fromkeys(name for row in table.rows for name in row.kept)),
-        notes=table.notes,
+        kept=tuple(dict.fromkeys(name for row in rows for name in row.kept)),
+        notes=(*table.notes, *on_patients),
         problems=problems_by_row(asked.rows),
     )
     check_sources(options, read, appends=known_splits is not None)

@@ -189,6 +189,18 @@ source_options = _all_of(
         click.option(
             "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
         ),
+        click.option(
+            "--trust-patients",
+            is_flag=True,
+            help="Go on although what names the patients looks wrong, such as a folder called like a class.",
+        ),
+        click.option(
+            "--similar-ids",
+            type=click.Choice(["stop", "same", "different"]),
+            default="stop",
+            show_default=True,
+            help="Of patients, such as 7 and 007 or p1 and P1: stop and list them, they are the same, or different.",
+        ),
         workers_options,
         click.option(
             "--key-file",

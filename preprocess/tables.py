@@ -226,7 +226,7 @@ def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            names = [_plain(name) or "" for name in reader.fieldnames or ()]
+            names = [plain_cell(name) or "" for name in reader.fieldnames or ()]
             if len(set(names)) < len(names):
                 raise ValueError("its header has a column twice")
             reader.fieldnames = names
@@ -293,7 +293,7 @@ def _labelled(row: dict[str, str]) -> LabelledImage:
         false_positive=flag("false_positive"),
     )
     # What is no column of ours was kept from the table.
-    kept = {name: _plain(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
+    kept = {name: plain_cell(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
     return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
 
 
@@ -337,7 +337,7 @@ def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]]
             writer.writerow({name: _harmless(row.get(name)) for name in columns})
 
 
-def _plain(cell: str) -> str | None:
+def plain_cell(cell: str) -> str | None:
     """Gives what a cell said before it was made harmless; None where it is empty."""
     return (cell[1:] if _MADE_HARMLESS.match(cell) else cell) or None
 
