@@ -31,9 +31,10 @@ def settled_patients(
     Raises:
         DatasetError: the rule for patients cannot be right, or ids may be of one person or of two.
     """
+    held = Held() if options.overwrite else held_patients(options.out, rows, pseudonyms)
     if not options.trust_patients:
-        check_patients(rows, PatientRule.of(dialect, options.table.patient_column))
-    held = None if options.overwrite else held_patients(options.out, rows, pseudonyms)
+        rule = PatientRule.of(dialect, options.table.patient_column)
+        check_patients(rows, rule, alone=not held.patients)
     return united(rows, held, options.similar_ids)
 
 

@@ -165,6 +165,7 @@ def test_a_person_has_no_hundreds_of_images() -> None:
     of_a_class = [image for n in range(8) for image in screens(str(n), 16, cancer=n > 3)]
     assert "one class alone" in refusal(of_a_class, COLUMN)
     assert "all 28 images would be one person's" in refusal(screens("1", 7), COLUMN)
+    check_patients(screens("1", 7), COLUMN, alone=False)  # added to others
 
 
 def test_small_and_long_series_of_good_tables_pass() -> None:
