@@ -22,7 +22,7 @@ _MOST_NEAREST, _MOST_NAMES = (
     500,
 )  # rows whose nearest name is sought, and names that each is compared with
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:|[A-Za-z]+://")
-_COMPARED = "letter case, accents, white space, endings and the like"
+_COMPARED = "case, accents, spaces or ending"
 
 #: What the paths have too many ("drop") or too few ("add"): folders.
 _Prefix = tuple[str, tuple[str, ...]]
@@ -68,7 +68,7 @@ class SpeltFiles:
         if len(left) < len(self._missing):
             self.notes.append(
                 f"{len(self._missing) - len(left):,} images are spelt otherwise in the table than on disk "
-                f"({_COMPARED}): each can mean one file alone, which was taken; sources.csv names it"
+                f"({_COMPARED}): each means one file alone, which sources.csv names"
             )
         self._missing = left
 
@@ -119,8 +119,7 @@ class SpeltFiles:
                 self.rows[place] = replace(row, nearest=nearest)
                 near += 1
         rows, missing = sum(row.problem is None for row in self.rows), len(self._missing)
-        said = f"{missing:,} of {rows:,} files are not below {self._root}, nor under a name "
-        said += f"that differs in {_COMPARED} alone"
+        said = f"{missing:,} of {rows:,} files are not below {self._root}, whatever their {_COMPARED}"
         if self._unsure:
             said += (
                 f"; {self._unsure:,} of them may be several files, or that of another row, so none was taken"

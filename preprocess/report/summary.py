@@ -37,7 +37,7 @@ def build_summary(summary: BuildSummary) -> list[str]:
         f"Table       {counted(summary.rows, 'row')}, {summary.dialect} form",
         f"Images      {cut.images:,} usable, {summary.decoded:,} decoded now, {skipped:,} skipped",
     ]
-    lines[1:1] = [f"            {_on_one_line(note)}" for note in summary.notes]
+    lines[1:1] = [f"            {_on_one_line(note, 400)}" for note in summary.notes]
     kinds = sorted(summary.skipped.items(), key=lambda kind: (-kind[1], kind[0]))
     lines += [f"  skipped   {count:,} {status}" for status, count in kinds[:_MOST_KINDS]]
     if kinds[_MOST_KINDS:]:
