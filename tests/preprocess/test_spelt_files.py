@@ -52,6 +52,10 @@ NFD = unicodedata.normalize("NFD", "normal/José/x.dcm")
         ("normal/P1–copy/x.dcm", "normal/P1-copy/x.dcm"),
         ("normal/10006.0/462822612.0.dcm", "normal/10006/462822612.dcm"),
         ("normal/José/x.dcm", b"normal/Jos\xe9/x.dcm"),
+        ("normal/JosÃ©/x.dcm", "normal/José/x.dcm"),  # UTF-8 that a program took for Windows-1252
+        ("normal/José/x.dcm", "normal/JosÃ©/x.dcm"),
+        ("normal/José/x.dcm", "normal/Jos├⌐/x.dcm"),  # unpacked from a zip without the flag of UTF-8
+        ("normal/José/x.dcm", "normal/JosΘ/x.dcm"),
     ],
 )  # fmt: skip
 def test_another_spelling_of_one_file_is_that_file(tmp_path: Path, path: str, file: str | bytes) -> None:
