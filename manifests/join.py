@@ -32,10 +32,10 @@ class Join:
         index = companion.index(rows)
         self._second, self._companion = second, companion
         self._index: BySpelling[tuple[str, ...], Sequence[Row]] = BySpelling(index, _common)
-        self._known = {key[0] for key in index}
+        self._known = dict.fromkeys((key[0] for key in index), True)
         #: By the first column of the key: what the tables with images have of it, and what of that was found.
         self._asked: dict[str, bool] = {}
-        self._exams = BySpelling(dict.fromkeys(self._known, True), spelling)
+        self._exams = BySpelling(self._known, spelling)
         self._joined_rows = self._no_key = 0
 
     def joined(self, sheet: Sheet) -> Sheet:

@@ -39,7 +39,7 @@ class Sheet:
 def open_sheet(
     path: AnyPath,
     lines: Sequence[str] = (),
-    is_header: IsHeader | None = None,
+    headers: Sequence[IsHeader] = (),
     judge: Judge | None = None,
 ) -> Sheet:
     """Return a table: text of any encoding, separated by comma, semicolon, tab or bar.
@@ -50,7 +50,7 @@ def open_sheet(
     Args:
         path: of the file.
         lines: patterns of tables without separators, tried first; their groups are the columns.
-        is_header: tells a header; None takes the first row for it.
+        headers: tell a header, the surest first; without any the first row is it.
         judge: tells names that are there, for the encoding.
 
     Raises:
@@ -66,7 +66,7 @@ def open_sheet(
     before = 1 if named else 0
     text = text[named.end() :] if named else text
     first = named[1].replace("\\t", "\t") if named else _commonest(text)
-    delimiter, above, nested = _place_of_header(text, first, is_header)
+    delimiter, above, nested = _place_of_header(text, first, headers)
     records_ = _records(text, path, delimiter, before, nested)
     skipped = sum(1 for _ in islice(records_, above))
     header = tuple(name.strip() for name in next(records_, []))
@@ -101,18 +101,18 @@ def _commonest(text: str) -> str:
     return max(_SEPARATORS, key=re.split(r"[\r\n]", start, maxsplit=1)[0].count)
 
 
-def _place_of_header(text: str, first: str, is_header: IsHeader | None) -> tuple[str, int, bool]:
+def _place_of_header(text: str, first: str, headers: Sequence[IsHeader]) -> tuple[str, int, bool]:
     """Return the separator, the rows above the header, and whether each row is one cell that holds a row.
 
     Where no header is found, it is the first row under the separator ``first``.
     """
-    if is_header is None:
-        return first, 0, False
-    tried = dict.fromkeys((first, *_SEPARATORS))
-    for nested in (False, True):
-        if nested and not text.lstrip().startswith('"'):
-            break
-        for delimiter in tried:
+    ways = [
+        (delimiter, nested) for nested in (False, True) for delimiter in dict.fromkeys((first, *_SEPARATORS))
+    ]
+    if not text.lstrip().startswith('"'):
+        ways = [way for way in ways if not way[1]]
+    for is_header in headers:
+        for delimiter, nested in ways:
             for above, cells in enumerate(_head(text, delimiter, nested)):
                 if is_header([cell.strip() for cell in cells]):
                     return delimiter, above, nested

@@ -15,6 +15,7 @@ from nlbs.manifests.named_files import judge_of
 from nlbs.manifests.rows import ImageRow, RowReader, merged
 from nlbs.manifests.same_id import same_id_key
 from nlbs.manifests.sheet import IsHeader, Sheet, open_sheet
+from nlbs.manifests.suggested_map import suggested_map
 from nlbs.paths import AnyPath
 
 __all__ = ["ImageRow", "Table", "TableOptions", "read_table"]
@@ -73,7 +74,9 @@ def read_table(
     given = list(paths) if isinstance(paths, Sequence) else [paths]
     lines = [dialect.line for dialect in _candidates(options) if dialect.line]
     judge = None if images is None else judge_of(images)
-    sheets = [open_sheet(path, lines, _header_test(options), judge) for path in given]
+    # Of a table of no known form the header is sought too: the options that read it are made of that.
+    headers = (_header_test(options), lambda header: suggested_map(header) is not None)
+    sheets = [open_sheet(path, lines, headers, judge) for path in given]
     notes = [
         f"{f'table {number}' if len(sheets) > 1 else 'the table'} {note}"
         for number, sheet in enumerate(sheets, start=1)

@@ -4,7 +4,7 @@ import difflib
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nlbs.manifests.dialect import Dialect
@@ -16,13 +16,17 @@ from nlbs.preprocess.folders import Folders, parts_of
 
 #: Rows that are looked at for folders that all paths have too many or too few.
 _SAMPLE = 64
-_DEEPEST, _MOST_FOLDERS = 3, 300  # of the folders in which the paths may begin
-_MOST_NEAREST, _MOST_NAMES = (
-    200,
-    500,
-)  # rows whose nearest name is sought, and names that each is compared with
+#: How deep, and how many, the folders are in which the paths may begin.
+_DEEPEST, _MOST_FOLDERS = 3, 300
+#: Rows whose nearest name is sought, and names that each is compared with.
+_MOST_NEAREST, _MOST_NAMES = 200, 500
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:|[A-Za-z]+://")
-_COMPARED = "letter case, accents, white space, endings and the like"
+_COMPARED = "case, accents, spaces or ending"
+#: Encodings of names that are taken for one another: UTF-8 for that of the system, and in archives.
+_MISREAD = (
+    *(("utf-8", codec) for codec in ("cp1252", "latin-1", "mac_roman", "cp437", "cp850", "gb18030")),
+    *((codec, other) for codec in ("cp437", "cp850") for other in ("cp1252", "gb18030")),
+)
 
 #: What the paths have too many ("drop") or too few ("add"): folders.
 _Prefix = tuple[str, tuple[str, ...]]
@@ -68,7 +72,7 @@ class SpeltFiles:
         if len(left) < len(self._missing):
             self.notes.append(
                 f"{len(self._missing) - len(left):,} images are spelt otherwise in the table than on disk "
-                f"({_COMPARED}): each can mean one file alone, which was taken; sources.csv names it"
+                f"({_COMPARED}): each means one file alone, which sources.csv names"
             )
         self._missing = left
 
@@ -119,8 +123,7 @@ class SpeltFiles:
                 self.rows[place] = replace(row, nearest=nearest)
                 near += 1
         rows, missing = sum(row.problem is None for row in self.rows), len(self._missing)
-        said = f"{missing:,} of {rows:,} files are not below {self._root}, nor under a name "
-        said += f"that differs in {_COMPARED} alone"
+        said = f"{missing:,} of {rows:,} files are not below {self._root}, whatever their {_COMPARED}"
         if self._unsure:
             said += (
                 f"; {self._unsure:,} of them may be several files, or that of another row, so none was taken"
@@ -195,9 +198,21 @@ class SpeltFiles:
 
 
 def _readings(path: str) -> list[list[str]]:
-    """Return the parts of a path as it stands, and as a URL where it can be one."""
+    """Return the parts of a path as it stands, as a URL where it can be one, and with letters that were misread."""
     readings = [[part for part in path.split("/") if part not in ("", ".")], parts_of(path)]
-    return readings if readings[0] != readings[1] else readings[:1]
+    if not path.isascii():
+        readings += [parts_of(other) for other in _misread(path)]
+    return [parts for at, parts in enumerate(readings) if parts not in readings[:at]]
+
+
+def _misread(path: str) -> Iterator[str]:
+    """Gives a path as it becomes where a program takes its bytes for another encoding, and as it was before."""
+    for written, read in _MISREAD:
+        for one, another in ((written, read), (read, written)):
+            try:
+                yield path.encode(one).decode(another)
+            except UnicodeError:
+                continue
 
 
 def _with_patient(row: ImageRow, file: str, dialect: Dialect) -> ImageRow:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from nlbs.errors import DatasetError
+from nlbs.manifests.table import read_table
 from nlbs.paths import as_path
 from nlbs.preprocess.build import build_shards, reshard
 from nlbs.preprocess.fetch import fetched
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
+from nlbs.preprocess.found_files import found_files
 from nlbs.preprocess.grid import CutOptions
 from nlbs.preprocess.intake import BuildOptions
 from nlbs.preprocess.outcome import stamp_of
@@ -115,6 +117,22 @@ def test_an_object_that_has_vanished_costs_one_image_and_one_that_changed_is_dec
     assert (build.totals.decoded, build.totals.skipped) == (2, {"missing_file": 1})
     source.put(few[1], source.get(few[2]))
     assert build_shards(options(source, csv=table, overwrite=True)).totals.decoded == 1
+
+
+def test_names_in_a_bucket_tell_the_encoding_and_are_found_in_another_spelling(bucket: Bucket) -> None:
+    names = ["images/normal/Jose\u0301/x.dcm", "images/normal/P1 – copy/x.DCM"]
+    for name in names:
+        bucket.put(name, b"")
+    header = "File Path,Image Laterality,View Position,Age,Cancer,False Positive\n"
+    table = (
+        header + "normal/José/x.dcm,L,CC,60,0,0\nnormal/P1 – copy/x.dcm,L,CC,60,0,0\nnormal/José/y.dcm,,,,,\n"
+    )
+    bucket.put("meta.csv", table.encode("cp1252"))
+    images = as_path(bucket.url("images"))
+    found = found_files(read_table(as_path(bucket.url("meta.csv")), images=images), images)
+    assert [row.file and f"images/{row.file}" for row in found.rows] == [*names, None]
+    assert found.rows[2].nearest == "normal/Jose\u0301/x.dcm"
+    assert "Windows-1252" in found.notes[0]
 
 
 def test_another_cut_of_a_bucket_gives_the_bytes_of_a_local_one(

@@ -85,7 +85,7 @@ def report_command(shards: AnyPath, out: AnyPath) -> str:
 
 
 def _table_lines(totals: Totals, rows: str) -> list[str]:
-    notes = [f"            {_on_one_line(note)}" for note in totals.notes]
+    notes = [f"            {_on_one_line(note, 400)}" for note in totals.notes]
     return [f"Table       {rows}, {totals.dialect} form", *notes]
 
 

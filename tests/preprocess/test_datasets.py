@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,46 @@ def test_a_breast_without_images_and_images_without_a_side_are_named(cmmd: Path)
     assert bad["3"] == "1 files in the folder of this patient state no side: nothing tells their row"
     assert bad["5"].startswith("there is no folder of this patient")
     assert bad["6"] == "no image of this side is in the folder of this patient"
+
+
+def test_a_file_name_that_is_not_utf_8_and_a_patient_in_another_case_end_no_build(cmmd: Path) -> None:
+    first = next((cmmd / "CMMD" / "D1-0001").rglob("*.dcm"))
+    first.rename(first.parent / os.fsdecode(b"imag\xe9.dcm"))
+    (cmmd / "CMMD" / "D2-0001").rename(cmmd / "CMMD" / "d2-0001")
+    _, rows = build(cmmd, "--csv", cmmd / "clinical.csv", "--images", cmmd / "CMMD")
+    assert {row["status"] for row in rows} == {"ok"}
+    assert len(rows) == 6
+    sources = (cmmd / "shards" / "sources.csv").read_text(encoding="utf-8")
+    assert r"imag\udce9.dcm" in sources
+
+
+def test_a_table_that_excel_wrote_builds_and_files_that_are_not_there_are_explained(tmp_path: Path) -> None:
+    header = "File Path;Image Laterality;View Position;Age;Cancer;False Positive\r\n"
+    names = [f"normal/P{number} – copy/x.dcm" for number in range(3)]
+    for seed, name in enumerate(names):
+        put(tmp_path / name, seed)
+    text = "sep=;\r\n" + header + "".join(f"{name};L;CC;60,0;0,0;1,0;\r\n" for name in names)
+    (tmp_path / "meta.csv").write_bytes(
+        (text + "normal/P1 – copy/y.dcm;L;CC;60,0;0,0;0,0;\r\n").encode("cp1252")
+    )
+    said, rows = build(tmp_path, "--csv", tmp_path / "meta.csv")
+    assert "read as Windows-1252" in said
+    assert [(row["status"], row["age_years"], row["cancer"], row["false_positive"]) for row in rows[:3]] == [
+        ("ok", "60", "0", "1")
+    ] * 3
+    assert rows[3]["status"] == "missing_file"
+    assert (
+        rows[3]["reason"]
+        == "there is no such file; one of nearly that name is there, which sources.csv names"
+    )
+    assert "nearly that name: 'normal/P1 – copy/x.dcm'" in (tmp_path / "shards/sources.csv").read_text(
+        encoding="utf-8"
+    )
+    places = ("--csv", tmp_path / "meta.csv", "--images", tmp_path / "shards", "--out", tmp_path / "other")
+    code, said = run("build-shards", *places, *CUT)
+    assert code == 1
+    assert "4 of 4 files are not below" in said
+    assert "was read as Windows-1252" in said
 
 
 # CBIS-DDSM: several tables, a row per lesion, files where the archive's own program puts them.

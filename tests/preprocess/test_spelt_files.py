@@ -14,12 +14,17 @@ from nlbs.preprocess.sources import Source, locate_sources
 HEADER = "File Path,Image Laterality,View Position,Age,Cancer,False Positive\n"
 
 
+def at(folder: Path, name: str | bytes) -> Path:
+    """Gives a path, of bytes too that are not UTF-8."""
+    return folder / os.fsdecode(name)
+
+
 def table_of(folder: Path, paths: list[str], files: list[str | bytes], images: str = "") -> Table:
     """Gives the table of some paths beside empty files, with its files found."""
     for name in files:
-        path = os.path.join(os.fsencode(folder), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        Path(os.fsdecode(path)).touch()
+        path = at(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     table = folder / "meta.csv"
     table.write_text(HEADER + "".join(f'"{path}",L,CC,60,0,0\n' for path in paths), encoding="utf-8")
     options = TableOptions()
@@ -47,13 +52,16 @@ NFD = unicodedata.normalize("NFD", "normal/José/x.dcm")
         ("normal/P1–copy/x.dcm", "normal/P1-copy/x.dcm"),
         ("normal/10006.0/462822612.0.dcm", "normal/10006/462822612.dcm"),
         ("normal/José/x.dcm", b"normal/Jos\xe9/x.dcm"),
+        ("normal/JosÃ©/x.dcm", "normal/José/x.dcm"),  # UTF-8 that a program took for Windows-1252
+        ("normal/José/x.dcm", "normal/JosÃ©/x.dcm"),
+        ("normal/José/x.dcm", "normal/Jos├⌐/x.dcm"),  # unpacked from a zip without the flag of UTF-8
+        ("normal/José/x.dcm", "normal/JosΘ/x.dcm"),
     ],
 )  # fmt: skip
 def test_another_spelling_of_one_file_is_that_file(tmp_path: Path, path: str, file: str | bytes) -> None:
     table = table_of(tmp_path, [path, "normal/p9/y.dcm"], [file, "normal/p9/y.dcm"])
     first, second = located(table, tmp_path)
-    assert first.path is not None
-    assert os.fsencode(str(first.path)) == os.path.join(os.fsencode(tmp_path), os.fsencode(file))
+    assert first.path == at(tmp_path, file)
     assert second.row.file is None  # what is there as it stands stays so
     assert any("1 images are spelt otherwise in the table than on disk" in note for note in table.notes)
     assert first.row.path == path.replace("\\", "/")  # of which its id is made
