@@ -5,7 +5,7 @@ from dataclasses import replace
 from nlbs.preprocess.formats.header import Header, Stored
 from nlbs.preprocess.mask import NoBreastError, breast_mask, breast_values
 
-_LINES = 128  #: of an image that are looked at first
+_LINES = 32  #: of an image that are looked at first
 #: A padding range that takes more than this share of the image's values is looked at.
 _WIDE = 1 / 16
 #: Padding is a frame or a background: the neighbour of a padding pixel is one as well, in this share at least.

@@ -56,7 +56,8 @@ def _is_extended(cells: Stored, bits: int) -> bool:
 
 def _states_overlay(header: Header) -> bool:
     """Say whether an overlay stands in a bit beside the values: Overlay Bit Position (60xx,0102), until 2004."""
-    positions = (element(header.dataset, tag) for tag in range(0x60000102, 0x60200102, 0x20000))
+    found = (element(header.dataset, tag) for tag in range(0x60000102, 0x60200102, 0x20000))
+    positions = (getattr(overlay, "value", None) for overlay in found)  # by its tag the element itself is got
     return any(isinstance(position, int) and position > 0 for position in positions)
 
 

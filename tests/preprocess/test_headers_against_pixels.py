@@ -70,6 +70,18 @@ def test_an_overlay_in_a_high_bit_is_no_value(bit: int, tmp_path: Path) -> None:
     assert image.notes == ()
 
 
+def test_an_overlay_that_is_stated_leaves_values_with_empty_low_bits_where_they_are(tmp_path: Path) -> None:
+    # Eight bits of grey, made twelve: without the statement they would be values in the highest bits.
+    values = PICTURE & 0x0FF0
+    path = make_dicom(tmp_path, values | np.uint16(0x8000) * (PICTURE > 2000))
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x60000102, "US", 15)
+    dataset.save_as(path)
+    image = read_dicom(path)
+    assert np.array_equal(image.stored, values)
+    assert image.notes == ()
+
+
 def test_bytes_in_the_other_order_are_seen(tmp_path: Path) -> None:
     image = read(tmp_path, PICTURE.byteswap())
     assert np.array_equal(image.stored, PICTURE)
