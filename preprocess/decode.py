@@ -64,7 +64,8 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
     image = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
-    image = in_the_patient(image)
+    kind = kind_of_header(image.header.dataset)
+    image = in_the_patient(image, kind)
     mask = breast_mask(image.stored, image.header)
     box = crop_box(mask)
     stored = image.stored[box]
@@ -79,10 +80,12 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     pixels = display_pixels(stored, display)
     if not options.keep_background:
         clear_outside(pixels, mask)
-    remarks = (*modality_notes(image.header.dataset), *kind_notes(image.header.dataset), *image.notes)
+    remarks = (*modality_notes(image.header.dataset), *kind_notes(image.header.dataset, kind), *image.notes)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask))
     corner = (box[0].start, box[1].start)
-    return DecodedImage(pixels, _record(image, mask, display.voi, pixels, corner), notes)
+    return DecodedImage(
+        pixels, {**_record(image, mask, display.voi, pixels, corner), "header_kind": kind}, notes
+    )
 
 
 def crop_box(mask: BreastMask) -> tuple[slice, slice]:
@@ -134,7 +137,6 @@ def _record(
         **pixel_figures(pixels, bits, step),
         "voi": voi,
         **stated_conditions(header.dataset),
-        "header_kind": kind_of_header(header.dataset),
         "inverted": header.inverted,
         "bits_stored": header.bits_stored,
         "transfer_syntax": header.transfer_syntax,
