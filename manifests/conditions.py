@@ -88,7 +88,7 @@ def parse_view(text: str) -> str | None:
     if view in VIEWS or view in OTHER_VIEWS:
         return view
     modified = view_and_kind(text)
-    if modified is not None and modified[0] in (*VIEWS, *OTHER_VIEWS):
+    if modified is not None:
         return modified[0]
     raise ValueError(f"{text!r} is not a view (CC, MLO or {', '.join(OTHER_VIEWS)})")
 

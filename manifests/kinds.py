@@ -31,6 +31,16 @@ _VIEW_PARTS = re.compile(
     r"(?P<prefix>SM|MS|M|S|)(?P<view>CC|MLO|ML|LMO|LM|XCCL|XCCM|FB|SIO|ISO|AT|CV|TAN)"
     r"(?P<rolled>RL|RM|RI|RS|)(?P<suffix>ID|SC|ST|PRF|POF|POB|POM|)"
 )
+#: Words that stand beside a view, or alone.
+_WORDS = {
+    **dict.fromkeys(("MAG", "MAGNIFIED", "MAGNIFICATION"), "magnified"),
+    **dict.fromkeys(("SPOT", "COMPRESSION"), "spot"),
+    **dict.fromkeys(("ID", "IMPLANT", "DISPLACED", "EKLUND"), "implant_displaced"),
+    **dict.fromkeys(("SPECIMEN",), "specimen"),
+    **dict.fromkeys(("STEREO", "STEREOTACTIC", "BIOPSY"), "biopsy"),
+    **dict.fromkeys(("CVIEW", "SYNTHETIC"), "synthetic_2d"),
+    **dict.fromkeys(("TOMO", "DBT"), "tomosynthesis"),
+}
 _SUFFIXES = {"": None, "ID": "implant_displaced"}
 
 
@@ -57,12 +67,19 @@ def parse_kinds(text: str, frame: bool = False) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind in chosen)
 
 
-def view_and_kind(text: str) -> tuple[str, str | None] | None:
-    """Return the view and the kind that a view with a prefix or suffix means; None where it has neither.
+def view_and_kind(text: str) -> tuple[str | None, str | None] | None:
+    """Return the view and the kind that a view with a prefix, a suffix or a word means; None where it has none.
 
-    "MCC" is a magnified CC, "SMLO" a spot view, "CCID" one with the implant displaced, "CCRL" a rolled CC,
-    which is of no other kind.
+    "MCC" and "CC mag" are a magnified CC, "SMLO" a spot view, "CCID" one with the implant displaced, "specimen" is
+    no view at all, "CCRL" a rolled CC, which is of no other kind.
     """
+    words = re.split(r"[\s_.,/+-]+", text.strip().upper().replace("C-VIEW", "CVIEW"))
+    named = [_WORDS[word] for word in words if word in _WORDS]
+    rest = [word for word in words if word not in _WORDS]
+    if named and len(rest) <= 1:
+        whole = _VIEW_PARTS.fullmatch(rest[0]) if rest else None
+        if whole is not None or not rest:
+            return (whole["view"] if whole else None), named[0] if "magnified" not in named else "magnified"
     match = _VIEW_PARTS.fullmatch(re.sub(r"[\s_.+-]", "", text).upper())
     if match is None or not (match["prefix"] or match["rolled"] or match["suffix"]):
         return None

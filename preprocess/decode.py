@@ -71,7 +71,8 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
     read = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
-    image, doubts = _believed(in_the_patient(read))
+    kind = kind_of_header(read.header.dataset)
+    image, doubts = _believed(in_the_patient(read, kind))
     mask = breast_mask(image.stored, image.header)
     box = crop_box(mask)
     stored = image.stored[box]
@@ -87,9 +88,9 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     if not options.keep_background:
         clear_outside(pixels, mask)
     corner = (box[0].start, box[1].start)
-    record = _record(image, mask, display.voi, pixels, corner)
+    record = {**_record(image, mask, display.voi, pixels, corner), "header_kind": kind}
     dataset = image.header.dataset
-    remarks = (*modality_notes(dataset), *kind_notes(dataset), *image.notes, *doubts)
+    remarks = (*modality_notes(dataset), *kind_notes(dataset, kind), *image.notes, *doubts)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask), *_contrast_notes(record))
     return DecodedImage(pixels, record, notes)
 
@@ -167,7 +168,6 @@ def _record(
         **pixel_figures(pixels, bits, step),
         "voi": voi,
         **stated_conditions(header.dataset),
-        "header_kind": kind_of_header(header.dataset),
         "inverted": header.inverted,
         "bits_stored": header.bits_stored,
         "transfer_syntax": header.transfer_syntax,

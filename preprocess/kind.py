@@ -13,6 +13,11 @@ from nlbs.preprocess.formats.image_errors import OtherKindError
 #: SOP classes (PS3.4 B.5): of secondary captures, of tomosynthesis, of images for processing, of mammograms.
 _CAPTURES = frozenset(f"1.2.840.10008.5.1.4.1.1.7{part}" for part in ("", ".1", ".2", ".3", ".4"))
 _TOMOSYNTHESIS = frozenset(f"1.2.840.10008.5.1.4.1.1.13.1.{number}" for number in (3, 4, 5))
+#: Slices of tomosynthesis before there was a class for them; and US, MR, PT, NM, where Modality is lost.
+_CT = "1.2.840.10008.5.1.4.1.1.2"
+_OTHER_CLASSES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("2.1", "3.1", "4", "4.1", "6.1", "6.2", "20", "128", "130")
+)
 _FOR_PROCESSING = frozenset(("1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2.1"))
 _MAMMOGRAM = "1.2.840.10008.5.1.4.1.1.1.2"
 
@@ -68,7 +73,8 @@ _DESCRIPTIONS = (
     (r"\bspecimens?\b", "specimen"),
     (r"\broi mask images?\b|\bcropped images?\b", "region"),
     (r"\bscreen ?(?:save|saves|shot|capture)s?\b", "secondary_capture"),
-    (r"\bstereota(?:ctic|xis|xy)\b|\b(?:pre|post) ?fire\b|\bstereo scout\b", "biopsy"),
+    (r"\bstereota(?:ctic|xis|xy)\b|\b(?:pre|post) ?fire\b|\bstereo scout\b"
+     r"|\b(?:wire|needle) ?loc(?:ali[sz]ation)?\b", "biopsy"),
     (r"\bmag(?:nification|nified)?(?: views?)?\b", "magnified"),
     (r"\bspot(?: compression| views?)?\b", "spot"),
     (r"\bimplant displaced\b|\beklund\b", "implant_displaced"),
@@ -119,10 +125,9 @@ def other_kind(kind: str, by: str) -> OtherKindError:
     return error
 
 
-def kind_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
-    """Return remarks on a header whose image is no other kind for them, and may differ from most."""
-    notes = []
-    kind, codes = kind_of_header(dataset), _modifiers(dataset)
+def kind_notes(dataset: pydicom.Dataset, kind: str) -> tuple[str, ...]:
+    """Return remarks on an image of a kind, its own, and on what makes no other kind of it but differs from most."""
+    notes, codes = [], _modifiers(dataset)
     if kind not in ("standard", "unknown"):
         notes.append(f"this is {KINDS[kind]} (kind {kind})")
     notes += [
@@ -134,7 +139,11 @@ def kind_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
         notes.append(
             "Image Type (0008,0008) says that this is the low-energy image of a contrast-enhanced pair"
         )
-    if kind == "unknown" and _text(dataset, "SOPClassUID") in _CAPTURES:
+    if _text(dataset, "PartialView") == "YES":
+        notes.append("Partial View (0028,1350) is YES: this is a part of the breast")
+    if kind in STANDARD_KINDS and _is_secondary(dataset) and not _is_film(dataset):
+        notes.append("Image Type (0008,0008) says SECONDARY: is this a mammogram as it was taken?")
+    elif kind == "unknown" and _text(dataset, "SOPClassUID") in _CAPTURES:
         notes.append(
             "SOP Class UID (0008,0016) says Secondary Capture: is this a digitised film, or a screenshot?"
         )
@@ -197,10 +206,11 @@ def _stated(dataset: pydicom.Dataset) -> Iterable[str | None]:
     yield "quality_control" if _text(dataset, "QualityControlImage") == "YES" else None
     yield "quality_control" if "PHANTOM" in _text(dataset, "BodyPartExamined") else None
     yield "specimen" if _is_specimen(dataset) else None
-    yield "other_modality" if modality in _OTHER_MODALITIES else None
+    of_another = sop_class in _OTHER_CLASSES or (sop_class == _CT and modality != "MG")
+    yield "other_modality" if modality in _OTHER_MODALITIES or of_another else None
     yield next((kind for kind in _IMAGE_TYPE_ORDER if kind in of_types), None)
     yield "biopsy" if _text(dataset, "PositionerType") == "STEREOTACTIC" else None
-    yield "tomosynthesis" if sop_class in _TOMOSYNTHESIS else None
+    yield "tomosynthesis" if sop_class in _TOMOSYNTHESIS or sop_class == _CT else None
     yield "secondary_capture" if _is_capture(dataset) else None
     raw = _text(dataset, "PresentationIntentType") == "FOR PROCESSING" or sop_class in _FOR_PROCESSING
     yield "for_processing" if raw else None
@@ -227,12 +237,17 @@ def _is_capture(dataset: pydicom.Dataset) -> bool:
     """Return whether an image was taken from a screen (PS3.3 C.7.6.1.1.2, C.8.6.1); digitised films are not meant."""
     if _is_film(dataset):
         return False
-    capture = _text(dataset, "SOPClassUID") in _CAPTURES
+    capture, burned_in = _text(dataset, "SOPClassUID") in _CAPTURES, _text(dataset, "BurnedInAnnotation")
     return (
-        _image_type(dataset)[1:2] == ("SECONDARY",)
-        or (capture and _text(dataset, "BurnedInAnnotation") == "YES")
+        # What an archive derived from a mammogram is SECONDARY too, and has nothing burned in.
+        (_is_secondary(dataset) and burned_in != "NO")
+        or (capture and burned_in == "YES")
         or (capture and _text(dataset, "ConversionType") in ("DRW", "SYN", "DV"))
     )
+
+
+def _is_secondary(dataset: pydicom.Dataset) -> bool:
+    return _image_type(dataset)[1:2] == ("SECONDARY",)
 
 
 def _is_film(dataset: pydicom.Dataset) -> bool:

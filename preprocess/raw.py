@@ -6,22 +6,26 @@ import numpy as np
 
 from nlbs.preprocess.display import modality_falls
 from nlbs.preprocess.formats.header import SourceImage, Stored, element
-from nlbs.preprocess.kind import kind_of_header, spacing_in_patient
+from nlbs.preprocess.kind import spacing_in_patient
 
 _EDGE = 0.02  #: of the width: at one edge of a mammogram lies the breast, at the other one air
 _CLEAR_STEP = 0.2  #: of the image's range, between the two edges
 _EVEN = 0.5  #: air varies less than this much of what the breast does
 
 
-def in_the_patient(image: SourceImage) -> SourceImage:
+def in_the_patient(image: SourceImage, kind: str) -> SourceImage:
     """Return an image with its spacing in the patient, and of a raw image with the polarity that its pixels have.
 
     Any other image is given back as it is.
+
+    Args:
+        image: as it was read.
+        kind: of its header.
     """
     header = image.header
     spacing_mm, notes = spacing_in_patient(header.dataset, header.spacing_mm)
     inverted = header.inverted
-    if kind_of_header(header.dataset) == "for_processing":
+    if kind == "for_processing":
         air_is_high = _air_is_high(image.stored)
         if air_is_high is None:
             # 1: lower values are less X-ray, -1: higher values are (PS3.3 C.8.11.3, 0028,1041).

@@ -196,6 +196,8 @@ PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
 
 def neighbour_sentence(ending: str) -> str:
     """Return what is to be done where a file is not there, and one of its name with an ending is."""
+    if ending == ".icloud":
+        return "there is no such file, but what iCloud leaves in its place: download it in the Finder"
     if ending in UNFINISHED:
         return f"there is no such file, but one of its name with {ending}: the download did not end, {_AGAIN}"
     return f"there is no such file, but one of its name with {ending}: unpack it"

@@ -5,7 +5,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -146,7 +146,10 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _missing(path: Path) -> str:
-    for ending in (*UNFINISHED, *PACKED):
-        if path.with_name(path.name + ending).exists():
-            return neighbour_sentence(ending)
+    beside = {ending: path.with_name(f"{path.name}{ending}") for ending in (*UNFINISHED, *PACKED)}
+    beside[".icloud"] = path.with_name(f".{path.name}.icloud")
+    with suppress(OSError, ValueError):  # a name may be too long
+        for ending, neighbour in beside.items():
+            if neighbour.exists():
+                return neighbour_sentence(ending)
     return "there is no such file"

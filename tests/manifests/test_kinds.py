@@ -47,18 +47,26 @@ def test_a_kind_that_there_is_not_is_refused_with_the_nearest(text: str, words: 
         ("MLO_ID", "MLO", "implant_displaced"),
         ("CCRL", "CC", None),
         ("CC RM", "CC", None),
+        ("CC mag", "CC", "magnified"),
+        ("Spot MLO", "MLO", "spot"),
+        ("MLO spot compression", "MLO", "spot"),
+        ("CC spot mag", "CC", "magnified"),
+        ("CC implant displaced", "CC", "implant_displaced"),
+        ("specimen", None, "specimen"),
         # and of PS3.3 table C.8-74a.
         ("CCSC", "CC", "biopsy"),
         ("CC ST+", "CC", "biopsy"),
         ("MLPRF-", "ML", "biopsy"),
     ],
 )
-def test_a_prefix_or_suffix_of_a_view_is_a_kind(text: str, view: str, kind: str | None) -> None:
+def test_a_prefix_or_suffix_of_a_view_is_a_kind(text: str, view: str | None, kind: str | None) -> None:
     assert view_and_kind(text) == (view, kind)
     assert parse_view(text) == view
 
 
-@pytest.mark.parametrize("view", [*VIEWS, *OTHER_VIEWS, "cranio-caudal", "", "XYZ", "RMLO", "LCC", "M", "ID"])
+@pytest.mark.parametrize(
+    "view", [*VIEWS, *OTHER_VIEWS, "cranio-caudal", "", "XYZ", "RMLO", "LCC", "M", "CC MLO"]
+)
 def test_a_plain_view_is_no_other_kind(view: str) -> None:
     assert view_and_kind(view) is None
 

@@ -84,12 +84,14 @@ KIND_OF = {
         {"QualityControlImage": "NO"}, {"Modality": "CR"}, {"SeriesDescription": "L CC SCREENING IMAGES"},
         {"ImageType": ["DERIVED", "SECONDARY"], "ConversionType": "DF"}, {"BurnedInAnnotation": "YES"},
         {"SOPClassUID": CAPTURE, "ConversionType": "DF"},
+        {"ImageType": ["DERIVED", "SECONDARY"], "BurnedInAnnotation": "NO"},
         {"SOPClassUID": CAPTURE, "ConversionType": "WSD", "SeriesDescription": "full mammogram images"},
         # Where the view is coded without a modifier, a series of several views is not this one.
         {"ViewCodeSequence": viewed(), "SeriesDescription": "DIAG SPOT MAG"},
     ],
     "unknown": [
         {"SOPClassUID": ""}, {"SOPClassUID": CAPTURE}, {"SOPClassUID": CAPTURE, "ConversionType": "WSD"},
+        {"SOPClassUID": CAPTURE, "ImageType": ["DERIVED", "SECONDARY"], "BurnedInAnnotation": "NO"},
     ],
     "for_processing": [
         {"PresentationIntentType": "FOR PROCESSING"}, {"PresentationIntentType": "for processing "},
@@ -125,7 +127,7 @@ KIND_OF = {
         {"SeriesDescription": "Synthesized 2D"},
     ],
     "tomosynthesis": [
-        {"SOPClassUID": uid.BreastTomosynthesisImageStorage},
+        {"SOPClassUID": uid.BreastTomosynthesisImageStorage}, {"SOPClassUID": uid.CTImageStorage},
         {"SOPClassUID": uid.BreastProjectionXRayImageStorageForPresentation},
         {"ImageType": [*ORIGINAL, "TOMO_PROJ"]}, {"ImageType": [*DERIVED, "TOMOSYNTHESIS", "NONE"]},
         {"SOPClassUID": CAPTURE, "ImageType": [*ORIGINAL, "TOMO"]},
@@ -144,7 +146,12 @@ KIND_OF = {
         {"SOPClassUID": CAPTURE, "BurnedInAnnotation": "YES"}, {"SeriesDescription": "Screen Save"},
     ],
     "quality_control": [{"QualityControlImage": "YES"}, {"BodyPartExamined": "PHANTOM"}],
-    "other_modality": [{"Modality": "US"}, {"Modality": "MR"}, {"Modality": "CT"}],
+    "other_modality": [
+        {"Modality": "US"}, {"Modality": "MR"}, {"Modality": "CT"},
+        {"Modality": "CT", "SOPClassUID": uid.CTImageStorage},
+        {"Modality": "", "SOPClassUID": uid.MRImageStorage},
+        {"Modality": "", "SOPClassUID": uid.UltrasoundImageStorage},
+    ],
 }  # fmt: skip
 
 
@@ -171,7 +178,7 @@ def test_a_kind_is_told_by_each_of_its_elements(kind: str) -> None:
 )
 def test_odd_elements_are_no_kind_and_no_error(elements: dict[str, Any]) -> None:
     assert kind_of_header(header(**elements)) == "standard"
-    assert kind_notes(header(**elements)) == ()
+    assert kind_notes(header(**elements), "standard") == ()
     assert spacing_in_patient(header(**elements), (0.1, 0.1)) == ((0.1, 0.1), ())
 
 
@@ -184,7 +191,7 @@ def test_films_are_standard_though_their_files_are_secondary_captures() -> None:
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         assert dataset.SOPClassUID == CAPTURE
         assert kind_of_header(dataset) == "standard"
-        assert kind_notes(dataset) == ()
+        assert kind_notes(dataset, "standard") == ()
 
 
 # --- The spacing in the patient ------------------------------------------------------------------------

@@ -229,3 +229,8 @@ def test_preflight_counts_them_and_a_build_names_them(tmp_path: Path) -> None:
     done = run_command("preprocess", "preflight", "--csv", tmp_path / "meta.csv")
     assert done.returncode == 0, done.stderr
     assert "git lfs pull" in done.stdout
+
+
+def test_the_longest_name_that_is_missing_is_only_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="there is no such file"):
+        read_image(tmp_path / ("x" * 255))

@@ -11,8 +11,8 @@ from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import atomic_file, remove_folder, remove_partials, withdraw_folder, write_json
 from nlbs.generate.folder import is_finished
 from nlbs.manifests.pseudonyms import load_pseudonyms
-from nlbs.preprocess.intake import BuildOptions, build_shards, reshard
 from nlbs.preprocess.grid import CutOptions
+from nlbs.preprocess.intake import BuildOptions, build_shards, reshard
 from nlbs.preprocess.parts import build_part, merge, parse_part
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.cache import Cache
