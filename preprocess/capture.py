@@ -19,6 +19,7 @@ from nlbs.json_text import read_json
 from nlbs.names import checked_name
 from nlbs.progress import Progress
 from nlbs.shards import open_shards
+from nlbs.shards.description_check import LARGEST_RESOLUTION
 from nlbs.shards.layout import SHARD_SET_JSON, shard_sets_in
 from nlbs.text import printable, shown
 
@@ -176,12 +177,13 @@ def _record_of(samples: Path) -> dict[str, Any]:
             "patches are never written as synthetic ones"
         )
     if record.get("of_patients"):
+        recipe = printable(str(record.get("recipe")), 60)
         raise DatasetError(
-            f"{samples} holds patches made from those of real patients ({shown(record.get('recipe'))}): they show "
-            "these patients and are never written as synthetic ones; name a folder of drawn patches"
+            f"{samples} holds patches made from those of real patients ({recipe}): they show these "
+            " patients and are never written as synthetic ones; name a folder of drawn patches"
         )
-    for name, kind in {"patches": int, "resolution": int, "seed": int}.items():
-        if type(record.get(name)) is not kind or not 0 <= record[name] < 1 << 53:
+    for name in ("patches", "seed"):
+        if type(record.get(name)) is not int or not 0 <= record[name] < 1 << 64:
             raise DatasetError(f"{samples} says {name} {shown(record.get(name))}: expected a number")
     for name in ("software", "request", "model", "sampler", "conditions"):
         if (
@@ -223,20 +225,20 @@ def _of_pictures(samples: Path, record: Mapping[str, Any]) -> Iterator[Synthetic
             if not (isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 16):
                 raise DatasetError(f"{table} has the index {shown(index)}: expected a number")
             words = {name: _word(table, row[name]) for name in _CONDITIONS if name in row}
-            pixels = _picture(samples / name, int(record["resolution"]))
+            pixels = _picture(samples / name)
             yield SyntheticPatch(Path(name).stem, int(index), pixels, words, record)
 
 
-def _picture(path: Path, resolution: int) -> npt.NDArray[np.uint8]:
+def _picture(path: Path) -> npt.NDArray[np.uint8]:
     """Gives the pixels of a picture. Raises DatasetError: it is none that nlbs-generate writes."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            if image.size != (resolution, resolution) or image.mode != "L":
+            if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode != "L":
                 raise ValueError(f"{image.mode} of {image.size[0]}x{image.size[1]} pixels")
             return np.asarray(image, dtype=np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(
-            f"{path} is no grey PNG of {resolution}x{resolution} pixels ({printable(str(error), 200)}): give the "
+            f"{path} is no square grey PNG of a patch ({printable(str(error), 200)}): give the "
             "nlbs-generate call again"
         ) from None
 

@@ -142,8 +142,8 @@ def _commit(source: ShardSet, folder: AnyPath, parameters: dict[str, Any], datas
     for number in range(len(source.info["shards"])):
         shard, places = committed_shard(folder, number, parameters["container"])
         shards.append(shard)
-        for name, values in places.items():
-            columns[name].extend(values)
+        for name in columns:
+            columns[name].extend(places[name])
     table, names = source.manifest, pa.array([shard["name"] for shard in shards], type=pa.string())
     # In the order of the shards, as they stand in the manifest.
     by_shard = pa.DictionaryArray.from_arrays(indices(table["shard"]).combine_chunks(), names)

@@ -12,8 +12,8 @@ from nlbs.preprocess.mask import Bits
 from nlbs.preprocess.resample import Sampling, at_spacing, fitted
 from nlbs.preprocess.store import mask_of
 from nlbs.shards.container import misfit, suffix
+from nlbs.shards.description_check import LARGEST_RESOLUTION
 
-LARGEST_RESOLUTION = 4096
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 5.0
 
 #: The guide's trade-offs between quality and speed: resolution and stride in pixels.

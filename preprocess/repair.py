@@ -121,6 +121,8 @@ def _plans(
         )
         if plan is None or plan.dataset_id != entry["dataset_id"]:
             raise _cut_from_others(folder)
+        if plan.first + len(plan.groups) > len(info["shards"]):
+            raise _cut_from_others(folder)
         plans.append(plan)
         before = until
     return plans

@@ -152,10 +152,15 @@ def assemble(
     shards = list(before)
     for number in range(plan.first, plan.first + len(plan.groups)):
         shard, part = committed_shard(folder, number, plan.parameters["container"])
-        for field, values in part.items():
-            columns[field].extend(values)
+        for field in columns:
+            columns[field].extend(part.get(field, ()))
         shards.append(shard)
-    table = manifest_table(columns, [str(shard["name"]) for shard in shards])
+    try:
+        table = manifest_table(columns, [str(shard["name"]) for shard in shards])
+    except (pa.ArrowException, TypeError, ValueError, KeyError, OverflowError):
+        raise DatasetError(
+            f"the records in {folder / PARTS} are not of this set: delete that folder, and run the command again"
+        ) from None
     if plan.history:
         last = plan.history[-1]
         manifest = last["manifest"]

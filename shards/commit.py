@@ -44,6 +44,7 @@ PARTS = "parts"
 #: In that folder: the shard_set.json of a set that is being overwritten.
 _REPLACED = "replaced.json"
 _MOST_PART_BYTES = 1 << 30  # of a commit record: two million patches of 8x8 pixels, the most that a shard has
+_PLACE_BITS = {"offset": 63, "nbytes": 31, "crc32c": 32}  # as the manifest has them
 _ENTRY = {"bytes", "crc32c", "zarr_json_crc32c"}  # what a commit record says of a shard
 
 
@@ -95,7 +96,13 @@ def _remove_replaced(folder: AnyPath) -> None:
     except FileNotFoundError:
         return
     _refuse_links(folder)
-    info = read_description(folder / PARTS, _REPLACED)  # its names are names, and so lead nowhere else
+    try:
+        info = read_description(folder / PARTS, _REPLACED)  # its names are names, and so lead nowhere else
+    except ShardError as error:
+        raise ShardError(
+            f"{record} does not describe a set that was being overwritten, so nothing is removed by it: delete it, "
+            f"and run the command again ({error})"
+        ) from None
     earlier = [
         name for entry in info.get("history", ()) for name in (entry["name"], entry["manifest"]["name"])
     ]
@@ -171,7 +178,14 @@ def _is_part(part: Any) -> bool:
         return False
     if not all(isinstance(values, list) for values in columns.values()):
         return False
-    return len({len(values) for values in columns.values()}) == 1
+    if len({len(values) for values in columns.values()}) != 1:
+        return False
+    return all(_are_whole(columns[name], 1 << bits) for name, bits in _PLACE_BITS.items())
+
+
+def _are_whole(values: list[Any], end: int) -> bool:
+    """Says whether values are whole numbers from 0 to below ``end``."""
+    return not values or (set(map(type, values)) == {int} and min(values) >= 0 and max(values) < end)
 
 
 def _part_path(folder: AnyPath, number: int) -> AnyPath:

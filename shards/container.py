@@ -13,6 +13,7 @@ from nlbs.paths import AnyPath
 from nlbs.shards.payload import Pixels
 from nlbs.shards.tar import Placement, write_tar
 from nlbs.shards.zarr_shard import CHUNK_FILE, ZARR_JSON, write_chunks, zarr_json
+from nlbs.text import shown
 
 #: Container -> what the pixels in it may be stored as.
 CONTAINERS = {"tar": ("none", "png"), "zarr": ("none", "zstd")}
@@ -49,6 +50,8 @@ class WrittenShard:
 
 def misfit(container: str, compression: str) -> str | None:
     """Gives in one sentence why a container cannot hold what is so compressed; None where it can."""
+    if container not in CONTAINERS:
+        return f"there is no container {shown(container)}: expected {' or '.join(CONTAINERS)}"
     if compression in CONTAINERS[container]:
         return None
     others = [name for name, kinds in CONTAINERS.items() if compression in kinds]

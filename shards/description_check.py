@@ -58,7 +58,7 @@ class _Check:
         self.code_books(self.mapping("code_books", info["code_books"]))
         self.whole("generation", info.get("generation", 1), 1, _MOST_GENERATIONS)
         self.whole("images_generation", info.get("images_generation", 1), 0, _MOST_GENERATIONS)
-        self.history(info.get("history", []))
+        self.history(info.get("history", []), len(info["shards"]))
         synthetic = info.get("synthetic")
         if synthetic is not None:
             for name in _OF_A_SYNTHETIC_SET:
@@ -117,7 +117,7 @@ class _Check:
                 self.refuse(f"code_books: {name}", values, ", ".join(_BOOKS[name]))
             self.plain(f"code_books: {name}", values)
 
-    def history(self, history: Any) -> None:
+    def history(self, history: Any, shards: int) -> None:
         if not isinstance(history, list) or len(history) > _MOST_GENERATIONS:
             self.refuse("history", history, f"a list of at most {_MOST_GENERATIONS:,}")
         for entry in history:
@@ -128,7 +128,7 @@ class _Check:
                 self.name("dataset_id", known.get(name))
             self.whole("history: images_generation", known.get("images_generation"), 0, _MOST_GENERATIONS)
             self.whole("history: images", known.get("images"), 0, _MOST_COUNT)
-            self.whole("history: shards", known.get("shards"), 1, _MOST_SHARDS)
+            self.whole("history: shards", known.get("shards"), 1, shards)
             self.manifest("history: manifest", known.get("manifest"))
 
     def mapping(self, what: str, value: Any) -> Mapping[str, Any]:

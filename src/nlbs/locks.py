@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import NlbsError
+from nlbs.json_text import read_json
 from nlbs.remote import RemotePath
 
 RENEW_S = 60.0  #: between two renewals
 STALE_S = 600.0  #: without a renewal, after which the holder is taken for dead
+_MOST_CLAIM_BYTES = 1 << 16
 _SETTLE_S = 1.0  # for another process that takes over the same lock at the same moment: the last one has it
 
 
@@ -126,7 +128,7 @@ def _interrupt_main_thread() -> None:
 def _holder(path: RemotePath) -> dict[str, Any]:
     """Gives what a lock says; nothing where it is gone or is none of ours."""
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path, _MOST_CLAIM_BYTES)
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

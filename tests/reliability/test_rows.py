@@ -16,6 +16,7 @@ _DICOM, _STORE, _BUILD = (
 _POISON = f"{_HERE}test_poison::"
 _MIXED = f"{_POISON}test_every_kind_of_poison_is_named_and_the_good_images_and_shards_keep_their_bytes"
 _PRIVACY, _CRASHES, _DAMAGE = f"{_HERE}test_privacy::", f"{_HERE}test_crashes::", f"{_HERE}test_damage::"
+_NAMES, _TYPES, _TEXT = (f"{_HERE}test_received_{kind}::" for kind in ("names", "types", "text"))
 _GUARD = f"{_PREPROCESS}test_ingest::test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded"
 
 #: Fault -> (what it is, its tests).
@@ -153,15 +154,49 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "a hostile configuration",
         ("tests.test_config::test_what_is_no_plain_yaml_is_refused_in_one_line",),
     ),
+    25: (
+        "names in received files that leave the folder",
+        (
+            f"{_NAMES}test_a_description_with_a_name_that_leads_out_is_refused",
+            f"{_NAMES}test_a_set_that_is_being_overwritten_deletes_no_foreign_file",
+            f"{_NAMES}test_a_manifest_with_an_id_that_leads_out_is_refused",
+            f"{_NAMES}test_images_csv_with_what_is_no_id_is_refused_before_anything_is_read_by_it",
+            f"{_NAMES}test_no_member_of_a_tar_leads_out",
+            f"{_NAMES}test_the_store_and_the_cache_take_no_name_that_leads_out",
+        ),
+    ),
+    26: (
+        "received stores and manifests with impossible types and sizes",
+        (
+            f"{_TYPES}test_a_description_with_an_impossible_value_is_refused_in_bounded_words",
+            f"{_TYPES}test_a_manifest_with_impossible_rows_is_refused_by_every_command",
+            f"{_TYPES}test_a_manifest_too_large_to_be_checked_at_once_kills_no_process",
+            f"{_TYPES}test_a_compressed_manifest_is_refused_before_it_is_inflated",
+            f"{_TYPES}test_a_record_with_impossible_values_is_refused_before_anything_is_allocated",
+            f"{_TYPES}test_a_cut_of_a_store_with_impossible_records_is_one_sentence",
+        ),
+    ),
     28: (
         "bombs and pipes where no pool of workers stands: one job, threads, headers looked at before",
         (f"{_HERE}test_fences", _GUARD),
+    ),
+    29: (
+        "nested JSON and YAML, giant numbers, terminal escapes, shell text in offered commands",
+        (
+            f"{_TEXT}test_every_reader_of_json_survives_it",
+            f"{_TEXT}test_a_bad_set_beside_it_stops_no_good_one",
+            f"{_TEXT}test_yaml_that_repeats_itself_is_counted_before_it_is_built",
+            f"{_TEXT}test_what_a_command_says_is_printable_wherever_the_words_came_from",
+            f"{_TEXT}test_a_command_that_is_offered_is_one_line_whatever_a_folder_is_called",
+            f"{_TEXT}test_a_cell_that_is_no_list_of_findings_costs_its_row_alone",
+        ),
     ),
 }
 
 
 def test_every_fault_has_tests_and_every_pointer_leads_to_one() -> None:
-    assert set(range(1, 25)) <= set(ROWS)
+    assert sorted(ROWS) == list(ROWS)
+    assert set(range(1, 27)) | {28, 29} <= set(ROWS)
     for number, (what, pointers) in ROWS.items():
         assert what
         assert pointers, number
