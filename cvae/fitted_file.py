@@ -36,7 +36,7 @@ def write_fitted(
 
     Args:
         path: the file.
-        kind: "flow", "grain" or "mixture".
+        kind: "flow" or "grain".
         fitted: to the model.
         model: whose weights the file belongs to.
         about: JSON values that say what it is.
@@ -58,7 +58,7 @@ def read_fitted(
 
     Args:
         path: the file.
-        kind: "flow", "grain" or "mixture".
+        kind: "flow" or "grain".
         model: that it has to belong to.
         fit_again: what to do where it does not, in words.
 

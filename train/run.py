@@ -17,7 +17,7 @@ from nlbs.cvae.checkpoint import check_weights, save_checkpoint
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
-from nlbs.train.config import TrainConfig
+from nlbs.train.config import TrainConfig, without_removed
 
 STATE_VERSION = 1
 
@@ -96,7 +96,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    more: dict[str, Any]  #: what some runs have beside: average, scaler, sharpener
+    more: dict[str, Any]  #: what some runs have beside: average, scaler
 
 
 class RunFolder:
@@ -213,15 +213,11 @@ class RunFolder:
                 f"{self.path} was trained on the shard set with id {was}, this one is {dataset_id}; {same} to "
                 "continue it, or another --run"
             )
-        before = flat(dataclasses.asdict(from_mapping(TrainConfig, json.loads(state["config"]), "the state")))
+        before = flat(dataclasses.asdict(_config_of(state)))
         after = flat(dataclasses.asdict(config))
-        phase, done = config.training.sharpening, Progress(**state["progress"]).done(config)
-        begins_later = "sharpener" not in state.get("more", {}) and (phase is None or done <= phase.start)
         for key in before | after:
-            if key.split(".")[0] in ("flow", "autoguidance", "grain", "mixture"):
+            if key.split(".")[0] in ("flow", "autoguidance", "grain"):
                 continue  # they are fitted afterwards, and anew where their options change
-            if key.startswith("training.sharpening") and begins_later:
-                continue  # no weight depends on it yet
             then: Any = before.get(key)
             now: Any = after.get(key)
             if then == now or key in _FREE or (key in _MAY_RISE and now > then):
@@ -240,6 +236,11 @@ class RunFolder:
                 f"cannot save {path} ({error}); make room and run the same command again, which continues "
                 "from the checkpoint before"
             ) from None
+
+
+def _config_of(state: Mapping[str, Any]) -> TrainConfig:
+    values = without_removed(json.loads(state["config"]), "the state of the run")
+    return from_mapping(TrainConfig, values, "the state")
 
 
 def load_state(path: Path) -> Any:
