@@ -4,10 +4,10 @@
     python -m benchmarks.ablation --shards root/r64-s64-1.2mm --patches 16000 --out ablation/
 
 The root is that of benchmarks/generative.py, on whose figures see there; patches are seen in whole epochs. What may be
-added, the sharpening phase, autoguidance or grain, is measured by name, in a run long enough for it, beside one of the
+added, autoguidance or grain, is measured by name, in a run long enough for it, beside one of the
 same length without:
 
-    python -m benchmarks.ablation --shards root/r64-s13-1.2mm --patches 150000 --only nothing sharpening --out more/
+    python -m benchmarks.ablation --shards root/r64-s13-1.2mm --patches 150000 --only nothing autoguidance --out more/
 """
 
 import argparse
@@ -45,7 +45,6 @@ WITHOUT: dict[str, dict[str, Any]] = {
 }
 #: what is added -> what the YAML says then
 WITH: dict[str, dict[str, Any]] = {
-    "sharpening": {"training": {"sharpening": {}}},
     "autoguidance": {"autoguidance": {}},
     "grain": {"grain": {}},
 }

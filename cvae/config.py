@@ -11,7 +11,7 @@ from nlbs.errors import ConfigError
 from nlbs.text import shown
 
 #: Far above what any machine trains, and low enough that no product of a few of them is absurd.
-MOST_CHANNELS, MOST_LATENTS, MOST_LEVELS, MOST_BLOCKS, MOST_COMPONENTS = 16_384, 65_536, 16, 64, 65_536
+MOST_CHANNELS, MOST_LATENTS, MOST_LEVELS, MOST_BLOCKS = 16_384, 65_536, 16, 64
 MOST_RESOLUTION = 16_384
 
 Count = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]  # of channels, groups or features

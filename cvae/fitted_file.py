@@ -37,7 +37,7 @@ def write_fitted(
 
     Args:
         path: the file.
-        kind: "flow", "grain" or "mixture".
+        kind: "flow" or "grain".
         fitted: to the model.
         model: whose weights the file belongs to.
         about: JSON values that say what it is.
@@ -57,7 +57,7 @@ def read_fitted(path: Path, kind: str, model: ConditionalVAE, fit_again: str) ->
 
     Args:
         path: the file.
-        kind: "flow", "grain" or "mixture".
+        kind: "flow" or "grain".
         model: that it has to belong to.
         fit_again: what to do where it does not, in words.
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: "auto" is the flow where one lies beside the checkpoint, else the prior.
-SAMPLERS = ("auto", "flow", "mixture", "prior")
+SAMPLERS = ("auto", "flow", "prior")
 #: Unless another is asked for. A flow learns least of what few patches show: draws by these show each condition about
 #: as plainly as real patches do, and are as like them as draws without guidance (docs/decisions/0011).
-GUIDANCE = {"flow": Guidance(1.25, {"cancer": 3}), "mixture": Guidance(), "prior": Guidance()}
+GUIDANCE = {"flow": Guidance(1.25, {"cancer": 3}), "prior": Guidance()}
 #: Unless others are asked for, where there is a weak flow: what it adds makes guidance by all conditions needless
 #: (docs/decisions/0015).
 AUTOGUIDANCE, BESIDE_AUTOGUIDANCE = 1.5, Guidance(1, {"cancer": 3})
@@ -52,7 +52,7 @@ class SamplerChoice:
         """Gives the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
 
         Raises:
-            CheckpointError: flow, weak flow, mixture or grain are asked for, and there is none.
+            CheckpointError: flow, weak flow or grain are asked for, and there is none.
             ConfigError: there is no such sampler, the guidance cannot be read, or autoguidance is for a flow alone.
         """
         if self.sampler not in SAMPLERS:
@@ -62,11 +62,6 @@ class SamplerChoice:
             raise CheckpointError(
                 f"there is no flow {path}; nlbs-train fits one once all epochs are over, where the configuration has a "
                 "section flow (presets nlbs, nlbs-small); or draw with --sampler prior"
-            )
-        if self.sampler == "mixture" and not mixture_path(checkpoint).exists():
-            raise CheckpointError(
-                f"there is no mixture {mixture_path(checkpoint)}; nlbs-train --mixture-components 32 fits one once all "
-                "epochs are over, to a finished run too; or draw with --sampler prior"
             )
         has_grain = grain_path(checkpoint).exists()
         if self.grain and not has_grain:
@@ -93,7 +88,6 @@ class SamplerChoice:
         used = {
             flow_path: choice.sampler == "flow",
             weak_flow_path: choice.autoguidance != 1,
-            mixture_path: choice.sampler == "mixture",
             grain_path: choice.grain,
         }
         return [path(checkpoint) for path, is_used in used.items() if is_used]
@@ -102,7 +96,7 @@ class SamplerChoice:
         """Gives the sampler over the trained model of a checkpoint.
 
         Raises:
-            CheckpointError: flow, mixture or grain do not fit the model.
+            CheckpointError: flow or grain do not fit the model.
             ConfigError: it cannot be had of this model.
         """
         from nlbs.cvae.grain import GrainySampler
@@ -115,17 +109,12 @@ class SamplerChoice:
     def _open(self, model: "ConditionalVAE", checkpoint: Path) -> "Sampler":
         from nlbs.cvae.flow_file import load_flow
         from nlbs.cvae.flow_sampler import FlowSampler
-        from nlbs.cvae.mixture import MixtureSampler
-        from nlbs.cvae.mixture_file import load_mixture
         from nlbs.cvae.samplers import PriorSampler
 
         autoguidance = 1.0 if self.autoguidance is None else self.autoguidance
         guidance = self._guidance_of(self.sampler, autoguidance)
         if self.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
-        if self.sampler == "mixture":
-            mixture = load_mixture(mixture_path(checkpoint), model)
-            return MixtureSampler(model, mixture, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
         weak = None
         if autoguidance != 1:
@@ -167,11 +156,6 @@ def weak_flow_path(checkpoint: Path) -> Path:
     return _beside(checkpoint, "weak-flow")
 
 
-def mixture_path(checkpoint: Path) -> Path:
-    """Gives where the mixture of a checkpoint lies: ``NAME.safetensors`` has ``NAME.mixture.safetensors``."""
-    return _beside(checkpoint, "mixture")
-
-
 def grain_path(checkpoint: Path) -> Path:
     """Gives where the grain of a checkpoint lies: ``NAME.safetensors`` has ``NAME.grain.safetensors``."""
     return _beside(checkpoint, "grain")
@@ -183,7 +167,7 @@ def _beside(checkpoint: Path, kind: str) -> Path:
 
 _OPTIONS = (
     click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
-                 help="flow, mixture: fitted to what images are encoded to; auto: the flow where there is one."),
+                 help="flow: fitted to what images are encoded to; auto: the flow where there is one."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",

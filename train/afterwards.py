@@ -15,18 +15,17 @@ from nlbs.train.config import TrainConfig
 from nlbs.train.interrupts import interrupts
 from nlbs.train.run import RunFolder
 from nlbs.train.source import Source
-from nlbs.train.stream import PatchStream, rows_of
+from nlbs.train.stream import PatchStream
 
 
 def fit_samplers(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the grain, the mixture and the flow that the configuration has, where they are not there yet.
+    """Fits the grain and the flow that the configuration has, where they are not there yet.
 
     Raises:
-        NlbsError: as :func:`fit_grain_of`, :func:`fit_mixture_of` and :func:`fit_flow_of`.
+        NlbsError: as :func:`fit_grain_of` and :func:`fit_flow_of`.
         KeyboardInterrupt: interrupted; the same command continues.
     """
     fit_grain_of(config, shards, run_folder, device)
-    fit_mixture_of(config, shards, run_folder, device)
     fit_flow_of(config, shards, run_folder, device)
 
 
@@ -63,31 +62,6 @@ def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, devi
         config = replace(config, flow=flow)
     stream = _encoded_stream(config, shards, flow.batch_size, device)
     _fit("flow", run_folder, lambda interrupted: fit_flow(config, stream, run_folder, device, interrupted))
-
-
-def fit_mixture_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the mixture of a run whose epochs are over, if its configuration has one.
-
-    Raises:
-        NlbsError: as :func:`nlbs.train.mixture_fit.fit_mixture_to_run`.
-        KeyboardInterrupt: interrupted; the same command fits it from the start.
-    """
-    from nlbs.train.mixture_fit import fit_mixture_to_run
-
-    if config.mixture is None:
-        return
-    data = config.data
-    training = _encoded_stream(config, shards, data.batch_size, device)
-    held_out = None
-    if len(rows_of(shards, data.val_split, data.where)):
-        held_out = PatchStream(
-            shards, data.batch_size, config.training.seed, data.val_split, drop_last=False, where=data.where
-        )
-    _fit(
-        "mixture",
-        run_folder,
-        lambda interrupted: fit_mixture_to_run(config, training, held_out, run_folder, device, interrupted),
-    )
 
 
 def _fit(kind: str, run_folder: RunFolder, fit: Callable[[Event], Path | None]) -> None:

@@ -1,7 +1,5 @@
 """What a run says at its start and at its end."""
 
-import math
-
 import click
 import torch
 
@@ -46,11 +44,6 @@ def announce(
         click.echo(
             f"no {'such ' if data.where else ''}patches in the split {data.val_split!r}: the training loss chooses "
             "the best checkpoint"
-        )
-    if (phase := config.training.sharpening) is not None:
-        first = math.ceil(phase.start * config.training.epochs * progress.steps_per_epoch)
-        click.echo(
-            f"sharpening: against a discriminator from step {first:,} on; the newest weights are the best then"
         )
     verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
     click.echo(

@@ -1,4 +1,4 @@
-"""``nlbs-train --bench``: the loader alone, the step alone, both together, and what holds them up."""
+"""``nlbs-train --bench``: the loader alone, the step alone, both together, and which of them holds up the rest."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, redirect_stdout
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,12 +16,8 @@ import click
 import torch
 
 from nlbs.errors import ConfigError
-from nlbs.remote import RemotePath
-from nlbs.shards.mixture import sets_of
 from nlbs.train.average import Average
-from nlbs.train.bench_report import Measured, as_mapping, as_text
-from nlbs.train.bottleneck import Rates, Setting, bottleneck
-from nlbs.train.config import NO_AUGMENT, TrainConfig
+from nlbs.train.config import TrainConfig
 from nlbs.train.feed import to_device
 from nlbs.train.log import Log
 from nlbs.train.loop import Trainer
@@ -37,20 +33,83 @@ from nlbs.train.watched import WatchedStream
 SECONDS = 3.0  #: at least, for each part
 _WARM_UP = 2  # steps, before each part
 _FEWEST = 4  # steps, for each part
-_TRIAL_S = 1.0
-_FEWEST_IN_TRIAL = 2
 _NO_RATE = 1e-12  #: of learning
-_ROUNDS = 2  # of trials, in turn
+_WAITING = 0.05  # from this share of a run's time on, waiting for data is worth a change
+_CLEARLY = 0.85  # of the step's rate alone: below it the step is slower beside the loader
 
-#: What may quicken a step and is tried, words -> changes of the configuration.
-_TRIALS: dict[str, dict[str, Any]] = {
-    "--precision bfloat16": {"precision": "bfloat16"},
-    "training.channels_last: true in a --config": {"channels_last": True},
-    "--precision bfloat16 with training.channels_last: true": {
-        "precision": "bfloat16",
-        "channels_last": True,
-    },
+#: bottleneck -> what a person reads
+BOTTLENECKS = {
+    "loader": (
+        "The loader holds up the step, which could take {step_over_loader:.1f} times as many patches: store them "
+        "uncompressed and no larger than the model's images, on a local disk, or read them with --order window"
+    ),
+    "processor": (
+        "Loader and step share the processor's cores, and each is quick enough alone: leave the loader a core by "
+        "OMP_NUM_THREADS, and look for other processes"
+    ),
+    "step": (
+        "The step holds up the loader, which could feed {loader_over_step:.1f} of it: a GPU, a smaller preset, or on a "
+        "card that knows it --precision bfloat16"
+    ),
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a bench measured: patches per second, unless said otherwise."""
+
+    loader: float  #: batches that nobody uses
+    step: float  #: the same batch again and again, from the host's memory to the optimiser's step
+    together: float  #: as a run does it
+    waiting: float  #: share of the time together that is spent waiting for the loader
+    parameters: int
+    resolution: int  #: edge of the model's images in pixels
+    batch_size: int
+    precision: str
+    device: str
+
+    @property
+    def bottleneck(self) -> str:
+        """Which of :data:`BOTTLENECKS` holds up the rest."""
+        # Where the device has work while the host waits, as good as nothing of the waiting is lost.
+        lost = self.together < self.step * (1 - self.waiting / 2)
+        if self.waiting >= _WAITING and lost:
+            return "loader" if self.loader < self.step / _CLEARLY else "processor"
+        return "processor" if self.together < _CLEARLY * self.step else "step"
+
+    @property
+    def sentence(self) -> str:
+        """The bottleneck in words, with its figures and the usual remedy."""
+        return BOTTLENECKS[self.bottleneck].format(
+            step_over_loader=self.step / self.loader, loader_over_step=self.loader / self.step
+        )
+
+    def as_json(self) -> str:
+        """Return one line for machines."""
+        more = {"bottleneck": self.bottleneck, "says": self.sentence, "torch": torch.__version__}
+        return json.dumps(asdict(self) | more)
+
+    def as_text(self) -> str:
+        """Return a table for a person."""
+        rows = (
+            ("loader alone", self.loader, ""),
+            ("step alone", self.step, "   the same batch again and again"),
+            ("together, as a run does it", self.together, f"   {self.waiting:.1%} of it waiting for data"),
+        )
+        return "\n".join(
+            (
+                f"{self.parameters:,} parameters, {self.resolution} x {self.resolution} pixels, batches of "
+                f"{self.batch_size} at {self.precision} on {self.device}",
+                "",
+                f"{'':<28}{'patches/s':>12}{'ms a batch':>12}",
+                *(
+                    f"{name:<28}{rate:>12,.1f}{1000 * self.batch_size / rate:>12.1f}{note}"
+                    for name, rate, note in rows
+                ),
+                "",
+                self.sentence,
+            )
+        )
 
 
 class BenchTrainer:
@@ -71,18 +130,13 @@ class BenchTrainer:
         self.trainer.step.take(to_device(batch, self.device), 0, self._betas, _NO_RATE)
 
     def prepare(self, batch: Batch) -> None:
-        """Does only what makes a model's input of a batch: copy, floats, size, augmentation."""
+        """Do only what makes a model's input of a batch: copy, floats, size, augmentation."""
         self.inputs(batch)
         self.synchronise()
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Gives what the model takes of a batch: pixels, conditions, noise."""
         return self.trainer.step.prepared(to_device(batch, self.device), 0)
-
-    def copy(self, batch: Batch) -> None:
-        """Copies the pixels of a batch to the device."""
-        batch.pixels.to(self.device, non_blocking=True)
-        self.synchronise()
 
     def bare(self, pixels: torch.Tensor, conditions: dict[str, torch.Tensor], noise: torch.Tensor) -> None:
         """Does forward, loss, backward and the optimiser's step of the same model, and nothing else."""
@@ -107,27 +161,22 @@ class BenchTrainer:
             torch.cuda.synchronize(self.device)
 
 
-def report(
-    config: TrainConfig,
-    shards: Source,
-    device: torch.device,
-    preset: str,
-    as_json: bool = False,
-) -> str:
-    """Gives what a person reads about the speed of training, or the same as JSON; says meanwhile what is measured.
+def report(config: TrainConfig, shards: Source, device: torch.device, as_json: bool = False) -> str:
+    """Return what a person reads about the speed of training, or one line of JSON; say meanwhile what is measured.
 
     Raises:
+        ConfigError: as part of several processes.
         NlbsError: the shards cannot be read, or do not fill a batch.
     """
     with redirect_stdout(sys.stderr):
-        measured = measure(config, shards, device, preset)
-    return as_text(measured) if not as_json else json.dumps(as_mapping(measured))
+        measured = measure(config, shards, device)
+    return measured.as_json() if as_json else measured.as_text()
 
 
 def measure(
-    config: TrainConfig, shards: Source, device: torch.device, preset: str, seconds: float | None = None
+    config: TrainConfig, shards: Source, device: torch.device, seconds: float | None = None
 ) -> Measured:
-    """Measures each part for some seconds, after a warm-up, and tries what may quicken the step if that is it.
+    """Measure each part for some seconds, after a warm-up.
 
     Raises:
         ConfigError: as part of several processes.
@@ -137,22 +186,20 @@ def measure(
         raise ConfigError("--bench measures one process; run it without torchrun, on one of the machines")
     config, seconds = harmless(config), SECONDS if seconds is None else seconds
     stream = open_streams(config, shards, pin_memory=device.type == "cuda")[0]
-    resident = keep_on_device(stream, config.data.resident, device)
+    keep_on_device(stream, config.data.resident, device)
     _say(f"the loader alone, {seconds:g} s")
-    loader, batches_read, batch = _loader_rate(stream, seconds)
+    loader, batch = _loader_rate(stream, seconds)
     with tempfile.TemporaryDirectory(prefix="nlbs-bench-") as folder:
         trainer = make_trainer(config, stream, device, Path(folder))
         _say(f"the step alone, {seconds:g} s" + (", after compiling" if config.training.compile else ""))
         step = rate(trainer, trainer.take, batch, seconds)
-        used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        preparing = rate(trainer, trainer.prepare, batch, seconds / 4)
-        copy = rate(trainer, trainer.copy, batch, seconds / 4) if device.type == "cuda" else None
         _say(f"both together, as a run does it, {seconds:g} s")
         together, waiting = run_together(trainer, stream, seconds)
-        rates = Rates(loader, step, together, waiting, preparing, copy)
-        trials = _tried(config, trainer, stream, batch) if bottleneck(rates) == "step" else ()
-    setting = _setting(config, shards, device, preset, resident, used, trials)
-    return Measured(rates, setting, batches_read, len(stream), trainer.model.num_parameters)
+    data, parameters = config.data, trainer.model.num_parameters
+    return Measured(
+        *(loader, step, together, waiting, parameters),
+        *(data.resolution, data.batch_size, config.training.precision, device.type),
+    )
 
 
 def _say(what: str) -> None:
@@ -192,13 +239,13 @@ def make_trainer(
     )
 
 
-def _loader_rate(stream: PatchStream, seconds: float) -> tuple[float, int, Batch]:
-    """Gives patches per second, how many batches were read for it, and the last of them."""
+def _loader_rate(stream: PatchStream, seconds: float) -> tuple[float, Batch]:
+    """Return patches per second, and the last batch that was read."""
     watched = WatchedStream(stream, seconds)
     while not watched.is_over:
         for batch in watched:
             last = batch
-    return watched.patches / watched.seconds, watched.batches, last
+    return watched.patches / watched.seconds, last
 
 
 def rate(
@@ -226,58 +273,3 @@ def run_together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> 
     trainer.train_watched(watched)
     trainer.synchronise()
     return watched.patches / watched.seconds, watched.waited / watched.seconds
-
-
-def _tried(
-    config: TrainConfig, trainer: BenchTrainer, stream: PatchStream, batch: Batch
-) -> tuple[tuple[str, float], ...]:
-    """Gives how many times as quick a step is after each of some changes. Compiled models are left alone."""
-    training = config.training
-    changed = {words: replace(training, **changes) for words, changes in _TRIALS.items()}
-    new = {words: other for words, other in changed.items() if other != training}
-    if training.compile or not new:
-        return ()
-    _say(f"the step with {len(new)} changes that may quicken it")
-    others = {
-        words: make_trainer(replace(config, training=other), stream, trainer.device, trainer.run_folder.path)
-        for words, other in new.items()
-    }
-    rates: dict[str, list[float]] = {words: [] for words in ("", *others)}
-    for _ in range(_ROUNDS):  # in turn: whatever else the machine does, it does to all of them
-        for words, one in {"": trainer, **others}.items():
-            rates[words].append(rate(one, one.take, batch, _TRIAL_S, _FEWEST_IN_TRIAL))
-    best = {words: max(found) for words, found in rates.items()}
-    return tuple((words, best[words] / best[""]) for words in others)
-
-
-def _setting(
-    config: TrainConfig,
-    shards: Source,
-    device: torch.device,
-    preset: str,
-    resident: bool,
-    used: int | None,
-    trials: tuple[tuple[str, float], ...],
-) -> Setting:
-    data, training = config.data, config.training
-    sets = sets_of(shards)
-    return Setting(
-        device=device.type,
-        precision=training.precision,
-        compiled=training.compile,
-        batch_size=data.batch_size,
-        patch_px=shards.resolution,
-        resolution=data.resolution,
-        dtype=str(shards.dtype),
-        fit=data.fit,
-        compression=next((one.compression for one in sets if one.compression != "none"), "none"),
-        is_remote=any(isinstance(one.folder, RemotePath) for one in sets),
-        is_resident=resident,
-        preset=preset,
-        augments=training.augment != NO_AUGMENT,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
-        used_bytes=used,
-        device_bytes=None if used is None else torch.cuda.get_device_properties(device).total_memory,
-        trials=trials,
-    )

@@ -51,7 +51,7 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
               help="nlbs: 256 x 256, for a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the "
               "guide's own network, to compare with.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
-              help="A YAML file with sections model, training, data, flow, autoguidance, grain, mixture; over "
+              help="A YAML file with sections model, training, data, flow, autoguidance, grain; over "
               "the preset.")  # fmt: skip
 @click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
@@ -76,11 +76,6 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--grain-patches", type=click.IntRange(min=0), metavar="COUNT",
               help="Whose grain is measured, after the epochs, also of a finished run; 0: none, and draws stay "
               "as smooth as reconstructions.")  # fmt: skip
-@click.option("--mixture-components", type=click.IntRange(min=0), metavar="COUNT",
-              help="Of a Gaussian mixture over the latents, fitted after the epochs, also to a finished run, for "
-              "--sampler mixture; 0: none.  [default: none]")  # fmt: skip
-@click.option("--sharpen", is_flag=True,
-              help="End the run against a discriminator of patches; training.sharpening has more.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
 @click.option("--rank-timeout", type=Finite(min=0, min_open=True), default=10.0, metavar="MINUTES",
@@ -126,7 +121,7 @@ def cli(
         from nlbs.cvae.device import choose_device
         from nlbs.train.bench import report
 
-        click.echo(report(*prepared(), choose_device(device), preset, as_json))
+        click.echo(report(*prepared(), choose_device(device), as_json))
         return
 
     from nlbs.train import launch
@@ -145,7 +140,6 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
         for name in ("epochs", "max_steps", "max_minutes", "learning_rate", "precision", "seed")
     }
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
-    training["sharpening"] = {} if flags["sharpen"] else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
     of_data = (
         "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"
@@ -159,8 +153,6 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
         sections["flow"] = {"patches": flags["flow_patches"]} if flags["flow_patches"] else None
     if (patches := flags["grain_patches"]) is not None:
         sections["grain"] = {"patches": patches} if patches else None
-    if (components := flags["mixture_components"]) is not None:
-        sections["mixture"] = {"components": components} if components else None
     return sections
 
 

@@ -11,8 +11,6 @@ from pydantic import Field
 from nlbs.config import STRICT, from_mapping, merged, read_yaml
 from nlbs.cvae.config import (
     MODEL_PRESETS,
-    MOST_CHANNELS,
-    MOST_COMPONENTS,
     FlowConfig,
     Levels,
     ModelConfig,
@@ -69,21 +67,6 @@ NO_AUGMENT = AugmentConfig(horizontal_flip=0, rotation_deg=0, brightness=0, cont
 
 
 @dataclass(frozen=True)
-class SharpeningConfig:
-    """The adversarial phase that may end a run."""
-
-    __pydantic_config__ = STRICT
-    start: Share = 0.7  # of the run, after which it begins: later than all that anneals
-    weight: Positive = 0.5  # of the adversarial gradient, where 1 is as much as that of the reconstruction
-    lead_steps: Some = 500  # over which it rises from 0: the discriminator has to learn first
-    on_prior: Share = 0.5  # of the adversarial term, what falls to drawn images; 0: reconstructions alone
-    learning_rate: Positive = 2e-4  # of the discriminator
-    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS // 8)] = (
-        64  # of its first layer; those after it have up to eight times as many
-    )
-
-
-@dataclass(frozen=True)
 class TrainingConfig:
     """How the weights are found. The defaults are the guide's own."""
 
@@ -119,7 +102,6 @@ class TrainingConfig:
     early_stop_epochs: Count | None = None  # end where so many epochs bring no better loss; None: never
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order, augmentation and latents
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    sharpening: SharpeningConfig | None = None  # None: no discriminator, the likelihood to the end
     log_every_steps: Count = 50  # a row of metrics.jsonl and of TensorBoard
     save_every_steps: Count | None = None  # beside the end of each epoch; None: only there
     samples_every_steps: Count | None = None  # a picture in samples/; None: at the end of each epoch
@@ -202,19 +184,6 @@ class GrainTraining:
 
 
 @dataclass(frozen=True)
-class MixtureTraining:
-    """The Gaussian mixture that is fitted to the coarsest latent of the best model once training is done."""
-
-    __pydantic_config__ = STRICT
-    components: Annotated[int, Field(ge=1, le=MOST_COMPONENTS)] = 32
-    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
-        20_000  # encoded, again with other noise where there are fewer
-    )
-    pseudo_patches: Weight = 10.0  # in each component beside its own, as wide as all together
-    max_steps: Count = 200  # of expectation-maximisation, which ends before where nothing is left to gain
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The sections and keys are those of the guide's YAML."""
 
@@ -225,22 +194,15 @@ class TrainConfig:
     flow: FlowTraining | None = None  # None: the model's own prior draws
     autoguidance: AutoguidanceTraining | None = None  # None: no weak flow beside the flow
     grain: GrainTraining | None = None  # None: what is drawn is as smooth as what is rendered
-    mixture: MixtureTraining | None = None  # None: there is no --sampler mixture
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
         self.model.check_resolution(self.data.resolution)
         self._check_levels()
-        self._check_sharpening()
         if self.training.accumulate > self.data.batch_size:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
                 f"({self.data.batch_size}), and a part of a batch has one patch at least; lower it"
-            )
-        if self.mixture is not None and self.mixture.components > self.mixture.patches:
-            raise ConfigError(
-                f"mixture.components ({self.mixture.components}) is above mixture.patches ({self.mixture.patches}), "
-                "and a component needs a patch at least; raise one or lower the other"
             )
         if self.training.min_learning_rate > self.training.learning_rate:
             raise ConfigError(
@@ -259,24 +221,6 @@ class TrainConfig:
             raise ConfigError(
                 "training.loss.free_bits counts nats against N(0, I), and model.conditional_prior has another prior; "
                 "leave one of them out"
-            )
-
-    def _check_sharpening(self) -> None:
-        training = self.training
-        if training.sharpening is None:
-            return
-        refused = {
-            "training.precision: float16": training.precision
-            == "float16",  # the scale of one loss is not the other's
-            "training.accumulate above 1": training.accumulate > 1,  # the adaptive weight is of a whole batch
-            "training.compile": training.compile,  # a compiled pass has no last layer to look at
-            "training.early_stop_epochs": training.early_stop_epochs
-            is not None,  # by a loss that the phase may raise
-        }
-        if found := [option for option, is_so in refused.items() if is_so]:
-            raise ConfigError(
-                f"training.sharpening does not go with {' or '.join(found)}; leave one of them out "
-                "(bfloat16 and float32 go with it)"
             )
 
 
@@ -372,8 +316,31 @@ def resolved_config(preset: str, yaml_path: Path | None, flags: Mapping[str, Any
     values = dataclasses.asdict(PRESETS[preset])
     if yaml_path is not None:
         values = merged(values, read_yaml(yaml_path))
+        values = without_removed(values, str(yaml_path))
         from_mapping(TrainConfig, values, str(yaml_path))  # so that messages name the file
     return from_mapping(TrainConfig, merged(values, flags), "the options")
+
+
+def without_removed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the values of a configuration without what earlier versions wrote and this one no longer has.
+
+    Raises:
+        ConfigError: something that is no longer there was asked for, in a file named ``source``.
+    """
+    kept = dict(values)
+    training = kept.get("training")
+    for name, section in (("mixture", kept), ("sharpening", training)):
+        if not isinstance(section, Mapping) or name not in section:
+            continue
+        if section[name] is not None:
+            raise ConfigError(
+                f"{source} has a section {name}, which this version no longer has (docs/decisions/0016): delete it and "
+                "start another --run"
+            )
+    kept.pop("mixture", None)
+    if isinstance(training, Mapping):
+        kept["training"] = {name: value for name, value in training.items() if name != "sharpening"}
+    return kept
 
 
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:

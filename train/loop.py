@@ -21,15 +21,12 @@ from nlbs.train.ranks import Ranks
 from nlbs.train.report import report_epoch, report_step, warn_of_collapse
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
-from nlbs.train.schedule import kl_weights, learning_rate, sharpens
-from nlbs.train.sharpen import TERMS
+from nlbs.train.schedule import kl_weights, learning_rate
 from nlbs.train.step import MAX_SKIPPED_IN_ROW, Step, Stepped
 from nlbs.train.stream import PatchStream
 
 SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
 SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs
-
-_SHARPENED = "sharpened"  #: among an epoch's sums, how many of its steps were those of the sharpening phase
 
 
 class Trainer:
@@ -155,8 +152,7 @@ class Trainer:
         levels, done = len(self.step.model.latent_shapes), progress.done(self.config)
         betas = kl_weights(training.loss, levels, progress.epoch, done)
         rate = learning_rate(training, progress.total_steps, progress.steps_per_epoch)
-        phase = sharpens(training, done)
-        stepped = self.step.take(batch, progress.total_steps, betas, rate, self._meanwhile, phase)
+        stepped = self.step.take(batch, progress.total_steps, betas, rate, self._meanwhile)
         if stepped.applied:
             self._count(stepped.terms)
         else:
@@ -218,8 +214,6 @@ class Trainer:
             with self.ranks.reporting():
                 self.run_folder.save_best(self.judged_model, self._metadata())
         validation = None if self.judge is None else judged
-        if steps := progress.sums.get(_SHARPENED):  # the phase may have begun within the epoch
-            train = train | {name: progress.sums[name] / steps for name in TERMS}
         active: list[int] = []
         if self.judge is not None and self.ranks.is_first:
             with self.ranks.reporting():
@@ -236,14 +230,8 @@ class Trainer:
         The validation loss is that of these weights, on the same patches each time, wherever in an
         epoch they are. The training loss is a mean over the way through an epoch: that of a part of one
         cannot be compared. Where only such a part was trained, its weights are kept, but beat nothing.
-
-        Once the sharpening phase has begun, the newest weights are the best: neither loss sees what the phase
-        improves, and both may rise with it.
         """
         progress = self.progress
-        if progress.sums.get(_SHARPENED) and math.isfinite(loss):
-            progress.best_loss, progress.best_epoch = loss, progress.epoch + 1
-            return True
         if not math.isfinite(loss) or (progress.best_loss is not None and loss >= progress.best_loss):
             return False
         if self.judge is None and not whole:
@@ -260,8 +248,7 @@ class Trainer:
     def _count(self, terms: Mapping[str, float]) -> None:
         progress = self.progress
         progress.skipped_in_row = 0
-        counts = {"batches": 1} | ({_SHARPENED: 1} if TERMS[0] in terms else {})
-        for name, value in {**terms, **counts}.items():
+        for name, value in {**terms, "batches": 1}.items():
             progress.sums[name] = progress.sums.get(name, 0) + value
 
     def _skip(self, stepped: Stepped) -> None:
@@ -311,8 +298,6 @@ class Trainer:
         more = {} if step.average is None else {"average": step.average.state()}
         if step.scaler.is_enabled():
             more["scaler"] = step.scaler.state_dict()
-        if step.sharpener is not None and step.sharpener.has_begun:
-            more["sharpener"] = step.sharpener.state()
         self.log.flush()
         with self.ranks.reporting():
             self.run_folder.save_last(

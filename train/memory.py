@@ -78,7 +78,4 @@ def memory_line(config: TrainConfig) -> str:
     """Gives the estimate in words."""
     sizes = estimate(config)
     parts = ", ".join(f"{name} {size / _MIB:,.1f}" for name, size in sizes.items())
-    more = "" if config.training.sharpening is None else "; the sharpening phase takes more"
-    return (
-        f"memory of training, an estimate: {sum(sizes.values()) / _MIB:,.0f} MiB at float32 ({parts}){more}"
-    )
+    return f"memory of training, an estimate: {sum(sizes.values()) / _MIB:,.0f} MiB at float32 ({parts})"

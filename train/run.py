@@ -20,7 +20,6 @@ from nlbs.files import atomic_file
 from nlbs.system_calls import replace, sync
 from nlbs.text import shown
 from nlbs.train.config import TrainConfig
-from nlbs.train.sharpen import Sharpener
 from nlbs.train.state import (
     check_progress,
     check_scaler,
@@ -112,7 +111,7 @@ class State:
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    more: dict[str, Any]  #: what some runs have beside: average, scaler, sharpener
+    more: dict[str, Any]  #: what some runs have beside: average, scaler
 
 
 class RunFolder:
@@ -231,9 +230,7 @@ class RunFolder:
         """
         with torch.device("meta"):
             model = ConditionalVAE(config.model, config.data.resolution)
-            adversary = None if config.training.sharpening is None else Sharpener(config, model)
-        networks = [model] if adversary is None else [model, adversary.discriminator]
-        values = _read_state(path, _TIMES_THE_WEIGHTS * tensor_bytes(*networks))
+        values = _read_state(path, _TIMES_THE_WEIGHTS * tensor_bytes(model))
         before = _config_of(path, values)
         check_progress(path, values["progress"], Progress, before.training.epochs, None)
         self._check_same(values, before, config, dataset_id, generations)
@@ -248,13 +245,6 @@ class RunFolder:
             checked_counts(path, "average", average, {"steps": steps})
         if config.training.precision == "float16":
             check_scaler(path, more.get("scaler"))
-        if adversary is not None and "sharpener" in more:
-            own = section(path, more, "sharpener", {"discriminator", "optimizer", "steps"})
-            checked_counts(path, "sharpening phase", own, {"steps": steps})
-            check_weights(path, adversary.discriminator, own["discriminator"])
-            parameters = adversary.discriminator.parameters()
-            checked = checked_optimizer(path, own["optimizer"], parameters, own["steps"], own["steps"])
-            more = more | {"sharpener": {**own, "optimizer": checked}}
         return State(progress, values["model"], moments, more)
 
     def _check_same(
@@ -274,13 +264,9 @@ class RunFolder:
                 "continue it, or another --run"
             )
         before, after = flat(dataclasses.asdict(config_before)), flat(dataclasses.asdict(config))
-        phase, done = config.training.sharpening, Progress(**state["progress"]).done(config)
-        begins_later = "sharpener" not in state["more"] and (phase is None or done <= phase.start)
         for key in before | after:
-            if key.split(".")[0] in ("flow", "autoguidance", "grain", "mixture"):
+            if key.split(".")[0] in ("flow", "autoguidance", "grain"):
                 continue  # they are fitted afterwards, and anew where their options change
-            if key.startswith("training.sharpening") and begins_later:
-                continue  # no weight depends on it yet
             then: Any = before.get(key)
             now: Any = after.get(key)
             if then == now or key in _FREE or (key in _MAY_RISE and now > then):

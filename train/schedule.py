@@ -50,11 +50,6 @@ def kl_weights(config: LossConfig, levels: int, epoch: int, done: float) -> list
     return [beta * factor for factor in level_weights(config, levels, done)]
 
 
-def sharpens(config: TrainingConfig, done: float) -> bool:
-    """Whether the sharpening phase is on where a share ``done`` of the run is over."""
-    return config.sharpening is not None and done >= config.sharpening.start
-
-
 def linear(position: float) -> float:
     """Gives the share of the KL weight: a straight line from 0 to 1, then 1.
 

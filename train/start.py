@@ -29,7 +29,6 @@ from nlbs.train.precision import loss_scaler
 from nlbs.train.ranks import Ranks
 from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder, State
-from nlbs.train.sharpen import Sharpener
 from nlbs.train.source import Source, earlier_generations
 from nlbs.train.state import restore_moments
 from nlbs.train.step import OPTIMIZERS, Step
@@ -75,14 +74,13 @@ def train(
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
-        sharpener = None if config.training.sharpening is None else Sharpener(config, model, ranks)
         generations = earlier_generations(shards)
         state = ranks.from_first(
             lambda: run_folder.load_state(config, shards.dataset_id, generations, len(streams[0]))
         )
         progress = Progress(len(streams[0])) if state is None else state.progress
         if state is not None:
-            restore(state, model, optimizer, average, scaler, sharpener)
+            restore(state, model, optimizer, average, scaler)
         shake_hands(ranks, place_of(progress))
         if progress.is_finished(config):
             more = " or training.early_stop_epochs" if progress.is_stopped_early(config) else ""
@@ -98,7 +96,7 @@ def train(
             log: Log = stack.enter_context(
                 closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
             )
-            step = Step(config, model, optimizer, scaler, average, ranks, sharpener)
+            step = Step(config, model, optimizer, scaler, average, ranks)
             with interrupts() as interrupted:
                 trainer = Trainer(
                     config, step, streams, run_folder, progress, _metadata(config, shards), log, interrupted
@@ -198,17 +196,14 @@ def restore(
     optimizer: torch.optim.Optimizer,
     average: Average[ConditionalVAE] | None,
     scaler: torch.amp.GradScaler,
-    sharpener: Sharpener | None = None,
 ) -> None:
-    """Puts model, optimizer, average, scaler and adversary where the run was left."""
+    """Puts model, optimizer, average and scaler where the run was left."""
     model.load_state_dict(state.model)
     restore_moments(optimizer, state.optimizer)
     if average is not None:
         average.restore(state.more["average"])
     if scaler.is_enabled():
         scaler.load_state_dict(state.more["scaler"])
-    if sharpener is not None and "sharpener" in state.more:  # not before the phase has begun
-        sharpener.restore(state.more["sharpener"])
 
 
 def _checked_streams(config: TrainConfig, shards: Source, device: torch.device, ranks: Ranks) -> Streams:

@@ -21,7 +21,6 @@ from nlbs.train.feed import DeviceBatch
 from nlbs.train.objective import Objective
 from nlbs.train.precision import forward
 from nlbs.train.ranks import Ranks
-from nlbs.train.sharpen import TERMS, Sharpener
 
 #: The ways of training.optimizer. Fused: one pass over the weights, twelve times quicker on a CPU.
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -30,9 +29,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 MAX_SKIPPED_IN_ROW = 10  #: steps that were not applied; after so many a run ends
-
-#: Beside seed and step, so that what is random in the sharpening phase is unrelated to the rest of the step.
-_OF_SHARPENING = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,6 @@ class Step:
         scaler: torch.amp.GradScaler,
         average: Average[ConditionalVAE] | None = None,
         ranks: Ranks | None = None,
-        sharpener: Sharpener | None = None,
     ) -> None:
         """Takes what it moves.
 
@@ -71,11 +66,9 @@ class Step:
             scaler: of the loss; one that does nothing except at float16.
             average: of the weights; None: there is none.
             ranks: the processes that train together; None: this one alone.
-            sharpener: the adversary of the sharpening phase; None: the run has none.
         """
         self.config, self.model, self.optimizer = config, model, optimizer
         self.scaler, self.average, self.ranks = scaler, average, ranks or Ranks()
-        self.sharpener = sharpener
         self.objective = Objective.of(config.training.loss, model, self.ranks.gathered)
         self.device = next(model.parameters()).device
         self._network = self.ranks.wrapped(model, config.training.compile)
@@ -88,7 +81,6 @@ class Step:
         betas: Sequence[float],
         rate: float,
         meanwhile: Callable[[], list[float]] = list,
-        sharpens: bool = False,
     ) -> Stepped:
         """Trains on one batch.
 
@@ -98,34 +90,25 @@ class Step:
             betas: the KL weight of each level of latents.
             rate: the learning rate.
             meanwhile: called once the device has its work; what it gives is summed over the processes.
-            sharpens: the sharpening phase is on.
 
         Raises:
             LostRankError: another process ended, or does not answer.
         """
-        adversary = self.sharpener if sharpens else None
         with self.ranks.waiting(f"the others in step {number + 1:,}"):
             pixels, conditions, noise = self.prepared(batch, number)
             statistics = [buffer.clone() for buffer in self.model.buffers()]
             self.optimizer.zero_grad(set_to_none=True)
-            if adversary is None:
-                terms = self._backward(pixels, conditions, noise, betas)
-            else:
-                seed = step_seed(self.config.training.seed, number, *_OF_SHARPENING)
-                terms = self._against(adversary, seed, pixels, conditions, noise, betas)
+            terms = self._backward(pixels, conditions, noise, betas)
             self.scaler.unscale_(self.optimizer)
             norm = clip_gradients(self.model.parameters(), self.config.training.max_grad_norm)
             means, sums = self._agreed(torch.stack([*terms.values(), norm]).detach(), meanwhile())
         *values, grad_norm = means
         found = dict(zip(terms, values, strict=True))
-        needed = [found["total"], grad_norm, *(found[name] for name in TERMS if adversary is not None)]
-        applied = all(math.isfinite(value) for value in needed)
+        applied = math.isfinite(found["total"]) and math.isfinite(grad_norm)
         if applied:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.scaler.step(self.optimizer)
-            if adversary is not None:
-                adversary.step()
             if self.average is not None:
                 self.average.update(self.model)
         else:
@@ -180,20 +163,6 @@ class Step:
                 self.scaler.scale(terms["total"] * share).backward()  # type: ignore[no-untyped-call]
             sums = {name: sums[name] + term.detach() * share for name, term in terms.items()}
         return sums
-
-    def _against(
-        self,
-        adversary: Sharpener,
-        seed: int,
-        pixels: Tensor,
-        conditions: dict[str, Tensor],
-        noise: Tensor,
-        betas: Sequence[float],
-    ) -> dict[str, Tensor]:
-        """Adds the gradients of a batch with the adversary's, and makes those of the adversary. Gives all terms."""
-        output = self._forward(self._network, pixels, conditions, noise)
-        terms = self.objective.terms(output, pixels, betas)
-        return terms | adversary.backward(terms["total"], output.reconstruction, pixels, conditions, seed)
 
     def _exchanging(self, gradients: bool) -> contextlib.AbstractContextManager[None]:
         """Lets the processes exchange gradients in the last part of a batch alone."""

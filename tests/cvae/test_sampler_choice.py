@@ -126,7 +126,7 @@ def test_the_guidance_that_is_asked_for_is_had(checkpoint: Path, model: Conditio
 def test_a_sampler_that_cannot_be_had_is_explained(checkpoint: Path, model: ConditionalVAE) -> None:
     with pytest.raises(CheckpointError, match="there is no flow"):
         SamplerChoice("flow").open(model, checkpoint)
-    with pytest.raises(ConfigError, match="no sampler 'diffusion'; known: auto, flow, mixture, prior"):
+    with pytest.raises(ConfigError, match="no sampler 'diffusion'; known: auto, flow, prior"):
         SamplerChoice("diffusion").of(checkpoint)
 
 

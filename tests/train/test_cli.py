@@ -107,13 +107,12 @@ def test_a_dry_run_shows_the_configuration_and_the_size_and_writes_nothing(
 ) -> None:
     code, said, _ = nlbs_train(
         "--shards", dataset_root, "--preset", "guide-small", "--dry-run", "--epochs", 7,
-        "--kl-weight", 0.5, "--no-augment", "--fit", "crop", "--seed", 3, "--sharpen",
+        "--kl-weight", 0.5, "--no-augment", "--fit", "crop", "--seed", 3,
     )  # fmt: skip
     assert code == 0
     for line in (
         "epochs: 7",
         "kl_weight: 0.5",
-        "sharpening:\n    start: 0.7",
         "rotation_deg: 0.0",
         "fit: crop",
         "seed: 3",
@@ -125,25 +124,6 @@ def test_a_dry_run_shows_the_configuration_and_the_size_and_writes_nothing(
         r"^# memory of training, an estimate: [\d,]+ MiB at float32 \(parameters 6\.3, ", said, re.M
     )
     assert not list(tmp_path.iterdir())
-
-
-def test_a_finished_run_gets_its_mixture_from_the_same_command_once(
-    nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
-) -> None:
-    small.write_text(SMALL.replace("epochs: 2", "epochs: 1") + "mixture: {patches: 40}")
-    command = ("--shards", dataset_root, "--preset", "guide", "--config", small, "--run", tmp_path / "run")
-    path = tmp_path / "run" / "best_model.mixture.safetensors"
-    assert nlbs_train(*command, "--mixture-components", 0)[0] == 0
-    assert not path.exists()
-    code, said, _ = nlbs_train(*command, "--mixture-components", 3)
-    assert code == 0
-    assert "run is finished" in said
-    assert "mixture: 3 components fitted to 40 patches" in said
-    before = path.read_bytes()
-    _, said, _ = nlbs_train(*command, "--mixture-components", 3)
-    assert "fitted" not in said
-    assert f"mixture: {path}" in said
-    assert path.read_bytes() == before
 
 
 def test_the_run_folder_is_named_after_the_preset(

@@ -127,3 +127,17 @@ def test_patches_smaller_than_the_model_are_refused() -> None:
     with pytest.raises(ConfigError, match="patches of 128 x 128, smaller than the model's 256 x 256"):
         check_against_shards(PRESETS["guide"], FOUND | {"resolution": 128}, "S")
     check_against_shards(PRESETS["guide-small"], FOUND | {"resolution": 128}, "S")
+
+
+def test_what_earlier_versions_wrote_and_nobody_asked_for_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("mixture: null\ntraining: {sharpening: null, epochs: 7}\n")
+    assert resolved_config("nlbs-small", path, {}).training.epochs == 7
+
+
+@pytest.mark.parametrize("text", ["mixture: {components: 3}\n", "training: {sharpening: {start: 0.5}}\n"])
+def test_what_is_no_longer_there_is_refused_where_it_was_asked_for(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="no longer has"):
+        resolved_config("nlbs-small", path, {})

@@ -149,37 +149,6 @@ def test_parts_of_a_batch_exchange_gradients_once(command: list[object], tiny: P
     assert_close(tmp_path / "run", tmp_path / "whole", "train")
 
 
-def test_a_sharpened_run_is_the_same_in_several_processes(
-    command: list[object], tiny: Path, tmp_path: Path
-) -> None:
-    sharpened = tmp_path / "sharpened.yaml"
-    phase = (
-        "sharpening: {start: 0.4, channels: 2, lead_steps: 0}, epochs: 1"  # from the third of five steps on
-    )
-    sharpened.write_text(TINY.replace("epochs: 2", phase))
-    changed = [argument if argument != tiny else sharpened for argument in command]
-    together(1, tmp_path / "one", *changed)
-    (tmp_path / "run").rename(tmp_path / "alone")
-    together(2, tmp_path / "two", *changed)
-    found, expected = metrics(tmp_path / "run", "train"), metrics(tmp_path / "alone", "train")
-    assert ["discriminator" in row for row in found] == [False, False, True, True, True]
-    for rel, steps in (
-        (1e-3, slice(0, 3)),
-        (0.05, slice(3, 5)),
-    ):  # Adam's first step is a sign: rounding decides some
-        for one, two in zip(found[steps], expected[steps], strict=True):
-            assert one == pytest.approx(two, rel=rel, abs=1e-3)
-    weights = [
-        torch.load(tmp_path / run / "last_state.pt", weights_only=True)["more"]["sharpener"]["discriminator"]
-        for run in ("run", "alone")
-    ]
-    alike = [
-        torch.isclose(weights[0][name], weights[1][name], rtol=1e-2, atol=2e-4).flatten()
-        for name in weights[0]
-    ]
-    assert torch.cat(alike).float().mean() > 0.98
-
-
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(
     command: list[object], tmp_path: Path
 ) -> None:
