@@ -15,7 +15,7 @@ from nlbs.train.config import TrainConfig
 from nlbs.train.interrupts import interrupts
 from nlbs.train.run import RunFolder
 from nlbs.train.source import Source
-from nlbs.train.stream import PatchStream
+from nlbs.train.stream import PatchStream, rows_of
 
 
 def fit_samplers(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:

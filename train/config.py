@@ -300,6 +300,10 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
+class RemovedOptionError(ConfigError):
+    """A configuration asks for what this version no longer has."""
+
+
 def resolved_config(preset: str, yaml_path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
     """Gives the configuration of a run.
 
@@ -325,7 +329,7 @@ def without_removed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return the values of a configuration without what earlier versions wrote and this one no longer has.
 
     Raises:
-        ConfigError: something that is no longer there was asked for, in a file named ``source``.
+        RemovedOptionError: something that is no longer there was asked for, in a file named ``source``.
     """
     kept = dict(values)
     training = kept.get("training")
@@ -333,7 +337,7 @@ def without_removed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if not isinstance(section, Mapping) or name not in section:
             continue
         if section[name] is not None:
-            raise ConfigError(
+            raise RemovedOptionError(
                 f"{source} has a section {name}, which this version no longer has (docs/decisions/0016): delete it and "
                 "start another --run"
             )

@@ -19,7 +19,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
 from nlbs.system_calls import replace, sync
 from nlbs.text import shown
-from nlbs.train.config import TrainConfig
+from nlbs.train.config import RemovedOptionError, TrainConfig, without_removed
 from nlbs.train.state import (
     check_progress,
     check_scaler,
@@ -302,12 +302,22 @@ def _read_state(path: Path, most_bytes: int) -> dict[str, Any]:
 
 
 def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
-    """Return the options that a state was made with."""
+    """Return the options that a state was made with.
+
+    Raises:
+        CheckpointError: it holds none, or some that cannot be.
+        RemovedOptionError: it was made with what this version no longer has.
+    """
     text = state["config"]
     try:
         if not isinstance(text, str) or len(text) > _LONGEST_CONFIG:
             raise ConfigError("no text of options")
-        return from_mapping(TrainConfig, json.loads(text), "its options")
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ConfigError("no options")
+        return from_mapping(TrainConfig, without_removed(values, str(path)), "its options")
+    except RemovedOptionError:
+        raise
     except (ConfigError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is spoilt, or of another version of nlbs-cvae: {shown(str(error))}"
