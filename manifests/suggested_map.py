@@ -42,7 +42,7 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "density": (r"(?:breast|acr|birads)?density|acr",),
     "birads": (r"birads(?:score|category|assessment)?|assessment|breastbirads",),
     "findings": (r"findings?|findingcategories|abnormality(?:type)?",),
-    "dataset_split": (r"split|subset|datasetsplit|partition",),
+    "dataset_split": (r"(?:official|dataset|data)?split|subset|partition",),
 }
 _FEWEST = 2  # fewer may well be words of a patient's row, where the header is missing
 

@@ -90,6 +90,14 @@ def test_cells_that_do_not_fit_are_still_a_bad_row(tmp_path: Path) -> None:
     assert [row.problem for row in read_table(table).rows] == ["the row has 7 cells, the header has 6", None]
 
 
+def test_of_two_columns_of_one_name_it_is_said_that_the_first_counts(tmp_path: Path) -> None:
+    table = tmp_path / "meta.csv"
+    table.write_text(HEADER.strip() + ",cancer,Site,Site\na/1/x.dcm,L,CC,66,0,0,1,x,y\n")
+    read = read_table(table)
+    assert read.rows[0].conditions.cancer is False
+    assert read.notes == ("2 columns are called 'Cancer': the first counts",)
+
+
 def test_a_thousand_with_a_comma_is_no_decimal(tmp_path: Path) -> None:
     table = tmp_path / "meta.csv"
     table.write_text(text(";").replace("60", "1,234"))
