@@ -338,7 +338,7 @@ def without_removed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             continue
         if section[name] is not None:
             raise RemovedOptionError(
-                f"{source} has a section {name}, which this version no longer has (docs/decisions/0016): delete it and "
+                f"{source} has a section {name}, which this version no longer has (docs/decisions/0017): delete it and "
                 "start another --run"
             )
     kept.pop("mixture", None)
