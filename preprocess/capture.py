@@ -180,7 +180,7 @@ def _record_of(samples: Path) -> dict[str, Any]:
         recipe = printable(str(record.get("recipe")), 60)
         raise DatasetError(
             f"{samples} holds patches made from those of real patients ({recipe}): they show these "
-            " patients and are never written as synthetic ones; name a folder of drawn patches"
+            "patients and are never written as synthetic ones; name a folder of drawn patches"
         )
     for name in ("patches", "seed"):
         if type(record.get(name)) is not int or not 0 <= record[name] < 1 << 64:

@@ -224,10 +224,12 @@ def _stated(dataset: pydicom.Dataset) -> Iterable[str | None]:
 
 def _is_specimen(dataset: pydicom.Dataset) -> bool:
     """Return whether a header describes a specimen (PS3.3 C.7.6.22) or calls its view one (PS3.16 CID 4014)."""
-    described = element(dataset, "SpecimenDescriptionSequence") or element(dataset, "SpecimenSequence")
     words = ("ViewPosition", "BodyPartExamined")
     return (
-        bool(described)
+        any(
+            element(item, "SpecimenIdentifier") is not None
+            for item in _items(element(dataset, "SpecimenDescriptionSequence"))
+        )
         or bool(_view_codes(dataset) & _SPECIMEN_VIEWS)
         or any(_text(dataset, word).startswith("SPECIMEN") for word in words)
     )
@@ -286,20 +288,19 @@ def _view_codes(dataset: pydicom.Dataset) -> set[str]:
 
 def _modifiers(dataset: pydicom.Dataset) -> set[str]:
     """Return the codes of View Modifier Code Sequence, which stands in the item of View Code Sequence."""
-    items = element(dataset, "ViewCodeSequence") or ()
-    inner = [
-        _codes(element(item, "ViewModifierCodeSequence"))
-        for item in items
-        if isinstance(item, pydicom.Dataset)
-    ]
+    items = _items(element(dataset, "ViewCodeSequence"))
+    inner = [_codes(element(item, "ViewModifierCodeSequence")) for item in items]
     # Some makers write it beside the view, and not within.
     return _codes(element(dataset, "ViewModifierCodeSequence")).union(*inner)
 
 
 def _codes(items: Any) -> set[str]:
-    if not isinstance(items, pydicom.Sequence):
-        return set()
-    return {str(element(item, "CodeValue") or "").strip() for item in items} - {""}
+    return {str(element(item, "CodeValue") or "").strip() for item in _items(items)} - {""}
+
+
+def _items(value: Any) -> tuple[pydicom.Dataset, ...]:
+    """Return the items of a sequence; none where an element is no sequence."""
+    return tuple(value) if isinstance(value, pydicom.Sequence) else ()
 
 
 def _image_type(dataset: pydicom.Dataset) -> tuple[str, ...]:

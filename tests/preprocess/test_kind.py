@@ -49,6 +49,12 @@ def viewed(modifier: str | None = None, view: str = "399162004") -> list[Dataset
     return [item]
 
 
+def specimen(identifier: str) -> Dataset:
+    item = Dataset()
+    item.SpecimenIdentifier = identifier  # type 1 of each item (PS3.3 C.7.6.22)
+    return item
+
+
 def srt(snomed: str) -> str:
     """Gives the older code of a concept, which files before 2020 have."""
     return {new: old for old, new in mapping["SRT"].items()}[snomed]
@@ -108,7 +114,7 @@ KIND_OF = {
     "specimen": [
         {"ViewCodeSequence": viewed(view=codes.cid4014.TissueSpecimenFromBreast.value)},
         {"ViewCodeSequence": viewed(view=srt(codes.cid4014.TissueSpecimenFromBreast.value))},
-        {"SpecimenDescriptionSequence": [code("1")]}, {"ImageType": [*ORIGINAL, "SPECIMEN"]},
+        {"SpecimenDescriptionSequence": [specimen("1")]}, {"ImageType": [*ORIGINAL, "SPECIMEN"]},
         {"ViewPosition": "SPECIMEN"}, {"SeriesDescription": "R_SPECIMEN"},
     ],
     # PS3.3 table C.8-74a and C.8.21.6-1a.
@@ -169,6 +175,7 @@ def test_a_kind_is_told_by_each_of_its_elements(kind: str) -> None:
         {"ImageType": None},
         {"ViewCodeSequence": []},
         {"ViewCodeSequence": [Dataset()]},
+        {"SpecimenDescriptionSequence": [Dataset()]},
         {"EstimatedRadiographicMagnificationFactor": None},
         {"EstimatedRadiographicMagnificationFactor": "0"},
         {"EstimatedRadiographicMagnificationFactor": ["1.8", "1.8"]},
