@@ -85,7 +85,7 @@ def check_record(record: Mapping[str, Any], shape: list[int]) -> None:
         raise ValueError(f"inverted is {shown(record['inverted'])}, expected true or false")
     _check_stated(record)
     for name, value in record.items():
-        if name != "mask":
+        if name != "mask" and isinstance(value, str | list | dict):
             _check_plain(name, value)
 
 

@@ -18,6 +18,7 @@ from nlbs.text import shown
 MOST_BYTES = 64 << 20  #: of a file, unless its reader says otherwise: the description of a set of 300 000 shards
 MOST_DEPTH = 32  #: of what is nested; the product's own files have six levels
 MOST_CONTAINERS = 2_000_000  #: objects and lists, each of which takes some 100 bytes of memory
+_LONG = 32  # items of a list that is looked at by itself
 _MOST_NUMBER = 1 << 64
 _MOST_TEXT = 1 << 20  # characters of one text
 
@@ -113,19 +114,20 @@ def _check(value: Any) -> None:
         depth += 1
         if depth > MOST_DEPTH:
             raise JsonError(f"it is nested more than {MOST_DEPTH} deep")
-        below: list[Any] = []
+        keys: list[str] = []
+        items: list[Any] = []
         for container in level:
             if isinstance(container, dict):
-                _check_texts(container)
-                items: Any = container.values()
+                keys += container
+                items += container.values()
+            elif len(container) > _LONG and (kinds := set(map(type, container))) <= {int, float}:
+                _check_scalars(container, kinds)  # of a million numbers, without a loop in Python
             else:
-                items = container
-            kinds = set(map(type, items))  # lists of a million numbers take no loop in Python
-            if kinds & {dict, list}:
-                below += [item for item in items if isinstance(item, dict | list)]
-            if kinds & {str, int, float}:
-                _check_scalars(items, kinds)
-        level = below
+                items += container
+        kinds = set(map(type, items))
+        _check_texts(keys)
+        _check_scalars(items, kinds)
+        level = [item for item in items if isinstance(item, dict | list)] if kinds & {dict, list} else []
 
 
 def _check_scalars(items: Iterable[Any], kinds: set[type] | None = None) -> None:
