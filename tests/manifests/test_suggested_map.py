@@ -20,7 +20,10 @@ from nlbs.manifests.table import TableOptions, read_table
             "FILE NAME\tSubject ID\tBreast Side\tProjection\tAge at exam\tMalignant",
             "a/1.dcm\t7\tleft\tcc\t066Y\tyes",
         ),
-        ("Export of 2021, all centres\n\nDatei;Patient ID;Seite;Projektion;Alter;Krebs", "a/1.dcm;7;L;CC;66;1"),
+        (
+            "Export of 2021, all centres\n\nDatei;Patient ID;Seite;Projektion;Alter;Krebs",
+            "a/1.dcm;7;L;CC;66;1",
+        ),
         ("Fichier;Patient n°;Côté;Incidence;Age;Cancer?", "a/1.dcm;7;L;CC;66;1"),
     ],
 )
