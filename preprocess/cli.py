@@ -1,7 +1,7 @@
 """The command ``nlbs-preprocess``: options in, one function call, a summary out."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from nlbs.preprocess.options import (
     table_options,
     workers_options,
 )
+
+if TYPE_CHECKING:
+    from nlbs.preprocess.workers import Workers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -285,22 +288,34 @@ def convert_command(
 
 
 @cli.command("info")
-@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root: all of its sets.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object, sizes in bytes.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="For machines: one JSON object, of several sets a list of them; sizes in bytes.",
+)
 def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
     """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
     import json
 
     from nlbs.preprocess.report.info import info_lines, shard_set_info
     from nlbs.shards import open_shards
+    from nlbs.shards.layout import find_shard_sets
 
-    with open_shards(shards) as shard_set:
-        info = shard_set_info(shard_set, batch_size)
-    for line in [json.dumps(info, indent=1)] if as_json else info_lines(info):
-        click.echo(line)
+    infos = []
+    for folder in find_shard_sets(shards):
+        with open_shards(folder) as shard_set:
+            infos.append(shard_set_info(shard_set, batch_size))
+    if as_json:
+        click.echo(json.dumps(infos if len(infos) > 1 else infos[0], indent=1))
+        return
+    for number, info in enumerate(infos):
+        for line in ([""] if number else []) + info_lines(info):
+            click.echo(line)
 
 
 @cli.command("report")
@@ -324,31 +339,40 @@ def report_command(shards: AnyPath, out: AnyPath, images: int, patches: int, see
 
 
 @cli.command("verify")
-@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root with one.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root: all of its sets.")
 @click.option(
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
 @workers_options
 def verify_command(shards: AnyPath, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
-    """Read every byte of a shard set and name what is not as it was written."""
+    """Read every byte of shard sets and name what is not as it was written."""
     from nlbs.errors import ShardError
-    from nlbs.shards.layout import find_shard_set
+    from nlbs.preprocess.workers import Workers
+    from nlbs.shards.layout import find_shard_sets
+
+    workers = Workers(jobs, backend, scheduler)
+    damaged = {folder: _damaged(folder, workers if repair else None) for folder in find_shard_sets(shards)}
+    wrong = [f"{count} files of {folder}" for folder, count in damaged.items() if count]
+    if wrong:
+        raise ShardError(f"{' and '.join(wrong)} are damaged: --repair restores them")
+
+
+def _damaged(folder: AnyPath, repairers: "Workers | None") -> int:
+    """Say what of a shard set is damaged, and have it restored by ``repairers``; return how many files are still."""
     from nlbs.shards.verify import damages
 
-    folder = find_shard_set(shards)
     found = list(damages(folder))
     for damage in found:
         click.echo(f"{folder / damage.name} {damage.what}")
-    if found and repair:
-        from nlbs.preprocess.repair import repair as restore
-        from nlbs.preprocess.workers import Workers
+    if found and repairers is not None:
+        from nlbs.preprocess.repair import repair
 
-        restore(folder, Workers(jobs, backend, scheduler))
+        repair(folder, repairers)
         found = list(damages(folder))
         click.echo(f"{folder} is restored" if not found else f"{folder} could not be restored")
-    if found:
-        raise ShardError(f"{len(found)} files of {folder} are damaged: --repair restores them")
-    click.echo(f"{folder}: every byte is as it was written")
+    if not found:
+        click.echo(f"{folder}: every byte is as it was written")
+    return len(found)
 
 
 @cli.command("preview")

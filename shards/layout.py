@@ -59,6 +59,16 @@ def shard_sets_in(root: AnyPath) -> list[AnyPath]:
     return sorted(path for path in root.iterdir() if (path / SHARD_SET_JSON).is_file())
 
 
+def find_shard_sets(path: AnyPath) -> list[AnyPath]:
+    """Return the folders of the shard sets that ``path`` means: itself, or all of a dataset root, one at least.
+
+    Raises:
+        ShardError: nothing is there, or no set is complete.
+    """
+    itself = (path / SHARD_SET_JSON).is_file()
+    return ([] if itself else shard_sets_in(path)) or [find_shard_set(path)]
+
+
 def find_shard_set(path: AnyPath) -> AnyPath:
     """Gives the folder of the shard set that ``path`` means: itself, or the only one of a dataset root.
 

@@ -1,5 +1,6 @@
 """verify of a dataset root: each damage named, and repaired to the same bytes."""
 
+import json
 import os
 import shutil
 import tarfile
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from nlbs.shards import open_shards
 from tests.conftest import run_command
+from tests.preprocess.roots import files_of, preprocess, run
 from tests.preprocess.test_build import digests
 
 
@@ -60,3 +62,25 @@ def test_verify_finds_a_manifest_of_another_set(dataset_root: Path, tmp_path: Pa
     assert found.returncode == 1
     assert "manifest.arrow" in found.stdout
     assert "belongs to another shard set" in found.stdout
+
+
+def test_verify_and_info_take_all_sets_of_a_root(dataset_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(dataset_root, root)
+    preprocess("reshard", "--shards", root, "--resolution", "96", "--stride", "96", "--jobs", "1")
+    before, sets = files_of(root), (root / "r64-s64", root / "r96-s96")
+    said = preprocess("verify", "--shards", root)
+    assert said.splitlines() == [f"{folder}: every byte is as it was written" for folder in sets]
+    both = json.loads(preprocess("info", "--shards", root, "--json"))
+    assert both == [json.loads(preprocess("info", "--shards", folder, "--json")) for folder in sets]
+    assert preprocess("info", "--shards", root) == "\n".join(
+        preprocess("info", "--shards", folder) for folder in sets
+    )
+    for folder in sets:
+        (folder / "manifest.arrow").write_bytes(b"")
+    found = run("verify", "--shards", root)
+    assert found.returncode == 1
+    assert found.stderr.count("1 files of") == 2
+    restored = preprocess("verify", "--shards", root, "--repair", "--jobs", "1")
+    assert restored.count("is restored") == 2
+    assert files_of(root) == before
