@@ -96,10 +96,10 @@ def cut_options(
 def workers_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say who does the work."""
     for option in (
-        click.option("--scheduler", help="Of a cluster, for --backend dask or ray: tcp://host:8786."),
+        click.option("--scheduler", help="Of a cluster, for --backend dask: tcp://host:8786."),
         click.option(
             "--backend",
-            type=click.Choice(["loky", "threading", "dask", "ray"]),
+            type=click.Choice(["loky", "threading", "dask"]),
             default="loky",
             show_default=True,
             help="Processes (loky) or threads of this machine, or a cluster on the same file system.",

@@ -1,4 +1,4 @@
-"""Who does the work: processes or threads of this machine, or the workers of a Dask or Ray cluster."""
+"""Who does the work: processes or threads of this machine, or the workers of a Dask cluster."""
 
 import importlib
 import itertools
@@ -25,18 +25,14 @@ Result = TypeVar("Result")
 Task = tuple[Any, ...]
 
 #: Where tasks may run; the first is the default.
-BACKENDS = ("loky", "threading", "dask", "ray")
+BACKENDS = ("loky", "threading", "dask")
 
-_CLUSTERS = ("dask", "ray")
 #: Seconds to wait for a scheduler, and then for its first worker.
 _PATIENCE_S = 30
 #: Tasks that a cluster has at once, per worker thread: one in work, one waiting, never the whole list.
 _IN_FLIGHT = 2
 #: Seconds that the one process of --jobs 1 waits for more work before it ends.
 _IDLE_S = 60
-#: Tasks per call where a backend gives no result before it has all.
-_CHUNK = 16
-
 
 #: The process of :func:`_run_in_one_process`, and the environment that it was started with.
 _one_process: tuple[dict[str, str], Any] | None = None
@@ -64,10 +60,8 @@ class Workers:
             raise ConfigError(
                 "--backend dask needs the address of its scheduler: --scheduler tcp://host:8786, as dask scheduler says"
             )
-        if self.scheduler and self.backend not in _CLUSTERS:
-            raise ConfigError(
-                f"--scheduler {self.scheduler} goes with --backend dask or ray, not {self.backend}"
-            )
+        if self.scheduler and self.backend != "dask":
+            raise ConfigError(f"--scheduler {self.scheduler} goes with --backend dask, not {self.backend}")
 
     def run(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
@@ -83,16 +77,14 @@ class Workers:
             WorkersDied: a worker process died; a cluster has done all other tasks before.
             ConfigError: the cluster cannot be used.
         """
-        if self.backend not in _CLUSTERS:
+        if self.backend != "dask":
             return self._run_here(function, tasks)
         if not isinstance(shared, Path):
             raise ConfigError(
                 f"--backend {self.backend} needs a folder that all its machines mount, and {shared} is in an object "
                 "store: use loky or threading there"
             )
-        if self.backend == "dask":
-            return self._run_by_dask(function, tasks, shared)
-        return self._run_by_ray(function, tasks)
+        return self._run_by_dask(function, tasks, shared)
 
     def run_fenced(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
@@ -104,7 +96,7 @@ class Workers:
 
         Args and Raises: as for :meth:`run`.
         """
-        if self.backend in _CLUSTERS:
+        if self.backend == "dask":
             return self.run(function, tasks, shared)
         if joblib.effective_n_jobs(self.jobs) > 1:
             return Workers(self.jobs)._run_here(function, tasks)
@@ -166,26 +158,6 @@ class Workers:
                 f"the workers at {dead} tasks died each time they were tried: see the logs of the Dask workers; the "
                 "same command continues"
             )
-
-    def _run_by_ray(
-        self, function: Callable[..., Result], tasks: Iterable[Task]
-    ) -> Generator[Result, None, None]:
-        """Runs tasks in chunks, because Ray's backend of joblib gives no result before it has all."""
-        try:
-            import ray
-            from ray.util.joblib import register_ray
-        except ImportError:
-            raise ConfigError(
-                "--backend ray needs Ray, on all machines: pip install 'nlbs-cvae[ray]'"
-            ) from None
-        if not ray.is_initialized():
-            ray.init(address=self.scheduler, log_to_driver=False)
-        register_ray()
-        waiting = iter(tasks)
-        with joblib.parallel_config(backend="ray", n_jobs=self.jobs):
-            size = _CHUNK * max(1, int(joblib.effective_n_jobs(self.jobs)))
-            while chunk := list(itertools.islice(waiting, size)):
-                yield from joblib.Parallel(batch_size=1)(joblib.delayed(function)(*task) for task in chunk)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The same bytes whoever does the work: processes, threads, a Dask cluster whose workers die."""
 
 import ctypes
-import importlib.util
 import os
 import signal
 import sys
@@ -105,9 +104,9 @@ def test_a_worker_that_dies_is_an_error_in_words(tmp_path: Path) -> None:
     ("options", "says"),
     [
         ({"backend": "dask"}, "--scheduler tcp://host:8786"),
-        ({"scheduler": "tcp://host:1"}, "goes with --backend dask or ray"),
+        ({"scheduler": "tcp://host:1"}, "goes with --backend dask"),
         ({"jobs": 0}, "--jobs 0"),
-        ({"backend": "slurm"}, "expected one of loky, threading, dask, ray"),
+        ({"backend": "slurm"}, "expected one of loky, threading, dask"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(options: dict[str, Any], says: str) -> None:
@@ -118,17 +117,10 @@ def test_options_that_do_not_go_together_are_named(options: dict[str, Any], says
 def test_a_missing_package_is_named_with_the_line_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    for workers in (Workers(backend="ray"), Workers(backend="dask", scheduler="tcp://127.0.0.1:1")):
-        with pytest.raises(ConfigError, match=rf"pip install 'nlbs-cvae\[{workers.backend}\]'"):
-            list(workers.run(squared, [(1,)], tmp_path))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_ray_does_every_task(tmp_path: Path) -> None:
-    results = Workers(2, "ray").run(squared, ((number,) for number in range(40)), tmp_path)
-    assert sorted(results) == [number**2 for number in range(40)]
+    workers = Workers(backend="dask", scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"pip install 'nlbs-cvae\[dask\]'"):
+        list(workers.run(squared, [(1,)], tmp_path))
 
 
 def test_threads_give_the_outcomes_of_processes(tmp_path: Path) -> None:
