@@ -5,7 +5,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nlbs.errors import ShardError
 from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, OTHER_VIEWS, VIEWS
@@ -95,6 +94,8 @@ def misplaced(
 
 
 def _check_dictionary(name: str, values: pa.Array, info: Mapping[str, Any], path: AnyPath) -> None:
+    import pyarrow.compute as pc  # takes a fifth of a second, and a set of many rows is opened without
+
     if values.null_count:
         _refuse(path, f"{name} has a value that is unknown")
     fixed: dict[str, Sequence[str]] = {"view": VIEWS, "laterality": LATERALITIES, "split": SPLITS}
@@ -115,12 +116,16 @@ def _check_dictionary(name: str, values: pa.Array, info: Mapping[str, Any], path
 
 
 def _require(good: pa.BooleanArray, values: pa.Array, name: str, path: AnyPath) -> None:
+    import pyarrow.compute as pc
+
     if len(values) and not pc.all(good).as_py():
         first = values[pc.index(good, False).as_py()].as_py()
         _refuse(path, f"it names the {name} {shown(first)}, which is no such name or value")
 
 
 def _check_bounds(name: str, column: pa.ChunkedArray, low: float, high: float, path: AnyPath) -> None:
+    import pyarrow.compute as pc
+
     found = pc.min_max(column).as_py()
     if found["min"] is None:
         return
