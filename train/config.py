@@ -376,6 +376,23 @@ def resolved_config(preset: str, yaml_path: Path | None, flags: Mapping[str, Any
     return from_mapping(TrainConfig, merged(values, flags), "the options")
 
 
+def keys_named(name: str) -> list[str]:
+    """Return where a key of that name stands in a configuration, such as "training.ema_decay"."""
+
+    def below(section: Any, place: str) -> list[str]:
+        found: list[str] = []
+        for key in dataclasses.fields(section):
+            here = f"{place}{key.name}"
+            value = getattr(section, key.name)
+            if key.name == name:
+                found.append(here)
+            if dataclasses.is_dataclass(value):
+                found += below(value, f"{here}.")
+        return found
+
+    return list(dict.fromkeys(key for preset in PRESETS.values() for key in below(preset, "")))
+
+
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:
     """Checks what the configuration says about patches against what a shard set was cut with.
 

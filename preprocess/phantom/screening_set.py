@@ -7,7 +7,6 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 from pydicom.uid import UID
-from tqdm import tqdm
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file
@@ -16,6 +15,7 @@ from nlbs.preprocess.phantom.header import TRANSFER_SYNTAXES, make_dataset
 from nlbs.preprocess.phantom.patient import Findings, Patient, draw_breast, draw_patient, stream
 from nlbs.preprocess.phantom.truth import COLUMNS, Truth, cells, truth_of
 from nlbs.preprocess.worker import end_with_parent
+from nlbs.progress import Progress
 
 #: The header of ``meta.csv``, as the NLBS dataset writes it.
 META_COLUMNS = ("File Path", "Image Laterality", "View Position", "Age", "Cancer", "False Positive")
@@ -80,9 +80,11 @@ def write_phantom(
     results = Parallel(n_jobs=jobs, return_as="generator", initializer=end_with_parent)(tasks)
     people: list[Patient] = []
     truths: list[Truth] = []
-    for patient, images in tqdm(results, total=patients, desc="phantom", unit="patient"):
-        people.append(patient)
-        truths.extend(images)
+    with Progress("Drawing", patients, "patient") as progress:
+        for patient, images in results:
+            people.append(patient)
+            truths.extend(images)
+            progress.advance()
     _write_csv(out / "truth.csv", COLUMNS, map(cells, truths))
     _write_csv(meta, META_COLUMNS, map(_meta_cells, truths))
     return PhantomSummary(
