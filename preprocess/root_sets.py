@@ -5,7 +5,7 @@ from typing import Any
 
 from nlbs.errors import NlbsError, ShardError
 from nlbs.paths import AnyPath
-from nlbs.preprocess.report.info import info_lines, shard_set_info
+from nlbs.preprocess.report.info import info_lines, root_info, shard_set_info
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.commit import PARTS
@@ -59,7 +59,11 @@ def info_of_sets(shards: AnyPath, batch_size: int) -> list[dict[str, Any]]:
         ShardError: the only one cannot be read, or there is none.
     """
     folders = find_shard_sets(shards)
-    return [_info(folder, batch_size, alone=len(folders) == 1) for folder in folders]
+    if len(folders) == 1:
+        with open_shards(folders[0]) as shard_set:
+            return [shard_set_info(shard_set, batch_size)]
+    of_root = root_info(shards)
+    return [_info(folder, batch_size, of_root) for folder in folders]
 
 
 def lines_of_sets(infos: list[dict[str, Any]]) -> list[str]:
@@ -91,13 +95,11 @@ def _verify(folder: AnyPath, workers: Workers | None, say: Say) -> int:
     return len(found)
 
 
-def _info(folder: AnyPath, batch_size: int, alone: bool) -> dict[str, Any]:
+def _info(folder: AnyPath, batch_size: int, of_root: dict[str, Any]) -> dict[str, Any]:
     try:
         with open_shards(folder) as shard_set:
-            return shard_set_info(shard_set, batch_size)
+            return shard_set_info(shard_set, batch_size, of_root)
     except ShardError as error:
-        if alone:
-            raise
         return {"shard_set": str(folder), "error": str(error)}
 
 

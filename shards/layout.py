@@ -69,7 +69,10 @@ def find_shard_set(path: AnyPath) -> AnyPath:
     if len(found) == 1:
         return found[0]
     choices = ", ".join(str(choice) for choice in found)
-    raise ShardError(f"{path} holds {len(found)} shard sets; name one of them: {choices}")
+    raise ShardError(
+        f"{path} holds {len(found)} shard sets; name one of them in its place: {choices}; what each holds says "
+        f"nlbs-preprocess info --shards {shlex.quote(str(path))}"
+    )
 
 
 def find_shard_sets(path: AnyPath) -> list[AnyPath]:

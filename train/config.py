@@ -384,10 +384,10 @@ def keys_named(name: str) -> list[str]:
         for key in dataclasses.fields(section):
             here = f"{place}{key.name}"
             value = getattr(section, key.name)
-            if key.name == name:
-                found.append(here)
             if dataclasses.is_dataclass(value):
                 found += below(value, f"{here}.")
+            elif key.name == name:
+                found.append(here)
         return found
 
     return list(dict.fromkeys(key for preset in PRESETS.values() for key in below(preset, "")))

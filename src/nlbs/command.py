@@ -137,7 +137,8 @@ class Command(click.Command):
                 return f"{message} It is an option of {_several(owners)}: give it after the command."
             if owners and not options_like(word, here):
                 return f"{message} It is an option of {_several(owners)}."
-        elsewhere = None if self._elsewhere is None else self._elsewhere(word)
+        named = f"--{word.lstrip('-').replace('_', '-')}" in here
+        elsewhere = None if self._elsewhere is None or named else self._elsewhere(word)
         if elsewhere is not None:
             return f"{message} {elsewhere}"
         meant = options_like(word, here)

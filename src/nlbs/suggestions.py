@@ -251,6 +251,5 @@ def _like(word: str, names: Sequence[str], meanings: dict[str, str]) -> list[str
         if meant in meanings:  # what is meant is not to be had here
             return get_close_matches(key, names, _MOST, 0.85)
     begun = [name for name in names if len(key) > 1 and name.startswith(key)]
-    spelt = get_close_matches(key, names, _MOST, 0.7)
-    worded = [name for name in names if key in name.split("-")]
-    return list(dict.fromkeys([*begun, *spelt, *worded, *get_close_matches(key, names, _MOST, 0.6)]))[:_MOST]
+    spelt = get_close_matches(key, names, _MOST, 0.8) or get_close_matches(key, names, _MOST, 0.6)
+    return list(dict.fromkeys([*begun, *spelt]))[:_MOST]
