@@ -167,21 +167,22 @@ def _beside(checkpoint: Path, kind: str) -> Path:
 
 _OPTIONS = (
     click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
-                 help="flow: fitted to what images are encoded to; auto: the flow where there is one."),
+                 help="flow: what was fitted to the latents of training patches; prior: the model's own; "
+                 "auto: the flow where there is one, else the prior."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
                  show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance; else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
-                 "for all of them, and more for single ones."),
+                 "for all of them, and others for single ones, such as 1,cancer=4."),
     click.option("--autoguidance", type=Finite(min=1), default=None, metavar="NUMBER",
                  show_default=f"{AUTOGUIDANCE:g} where a weak flow was fitted, else 1",
-                 help="Above 1, away from what a flow draws that was fitted to too little: nearer to real patches on "
-                 "the whole and as varied; 2 is too much."),
+                 help="Above 1, draw away from what the weak flow draws, which was fitted to too little: nearer to "
+                 "real patches on the whole, and as varied; 2 is too much."),
     click.option("--grain/--no-grain", default=None, show_default="where it was measured",
-                 help="What real patches have beyond what the model renders: noise of film or detector."),
+                 help="Add what the model does not render: noise of film or detector."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
-                 help="Of the flow, from noise to latents; each looks twice."),
+                 help="Steps of the flow from noise to latents; each evaluates it twice."),
 )  # fmt: skip
 
 

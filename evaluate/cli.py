@@ -8,12 +8,36 @@ from typing import Any
 import click
 
 from nlbs import __version__
-from nlbs.command import entry_point
+from nlbs.command import Group, entry_point
 from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
 from nlbs.paths import LOCAL_PATH, PATH
 
 #: The sections of the report in their order.
 SECTIONS = ("galleries", "reconstruction", "realism", "control", "utility", "memorisation", "latents")
+
+#: Sections of the help pages.
+HELP_SECTIONS = {
+    "What is judged": (
+        "--checkpoint",
+        "--shards",
+        "--split",
+        "--where",
+        "--healthy",
+        "--abnormal",
+        "--allow-train",
+    ),
+    "Where the report goes": ("--out", "--overwrite"),
+    "What is measured": ("--only", "--num", "--extractor", "--images", "--heat-maps", "--seed"),
+    "How the model draws": (
+        "--sampler",
+        "--temperature",
+        "--guidance",
+        "--autoguidance",
+        "--grain",
+        "--flow-steps",
+    ),
+    "Where it runs": ("--device",),
+}
 
 _Command = Callable[..., None]
 
@@ -32,16 +56,18 @@ def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None)
 def _shared(command: _Command) -> _Command:
     """Adds the options that both uses have."""
     options = [
-        click.option("--checkpoint", type=LOCAL_PATH, metavar="FILE", help="A best_model.safetensors of nlbs-train."),
+        click.option("--checkpoint", type=LOCAL_PATH, metavar="FILE",
+                     help="A best_model.safetensors of nlbs-train.  [required]"),
         click.option("--shards", type=PATH, metavar="FOLDER",
-                     help="A shard set, or a dataset root that holds one; s3://bucket/folder too."),
-        click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written."),
+                     help="A shard set, or a dataset root that holds one; s3://bucket/folder too.  [required]"),
+        click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written.  [required]"),
         click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True,
-                     help="Patients to judge on; train only with --allow-train."),
-        click.option("--allow-train", is_flag=True, help="Judge on patients that the model learnt from."),
-        click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True),
+                     help="Split whose patients to judge on; train only with --allow-train."),
+        click.option("--allow-train", is_flag=True, help="Allow --split train: patients that the model learnt from."),
+        click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
+                     help="auto: a CUDA device if there is one."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                     help="Of draws, subsets, classifiers and intervals."),
+                     help="Seed of draws, subsets, classifiers and intervals."),
         click.option("--overwrite", is_flag=True, help="Replace an earlier report in --out."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -49,8 +75,7 @@ def _shared(command: _Command) -> _Command:
     return command
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"],
-             "max_content_width": 100})  # fmt: skip
+@click.group(cls=Group, invoke_without_command=True, sections=HELP_SECTIONS)
 @click.version_option(__version__)
 @_shared
 @click.option("--num", type=click.IntRange(2), default=2000, show_default=True,
@@ -62,7 +87,7 @@ def _shared(command: _Command) -> _Command:
               help="Features of distances: efficientnet-lite0, inception:WEIGHTS-FILE, "
               "random-convolutions.")  # fmt: skip
 @click.option("--only", callback=_sections, metavar="SECTIONS",
-              help=f"Some of {','.join(SECTIONS)}.")  # fmt: skip
+              help=f"Some of {', '.join(SECTIONS)}, with commas.  [default: all]")  # fmt: skip
 @sampler_options
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
@@ -84,12 +109,16 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 @cli.command()
 @_shared
-@click.option("--healthy", default="cancer == 0", show_default=True, metavar="FILTER")
-@click.option("--abnormal", default="cancer == 1", show_default=True, metavar="FILTER")
+@click.option(
+    "--healthy", default="cancer == 0", show_default=True, metavar="FILTER", help="Images that are healthy."
+)
+@click.option(
+    "--abnormal", default="cancer == 1", show_default=True, metavar="FILTER", help="Images that are not."
+)
 @click.option("--images", type=click.IntRange(2), default=400, show_default=True,
               help="Images to score at most, half of them abnormal; each with all its patches.")  # fmt: skip
 @click.option("--heat-maps", type=click.IntRange(0), default=8, show_default=True,
-              help="Of so many images that score highest.")  # fmt: skip
+              help="Draw heat maps of so many images, those that score highest.")  # fmt: skip
 @click.pass_context
 def anomaly(ctx: click.Context, /, **options: Any) -> None:
     """Score patches and images by what a model of healthy tissue cannot rebuild or finds unlikely.

@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from nlbs import __version__
-from nlbs.command import entry_point
+from nlbs.command import Group, entry_point
 from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.latent_commands import LATENT_COMMANDS
 from nlbs.generate.options import (
+    SECTIONS,
     all_conditions,
     condition_options,
     model_options,
@@ -19,12 +20,13 @@ from nlbs.generate.options import (
     where_option,
 )
 from nlbs.generate.recipe_commands import RECIPES, call_of
+from nlbs.help_page import write_options
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"
 
 
-class _DefaultGroup(click.Group):
+class _DefaultGroup(Group):
     """Commands, of which one need not be named: ``nlbs-generate --checkpoint ...`` draws."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -34,20 +36,27 @@ class _DefaultGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Shows the options of the command that need not be named, then the others by name."""
-        command = self.commands[_DEFAULT]
-        records = [record for option in command.get_params(ctx) if (record := option.get_help_record(ctx))]
-        with formatter.section("Options of the call without a command"):
-            formatter.write_dl([*records, ("--version", "Show the version and exit.")])
+        """Write the commands, then the options of the one that need not be named."""
+        drawing = self.commands[_DEFAULT].get_params(ctx)
+        version = [parameter for parameter in self.get_params(ctx) if "--version" in parameter.opts]
         self.format_commands(ctx, formatter)
+        write_options([*drawing, *version], ctx, formatter, self.sections_in(ctx))
+
+
+#: In the order of work.
+COMMANDS = {
+    "Draw": (_DEFAULT, "educational", "augment", "share", "rare"),
+    "Look around latents": ("reconstruct", "interpolate", "traverse", "vary"),
+}
 
 
 @click.group(
     cls=_DefaultGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    sections=SECTIONS,
+    command_sections=COMMANDS,
     subcommand_metavar="[COMMAND] --checkpoint FILE --out FOLDER ...",
     options_metavar="",
-    epilog="nlbs-generate COMMAND --help shows the options of a command.",
+    epilog="These are the options of a call without a command; nlbs-generate COMMAND --help shows those of a command.",
 )
 @click.version_option(__version__)
 def cli() -> None:
@@ -69,25 +78,29 @@ def cli() -> None:
     "table",
     type=LOCAL_PATH,
     metavar="FILE.csv",
-    help="A row for each patch: view, laterality, age or age_bin, cancer, false_positive, and count for several; "
-    "what is empty is unknown.",
+    help="A table with a row for each patch, and columns view, laterality, age or age_bin, cancer, false_positive, "
+    "and count for several patches; what is empty is unknown.",
 )
 @click.option(
-    "--like", type=PATH, metavar="SHARDS", help="Conditions as they occur together in its training patches."
+    "--like",
+    type=PATH,
+    metavar="SHARDS",
+    help="Draw conditions as they occur together in the training patches of a shard set.",
 )
 @where_option
 @click.option(
     "--grid",
     "every",
     is_flag=True,
-    help="Every combination of known values, cancer with false positive among them; what a flag says stays.",
+    help="Draw every combination of known values, cancer with false positive among them; a condition that a flag "
+    "says stays as it is.",
 )
 @num_option(16, "How many patches; with --grid, of each combination.")
 @output_options()
 def draw_command(
     table: Path | None, like: AnyPath | None, where: str | None, every: bool, num: int, **asked: Any
 ) -> None:
-    """Patches from the prior; the name may be left out."""
+    """Patches of the conditions that are asked for; the command's name may be left out."""
     context = click.get_current_context()
     ways = {"--conditions": table is not None, "--like": like is not None, "--grid": every}
     used = [name for name, given in ways.items() if given]

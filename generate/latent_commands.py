@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from nlbs.command import Finite
+from nlbs.command import Command, Finite
 from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.options import (
     CONDITIONS_TEXT,
@@ -24,24 +24,28 @@ _rows_option = click.option(
     "rows",
     type=click.IntRange(0),
     multiple=True,
-    help="Row of its manifest; may be given several times.",
+    help="Row of the manifest of --shards; may be given several times.",
 )
 _split_option = click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="val",
     show_default=True,
-    help="Where no row is named: patches at random from here.",
+    help="Split to take patches from at random, where no --row is given.",
 )
 _real_num_option = click.option(
-    "--num", type=click.IntRange(1), default=8, show_default=True, help="Where no row is named: how many."
+    "--num",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="How many patches, where no --row is given.",
 )
 _some_shards_option = click.option(
-    "--shards", type=PATH, metavar="FOLDER", help="A shard set, to begin with real patches of it."
+    "--shards", type=PATH, metavar="FOLDER", help="A shard set of real patches to begin with."
 )
 
 
-@click.command("reconstruct", short_help="Real patches and what the model makes of them.")
+@click.command("reconstruct", cls=Command, short_help="Real patches and what the model makes of them.")
 @model_options
 @shards_option
 @_rows_option
@@ -60,13 +64,17 @@ def reconstruct_command(shards: AnyPath, rows: tuple[int, ...], split: str, num:
     _say(reconstructions(call_of("reconstruct", asked), shards, rows, split, num), asked, shards)
 
 
-@click.command("interpolate", short_help="Between two conditions, latents or real patches.")
+@click.command("interpolate", cls=Command, short_help="Between two conditions, latents or real patches.")
 @model_options
 @sampler_options
 @condition_options
-@click.option("--from", "start", type=CONDITIONS_TEXT, help='Conditions of the first: "view=CC,cancer=no".')
-@click.option("--to", "end", type=CONDITIONS_TEXT, help='Conditions of the last: "view=CC,cancer=yes".')
-@click.option("--to-seed", type=click.IntRange(0), help="Latent of the last; that of the first is --seed.")
+@click.option(
+    "--from", "start", type=CONDITIONS_TEXT, help="Conditions of the first, such as view=CC,cancer=no."
+)
+@click.option("--to", "end", type=CONDITIONS_TEXT, help="Conditions of the last, such as view=CC,cancer=yes.")
+@click.option(
+    "--to-seed", type=click.IntRange(0), help="Seed of the last latent; that of the first is --seed."
+)
 @_some_shards_option
 @_rows_option
 @click.option(
@@ -86,9 +94,9 @@ def interpolate_command(
     """The way between two conditions, two latents or two real patches.
 
     \b
-      --from view=CC,cancer=no --to view=CC,cancer=yes     one latent, two conditions
-      --view CC --seed 0 --to-seed 1                       two latents, one condition
-      --shards shards/ --row 3 --row 8                     two real patches, with their conditions
+      --from view=CC,cancer=no --to view=CC,cancer=yes  one latent, two conditions
+      --view CC --seed 0 --to-seed 1                    two latents, one condition
+      --shards shards/ --row 3 --row 8                  two real patches
 
     Latents are interpolated on the sphere, conditions between their embeddings.
     """
@@ -113,19 +121,23 @@ def interpolate_command(
     )
 
 
-@click.command("traverse", short_help="What one number of the latent does.")
+@click.command("traverse", cls=Command, short_help="What one number of the latent does.")
 @model_options
 @sampler_options
 @condition_options
 @_some_shards_option
 @_rows_option
 @click.option(
-    "--level", type=click.IntRange(0), default=0, show_default=True, help="Of the latent, 0 the coarsest."
+    "--level",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Level of the latent; 0 is the coarsest.",
 )
 @click.option("--dimension", "dimensions", type=click.IntRange(0), multiple=True,
               help="Number of the latent to move; may be given several times.  [default: 0]")  # fmt: skip
 @click.option("--range", "reach", type=Finite(min=0, min_open=True), default=3.0, show_default=True,
-              help="It goes from minus this to this.")  # fmt: skip
+              help="Move it from minus this to plus this.")  # fmt: skip
 @click.option(
     "--steps", type=click.IntRange(2), default=9, show_default=True, help="Patches of each dimension."
 )
@@ -155,7 +167,7 @@ def traverse_command(
     _say(traversal(call, begin, shards, rows, level, dimensions or (0,), reach, steps), asked, shards)
 
 
-@click.command("vary", short_help="Variations of a real patch.")
+@click.command("vary", cls=Command, short_help="Variations of a real patch.")
 @model_options
 @shards_option
 @_rows_option

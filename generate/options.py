@@ -25,6 +25,20 @@ _FLAGS = {
 }
 
 
+#: Sections of the help pages.
+SECTIONS = {
+    "Which model draws": ("--checkpoint", "--sampler", "--device", "--seed"),
+    "Where it goes": ("--out", "--format", "--overwrite"),
+    "Which conditions": (
+        "--view", "--laterality", "--age", "--cancer", "--false-positive", "--conditions", "--like", "--grid", "--from",
+        "--to", "--to-seed", "--vary-age", "--vary-laterality",
+    ),
+    "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest"),
+    "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
+    "How it draws": ("--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps"),
+}  # fmt: skip
+
+
 class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
     """A condition as a person writes it; "unknown" is a value too."""
 
@@ -68,17 +82,35 @@ model_options = _all(
     click.option(
         "--checkpoint", type=LOCAL_PATH, required=True, help="A best_model.safetensors of nlbs-train."
     ),
-    click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patches."),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cuda", "cpu"]),
+        default="auto",
+        show_default=True,
+        help="auto: a CUDA device if there is one.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Another number draws other patches.",
+    ),
 )
 
 condition_options = _all(
-    click.option("--view", type=_Condition("CC|MLO", "view"), help="Projection."),
-    click.option("--laterality", type=_Condition("L|R", "laterality"), help="Side of the patient."),
-    click.option("--age", type=_Condition("years", "age"), help="Age in years."),
-    click.option("--cancer", type=_Condition("yes|no", "cancer"), help="Biopsy-confirmed cancer."),
+    click.option("--view", type=_Condition("CC|MLO", "view"), help="Projection.  [default: unknown]"),
     click.option(
-        "--false-positive", type=_Condition("yes|no", "false_positive"), help="Recalled, and no cancer."
+        "--laterality", type=_Condition("L|R", "laterality"), help="Side of the patient.  [default: unknown]"
+    ),
+    click.option("--age", type=_Condition("years", "age"), help="Age in years.  [default: unknown]"),
+    click.option(
+        "--cancer", type=_Condition("yes|no", "cancer"), help="Biopsy-confirmed cancer.  [default: unknown]"
+    ),
+    click.option(
+        "--false-positive",
+        type=_Condition("yes|no", "false_positive"),
+        help="Recalled, and no cancer.  [default: unknown]",
     ),
 )
 
@@ -104,13 +136,15 @@ out_option = click.option(
     "--out",
     type=LOCAL_PATH,
     required=True,
-    help="Folder of what is drawn; the same call goes on where it stopped.",
+    help="Folder for what is drawn; the same command continues where it stopped.",
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace the samples of another call in --out."
+    "--overwrite", is_flag=True, help="Replace what another command wrote into --out."
 )
 where_option = click.option(
-    "--where", metavar="FILTER", help="Of the training patches, those that this takes: \"view == 'MLO'\"."
+    "--where",
+    metavar="FILTER",
+    help="Only those training patches that match, such as \"view == 'MLO'\".  [default: all]",
 )
 shards_option = click.option(
     "--shards", type=PATH, required=True, metavar="FOLDER", help="A shard set of real patches."

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlbs.command import Finite
+from nlbs.command import Command, Finite
 from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
 from nlbs.generate.options import (
     all_conditions,
@@ -39,13 +39,14 @@ def call_of(recipe: str, asked: dict[str, Any]) -> "Call":
     )
 
 
-@click.command("educational", short_help="Teaching cases that keep their answer, and a key.")
+@click.command("educational", cls=Command, short_help="Teaching cases that keep their answer, and a key.")
 @model_options
 @sampler_options
 @condition_options
 @num_option(8, "Cases of each kind: normal, cancer, false positive.")
 @click.option("--like", type=PATH, metavar="SHARDS",
-              help="View, side and age as they occur in its training patches.  [default: all alike]")  # fmt: skip
+              help="Draw view, side and age as they occur in the training patches of a shard set.  "
+              "[default: all alike]")  # fmt: skip
 @out_option
 @overwrite_option
 def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
@@ -65,13 +66,17 @@ def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
     draw(call_of("educational", asked), cases(num, asked["seed"], fixed, like), LAYOUT)
 
 
-@click.command("augment", short_help="Training patches' conditions, lightly varied, again.")
+@click.command("augment", cls=Command, short_help="Training patches' conditions, lightly varied, again.")
 @model_options
 @sampler_options
 @shards_option
 @where_option
 @click.option(
-    "--factor", type=click.IntRange(1), default=1, show_default=True, help="Patches for each real one."
+    "--factor",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Patches to draw for each real one.",
 )
 @click.option("--vary-age", type=Finite(0, 1), default=0.1, show_default=True,
               help="Probability that the age bin moves to a neighbour.")  # fmt: skip
@@ -94,7 +99,7 @@ def augment_command(
     draw(call_of("augment", asked), plan)
 
 
-@click.command("share", short_help="A synthetic set to pass on, with a datasheet.")
+@click.command("share", cls=Command, short_help="A synthetic set to pass on, with a datasheet.")
 @model_options
 @sampler_options
 @shards_option
@@ -116,12 +121,12 @@ def share_command(shards: AnyPath, where: str | None, num: int, **asked: Any) ->
     draw(call_of("share", asked), plan, with_datasheet=True)
 
 
-@click.command("rare", short_help="Rare combinations of conditions, named or found.")
+@click.command("rare", cls=Command, short_help="Rare combinations of conditions, named or found.")
 @model_options
 @sampler_options
 @condition_options
 @click.option("--shards", type=PATH, metavar="FOLDER",
-              help="Find the rarest combinations of its training patches, those that the flags allow.  "
+              help="Find the rarest combinations among the training patches of a shard set that the flags allow.  "
               "[default: the one combination that the flags say]")  # fmt: skip
 @where_option
 @click.option("--rarest", type=click.IntRange(1), default=8, show_default=True, help="How many combinations.")

@@ -1,15 +1,16 @@
 """The command ``nlbs-preprocess``: options in, one function call, a summary out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nlbs import __version__
-from nlbs.command import Finite, entry_point
+from nlbs.command import Finite, Group, entry_point
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     COMPRESSION,
+    SECTIONS,
     asked_table,
     build_options,
     check_container,
@@ -20,14 +21,28 @@ from nlbs.preprocess.options import (
     workers_options,
 )
 
-if TYPE_CHECKING:
-    from nlbs.preprocess.workers import Workers
+_DECODER_HELP = (
+    "pylibjpeg is the reference; imagecodecs is faster and gives the same pixels; auto takes what is there."
+)
+#: In the order of work.
+COMMANDS = {
+    "Make a dataset": ("phantom", "preflight", "build-shards", "merge", "append"),
+    "Cut it otherwise": ("reshard", "convert"),
+    "Look at it": ("verify", "info", "report", "preview"),
+    "Of nlbs-generate's samples": ("to-dicom",),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group,
+    sections=SECTIONS,
+    command_sections=COMMANDS,
+    epilog="nlbs-preprocess COMMAND --help shows what a command takes. Begin with build-shards; without data, with "
+    "phantom.",
+)
 @click.version_option(__version__)
 def cli() -> None:
-    """Decodes mammograms once and cuts them into shards for nlbs-train."""
+    """Decode mammograms once and cut them into shards for nlbs-train."""
 
 
 @cli.command("build-shards")
@@ -37,33 +52,45 @@ def cli() -> None:
 @click.option("--resolution", default=256, show_default=True, help="Edge of a patch in pixels.")
 @click.option("--stride", type=int, help="Distance between patches in pixels.  [default: 512]")
 @patch_options
-@click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["uint8", "uint16"]),
+    default="uint8",
+    show_default=True,
+    help="What grey values are stored as.",
+)
 @click.option(
     "--voi",
     type=click.Choice(["auto", "lut", "window", "range"]),
     default="auto",
     show_default=True,
-    help="Which VOI makes pixels visible: auto is the LUT sequence, else the window, else the breast's own range.",
+    help="What makes pixels visible: the VOI LUT of the header, its window, or the breast's own range; auto is the "
+    "first of these that there is.",
 )
 @click.option(
     "--decoder",
     type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
     default="auto",
     show_default=True,
-    help="pylibjpeg is the reference; imagecodecs is faster and gives the same pixels.",
+    help=_DECODER_HELP,
 )
 @click.option(
     "--frame",
+    metavar="N|middle",
     help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
 )
 @click.option(
-    "--keep-background", is_flag=True, help="Leave labels and noise outside the breast; default is air."
+    "--keep-background",
+    is_flag=True,
+    help="Leave labels and noise outside the breast as they are, in place of air.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
 )
 @click.option(
-    "--part", help="Decode one part only, such as 3/16, beside other machines; merge finishes the build."
+    "--part",
+    metavar="I/N",
+    help="Decode one part only, such as 3/16, beside other machines; merge finishes the build.  [default: all of it]",
 )
 def build_shards_command(
     resolution: int,
@@ -88,7 +115,7 @@ def build_shards_command(
     The CSV has a header such as
 
     \b
-      File AnyPath,Image Laterality,View Position,Age,Cancer,False Positive
+      File Path,Image Laterality,View Position,Age,Cancer,False Positive
       abnormal\\109430185503\\left\\CC\\IM-0019-0002-0001.dcm,L,CC,66,0,0
 
     Tables of other public datasets are recognised too. Empty cells are unknown; the DICOM header may
@@ -143,14 +170,16 @@ def merge_command(shards: AnyPath, jobs: int, backend: str, scheduler: str | Non
 @source_options
 @click.option("--out", type=PATH, required=True, help="The dataset root to add them to.")
 @click.option(
-    "--shard-set", help="Name of the only set to cut, such as r256-s512.  [default: all of the root]"
+    "--shard-set",
+    metavar="NAME",
+    help="Name of the only set to cut, such as r256-s512.  [default: all of the root]",
 )
 @click.option(
     "--changed",
     type=click.Choice(["error", "keep"]),
     default="error",
     show_default=True,
-    help="Where the table says otherwise about an image that is there: stop, or keep what is there.",
+    help="Where the table now says otherwise about an image that is there already: stop, or keep what is there.",
 )
 def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
     """Add images to a dataset root: new shards, old ones untouched.
@@ -174,7 +203,7 @@ def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
     type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
     default="auto",
     show_default=True,
-    help="As for build-shards.",
+    help=_DECODER_HELP,
 )
 @click.option(
     "--all", "every", is_flag=True, help="Look at every file, not at a sample of 2000, or of 64 objects."
@@ -203,15 +232,16 @@ def preflight_command(decoder: str, every: bool, images: AnyPath | None, **asked
 @click.option(
     "--preset",
     type=click.Choice(["high", "balanced", "fast"]),
-    help="high: 512 pixels, stride 256. balanced: 256, 512. fast: 128, 1024.",
+    help="Resolution and stride by name: high, 512 and 256; balanced, 256 and 512; fast, 128 and 1024.  "
+    "[default: balanced]",
 )
-@click.option("--resolution", type=int, help="Edge of a patch in pixels; over the preset.  [default: 256]")
-@click.option(
-    "--stride", type=int, help="Distance between patches in pixels; over the preset.  [default: 512]"
-)
+@click.option("--resolution", type=int, help="Edge of a patch in pixels.  [default: the preset's]")
+@click.option("--stride", type=int, help="Distance between patches in pixels.  [default: the preset's]")
 @patch_options
 @click.option(
-    "--dtype", type=click.Choice(["uint8", "uint16"]), help="Of the patches.  [default: that of the images]"
+    "--dtype",
+    type=click.Choice(["uint8", "uint16"]),
+    help="What grey values are stored as.  [default: as in the images]",
 )
 @workers_options
 @click.option(
@@ -288,48 +318,59 @@ def convert_command(
 
 
 @cli.command("info")
-@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root: all of its sets.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root.")
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="For the mix of a batch."
+    "--batch-size",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Patches of a batch, to tell how well it mixes images and patients.",
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="For machines: one JSON object, of several sets a list of them; sizes in bytes.",
+    help="For programs: a JSON object, sizes in bytes; a list of them where --shards holds several shard sets.",
 )
 def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
-    """Say what a shard set holds: sizes, counts per condition and split, how well a batch mixes."""
+    """Say what shard sets hold: sizes, counts per condition and split, how well a batch mixes.
+
+    Of a dataset root, all its shard sets.
+    """
     import json
 
-    from nlbs.preprocess.report.info import info_lines, shard_set_info
-    from nlbs.shards import open_shards
-    from nlbs.shards.layout import find_shard_sets
+    from nlbs.errors import ShardError
+    from nlbs.preprocess.root_sets import info_of_sets, lines_of_sets
 
-    infos = []
-    for folder in find_shard_sets(shards):
-        with open_shards(folder) as shard_set:
-            infos.append(shard_set_info(shard_set, batch_size))
+    infos = info_of_sets(shards, batch_size)
     if as_json:
         click.echo(json.dumps(infos if len(infos) > 1 else infos[0], indent=1))
-        return
-    for number, info in enumerate(infos):
-        for line in ([""] if number else []) + info_lines(info):
+    else:
+        for line in lines_of_sets(infos):
             click.echo(line)
+    bad = [info["shard_set"] for info in infos if "error" in info]
+    if bad:
+        raise ShardError(f"{len(bad)} of {len(infos)} shard sets cannot be read: {', '.join(bad)}")
 
 
 @cli.command("report")
 @click.option(
     "--shards", type=PATH, required=True, help="A dataset root with one shard set, or a shard set in one."
 )
-@click.option("--out", type=PATH, required=True, help="The HTML page to write; one file, nothing beside it.")
+@click.option("--out", type=PATH, required=True, help="The HTML page to write: one file, nothing beside it.")
 @click.option(
-    "--images", type=click.IntRange(0), default=24, show_default=True, help="Pictures of images at most."
+    "--images", type=click.IntRange(0), default=24, show_default=True, help="Images to show at most."
 )
 @click.option(
-    "--patches", type=click.IntRange(0), default=12, show_default=True, help="Patches per split and value."
+    "--patches",
+    type=click.IntRange(0),
+    default=12,
+    show_default=True,
+    help="Patches to show of each split, and of each value of a condition.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Another number chooses others."
+)
 def report_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Write one HTML page for a person: what was read and skipped, counts, masks, outliers, doubles."""
     from nlbs.preprocess.report.page import write_report
@@ -339,40 +380,20 @@ def report_command(shards: AnyPath, out: AnyPath, images: int, patches: int, see
 
 
 @cli.command("verify")
-@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root: all of its sets.")
+@click.option("--shards", type=PATH, required=True, help="A shard set, or a dataset root.")
 @click.option(
     "--repair", is_flag=True, help="Restore what is damaged from the decoded images: the same bytes."
 )
 @workers_options
 def verify_command(shards: AnyPath, repair: bool, jobs: int, backend: str, scheduler: str | None) -> None:
-    """Read every byte of shard sets and name what is not as it was written."""
-    from nlbs.errors import ShardError
+    """Read every byte of shard sets and name what is not as it was written.
+
+    Of a dataset root, all its shard sets. Exit code 1: something is damaged.
+    """
+    from nlbs.preprocess.root_sets import verify_sets
     from nlbs.preprocess.workers import Workers
-    from nlbs.shards.layout import find_shard_sets
 
-    workers = Workers(jobs, backend, scheduler)
-    damaged = {folder: _damaged(folder, workers if repair else None) for folder in find_shard_sets(shards)}
-    wrong = [f"{count} files of {folder}" for folder, count in damaged.items() if count]
-    if wrong:
-        raise ShardError(f"{' and '.join(wrong)} are damaged: --repair restores them")
-
-
-def _damaged(folder: AnyPath, repairers: "Workers | None") -> int:
-    """Say what of a shard set is damaged, and have it restored by ``repairers``; return how many files are still."""
-    from nlbs.shards.verify import damages
-
-    found = list(damages(folder))
-    for damage in found:
-        click.echo(f"{folder / damage.name} {damage.what}")
-    if found and repairers is not None:
-        from nlbs.preprocess.repair import repair
-
-        repair(folder, repairers)
-        found = list(damages(folder))
-        click.echo(f"{folder} is restored" if not found else f"{folder} could not be restored")
-    if not found:
-        click.echo(f"{folder}: every byte is as it was written")
-    return len(found)
+    verify_sets(shards, Workers(jobs, backend, scheduler) if repair else None, click.echo)
 
 
 @cli.command("preview")
@@ -384,7 +405,9 @@ def _damaged(folder: AnyPath, repairers: "Workers | None") -> int:
 @click.option(
     "--patches", type=click.IntRange(1), default=96, show_default=True, help="Patches to show at most."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses which.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Another number chooses others."
+)
 def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> None:
     """Draw contact sheets: patches at random, and images with mask and patch grid."""
     from nlbs.preprocess.report.preview import write_preview
@@ -399,7 +422,7 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     "--samples", type=LOCAL_PATH, required=True, help="What nlbs-generate wrote: pictures, or a shard set."
 )
 @click.option("--out", type=LOCAL_PATH, required=True, help="Folder for the DICOM files.")
-@click.option("--overwrite", is_flag=True, help="Replace files of other patches.")
+@click.option("--overwrite", is_flag=True, help="Replace files of other patches that stand in --out.")
 def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
     """Write synthetic patches as DICOM secondary captures with Synthetic Data (0008,001C) = YES.
 
@@ -412,11 +435,21 @@ def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
 
 
 @cli.command("phantom")
+@click.option("--out", type=LOCAL_PATH, required=True, help="Folder for DICOM files, meta.csv and truth.csv.")
 @click.option(
-    "--out", type=LOCAL_PATH, required=True, help="Folder for the DICOM files, meta.csv and truth.csv."
+    "--patients",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Patients to draw, of four images each.",
 )
-@click.option("--patients", type=click.IntRange(1), default=20, show_default=True, help="Four images each.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws other patients.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Another number draws other patients.",
+)
 @click.option("--rows", default=3062, show_default=True, help="Rows of an image; fewer are quicker.")
 @click.option("--columns", default=2394, show_default=True, help="Columns of an image.")
 @click.option(
@@ -424,17 +457,21 @@ def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
     type=Finite(0, 1),
     default=0.15,
     show_default=True,
-    help="Of the patients, in one breast each.",
+    help="Share of the patients that have a cancer, in one breast each.",
 )
 @click.option(
     "--false-positive-share",
     type=Finite(0, 1),
     default=0.15,
     show_default=True,
-    help="Of the patients, never the same ones.",
+    help="Share of the patients with a false positive, never those with a cancer.",
 )
-@click.option("--transfer-syntax", help="One for all: jpeg-lossless, jpeg2000, jpeg-ls, rle or explicit.")
-@click.option("--jobs", default=-1, help="Worker processes.  [default: one per core]")
+@click.option(
+    "--transfer-syntax",
+    metavar="NAME",
+    help="Of all files: jpeg-lossless, jpeg2000, jpeg-ls, rle or explicit.  [default: each in turn]",
+)
+@click.option("--jobs", default=-1, help="Worker processes on this machine.  [default: one per core]")
 def phantom_command(
     out: Path, patients: int, seed: int, rows: int, columns: int, cancer_share: float,
     false_positive_share: float, transfer_syntax: str | None, jobs: int,

@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
 
+#: Sections of the help pages, in the order in which a person thinks about them.
+SECTIONS = {
+    "Files and folders": ("--csv", "--images", "--shards", "--to", "--out", "--shard-set", "--overwrite"),
+    "How the table is read": ("--dataset", "--map", "--keep"),
+    "Who is the same patient": (
+        "--patient-column", "--patient-part", "--patient-per-image", "--trust-patients", "--similar-ids", "--key-file",
+    ),
+    "How patients are divided": ("--split", "--split-seed", "--allow-duplicates"),
+    "Which images": ("--kinds", "--disagree", "--changed", "--frame", "--max-failures", "--all"),
+    "How files become grey values": ("--decoder", "--voi", "--keep-background", "--dtype"),
+    "How patches are cut": (
+        "--preset", "--resolution", "--stride", "--min-foreground", "--mode", "--spacing-mm", "--unknown-spacing",
+    ),
+    "How they are stored": ("--container", "--compression"),
+    "What is drawn": (
+        "--patients", "--rows", "--columns", "--cancer-share", "--false-positive-share", "--seed", "--transfer-syntax",
+    ),
+    "Where it runs": ("--jobs", "--backend", "--scheduler", "--part", "--file-timeout"),
+}  # fmt: skip
+
 # What a patch is and what it is stored as: the same for every command that cuts.
 _MIN_FOREGROUND = click.option(
     "--min-foreground",
@@ -54,7 +74,7 @@ COMPRESSION = click.option(
     type=click.Choice(["none", "png", "zstd"]),
     default="none",
     show_default=True,
-    help="Of each patch, lossless: png in tar, zstd in zarr. Smaller files, slower reading.",
+    help="Lossless compression of each patch: png in tar, zstd in zarr. Smaller files, slower reading.",
 )
 
 
@@ -96,7 +116,11 @@ def cut_options(
 def workers_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say who does the work."""
     for option in (
-        click.option("--scheduler", help="Of a cluster, for --backend dask: tcp://host:8786."),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Scheduler of the cluster, such as tcp://host:8786; --backend dask needs it.  [default: none]",
+        ),
         click.option(
             "--backend",
             type=click.Choice(["loky", "threading", "dask"]),
@@ -136,22 +160,31 @@ table_options = _all_of(
         click.option(
             "--dataset",
             type=click.Choice([dialect.key for dialect in DIALECTS]),
-            help="What the table is of.  [default: recognised from its header]",
+            metavar="NAME",
+            help=f"What the table is of: {', '.join(dialect.key for dialect in DIALECTS)}.  "
+            "[default: recognised from its header]",
         ),
         click.option(
             "--map",
             "columns",
             multiple=True,
-            help="Columns of your own: view=View Position,laterality=Side,age=Age,cancer=Label,path=file,patient=pid.",
+            metavar="NAMES",
+            help="Which columns of a table of your own say what, such as path=file,patient=pid,view=Projection. "
+            "Names before =: path, patient, view, laterality, age, cancer and false_positive.  "
+            "[default: those of the dataset]",
         ),
         click.option(
             "--images", type=PATH, help="What paths in the CSV are relative to.  [default: the CSV's folder]"
         ),
-        click.option("--patient-column", help="Column of the CSV that names the patient."),
+        click.option(
+            "--patient-column",
+            metavar="NAME",
+            help="Column of the CSV that names the patient.  [default: the dataset's rule]",
+        ),
         click.option(
             "--patient-part",
             type=click.IntRange(1),
-            help="Folder of the path that names the patient, from 1.",
+            help="Folder of the path that names the patient, counted from 1.  [default: the dataset's rule]",
         ),
     )
 )
@@ -160,18 +193,22 @@ table_options = _all_of(
 source_options = _all_of(
     (
         click.option(
-            "--keep", help="Columns to take along, with commas: density,birads,findings, or by their names."
+            "--keep",
+            metavar="NAMES",
+            help="Further columns to take along, with commas: density,birads,findings, or by their names in the "
+            "table.  [default: none]",
         ),
         click.option(
             "--disagree",
             type=click.Choice(["csv", "tag", "drop", "error"]),
             default="csv",
             show_default=True,
-            help="Where the DICOM header states another view, side or age: the table counts, the header counts, "
-            "the image is left out, or the build ends.",
+            help="Where the DICOM header states another view, side or age than the table: csv, the table counts; tag, "
+            "the header counts; drop, the image is left out; error, the build ends.",
         ),
         click.option(
             "--kinds",
+            metavar="NAMES",
             default="standard",
             show_default=True,
             help="Kinds of image to take, by table and header: standard views (and what says no kind), all, or names "
@@ -179,15 +216,21 @@ source_options = _all_of(
         ),
         click.option(
             "--split",
+            metavar="SHARES",
             default="80/10/10",
             show_default=True,
-            help="Shares of train/val/test, by patient; or dataset: its own division.",
+            help="Shares of patients in train, val and test; or dataset: its own division.",
         ),
         click.option(
-            "--split-seed", default=0, show_default=True, help="Chooses another division of the patients."
+            "--split-seed",
+            default=0,
+            show_default=True,
+            help="Another number divides the patients otherwise.",
         ),
         click.option(
-            "--patient-per-image", is_flag=True, help="Where the patient is unknown: each image is its own."
+            "--patient-per-image",
+            is_flag=True,
+            help="Where no patient is known, take each image as a patient of its own.",
         ),
         click.option(
             "--trust-patients",
@@ -199,7 +242,8 @@ source_options = _all_of(
             type=click.Choice(["stop", "same", "different"]),
             default="stop",
             show_default=True,
-            help="Of patients, such as 7 and 007 or p1 and P1: stop and list them, they are the same, or different.",
+            help="Ids of patients that may be one person's, such as 7 and 007 or p1 and P1: stop and list them, take "
+            "them as the same person, or as different ones.",
         ),
         workers_options,
         click.option(
@@ -216,10 +260,11 @@ source_options = _all_of(
         ),
         click.option(
             "--max-failures",
+            metavar="NUMBER",
             default="auto",
             show_default=True,
-            help="Stop when more images fail: a count, a share such as 5%, or auto: 10 images or 5 %, whichever is "
-            "more.",
+            help="Stop when more images fail: a count, a share such as 5%, or auto, which is 10 images or 5%, "
+            "whichever is more.",
         ),
         click.option(
             "--allow-duplicates",

@@ -59,34 +59,37 @@ def shard_sets_in(root: AnyPath) -> list[AnyPath]:
     return sorted(path for path in root.iterdir() if (path / SHARD_SET_JSON).is_file())
 
 
-def find_shard_sets(path: AnyPath) -> list[AnyPath]:
-    """Return the folders of the shard sets that ``path`` means: itself, or all of a dataset root, one at least.
-
-    Raises:
-        ShardError: nothing is there, or no set is complete.
-    """
-    itself = (path / SHARD_SET_JSON).is_file()
-    return ([] if itself else shard_sets_in(path)) or [find_shard_set(path)]
-
-
 def find_shard_set(path: AnyPath) -> AnyPath:
-    """Gives the folder of the shard set that ``path`` means: itself, or the only one of a dataset root.
+    """Return the folder of the shard set that ``path`` means: itself, or the only one of a dataset root.
 
     Raises:
         ShardError: nothing is there, the set is not complete, or there are several to choose from.
     """
+    found = find_shard_sets(path)
+    if len(found) == 1:
+        return found[0]
+    choices = ", ".join(str(choice) for choice in found)
+    raise ShardError(
+        f"{path} holds {len(found)} shard sets; name one of them in its place: {choices}; what each holds says "
+        f"nlbs-preprocess info --shards {shlex.quote(str(path))}"
+    )
+
+
+def find_shard_sets(path: AnyPath) -> list[AnyPath]:
+    """Return the folders of the shard sets that ``path`` means: itself, or all of a dataset root, sorted by name.
+
+    Raises:
+        ShardError: nothing is there, or no set is complete.
+    """
     if (path / SHARD_SET_JSON).is_file():
-        return path
+        return [path]
     if not path.exists():
         raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {shlex.quote(str(path))}")
     if not path.is_dir():
         raise ShardError(f"{path} is a file: name the folder of the dataset or of the shard set")
     found = shard_sets_in(path)
-    if len(found) == 1:
-        return found[0]
     if found:
-        choices = ", ".join(str(choice) for choice in found)
-        raise ShardError(f"{path} holds {len(found)} shard sets; name one of them: {choices}")
+        return found
     unfinished = (path / STORE).exists() or (path / "parts").exists()
     if unfinished:
         raise ShardError(f"{path} holds an unfinished build: run the same nlbs-preprocess command again")

@@ -1,6 +1,8 @@
 """The references of the formats: their snippets run, and their tables name what there is."""
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import pandas as pd
 import pytest
 import zarr
 
+import nlbs.preprocess
+from nlbs.errors import ImageError
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.dialects import DIALECTS
 from nlbs.manifests.kinds import KINDS
 from nlbs.preprocess.report.remedies import REMEDIES
 from nlbs.shards.manifest import SCHEMA
+from tests.programs import PAGES
 from tests.shards.conftest import make_shard_set
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +25,28 @@ SHARDS, MANIFESTS = (
     (ROOT / folder / "README.md").read_text(encoding="utf-8") for folder in ("shards", "manifests")
 )
 SNIPPETS = re.findall(r"```python\n(.*?)```", SHARDS + MANIFESTS, re.DOTALL)
+
+
+def written_statuses() -> set[str]:
+    """Gives every status that the code writes into images.csv: of the classes of errors, and where it stands alone."""
+    for module in pkgutil.walk_packages(nlbs.preprocess.__path__, "nlbs.preprocess."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds, codes = [ImageError], set()
+    while kinds:
+        kinds += (kind := kinds.pop()).__subclasses__()
+        if kind.__module__.startswith("nlbs."):
+            codes.add(kind.status)
+    for path in (ROOT / "preprocess").rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        for pattern in (
+            r"""Outcome\(\s*[\w.]+,\s*"(\w+)\"""",
+            r"""\bSource\([^()]*None,\s*"(\w+)\"""",
+            r"""status\s*(?::\s*\w+\s*)?(?:==|!=|=)\s*"(\w+)\"""",
+            r"""["']status["']\]?\s*(?:==|:|=)\s*"(\w+)\"""",
+        ):
+            codes |= set(re.findall(pattern, code))
+    return codes - {"image_error"}  # of the class that all are of
 
 
 def named_first(text: str, heading: str) -> set[str]:
@@ -85,17 +112,26 @@ def test_every_column_of_the_tables_is_named(dataset_root: Path) -> None:
 
 
 def test_every_status_of_an_image_is_named() -> None:
-    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "preprocess").glob("*.py"))
-    codes = set(re.findall(r'^    status = "(\w+)"|Outcome\(\s*source, "(\w+)"', code, re.MULTILINE))
-    code += (ROOT / "preprocess/formats/image_errors.py").read_text(encoding="utf-8")
-    codes |= set(re.findall(r'^    status = "(\w+)"()', code, re.MULTILINE))
+    named = written_statuses()
+    assert {
+        "ok",
+        "bad_row",
+        "codec_crash",
+        "not_reached",
+        "no_breast",
+    } <= named  # each is written in another way
     row = next(line for line in SHARDS.splitlines() if line.startswith("| `status` |"))
-    named = {name for pair in codes for name in pair if name}
-    assert named <= set(re.findall(r"`(\w+)`", row))
-    # Each has its remedy, in the report and here.
-    assert named - {"ok"} <= set(REMEDIES)
+    assert set(re.findall(r"`(\w+)`", row)) - {"status"} == named
+    # Each has its remedy, in the report and here, in the same words.
+    assert named - {"ok"} == set(REMEDIES)
     table = SHARDS.split("| `status` is |")[1].split("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(REMEDIES)
+    assert dict(re.findall(r"^\| `(\w+)` \|.*\| (.*?) \|$", table, re.MULTILINE)) == REMEDIES
+
+
+def test_a_remedy_names_options_that_build_shards_has() -> None:
+    page = next(page for page in PAGES if page.words == ("nlbs-preprocess", "build-shards"))
+    for remedy in REMEDIES.values():
+        assert set(re.findall(r"--[a-z-]+", remedy)) - {"--raw"} <= page.flags
 
 
 def test_every_kind_of_image_is_named() -> None:

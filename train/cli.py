@@ -6,8 +6,32 @@ from typing import Any
 import click
 
 from nlbs import __version__
-from nlbs.command import Finite, entry_point
+from nlbs.command import Command, Finite, entry_point
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
+from nlbs.suggestions import or_list
+
+#: Sections of the help page.
+SECTIONS = {
+    "Which patches": (
+        "--shards", "--mix", "--where", "--balance", "--order", "--generation", "--verify", "--on-damage", "--cache-gb",
+    ),
+    "Which model, and where it is kept": ("--preset", "--config", "--run"),
+    "How long": ("--epochs", "--max-steps", "--max-minutes"),
+    "How it learns": (
+        "--batch-size", "--learning-rate", "--kl-weight", "--precision", "--fit", "--no-augment", "--seed",
+    ),
+    "What is fitted after the epochs": ("--flow-patches", "--grain-patches"),
+    "Where it runs": ("--device", "--resident", "--rank-timeout"),
+    "Look before you train": ("--dry-run", "--bench", "--json"),
+}  # fmt: skip
+_CONTINUES = "It is not needed: the same command continues a run that was stopped."
+_READS_AHEAD = "It is not needed: threads read and prepare batches ahead."
+#: What other trainers ask for.
+_NOT_NEEDED = {
+    **dict.fromkeys(("resume", "resume_from", "continue", "restart"), _CONTINUES),
+    **dict.fromkeys(("workers", "num_workers", "jobs", "n_jobs", "prefetch", "pin_memory"), _READS_AHEAD),
+}
+_OF_PRESET = "the preset's"
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -23,68 +47,99 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
         raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.7,0.3") from None
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def _in_configuration(word: str) -> str | None:
+    """Say where the configuration has a key of that name, or that none is needed."""
+    from nlbs.train.config import keys_named
+
+    name = word.lstrip("-").replace("-", "_").lower()
+    if name in _NOT_NEEDED:
+        return _NOT_NEEDED[name]
+    places = keys_named(name)
+    return f"It is a key of the YAML file of --config: {or_list(places)}." if places else None
+
+
+@click.command(
+    cls=Command, sections=SECTIONS, elsewhere=_in_configuration, context_settings={"show_default": True}
+)
 @click.version_option(__version__)
 @click.option("--shards", required=True, multiple=True, type=PATH, metavar="FOLDER",
               help="A shard set, or a dataset root that holds one; s3://bucket/folder too. "
               "Several are mixed, see --mix.")  # fmt: skip
 @click.option("--mix", callback=_numbers, metavar="SHARES",
-              help="The share of each of several --shards in every batch, such as 0.7,0.3.")  # fmt: skip
+              help="The share of each of several --shards in every batch, such as 0.7,0.3.  "
+              "[default: by their numbers of patches]")  # fmt: skip
 @click.option("--where", metavar="FILTER",
-              help="Train and validate on some patches: \"view == 'MLO' and cancer == 0\".")  # fmt: skip
+              help="Train and validate on some patches: \"view == 'MLO' and cancer == 0\".  "
+              "[default: all]")  # fmt: skip
 @click.option("--balance", callback=_names, metavar="COLUMNS",
-              help="Show rare classes more often; a class is a value of columns such as cancer,view.")  # fmt: skip
+              help="Show rare classes more often; a class is a value of columns such as cancer,view.  "
+              "[default: each patch once an epoch]")  # fmt: skip
 @click.option("--order", type=click.Choice(["global", "window", "sequential"]),
-              help="window: few shards at a time, for network folders. sequential: as they stand.")  # fmt: skip
+              help="global: any patch may come next. window: few shards at a time, for network folders. "
+              "sequential: as they stand.  [default: global]")  # fmt: skip
 @click.option("--cache-gb", type=Finite(min=0), show_default=False,
-              help="How much of shards from an object store the local disk keeps.  "
+              help="GB of shards from an object store that the local disk keeps.  "
               "[default: $NLBS_CACHE_GB, or 20]")  # fmt: skip
 @click.option("--generation", type=click.IntRange(min=1), metavar="N",
-              help="Of a shard set that has grown: as it was after N - 1 appends.  [default: the newest]")  # fmt: skip
+              help="Take a shard set that has grown as it was after N - 1 appends.  [default: the newest]")  # fmt: skip
 @click.option("--verify", type=click.Choice(["first", "always", "off"]),
-              help="When a patch is compared with its checksum: the first time it is read, each time, never.  "
+              help="When a patch is compared with its checksum: the first time it is read, always, or never (off).  "
               "[default: first]")  # fmt: skip
 @click.option("--on-damage", type=click.Choice(["raise", "replace"]),
-              help="replace: another patch of the same split and conditions stands in for a damaged one, and is "
-              "counted.  [default: raise]")  # fmt: skip
+              help="raise: a damaged patch ends the run. replace: another patch of the same split and conditions "
+              "stands in for it, and is counted.  [default: raise]")  # fmt: skip
 @click.option("--preset", default="nlbs", metavar="NAME",
               help="nlbs: 256 x 256, for a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the "
               "guide's own network, to compare with.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data, flow, autoguidance, grain; over "
-              "the preset.")  # fmt: skip
+              "the preset, and flags over both.  [default: none]")  # fmt: skip
 @click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
               help="auto: a CUDA device if there is one.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(min=1), help="Times through the training split.")
-@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps.")
-@click.option("--max-minutes", type=Finite(min=0, min_open=True),
-              help="Save and leave after so long; the same command continues.")  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(min=1), help="Patches per step.")
-@click.option("--learning-rate", type=Finite(min=0, min_open=True), help="At the start.")
-@click.option("--kl-weight", type=Finite(min=0), help="Of the KL term, after annealing.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]),
-              help="Of the model's passes; weights and losses stay float32.")  # fmt: skip
-@click.option("--fit", type=click.Choice(["downsample", "crop"]),
-              help="How larger patches come to the model's size.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), show_default=_OF_PRESET,
+              help="Times through the training split.")  # fmt: skip
+@click.option(
+    "--max-steps", type=click.IntRange(min=1), show_default="no limit", help="Stop after so many steps."
+)
+@click.option("--max-minutes", type=Finite(min=0, min_open=True), show_default="no limit",
+              help="Save and end after so many minutes; the same command continues.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), show_default=_OF_PRESET, help="Patches per step.")
+@click.option("--learning-rate", type=Finite(min=0, min_open=True), show_default=_OF_PRESET,
+              help="Learning rate at the start.")  # fmt: skip
+@click.option("--kl-weight", type=Finite(min=0), show_default=_OF_PRESET,
+              help="Weight of the KL term, after annealing.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), show_default=_OF_PRESET,
+              help="Precision of the model's passes; weights and losses stay float32.")  # fmt: skip
+@click.option("--fit", type=click.Choice(["downsample", "crop"]), show_default=_OF_PRESET,
+              help="How larger patches come to the model's size: averaged down, or cut.")  # fmt: skip
 @click.option("--resident", type=click.Choice(["auto", "always", "never"]),
               help="Keep all pixels on the device: auto, where half of its free memory holds them.  "
               "[default: never]")  # fmt: skip
-@click.option("--flow-patches", type=click.IntRange(min=0), metavar="COUNT",
-              help="Seen while the flow is fitted, after the epochs; 0: none, and no weak flow beside it.")  # fmt: skip
-@click.option("--grain-patches", type=click.IntRange(min=0), metavar="COUNT",
-              help="Whose grain is measured, after the epochs, also of a finished run; 0: none, and draws stay "
-              "as smooth as reconstructions.")  # fmt: skip
+@click.option("--flow-patches", type=click.IntRange(min=0), metavar="N", show_default=_OF_PRESET,
+              help="Patches that are seen while the flow is fitted; 0: no flow, and no weak flow either.")  # fmt: skip
+@click.option("--grain-patches", type=click.IntRange(min=0), metavar="N", show_default=_OF_PRESET,
+              help="Patches whose grain is measured, also for a finished run; 0: no grain, and draws stay as "
+              "smooth as reconstructions.")  # fmt: skip
 @click.option("--no-augment", is_flag=True, help="Train on the patches as they are.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation and latents.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    show_default=_OF_PRESET,
+    help="Seed of weights, order, augmentation and latents.",
+)
 @click.option("--rank-timeout", type=Finite(min=0, min_open=True), default=10.0, metavar="MINUTES",
               envvar="NLBS_RANK_TIMEOUT", show_envvar=True,
-              help="Under torchrun: how long processes wait for each other before they take one for lost.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show the configuration and the model's size, and leave.")
+              help="Under torchrun: how long processes wait for each other before one counts as lost.")  # fmt: skip
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the configuration, the model's size and the memory it needs, and end.",
+)
 @click.option("--bench", is_flag=True,
-              help="Measure loader, step and both for some seconds, say what holds them up, and leave.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="With --bench: for machines.")
+              help="Measure loader, step and both for some seconds, say what holds them up, and end.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="With --bench: one JSON object, for programs.")
 def cli(
     shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
     device: str, rank_timeout: float, dry_run: bool, bench: bool, as_json: bool, **flags: Any,

@@ -347,6 +347,23 @@ def without_removed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return kept
 
 
+def keys_named(name: str) -> list[str]:
+    """Return where a key of that name stands in a configuration, such as "training.ema_decay"."""
+
+    def below(section: Any, place: str) -> list[str]:
+        found: list[str] = []
+        for key in dataclasses.fields(section):
+            here = f"{place}{key.name}"
+            value = getattr(section, key.name)
+            if dataclasses.is_dataclass(value):
+                found += below(value, f"{here}.")
+            elif key.name == name:
+                found.append(here)
+        return found
+
+    return list(dict.fromkeys(key for preset in PRESETS.values() for key in below(preset, "")))
+
+
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:
     """Checks what the configuration says about patches against what a shard set was cut with.
 

@@ -1,5 +1,6 @@
 """What a shard set holds: sizes, counts, and how well a batch mixes; as values, and in lines of text."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,34 @@ from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_set
 from nlbs.shards.payload import pixel_dtype
 
 
-def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
-    """Gives parameters, sizes in bytes, counts and the mix of a batch of a shard set, as plain JSON values.
+def root_info(root: AnyPath) -> dict[str, Any]:
+    """Return what the sets of a dataset root share: ``shard_sets_bytes``, ``store`` and ``kinds``.
+
+    ``store`` is None where there are no decoded images, ``kinds`` where there is no ``images.csv``.
+    """
+    found = survey(root, most_skipped=0) if (root / IMAGES_CSV).is_file() else None
+    return {
+        "shard_sets_bytes": {folder.name: _bytes_or_none(folder) for folder in shard_sets_in(root)},
+        "store": store_info(root, found),
+        "kinds": {kind: dict(counts) for kind, counts in sorted(found.kinds.items())} if found else None,
+    }
+
+
+def shard_set_info(
+    shards: ShardSet, batch_size: int = 64, of_root: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return parameters, sizes in bytes, counts and the mix of a batch of a shard set, as plain JSON values.
 
     ``store`` is None where the set stands without the decoded images. ``batch`` has an entry per split with
     patches: how many images and patients a batch of random patches is of, on average (a global shuffle).
+
+    Args:
+        shards: the set.
+        batch_size: patches of a batch.
+        of_root: what :func:`root_info` says of its root; None: it is asked.
     """
     images = images_of(shards)
-    root = shards.folder.parent
-    found = survey(root, most_skipped=0) if (root / IMAGES_CSV).is_file() else None
-    sizes = {folder.name: _bytes_or_none(folder) for folder in shard_sets_in(root)}
+    shared = root_info(shards.folder.parent) if of_root is None else of_root
     return {
         "shard_set": str(shards.folder),
         "dataset_id": shards.dataset_id,
@@ -39,9 +58,7 @@ def shard_set_info(shards: ShardSet, batch_size: int = 64) -> dict[str, Any]:
         "shards": len(shards.info["shards"]),
         "history": list(shards.info.get("history", ())),
         "bytes": set_bytes(shards.folder),
-        "shard_sets_bytes": sizes,
-        "store": store_info(root, found),
-        "kinds": {kind: dict(counts) for kind, counts in sorted(found.kinds.items())} if found else None,
+        **shared,
         "counts": by_split(images),
         "conditions": by_condition(images),
         "batch": {

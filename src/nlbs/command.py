@@ -10,7 +10,9 @@ from typing import Any, NoReturn, TextIO, cast
 import click
 
 from nlbs.errors import NlbsError
+from nlbs.help_page import HelpPage, Sections, name_values, write_commands, write_options
 from nlbs.openmp import wait_asleep
+from nlbs.suggestions import commands_like, options_like, or_list
 from nlbs.text import LONGEST_MESSAGE, PrintableStream, printable
 
 EXIT_ERROR = 1  #: stopped by an error that the message explains
@@ -62,9 +64,143 @@ class Finite(click.FloatRange):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """Return the bounds for a help page; nothing where there are none, of which click makes "x<=None"."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 #: More than zero, and finite.
 POSITIVE = Finite(min=0, min_open=True)
+
+_WIDEST_PAGE = 100
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST_PAGE}
+#: Programs that are no command of another.
+_PROGRAMS = ("preprocess", "train", "generate", "evaluate")
+
+
+class _Context(click.Context):
+    formatter_class = HelpPage
+
+
+class Command(click.Command):
+    """A command whose options stand in sections on its help page, and which suggests what was meant."""
+
+    context_class = _Context
+
+    def __init__(
+        self,
+        *args: Any,
+        sections: Sections | None = None,
+        elsewhere: Callable[[str], str | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take what the help page and messages say.
+
+        Args:
+            args, kwargs: as click takes them.
+            sections: of the options; None: those of the group that the command is of.
+            elsewhere: says of an option that there is none of, "--ema-decay", where else it is to be had; or None.
+        """
+        kwargs["context_settings"] = {**_SETTINGS, **(kwargs.get("context_settings") or {})}
+        super().__init__(*args, **kwargs)
+        self.sections, self._elsewhere = sections, elsewhere
+        name_values(self.params)
+
+    def sections_in(self, ctx: click.Context) -> Sections:
+        """Return the sections of its options."""
+        if self.sections is not None:
+            return self.sections
+        group = None if ctx.parent is None else ctx.parent.command
+        return group.sections_in(ctx.parent) if isinstance(group, Command) and ctx.parent else {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in their sections."""
+        write_options(self.get_params(ctx), ctx, formatter, self.sections_in(ctx))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; an option that there is none of gets a suggestion."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            # Of "-lr", click names "-l" alone.
+            whole = next((arg for arg in given if arg.startswith(error.option_name)), error.option_name)
+            raise click.UsageError(self._no_such_option(whole.partition("=")[0], ctx), ctx) from None
+
+    def _no_such_option(self, word: str, ctx: click.Context) -> str:
+        message = f"No such option '{word}'."
+        here = _flags_of(self, ctx)
+        group = self if isinstance(self, click.Group) else ctx.parent.command if ctx.parent is not None else None
+        if isinstance(group, click.Group):
+            owners = [name for name in group.list_commands(ctx) if word in _flags_of(group.commands[name], ctx)]
+            if owners and isinstance(self, click.Group):
+                return f"{message} It is an option of {_several(owners)}: give it after the command."
+            if owners and not options_like(word, here):
+                return f"{message} It is an option of {_several(owners)}."
+        named = f"--{word.lstrip('-').replace('_', '-')}" in here
+        elsewhere = None if self._elsewhere is None or named else self._elsewhere(word)
+        if elsewhere is not None:
+            return f"{message} {elsewhere}"
+        meant = options_like(word, here)
+        return f"{message} Did you mean {or_list(meant)}?" if meant else message
+
+
+class Group(Command, click.Group):
+    """Commands in the order of work, with whole summaries; a command that there is none of gets a suggestion."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, command_sections: Sections | None = None, **kwargs: Any) -> None:
+        """Take the names of the commands in sections, in their order."""
+        super().__init__(*args, **kwargs)
+        self.command_sections = command_sections or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands in the order of work."""
+        ordered = [name for names in self.command_sections.values() for name in names]
+        return [
+            *(name for name in ordered if name in self.commands),
+            *(name for name in self.commands if name not in ordered),
+        ]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        write_options(self.get_params(ctx), ctx, formatter, self.sections_in(ctx))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in their sections."""
+        commands = {name: self.commands[name] for name in self.list_commands(ctx)}
+        write_commands(commands, formatter, self.command_sections)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names. Raises click.UsageError with what may have been meant."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not ctx.resilient_parsing and not word.startswith("-"):
+            ctx.fail(self._no_such_command(word, ctx))
+        return super().resolve_command(ctx, args)
+
+    def _no_such_command(self, word: str, ctx: click.Context) -> str:
+        message = f"No such command '{word}'."
+        if word in _PROGRAMS and ctx.find_root().info_name != f"nlbs-{word}":
+            return f"{message} nlbs-{word} is a program of its own."
+        meant = commands_like(word, self.list_commands(ctx))
+        return f"{message} Did you mean {or_list(meant)}?" if meant else message
+
+
+def _flags_of(command: click.Command, ctx: click.Context) -> list[str]:
+    return [
+        flag
+        for parameter in command.get_params(ctx)
+        if isinstance(parameter, click.Option)
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    ]
+
+
+def _several(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:

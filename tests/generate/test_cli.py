@@ -212,7 +212,7 @@ def test_what_an_interrupted_overwrite_left_is_not_taken_for_new(
 def test_more_than_the_disk_holds_is_refused_before_anything_is_drawn(
     generate: Generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5e6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, free=5e6))
     for kind in ("png", "shards"):
         refused = generate("--num", 100_000_000, "--out", tmp_path / "s", "--format", kind)
         assert refused.code == 1
