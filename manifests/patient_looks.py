@@ -179,7 +179,7 @@ def _is_a_placeholder(people: People, rule: PatientRule) -> str | None:
 
 def _holds_folders_of_patients(people: People, rule: PatientRule) -> str | None:
     """A few folders without a number in their name, with numbered ones below, are classes or groups of people."""
-    if rule.part is None or len(people) > _A_HANDFUL:
+    if rule.part is None or not 0 < len(people) <= _A_HANDFUL:
         return None
     for name, person in people.items():
         ids = [folder for folder in person.below if is_id(folder)]

@@ -89,6 +89,7 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
         clear_outside(pixels, mask)
     corner = (box[0].start, box[1].start)
     record = {**_record(image, mask, display.voi, pixels, corner), "header_kind": kind}
+    _require_contrast(record, doubts)
     dataset = image.header.dataset
     remarks = (*modality_notes(dataset), *kind_notes(dataset, kind), *image.notes, *doubts)
     notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask), *_contrast_notes(record))
@@ -103,17 +104,17 @@ def _believed(image: SourceImage) -> tuple[SourceImage, tuple[str, ...]]:
     return replace(image, header=header), notes
 
 
-def _contrast_notes(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a remark on a decoded breast with hardly any contrast.
-
-    Raises:
-        NoBreastError: it has none at all.
-    """
+def _require_contrast(record: Mapping[str, Any], doubts: tuple[str, ...]) -> None:
+    """Raise NoBreastError where a decoded breast has no contrast at all, with what may be the reason."""
     low, high = record["breast_p1"], record["breast_p99"]
     if low is None or high is None or high <= low:
-        raise NoBreastError(
-            "98 % of the decoded breast have one and the same grey value: there is nothing to see"
-        )
+        reason = "98 % of the decoded breast have one and the same grey value: there is nothing to see"
+        raise NoBreastError("; ".join((reason, *doubts)))
+
+
+def _contrast_notes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a remark on a decoded breast with hardly any contrast."""
+    low, high = record["breast_p1"], record["breast_p99"]
     if high - low < LEAST_SHOWN:
         return (f"the decoded breast takes only {100 * (high - low):.1f} % of the grey values",)
     return ()

@@ -68,23 +68,37 @@ _MODIFIERS = {
 
 #: Words of Series Description and Protocol Name, asked last: people and makers write there what they like.
 _DESCRIPTIONS = (
-    (r"\bc-?\s?view\b|\bv-?preview\b|\binsight 2d\b|\bintelligent 2d\b|\bs-view\b|\bsynth(?:etic|etisch)? ?2d\b"
+    (r"\bs2d\b|\bc-?\s?view\b|\bv-?preview\b|\binsight 2d\b|\bintelligent 2d\b|\bs-view\b|\bsynth(?:etic|etisch)? ?2d\b"
      r"|\bsynthesi[sz]ed\b|\bgenerated 2d\b", "synthetic_2d"),
+    (r"\b(?:tomo(?:synthesis)?|dbt) (?:projection|reconstruction|recon|slice|slab|plane|volume)s?\b"
+     r"|\b(?:slabs|tomo projs?)\b", "tomosynthesis"),
+    (r"\b(?:cesm|cedm|cem) (?:sub|rec|recombined)\b|\bsubtract(?:ed|ion)\b|\brecombined\b", "contrast"),
     (r"\bspecimens?\b", "specimen"),
     (r"\broi mask images?\b|\bcropped images?\b", "region"),
     (r"\bscreen ?(?:save|saves|shot|capture)s?\b", "secondary_capture"),
     (r"\bstereota(?:ctic|xis|xy)\b|\b(?:pre|post) ?fire\b|\bstereo scout\b"
-     r"|\b(?:wire|needle) ?loc(?:ali[sz]ation)?\b", "biopsy"),
+     r"|\b(?:wire|needle) ?loc(?:ali[sz]ation)?\b|\bbiops(?:y|ies)\b", "biopsy"),
     (r"\bmag(?:nification|nified)?(?: views?)?\b", "magnified"),
     (r"\bspot(?: compression| views?)?\b", "spot"),
-    (r"\bimplant displaced\b|\beklund\b", "implant_displaced"),
-    (r"\bphantom images?\b|\bflat ?field\b", "quality_control"),
+    (r"\bimplant displaced\b|\beklund\b|\bpush(?:ed)?[ -]?back\b", "implant_displaced"),
+    (r"\bphantom images?\b|\b(?:acr|qc) phantoms?\b|\bflat ?field\b", "quality_control"),
 )  # fmt: skip
+
+#: A description of a raw image, where nothing says that it is for presentation.
+_RAW = re.compile(r"\braw\b")
+#: Code Meaning -> the code of SNOMED CT: makers' own codes have the standard's words (PS3.16 CID 4015).
+_MEANINGS = {
+    "MAGNIFICATION": "399163009",
+    "SPOT COMPRESSION": "399055006",
+    "IMPLANT DISPLACED": "399209000",
+}
 
 _MODIFIED_VIEWS = ("magnified", "spot", "implant_displaced")
 
 #: Magnified less than this is a contact view: the breast's own thickness gives up to about 1.1.
 LEAST_MAGNIFICATION = 1.25
+#: Distances alone, which some makers fill in by rote, make a magnified view from this factor on: stands have 1.5 to 2.
+_LEAST_BY_DISTANCES, _MOST_BY_DISTANCES = 1.4, 2.5
 _MOST_MAGNIFICATION = 10.0
 _SAME_SPACING = 0.01  # relative difference of two spacings that are written with different digits
 
@@ -271,6 +285,15 @@ def _is_magnified(dataset: pydicom.Dataset) -> bool:
         or (factor is not None and LEAST_MAGNIFICATION <= factor <= _MOST_MAGNIFICATION)
         or (modified is not None and modified[1] == "magnified")
         or (factor is None and _described(dataset) == "magnified")
+        or (factor is None and _is_far_from_detector(dataset))
+    )
+
+
+def _is_far_from_detector(dataset: pydicom.Dataset) -> bool:
+    """Return whether a mammogram's distances are those of a magnification stand; in CT they mean something else."""
+    return (
+        _text(dataset, "Modality") == "MG"
+        and _LEAST_BY_DISTANCES <= (magnification(dataset) or 1) <= _MOST_BY_DISTANCES
     )
 
 
@@ -278,8 +301,18 @@ def _described(dataset: pydicom.Dataset) -> str | None:
     words = " ".join(_text(dataset, name) for name in ("SeriesDescription", "ProtocolName"))
     text = words.replace("_", " ").lower()
     found = next((kind for pattern, kind in _DESCRIPTIONS if re.search(pattern, text)), None)
+    found = found or _kind_of_described_view(_text(dataset, "SeriesDescription"))
+    if found is None and _RAW.search(text) and not _text(dataset, "PresentationIntentType"):
+        found = "for_processing"
     # Where the view is coded, its modifiers are too, and what is not among them is not so.
     return None if found in _MODIFIED_VIEWS and element(dataset, "ViewCodeSequence") else found
+
+
+def _kind_of_described_view(description: str) -> str | None:
+    """Return the kind that a description of a side and a view has by its prefix or suffix: "L CC ID", "RMCC"."""
+    side = re.fullmatch(r"(?:L|R|LEFT|RIGHT)[\s_-]*(.+)", description)
+    modified = view_and_kind(side[1]) if side is not None else None
+    return modified[1] if modified is not None and modified[0] is not None else None
 
 
 def _view_codes(dataset: pydicom.Dataset) -> set[str]:
@@ -295,7 +328,9 @@ def _modifiers(dataset: pydicom.Dataset) -> set[str]:
 
 
 def _codes(items: Any) -> set[str]:
-    return {str(element(item, "CodeValue") or "").strip() for item in _items(items)} - {""}
+    values = {str(element(item, "CodeValue") or "").strip() for item in _items(items)} - {""}
+    meanings = {_text(item, "CodeMeaning") for item in _items(items)}
+    return values | {code for meaning, code in _MEANINGS.items() if meaning in meanings}
 
 
 def _items(value: Any) -> tuple[pydicom.Dataset, ...]:

@@ -147,9 +147,10 @@ def _found(kind: str | Foreign, files: int, decoder: str) -> Found:
     if kind == MISSING:
         return Found(kind, files, None, "no regular, readable file: check --images")
     syntax = SYNTAXES.get(kind)
-    if kind == UNSTATED or syntax is None:
-        name = "unknown transfer syntax" if syntax is None and kind != UNSTATED else "no transfer syntax"
-        return Found(name, files, None, "convert them, for example with gdcmconv --raw")
+    if kind == UNSTATED:
+        return Found("no transfer syntax", files, "by what the pixels look like", "")
+    if syntax is None:
+        return Found("unknown transfer syntax", files, None, "convert them, for example with gdcmconv --raw")
     if syntax.refusal:
         return Found(syntax.name, files, None, syntax.refusal)
     if syntax.coding in ("cells", "deflate"):

@@ -68,11 +68,13 @@ def swapped_bytes(cells: Stored, header: Header) -> Stored | None:
         cells: (H, W) uint16, some of them larger than the header's bits allow.
         header: its bits.
     """
-    if cells.dtype.itemsize != 2 or header.bits_stored > 14:
+    if cells.dtype.itemsize != 2:
         return None
     some = _some(cells)
-    # In the right order no value takes more than the stored bits, wherever these stand.
-    if int(some.byteswap().max()) >= 2 << header.high_bit:
+    # In the right order no value takes more than the stored bits, wherever these stand; of 15 and 16, which say
+    # nothing, no more than detectors have. Values of 8 bits in the upper byte have nothing in the lower one.
+    highest, said = int(some.byteswap().max()), header.bits_stored <= 14
+    if highest >= (2 << header.high_bit if said else 1 << 14) or (not said and highest < 1 << 8):
         return None
     own, other = _variation(some), _variation(some.byteswap())
     return cells.byteswap() if own > _OF_SWAPPED * other else None

@@ -1,24 +1,19 @@
 """A DICOM file becomes stored pixel values and the header fields that give them a meaning."""
 
-import logging
-import os
 import struct
-import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from nlbs.preprocess.formats.bits import settled_sign
+from nlbs.preprocess.formats.elements import read_elements
 from nlbs.preprocess.formats.fragments import compressed_frame
 from nlbs.preprocess.formats.frames import chosen_frame, flatten_groups, number_of_frames
 from nlbs.preprocess.formats.header import (
     MAX_PIXELS,
-    PYDICOM_ERRORS,
     Header,
     SourceImage,
     Stored,
@@ -26,16 +21,10 @@ from nlbs.preprocess.formats.header import (
     element,
     size_text,
 )
-from nlbs.preprocess.formats.image_errors import (
-    BadHeaderError,
-    MissingFileError,
-    NotDicomError,
-    TruncatedError,
-    UnsupportedImageError,
-)
+from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError, UnsupportedImageError
 from nlbs.preprocess.formats.line_length import is_swapped
 from nlbs.preprocess.formats.objects import require_image
-from nlbs.preprocess.formats.pixel_data import PixelData, pixel_data, settled_codec, settled_coding
+from nlbs.preprocess.formats.pixel_data import PixelData, encoding, pixel_data, settled_codec, settled_coding
 from nlbs.preprocess.formats.polarity import with_polarity
 from nlbs.preprocess.formats.source_file import opened
 from nlbs.preprocess.formats.stored import (
@@ -45,13 +34,16 @@ from nlbs.preprocess.formats.stored import (
     uncompressed_values,
     with_size_of,
 )
-from nlbs.preprocess.formats.syntaxes import DEFLATED, IMPLICIT_LITTLE, SYNTAXES, Syntax
+from nlbs.preprocess.formats.syntaxes import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    SYNTAXES,
+    Syntax,
+)
 
-#: A deflated file may unpack to this much: the largest image, and room for its header.
-_MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 64 * 1024 * 1024
-
-# Its warnings quote values of the file, and a log must not hold them.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+_LOOKED_AT = 1 << 16  #: bytes behind the pixels
+_MOST_LINE_ENDS = 64  #: line feeds that may all stand behind carriage returns by chance
 
 
 def read_dicom(
@@ -83,9 +75,10 @@ def dicom_image(
         ImageError: with the ``status`` of what is wrong. Messages name elements and numbers,
             never text from the file: they are kept in a table that may be shared.
     """
-    dataset = _read_elements(file)
+    dataset, odd = read_elements(file)
     require_image(dataset)
-    pixels = pixel_data(dataset, file, _known_syntax(dataset))
+    syntax, unstated = _known_syntax(dataset)
+    pixels = pixel_data(dataset, file, syntax)
     frames, remarks = number_of_frames(dataset)
     number = chosen_frame(frames, frame)
     flatten_groups(dataset, number, frames)
@@ -104,7 +97,7 @@ def dicom_image(
         notes = (*notes, "Rows and Columns are swapped, as neighbouring pixels show")
     stored, header, sign = settled_sign(stored, header)
     header, polarity = with_polarity(header, stored)
-    notes = (*remarks, *header.notes, *polarity, *pixels.notes, *notes, *sign)
+    notes = (*odd, *unstated, *remarks, *header.notes, *polarity, *pixels.notes, *notes, *sign)
     notes = (*notes, *_trailing_notes(pixels.file, pixels.syntax), *range_notes(stored, header))
     return SourceImage(stored, header, used, notes, number if frames > 1 else None)
 
@@ -127,83 +120,18 @@ def _compressed_frame(
     return stored, header, pixels, used, (*notes, *swapped, *more)
 
 
-def _read_elements(file: BinaryIO) -> pydicom.FileDataset:
-    """Gives the elements before the pixels, and leaves the file there; of a deflated file all elements."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd values in elements that are not read here
-            deflated = _is_deflated(file)
-            dataset = pydicom.dcmread(file, stop_before_pixels=not deflated)
-            return dataset if deflated or "Rows" in dataset else _in_the_other_order(file, dataset)
-    except InvalidDicomError:
-        raise NotDicomError("not a DICOM file: no 'DICM' after 128 bytes (PS3.10 7.1)") from None
-    except PermissionError:
-        raise MissingFileError("no permission to read the file") from None
-    except RecursionError:
-        raise BadHeaderError("sequences are nested too deeply to be read") from None
-    except zlib.error as error:
-        raise TruncatedError("the deflated elements are cut short or damaged (PS3.5 A.5)") from error
-    except OSError as error:  # of the disk or the network: the file itself may be whole
-        if error.errno is None:
-            raise BadHeaderError("the DICOM elements cannot be read (OSError)") from error
-        raise MissingFileError(f"the file cannot be read: {os.strerror(error.errno)}") from error
-    except PYDICOM_ERRORS as error:
-        raise BadHeaderError(f"the DICOM elements cannot be read ({type(error).__name__})") from error
+def _known_syntax(dataset: pydicom.FileDataset) -> tuple[Syntax, tuple[str, ...]]:
+    """Return the transfer syntax that a file states; of one that states none, that of its elements, and a remark.
 
-
-def _in_the_other_order(file: BinaryIO, dataset: pydicom.FileDataset) -> pydicom.FileDataset:
-    """Return the elements read in the byte order that they are in, where that is not the stated one.
-
-    The group of the first, 0008 or little more, tells it: in the other order it is 0800.
+    Raises:
+        ImageError: no image is stored so.
     """
-    place = file.tell()
-    file.seek(0)
-    pydicom.filereader.read_preamble(file, force=False)
-    pydicom.filereader._read_file_meta_info(file)
-    start = file.read(6)
-    file.seek(-len(start), 1)
-    syntax = SYNTAXES.get(str(element(dataset.file_meta, "TransferSyntaxUID")))
-    if len(start) < 6 or syntax is None or syntax.encapsulated:
-        file.seek(place)
-        return dataset
-    little = start[1] == 0 and start[0] != 0
-    big = start[0] == 0 and start[1] != 0
-    if little is big or little is syntax.little_endian:
-        file.seek(place)
-        return dataset
-    read = pydicom.filereader.read_dataset(
-        file,
-        is_implicit_VR=not (start[4:6].isalpha() and start[4:6].isupper()),
-        is_little_endian=little,
-        stop_when=pydicom.filereader._at_pixel_data,
-    )
-    implicit = bool(read.original_encoding[0])
-    return pydicom.FileDataset(file, read, dataset.preamble, dataset.file_meta, implicit, little)
-
-
-def _is_deflated(file: BinaryIO) -> bool:
-    """Says whether the elements are deflated, refusing more of them than any image has, piece by piece."""
-    # Not by a look at the first bytes alone: a long element may stand before Transfer Syntax UID.
-    pydicom.filereader.read_preamble(file, force=False)
-    meta = pydicom.filereader._read_file_meta_info(file)
-    if element(meta, "TransferSyntaxUID") != DEFLATED:
-        file.seek(0)
-        return False
-    inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    piece = file.read()
-    if piece[:2] == b"\x08\0" and piece[4:6].isalpha() and piece[4:6].isupper():
-        raise BadHeaderError("the elements are not deflated, though the transfer syntax says so (PS3.5 A.5)")
-    while piece and not inflate.eof:
-        total += len(inflate.decompress(piece, 1 << 24))
-        piece = inflate.unconsumed_tail
-        if total > _MAX_INFLATED_BYTES:
-            raise UnsupportedImageError(f"the deflated elements unpack to more than {total:,} bytes")
-    file.seek(0)
-    return True
-
-
-def _known_syntax(dataset: pydicom.FileDataset) -> Syntax:
     uid = element(dataset.file_meta, "TransferSyntaxUID")
+    if uid is None and element(dataset, "Rows") is not None:
+        implicit, little = encoding(dataset, SYNTAXES[EXPLICIT_LITTLE])
+        own = IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE if little else EXPLICIT_BIG
+        note = "there is no Transfer Syntax UID (0002,0010): pixels are read by what they and the elements look like"
+        return replace(SYNTAXES[own], name="nothing"), (note,)
     if uid is None:
         raise BadHeaderError("no Transfer Syntax UID (0002,0010): nothing says how the pixels are coded")
     syntax = SYNTAXES.get(str(uid))
@@ -213,7 +141,7 @@ def _known_syntax(dataset: pydicom.FileDataset) -> Syntax:
         )
     if syntax.refusal:
         raise UnsupportedImageError(f"transfer syntax {syntax.name}: {syntax.refusal}")
-    return syntax
+    return syntax, ()
 
 
 def _native_frame(
@@ -230,6 +158,8 @@ def _native_frame(
             f"{header.bits_allocated} bits{of} need {need:,}"
         )
     notes = _length_notes(pixels.length, pixels.available, need)
+    if pixels.available > need + need % 2:
+        _refuse_text_mode(pixels.file, need)
     words = not pixels.syntax.little_endian and header.bits_allocated == 8 and pixels.vr == "OW"
     begin = (number - 1) * size
     odd = begin % 2 if words else 0
@@ -241,6 +171,22 @@ def _native_frame(
         raise TruncatedError("the file ends before its Pixel Data (7FE0,0010) does")
     stored, more = uncompressed_values(_swapped(data)[odd:] if words else data, header)
     return stored, (*notes, *more)
+
+
+def _refuse_text_mode(file: BinaryIO, need: int) -> None:
+    """Raise BadHeaderError where line feeds among pixels were made CR LF on the way, which moves all that follow.
+
+    FTP in text mode and Git with autocrlf do so. In pixels a line feed follows a carriage return by chance.
+    """
+    place = file.tell()
+    data = file.read(need)
+    file.seek(place)
+    feeds = data.count(b"\n")
+    if feeds > _MOST_LINE_ENDS and data.count(b"\r\n") == feeds:
+        raise BadHeaderError(
+            f"all {feeds:,} bytes 0A of the pixels stand behind 0D: the file was sent as a text, which moves its "
+            "pixels; send it again in binary mode (Git: mark *.dcm as binary in .gitattributes)"
+        )
 
 
 def _length_notes(length: int, available: int, need: int) -> tuple[str, ...]:
@@ -266,11 +212,11 @@ def _trailing_notes(file: BinaryIO, syntax: Syntax) -> tuple[str, ...]:
     Zeros are let pass: some writers fill up a block with them.
     """
     end = file.tell()
-    rest = file.read(8)
+    rest = file.read(_LOOKED_AT)
     left = file.seek(0, 2) - end
     # The delimiter of a length that should not have been undefined is the value's own.
     closing = not rest.strip(b"\0") or rest[:4] == b"\xfe\xff\xdd\xe0"
-    if closing or (len(rest) == 8 and _is_element(rest, syntax, left - 8)):
+    if closing or (len(rest) >= 8 and _is_element(rest[:8], syntax, left - 8)):
         return ()
     return (f"behind Pixel Data stand {left:,} bytes that are no element",)
 

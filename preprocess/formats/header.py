@@ -34,6 +34,9 @@ PYDICOM_ERRORS = (
     struct.error,
 )
 
+#: Elements with a distance between pixels, by preference; the last is that of digitised films (PS3.3 C.8.6.1).
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
@@ -132,7 +135,8 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
     """
     rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
     samples = whole_number(dataset, "SamplesPerPixel", 1)
-    allocated, stored = whole_number(dataset, "BitsAllocated"), whole_number(dataset, "BitsStored")
+    allocated = whole_number(dataset, "BitsAllocated")
+    stored = whole_number(dataset, "BitsStored", allocated)
     signed = whole_number(dataset, "PixelRepresentation", 0)
     check_size(rows, columns, max_pixels)
     inverted, notes = _stated_polarity(dataset, samples)
@@ -140,6 +144,8 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
         raise BadHeaderError(
             f"BitsAllocated {allocated}, BitsStored {stored}: expected 8 or 16 bits, and of them 1 or more stored"
         )
+    if element(dataset, "BitsStored") is None:
+        notes += (f"BitsStored is missing: it is taken as BitsAllocated, {allocated}",)
     high_bit = whole_number(dataset, "HighBit", stored - 1)
     if not stored - 1 <= high_bit < allocated:
         notes += (
@@ -149,7 +155,7 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
     if signed not in (0, 1):
         raise BadHeaderError(f"PixelRepresentation is {signed}, expected 0 (unsigned) or 1 (signed)")
     spacing, spacing_notes = sensible_spacing(
-        {keyword: element(dataset, keyword) for keyword in ("PixelSpacing", "ImagerPixelSpacing")},
+        {keyword: element(dataset, keyword) for keyword in _SPACINGS},
         (rows, columns),
     )
     return Header(
@@ -183,7 +189,8 @@ def _stated_polarity(dataset: pydicom.Dataset, samples: int) -> tuple[bool | Non
         )
     if photometric in ("MONOCHROME1", "MONOCHROME2"):
         return photometric == "MONOCHROME1", ()
-    if photometric.startswith(("PALETTE", "ARGB", "HSV", "CMYK")):
+    # Without a table there is nothing that the values could be entries of.
+    if photometric.startswith("PALETTE") and "RedPaletteColorLookupTableDescriptor" in dataset:
         raise UnsupportedImageError("the values are entries of a colour table, expected a grey image")
     what = "is missing" if not photometric else "is none of a grey image"
     if photometric.startswith("MONO") and photometric[-1] in "12":  # "MONOCHROME 2", "MONOCHROM1"

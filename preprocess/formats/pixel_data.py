@@ -34,6 +34,7 @@ _ITEM_HEAD, _DELIMITER_HEAD = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 #: With explicit VR Pixel Data is one of these (PS3.5 A.2, A.4; UN by 6.2.2), behind which two zeros stand (7.1.2).
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
+_OTHER_VR = "??"
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,20 @@ def pixel_data(dataset: pydicom.FileDataset, file: BinaryIO, stated: Syntax) -> 
     """
     if stated.uid == DEFLATED:
         return _inflated(dataset, stated)
-    implicit, little = _encoding(dataset, stated)
+    implicit, little = encoding(dataset, stated)
     start = file.tell()
     size = file.seek(0, 2)
     file.seek(start)
     head = file.read(12)
-    tag, vr, length, behind = _head(head, implicit, "<" if little else ">")
+    tag, vr, length, behind = _head(head, implicit, "<" if little else ">", size - start)
     if tag in _FLOATS:
         raise _floating_point()
     if tag != _PIXEL_DATA or len(head) < behind:
         raise no_pixels(dataset, size - start)
     file.seek(start + behind)
     found, notes = _in_truth(stated, implicit, little)
+    if vr == _OTHER_VR:
+        notes += ("the VR of Pixel Data is none that it can have (OB, OW; PS3.5 A.2): it is read as OB",)
     stated_length = None if length == _UNDEFINED else length
     return PixelData(
         file, vr, stated_length, size - start - behind, found, stated.encapsulated and found is stated, notes
@@ -184,7 +187,7 @@ def _inflated(dataset: pydicom.FileDataset, stated: Syntax) -> PixelData:
     return PixelData(io.BytesIO(data), vr, length, len(data), stated, encapsulated=False)
 
 
-def _encoding(dataset: pydicom.FileDataset, stated: Syntax) -> tuple[bool, bool]:
+def encoding(dataset: pydicom.FileDataset, stated: Syntax) -> tuple[bool, bool]:
     """Return whether the elements before the pixels have implicit VR and little endian, as they were found to have."""
     for tag in sorted(dataset.keys(), reverse=True):
         raw = dataset.get_item(tag)
@@ -193,8 +196,14 @@ def _encoding(dataset: pydicom.FileDataset, stated: Syntax) -> tuple[bool, bool]
     return stated.uid == IMPLICIT_LITTLE, stated.little_endian
 
 
-def _head(head: bytes, implicit: bool, order: str) -> tuple[int, str, int, int]:
+def _head(head: bytes, implicit: bool, order: str, left: int) -> tuple[int, str, int, int]:
     """Return tag, VR and length of an element, and where its value begins; a head that is cut has tag 0.
+
+    Args:
+        head: its first bytes.
+        implicit: whether the elements before it have implicit VR.
+        order: of bytes, as ``struct`` has it.
+        left: bytes from here to the end of the file.
 
     Raises:
         BadHeaderError: VR and encoding contradict each other.
@@ -217,7 +226,11 @@ def _head(head: bytes, implicit: bool, order: str) -> tuple[int, str, int, int]:
             12,
         )
     # Elements of implicit VR among explicit ones are told by their VR, which is none.
-    if tag == _PIXEL_DATA and not implicit and vr.isalpha() and vr.isupper():
+    if tag == _PIXEL_DATA and not implicit and vr.isalpha() and head[6:8] == b"\0\0" and len(head) == 12:
+        # A VR that is not known has its length where that of UN stands (PS3.5 6.2.2); "ox" is DCMTK's own.
+        length = struct.unpack_from(f"{order}I", head, 8)[0]
+        if length == _UNDEFINED or 0 < length <= left - 12:
+            return tag, _OTHER_VR, length, 12
         raise BadHeaderError("the VR of Pixel Data is none that it can have (OB, OW; PS3.5 A.2)")
     return tag, "OW", struct.unpack_from(f"{order}I", head, 4)[0], 8
 

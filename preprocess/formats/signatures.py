@@ -47,6 +47,14 @@ _XML = Foreign(
 _JSON = Foreign(
     "a JSON text", f"perhaps the error message of a server or a table of metadata, look into it and {_AGAIN}"
 )
+_ANSWER = Foreign(
+    "the answer of a server with its headers, in which a DICOM file may stand",
+    f"{_AGAIN} with a client of DICOMweb, which takes the parts of a multipart answer out",
+)
+_MOVED = Foreign(
+    "a DICOM file with other bytes before it",
+    f"'DICM' stands behind 128 bytes (PS3.10 7.1): {_AGAIN}, or take the bytes before it away",
+)
 _LFS = Foreign("a Git LFS pointer", "fetch the file itself with git lfs pull")
 _ANNEX = Foreign("a git-annex pointer", "fetch the file itself with git annex get, or datalad get")
 _DVC = Foreign("a DVC pointer", "fetch the file itself with dvc pull")
@@ -144,6 +152,10 @@ def _by_structure(start: bytes) -> Foreign | None:
         return Foreign("a HEIF or AVIF image" if is_image else "a film (MP4)", _CONVERT)
     if start[:2] == b"BM" and start[6:10] == b"\0\0\0\0" and len(start) >= 26:
         return Foreign("a BMP image", _CONVERT)
+    if start[:5] == b"HTTP/" or (start[:2] == b"--" and b"application/dicom" in start):
+        return _ANSWER
+    if start.find(b"DICM", 129) > 128 and b"\x02\0\0\0UL" in start:
+        return _MOVED
     if start[128:132].upper() == b"DICM" or start[:4] == b"DICM":
         return Foreign("a DICOM file with a damaged beginning", _AGAIN)
     return _BARE if _is_bare_dicom(start) else None

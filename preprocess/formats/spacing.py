@@ -12,6 +12,9 @@ _MOST_OBLONG = 2.0
 #: No image is magnified more: of two spacings that differ by more one is of something else.
 _MOST_MAGNIFIED = 2.5
 
+#: mm that toolkits write where they know no spacing; no detector and no film scanner has it.
+_PLACEHOLDER = (1.0, 1.0)
+
 Spacing = tuple[float, float]
 
 
@@ -31,7 +34,9 @@ def sensible_spacing(
     notes = []
     for keyword, value in stated.items():
         spacing = _two_numbers(value)
-        if spacing is not None and _is_possible(spacing, shape):
+        if spacing == _PLACEHOLDER:
+            notes.append(f"{keyword} 1 x 1 is what software writes that knows none: it is not believed")
+        elif spacing is not None and _is_possible(spacing, shape):
             found[keyword] = spacing
         elif spacing is not None:
             text = " x ".join(f"{length:g}" for length in spacing)

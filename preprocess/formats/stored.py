@@ -49,17 +49,19 @@ def stored_values(cells: Stored, header: Header) -> tuple[Stored, tuple[str, ...
 
     Where the values themselves show that they take other bits than these, they go before the header.
     """
-    if header.bits_stored == header.bits_allocated:
-        return (sign_extended(cells, header.bits_stored) if header.signed else cells), ()
+    whole = header.bits_stored == header.bits_allocated
     # To look is cheaper than to copy, and the bits above the stored ones are rarely in use.
-    highest = int(cells.max())
-    turned = swapped_bytes(cells, header) if highest >= 2 << header.high_bit else None
+    highest = 0 if whole else int(cells.max())
+    turned = swapped_bytes(cells, header) if whole or highest >= 2 << header.high_bit else None
     if turned is not None:
-        values, notes = stored_values(turned, header)
-        return values, (
+        # No value of all bits that was turned is turned again: it has them no more, or is smoother so.
+        values, notes = (turned, ()) if whole else stored_values(turned, header)
+        return (sign_extended(values, header.bits_stored) if whole and header.signed else values), (
             "the bytes of the pixels stand in the other order than the transfer syntax says",
             *notes,
         )
+    if whole:
+        return (sign_extended(cells, header.bits_stored) if header.signed else cells), ()
     shift, bits, notes = used_bits(cells, highest, header)
     largest = (1 << bits) - 1
     if shift:
@@ -100,7 +102,7 @@ def compressed_values(frame: bytes, header: Header, decoder: str) -> tuple[Store
     stated = _checked_codestream(frame, header)
     for name in names_of_decoders(syntax.uid, decoder):
         try:
-            cells, used = _cells(frame, header, name)
+            cells, used = _cells(frame, header, name, stated)
         # Native codecs raise classes of their own; whichever it is, this file is what cannot be decoded.
         except (*PYDICOM_ERRORS, RuntimeError) as error:
             raise DecodeError(f"the {syntax.name} pixels cannot be decoded by {name}") from error
@@ -186,26 +188,29 @@ def _inflated(frame: bytes, wanted: int) -> bytes:
     return data
 
 
-def _cells(frame: bytes, header: Header, name: str) -> tuple[Cells, str]:
+def _cells(frame: bytes, header: Header, name: str, stated: Codestream | None) -> tuple[Cells, str]:
     if name == "imagecodecs":
         cells = CODECS[header.transfer_syntax](frame, header.bits_allocated, header.rows * header.columns)
         # RLE knows no lines; a stream of another length does not fit, and says so.
         return cells.reshape(header.rows, header.columns) if cells.ndim == 1 else cells, "imagecodecs"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where header and codestream differ, which is checked here
-        return decode_with_pydicom(_bare_dataset(frame, header))
+        return decode_with_pydicom(_bare_dataset(frame, header, stated))
 
 
-def _bare_dataset(frame: bytes, header: Header) -> pydicom.Dataset:
+def _bare_dataset(frame: bytes, header: Header, stated: Codestream | None) -> pydicom.Dataset:
     """Gives the least dataset that pydicom decodes: nothing else in the file can disturb it."""
-    is_rle = SYNTAXES[header.transfer_syntax].coding == "rle"
-    bits = header.bits_allocated if is_rle else header.bits_stored
+    coding = SYNTAXES[header.transfer_syntax].coding
+    allocated = header.bits_allocated
+    if stated is not None and coding in ("jpeg", "jpeg-ls") and stated.precision <= 8:
+        allocated = 8  # of its cells, whatever the header allocates
+    bits = allocated if coding == "rle" else min(header.bits_stored, allocated)
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax)
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = header.rows, header.columns, 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = header.bits_allocated, bits, bits - 1
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, bits, bits - 1
     dataset.PixelRepresentation = int(header.signed)
     dataset.PixelData = pydicom.encaps.encapsulate([frame])
     return dataset

@@ -245,3 +245,8 @@ def test_real_tables_pass() -> None:
     with path.open(encoding="utf-8") as file:
         assert len({line["patient"] for line in csv.DictReader(file)}) == 733
     check_patients(table.rows, PatientRule.of(table.dialect))
+
+
+def test_rows_that_name_no_patient_at_all_are_no_matter_of_the_rule() -> None:
+    check_patients([row(1, "n/a.dcm", None)], FOLDER_2)
+    check_patients([], FOLDER_2)

@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.formats import dicom
+from nlbs.preprocess.formats import elements as reading
 from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import (
@@ -272,7 +272,14 @@ def test_the_header_keeps_no_pixels(tmp_path: Path) -> None:
         ({"NumberOfFrames": 2}, UnsupportedImageError, "2 frames"),
         ({"NumberOfFrames": -1}, UnsupportedImageError, "-1 frames"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, UnsupportedImageError, "3 samples"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, UnsupportedImageError, "grey"),
+        (
+            {
+                "PhotometricInterpretation": "PALETTE COLOR",
+                "RedPaletteColorLookupTableDescriptor": [256, 0, 16],
+            },
+            UnsupportedImageError,
+            "grey",
+        ),
     ],
 )
 def test_an_impossible_header_is_refused_in_words(
@@ -469,7 +476,7 @@ def test_nested_sequences_are_read_or_refused_and_the_process_lives(depth: int, 
 def test_a_deflated_bomb_is_refused_before_it_unpacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom, "_MAX_INFLATED_BYTES", 50_000_000)
+    monkeypatch.setattr(reading, "_MAX_INFLATED_BYTES", 50_000_000)
     whole = make_dicom(tmp_path, PICTURE, DeflatedExplicitVRLittleEndian).read_bytes()
     start = 144 + struct.unpack_from("<I", whole, 140)[0]
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -545,7 +552,10 @@ def test_no_message_repeats_text_of_the_file_or_its_path(tmp_path: Path) -> None
     folder = tmp_path / PLANTED
     folder.mkdir()
     trials: list[dict[str, object]] = [
-        {"PhotometricInterpretation": "PALETTE " + PLANTED},
+        {
+            "PhotometricInterpretation": "PALETTE " + PLANTED,
+            "RedPaletteColorLookupTableDescriptor": [256, 0, 16],
+        },
         {"NumberOfFrames": "10"},
         {"Rows": 0},
         {"BitsAllocated": 24},

@@ -1,11 +1,19 @@
 """Headers that contradict the pixels: the values that were put in come out, or it is said that they may not."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.decode import DecodeOptions, decode_image
@@ -86,6 +94,51 @@ def test_bytes_in_the_other_order_are_seen(tmp_path: Path) -> None:
     image = read(tmp_path, PICTURE.byteswap())
     assert np.array_equal(image.stored, PICTURE)
     assert "other order" in image.notes[0]
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_segments_of_rle_in_the_wrong_order_are_seen(bits: int, tmp_path: Path) -> None:
+    path = make_dicom(tmp_path, PICTURE, RLELossless, BitsStored=bits, HighBit=bits - 1)
+    dataset = pydicom.dcmread(path)
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    _, first, second = struct.unpack_from("<3I", frame)
+    # PS3.5 G.2: the most significant byte comes first; some writers begin with the least.
+    high, low = frame[first:second], frame[second:]
+    head = struct.pack("<16I", 2, 64, 64 + len(low), *[0] * 13)
+    dataset.PixelData = pydicom.encaps.encapsulate([head + low + high])
+    dataset.save_as(path)
+    image = read_dicom(path)
+    assert np.array_equal(image.stored, PICTURE)
+    assert "other order" in image.notes[0]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("shift", [0, 4, 8])
+def test_sound_values_of_16_bits_are_not_turned(shift: int, syntax: str, tmp_path: Path) -> None:
+    # 8 bits in the lower or the upper byte, 12 in the highest bits, and all of them.
+    for values in ((PICTURE >> 4) << shift, (PICTURE >> shift) << 4, PICTURE * 16 + PICTURE % 16):
+        image = read(tmp_path, values.astype(np.uint16), syntax, BitsStored=16, HighBit=15)
+        assert np.array_equal(image.stored, values)
+        assert image.notes == ()
+
+
+def test_without_bits_stored_all_bits_are(tmp_path: Path) -> None:
+    # As GDCM takes it.
+    image = read(tmp_path, PICTURE, BitsStored=None, HighBit=None)
+    assert np.array_equal(image.stored, PICTURE)
+    assert any("BitsStored is missing" in note for note in image.notes)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("decoder", ["auto", "imagecodecs", "pylibjpeg"])
+def test_a_codestream_of_8_bits_may_stand_where_16_are_allocated(
+    decoder: str, syntax: str, tmp_path: Path
+) -> None:
+    grey = (PICTURE >> 4).astype(np.uint8)
+    right = read_dicom(make_dicom(tmp_path, grey, syntax, 8), decoder).stored
+    path = make_dicom(tmp_path, grey, syntax, 8, BitsAllocated=16, BitsStored=12, HighBit=11)
+    assert np.array_equal(read_dicom(path, decoder).stored, right)
+    assert np.abs(right.astype(int) - grey).max() <= (12 if syntax == JPEGBaseline8Bit else 0)
 
 
 # --- Signs -------------------------------------------------------------------------------------------
@@ -223,6 +276,7 @@ def test_padding_that_is_air_is_believed(padding: dict[str, int], inverted: bool
         ({"PixelSpacing": [0.007, 0.007]}, None, True),  # in centimetres
         ({"PixelSpacing": [0.1, 1]}, None, True),
         ({"PixelSpacing": [1, 1], "ImagerPixelSpacing": [0.2, 0.2]}, (0.2, 0.2), True),
+        ({"NominalScannedPixelSpacing": [0.05, 0.05]}, (0.05, 0.05), False),  # of a film
         ({"PixelSpacing": [0.05, 0.05], "ImagerPixelSpacing": [0.2, 0.2]}, (0.05, 0.05), True),
         ({"PixelSpacing": [0.19, 0.19], "ImagerPixelSpacing": [0.2, 0.2]}, (0.19, 0.19), False),
         (
@@ -242,6 +296,37 @@ def test_a_spacing_that_no_mammogram_has_is_unknown(
 
 
 # --- Nothing to see ----------------------------------------------------------------------------------
+
+
+def test_a_spacing_that_software_makes_up_is_unknown_also_of_a_small_image(tmp_path: Path) -> None:
+    small = np.ascontiguousarray(BREAST[::4, ::4])
+    assert read(tmp_path, small, PixelSpacing=[0.8, 0.8]).header.spacing_mm == (0.8, 0.8)
+    image = read(tmp_path, small, PixelSpacing=[1, 1])
+    assert image.header.spacing_mm is None
+    assert any("PixelSpacing" in note for note in image.notes)
+
+
+def test_a_negative_in_which_no_breast_is_found_says_why(tmp_path: Path) -> None:
+    dark = np.zeros((300, 240), np.uint16)
+    y, x = np.mgrid[:300, :240]
+    inside = ((y - 150) / 126) ** 2 + (x / 168) ** 2 < 1
+    dark[inside] = (1500 + 8 * x + 2 * y)[inside]
+    with pytest.raises(ImageError, match="is this a negative, with a wrong polarity") as caught:
+        decoded(tmp_path, dark, PhotometricInterpretation="MONOCHROME1")
+    assert caught.value.status == "no_breast"
+
+
+def test_values_are_entries_of_a_colour_table_only_where_there_is_one(tmp_path: Path) -> None:
+    image = read(tmp_path, BREAST, PhotometricInterpretation="PALETTE COLOR")
+    assert np.array_equal(image.stored, BREAST)
+    assert not image.header.inverted
+    with pytest.raises(ImageError, match="colour table"):
+        read(
+            tmp_path,
+            BREAST,
+            PhotometricInterpretation="PALETTE COLOR",
+            RedPaletteColorLookupTableDescriptor=[256, 0, 16],
+        )
 
 
 def test_a_breast_of_one_value_is_no_image(tmp_path: Path) -> None:

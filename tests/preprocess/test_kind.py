@@ -49,6 +49,15 @@ def viewed(modifier: str | None = None, view: str = "399162004") -> list[Dataset
     return [item]
 
 
+def meant(meaning: str) -> list[Dataset]:
+    """Gives a view whose modifier has a maker's own code, and a meaning of PS3.16 CID 4015."""
+    modifier = code("M1")
+    modifier.CodingSchemeDesignator, modifier.CodeMeaning = "99MAKER", meaning
+    views = viewed()
+    views[0].ViewModifierCodeSequence = [modifier]
+    return views
+
+
 def specimen(identifier: str) -> Dataset:
     item = Dataset()
     item.SpecimenIdentifier = identifier  # type 1 of each item (PS3.3 C.7.6.22)
@@ -94,6 +103,13 @@ KIND_OF = {
         {"SOPClassUID": CAPTURE, "ConversionType": "WSD", "SeriesDescription": "full mammogram images"},
         # Where the view is coded without a modifier, a series of several views is not this one.
         {"ViewCodeSequence": viewed(), "SeriesDescription": "DIAG SPOT MAG"},
+        *({"SeriesDescription": text} for text in (
+            "L MLO", "LMLO", "R ML", "LLM", "R XCCL", "L CCRL", "RIGHT CC", "Spotsylvania L CC", "L CC Combo",
+            "Screening with Tomosynthesis",
+        )),
+        {"PresentationIntentType": "FOR PRESENTATION", "SeriesDescription": "Raw and processed"},
+        {"DistanceSourceToDetector": "660", "DistanceSourceToPatient": "610"},
+        {"DistanceSourceToDetector": "660", "DistanceSourceToPatient": "1"},
     ],
     "unknown": [
         {"SOPClassUID": ""}, {"SOPClassUID": CAPTURE}, {"SOPClassUID": CAPTURE, "ConversionType": "WSD"},
@@ -102,15 +118,25 @@ KIND_OF = {
     "for_processing": [
         {"PresentationIntentType": "FOR PROCESSING"}, {"PresentationIntentType": "for processing "},
         {"SOPClassUID": uid.DigitalMammographyXRayImageStorageForProcessing},
-        {"SOPClassUID": uid.DigitalXRayImageStorageForProcessing},
+        {"SOPClassUID": uid.DigitalXRayImageStorageForProcessing}, {"SeriesDescription": "Raw Image"},
     ],
     "magnified": [
         {"EstimatedRadiographicMagnificationFactor": "1.8"}, {"ViewPosition": "MCC"}, {"SeriesDescription": "R ML MAG"},
         {"ProtocolName": "Magnification view"},
         {"EstimatedRadiographicMagnificationFactor": "1.5", "ViewCodeSequence": viewed("399055006")},
+        # The factor is the ratio of the distances (PS3.3 C.8.7.5, 0018,1114).
+        {"DistanceSourceToDetector": "650", "DistanceSourceToPatient": "361"}, {"SeriesDescription": "L M CC"},
+        {"SeriesDescription": "RMMLO"}, {"ViewCodeSequence": meant("Magnification")},
     ],
-    "spot": [{"ViewPosition": "SMLO"}, {"SeriesDescription": "Spot Compression L CC"}],
-    "implant_displaced": [{"ViewPosition": "MLOID"}, {"SeriesDescription": "IMPLANT DISPLACED"}],
+    "spot": [
+        {"ViewPosition": "SMLO"}, {"SeriesDescription": "Spot Compression L CC"}, {"SeriesDescription": "L S CC"},
+        {"ViewCodeSequence": meant("spot compression")},
+    ],
+    "implant_displaced": [
+        {"ViewPosition": "MLOID"}, {"SeriesDescription": "IMPLANT DISPLACED"}, {"SeriesDescription": "L CC ID"},
+        {"SeriesDescription": "RMLOID"}, {"SeriesDescription": "L CC pushed back"},
+        {"ViewCodeSequence": meant("Implant Displaced")},
+    ],
     "specimen": [
         {"ViewCodeSequence": viewed(view=codes.cid4014.TissueSpecimenFromBreast.value)},
         {"ViewCodeSequence": viewed(view=srt(codes.cid4014.TissueSpecimenFromBreast.value))},
@@ -124,23 +150,28 @@ KIND_OF = {
             "POSTFIRE_PLUS", "POSTBIOPSY", "POSTMARKER", "TOMO_SCOUT", "PREFIRE", "POSTFIRE",
         )),
         {"PositionerType": "STEREOTACTIC"}, {"SeriesDescription": "Stereotactic L"},
+        {"SeriesDescription": "Biopsy L CC"},
     ],
     # PS3.3 table C.8-74d.
     "synthetic_2d": [
         {"ImageType": [*DERIVED, "TOMO", "GENERATED_2D", ""]}, {"ImageType": [*DERIVED, "", "GENERATED_2D"]},
         {"ImageType": [*DERIVED, "TOMO_2D"]}, {"ImageType": ["DERIVED", "SECONDARY", "SYNTHETIC"]},
         {"SeriesDescription": "L CC C-View"}, {"SeriesDescription": "RMLO_CVIEW"},
-        {"SeriesDescription": "Synthesized 2D"},
+        {"SeriesDescription": "Synthesized 2D"}, {"SeriesDescription": "L CC s2D"},
     ],
     "tomosynthesis": [
         {"SOPClassUID": uid.BreastTomosynthesisImageStorage}, {"SOPClassUID": uid.CTImageStorage},
         {"SOPClassUID": uid.BreastProjectionXRayImageStorageForPresentation},
         {"ImageType": [*ORIGINAL, "TOMO_PROJ"]}, {"ImageType": [*DERIVED, "TOMOSYNTHESIS", "NONE"]},
         {"SOPClassUID": CAPTURE, "ImageType": [*ORIGINAL, "TOMO"]},
+        *({"SeriesDescription": f"L CC {text}"} for text in (
+            "Tomosynthesis Reconstruction", "Tomosynthesis Projection", "Tomo Planes", "DBT slices", "Slabs",
+        )),
     ],
     "contrast": [
         {"ImageType": [*DERIVED, "POST_CONTRAST", "SUBTRACTION"]},
         {"ImageType": [*ORIGINAL, "POST_CONTRAST", "", "HIGH_ENERGY"]},
+        {"SeriesDescription": "L CC Subtracted CESM"}, {"SeriesDescription": "L CC RECOMBINED"},
     ],
     "region": [
         {"SOPClassUID": CAPTURE, "SeriesDescription": "cropped images"},
@@ -151,7 +182,9 @@ KIND_OF = {
         {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
         {"SOPClassUID": CAPTURE, "BurnedInAnnotation": "YES"}, {"SeriesDescription": "Screen Save"},
     ],
-    "quality_control": [{"QualityControlImage": "YES"}, {"BodyPartExamined": "PHANTOM"}],
+    "quality_control": [
+        {"QualityControlImage": "YES"}, {"BodyPartExamined": "PHANTOM"}, {"SeriesDescription": "ACR Phantom"},
+    ],
     "other_modality": [
         {"Modality": "US"}, {"Modality": "MR"}, {"Modality": "CT"},
         {"Modality": "CT", "SOPClassUID": uid.CTImageStorage},
@@ -277,7 +310,7 @@ def test_a_raw_image_whose_air_is_high_has_the_mask_of_its_breast(
 
 def test_an_image_of_another_kind_is_refused_before_its_pixels_are_looked_at(tmp_path: Path) -> None:
     stored = breast_image(1, "L", "CC").astype(np.uint16)
-    path = make_dicom(tmp_path, stored, ImageType=["DERIVED", "SECONDARY"], PhotometricInterpretation="RGB")
+    path = make_dicom(tmp_path, stored, ImageType=["DERIVED", "SECONDARY"], SamplesPerPixel=3)
     with pytest.raises(OtherKindError, match=r"--kinds standard,secondary_capture or --kinds all") as caught:
         decode_image(path, DecodeOptions())
     assert (caught.value.kind, caught.value.status) == ("secondary_capture", "other_kind")

@@ -1,6 +1,7 @@
 """Where the pixels are: by what stands in a file, whatever it states. Right is what was put in, or pydicom's."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -100,9 +101,86 @@ def test_heads_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadHeaderError, match="explicit VR, the elements before it implicit"):
         read_dicom(path)
     path = make_dicom(tmp_path, PICTURE)
-    path.write_bytes(path.read_bytes().replace(EXPLICIT_HEAD, b"\xe0\x7f\x10\0ZZ\0\0"))
+    head = EXPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)
+    wrong = b"\xe0\x7f\x10\0ZZ\0\0" + struct.pack("<I", 1 << 30)
+    path.write_bytes(path.read_bytes().replace(head, wrong))
     with pytest.raises(BadHeaderError, match="VR of Pixel Data"):
         read_dicom(path)
+
+
+@pytest.mark.parametrize("vr", [b"ox", b"OX", b"ZZ"])
+def test_a_vr_that_is_not_known_has_the_length_of_un(vr: bytes, tmp_path: Path) -> None:
+    # PS3.5 6.2.2; SimpleITK reads such a file so, pydicom takes the VR for a length.
+    path = make_dicom(tmp_path, PICTURE)
+    path.write_bytes(path.read_bytes().replace(EXPLICIT_HEAD, b"\xe0\x7f\x10\0" + vr + b"\0\0"))
+    same, notes = pixels_and_notes(path)
+    assert same and "VR of Pixel Data" in notes
+
+
+def without_syntax(path: Path, whole_group: bool) -> Path:
+    """Takes the Transfer Syntax UID out of a file, or all of group 0002. Gives its path."""
+    data = path.read_bytes()
+    if whole_group:
+        path.write_bytes(data[:132] + data[144 + int.from_bytes(data[140:144], "little") :])
+        return path
+    start = data.index(b"\x02\0\x10\0UI")
+    size = 8 + struct.unpack_from("<H", data, start + 6)[0]
+    group = int.from_bytes(data[140:144], "little") - size
+    path.write_bytes(data[:140] + struct.pack("<I", group) + data[144:start] + data[start + size :])
+    return path
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        RLELossless,
+        JPEGLosslessSV1,
+        JPEGLSLossless,
+        JPEG2000Lossless,
+    ],
+)
+def test_without_a_transfer_syntax_pixels_are_read_by_what_they_look_like(
+    syntax: str, whole_group: bool, tmp_path: Path
+) -> None:
+    same, notes = pixels_and_notes(without_syntax(make_dicom(tmp_path, PICTURE, syntax), whole_group))
+    assert same and "no Transfer Syntax UID" in notes
+
+
+def test_elements_behind_the_pixels_are_read_too(tmp_path: Path) -> None:
+    # As pydicom and SimpleITK do.
+    path = make_dicom(tmp_path, PICTURE)
+    data = path.read_bytes()
+    start, end = data.index(b"\x28\0\x10\0US"), data.index(EXPLICIT_HEAD)
+    path.write_bytes(data[:start] + data[end:] + data[start:end])
+    assert np.array_equal(pydicom.dcmread(path).pixel_array, PICTURE)
+    same, notes = pixels_and_notes(path)
+    assert same and "behind its pixels" in notes
+
+
+def test_deflated_elements_in_a_zlib_stream_are_read(tmp_path: Path) -> None:
+    # RFC 1950 around RFC 1951, which DCMTK reads by --bitstream-zlib.
+    path = rename_syntax(make_dicom(tmp_path, PICTURE), DeflatedExplicitVRLittleEndian)
+    data = path.read_bytes()
+    start = 144 + int.from_bytes(data[140:144], "little")
+    for level in (1, 6, 9):
+        path.write_bytes(data[:start] + zlib.compress(data[start:], level))
+        same, notes = pixels_and_notes(path)
+        assert same and "zlib" in notes
+
+
+def test_pixels_that_were_sent_as_a_text_are_refused(tmp_path: Path) -> None:
+    tall = np.tile(PICTURE, (8, 1))
+    assert tall.tobytes().count(b"\n") > 64
+    path = make_dicom(tmp_path, tall)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\n", b"\r\n"))
+    with pytest.raises(BadHeaderError, match="sent as a text"):
+        read_dicom(path)
+    path.write_bytes(data + b"\0" * 512)
+    assert np.array_equal(read_dicom(path).stored, tall)
 
 
 def test_elements_that_are_not_deflated_say_so(tmp_path: Path) -> None:

@@ -137,6 +137,12 @@ FOREIGN = {
     },
     "bare with group 2": (bare(False, True, meta=True), "without preamble", "dcmconv"),
     "cut at DICM": (b"DICM" + bytes(99), "damaged beginning", "download it again"),
+    "multipart answer": (
+        b"--b1\r\nContent-Type: application/dicom\r\n\r\n" + bytes(128) + b"DICM\2\0\0\0UL",
+        *("answer of a server", "DICOMweb"),
+    ),
+    "HTTP answer": (b"HTTP/1.1 200 OK\r\n\r\n" + bytes(128) + b"DICM", "answer of a server", "DICOMweb"),
+    "moved DICOM": (b"\n" + bytes(128) + b"DICM\2\0\0\0UL\4\0" + bytes(99), "other bytes before it", "before it away"),
     "noise": (bytes(np.random.default_rng(0).integers(1, 255, 5000, np.uint8)), "not known here", "PS3.10 7.1"),
 }  # fmt: skip
 
