@@ -32,6 +32,7 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 #: Weights beyond this are no result of training: squares of them, as norms take them, have no number in float32.
 _LARGEST = 1e18
 _LONGEST_DESCRIPTION = 1 << 22  #: characters of JSON; a real one has some thousand
+_MOST_HEADER_BYTES = 16 << 20  #: of a safetensors file, which names each tensor
 _MOST_SIZES = 8  #: of a shape, in messages
 
 
@@ -238,6 +239,12 @@ def _check_kind(path: Path, example: str) -> None:
         raise CheckpointError(
             f"{path} is a PyTorch pickle, which could run code when opened, so it was not opened; expected a "
             f"safetensors file such as {example}"
+        )
+    header = int.from_bytes(start[:8], "little")
+    if header > _MOST_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path} is no checkpoint of ours: as a safetensors file it would have a header of {header:,} bytes, "
+            f"at most {_MOST_HEADER_BYTES:,} are read; {_HOW_TO_MEND}"
         )
 
 

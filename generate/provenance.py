@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nlbs.errors import CheckpointError
+from nlbs.system_calls import open_regular
 from nlbs.text import printable
 
 SOFTWARE = "NLBS-CVAE"
@@ -53,8 +55,16 @@ class Provenance:
 
 
 def model_id(checkpoint: Path) -> str:
-    """Gives the first 16 digits of the SHA-256 of a checkpoint file."""
-    with checkpoint.open("rb") as file:
+    """Gives the first 16 digits of the SHA-256 of a checkpoint file.
+
+    Raises:
+        CheckpointError: it is no file that can be read.
+    """
+    try:
+        descriptor = open_regular(checkpoint)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {checkpoint} ({error.strerror}): remove it, or fit it again") from None
+    with open(descriptor, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 

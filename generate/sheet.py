@@ -17,6 +17,7 @@ COUNT = "count"
 COLUMNS = (*EXPECTED, COUNT)
 
 _MOST_SHOWN = 20
+_MOST_COLUMNS = 1000  # each that is none is held against those that are
 _LONGEST_CELL = 40  # characters of one that a message repeats
 
 
@@ -63,6 +64,8 @@ def _columns(header: Sequence[str]) -> tuple[list[str], list[str]]:
     """Gives what each column is, and what is wrong with the header."""
     names = [name.strip().lower().replace("-", "_").replace(" ", "_") for name in header]
     problems = []
+    if len(header) > _MOST_COLUMNS:
+        return names, [f"header: found {len(header):,} columns; expected some of {', '.join(COLUMNS)}"]
     for name, given in zip(names, header, strict=True):
         if name not in COLUMNS:
             near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.6)

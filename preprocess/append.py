@@ -33,6 +33,7 @@ from nlbs.preprocess.tables import (
 from nlbs.preprocess.totals import AppendSummary
 from nlbs.shards import open_shards
 from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.system_calls import set_mode
 from nlbs.text import LONGEST_MESSAGE, printable
 
 #: What to do where the table says otherwise about an image than images.csv.
@@ -102,7 +103,7 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         folder = root / BUILD_PARTS / _FOLDER
         make_folder(folder)
         if isinstance(folder, Path):
-            folder.parent.chmod(0o700)  # its tables identify patients
+            set_mode(folder.parent, 0o700)  # its tables identify patients
         totals = take_in(options, read, new, folder, None, known.others, known.generation + 1)
         both = chain(read_image_rows(root), read_image_rows(folder))
         tables = f"{root / IMAGES_CSV} and {folder / IMAGES_CSV}"

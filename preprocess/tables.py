@@ -14,6 +14,7 @@ from nlbs.manifests.splits import SPLITS
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.outcome import Outcome
+from nlbs.preprocess.own_table import open_own_table
 from nlbs.preprocess.shard_plan import LabelledImage
 from nlbs.preprocess.stated import SETTLED_BY
 from nlbs.shards.layout import IMAGES_CSV, SOURCES_CSV
@@ -134,13 +135,13 @@ def read_stamps(root: AnyPath) -> dict[str, str]:
     """
     path = root / SOURCES_CSV
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_own_table(path) as file:
             return {
                 row["image"]: row["stamp"] for row in csv.DictReader(file) if row["image"] and row["stamp"]
             }
     except FileNotFoundError:
         return {}
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, KeyError, csv.Error, ValueError) as error:
         raise DatasetError(
             f"cannot read {path} ({error}): remove it, and every file is looked at again"
         ) from None
@@ -224,7 +225,7 @@ def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
 
 def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_own_table(path) as file:
             reader = csv.DictReader(file)
             names = [plain_cell(name) or "" for name in reader.fieldnames or ()]
             if len(set(names)) < len(names):

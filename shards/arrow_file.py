@@ -5,11 +5,14 @@ product are not compressed, so one that is, is refused by its metadata: the foot
 message, flatbuffers as https://arrow.apache.org/docs/format/Columnar.html describes them (File.fbs, Message.fbs).
 """
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+
+from nlbs.system_calls import open_regular
 
 _MAGIC = b"ARROW1"
 _MOST_FOOTER_BYTES, _MOST_HEAD_BYTES = 64 << 20, 64 << 20
@@ -40,6 +43,7 @@ def read_arrow(path: Path, refuse_schema: Callable[[pa.Schema], None]) -> pa.Tab
 
 def mapped(path: Path) -> pa.NativeFile:
     """Return a file by memory map; one that is read as it is used where the file system has none (some FUSE)."""
+    os.close(open_regular(path))  # Arrow would wait for the other end of a pipe
     try:
         return pa.memory_map(str(path))
     except FileNotFoundError:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nlbs.paths import AnyPath
 from nlbs.shards.container import pixels_file
-from nlbs.system_calls import BINARY, read_at
+from nlbs.system_calls import open_regular, read_at
 
 _OPEN_FILES = 256  # kept open per set: processes are often limited to 1024
 
@@ -28,7 +29,7 @@ class LocalShards:
         file = self._files.get(shard)
         if file is not None:
             return _fill(file, buffers, offset)
-        new = os.open(self.paths[shard], os.O_RDONLY | BINARY)
+        new = open_regular(Path(self.paths[shard]))
         # Another thread may have opened the same shard meanwhile; then that one is kept.
         kept = len(self._files) < _OPEN_FILES and self._files.setdefault(shard, new) == new
         try:

@@ -13,7 +13,7 @@ from nlbs.names import ID
 from nlbs.paths import AnyPath
 from nlbs.shards.layout import how_to_restore
 from nlbs.shards.manifest import indices
-from nlbs.shards.payload import most_stored_bytes
+from nlbs.shards.payload import fewest_stored_bytes, most_stored_bytes
 from nlbs.text import shown
 
 _ROWS_AT_ONCE = 1 << 22
@@ -46,14 +46,14 @@ def check_rows(table: pa.Table, info: Mapping[str, Any], path: AnyPath) -> None:
                 _check_dictionary(name, chunk.dictionary, info, path)
     check_known(table, path)
     sizes = np.array([shard["bytes"] for shard in info["shards"]], dtype=np.int64)
-    most = most_stored_bytes(info["parameters"])
+    fewest, most = fewest_stored_bytes(info["parameters"]), most_stored_bytes(info["parameters"])
     last = 0
     for start in range(0, table.num_rows, _ROWS_AT_ONCE):
         part = table.slice(start, _ROWS_AT_ONCE)
         for name, (low, high) in _BOUNDS.items():
             _check_bounds(name, part[name], low, high, path)
         shard = indices(part["shard"]).to_numpy()
-        problem = misplaced(shard, part["offset"].to_numpy(), part["nbytes"].to_numpy(), sizes, most)
+        problem = misplaced(shard, part["offset"].to_numpy(), part["nbytes"].to_numpy(), sizes, fewest, most)
         if problem is not None:
             _refuse(path, problem)
         if shard[0] < last or (np.diff(shard) < 0).any():
@@ -73,6 +73,7 @@ def misplaced(
     offset: "np.ndarray[Any, Any]",
     nbytes: "np.ndarray[Any, Any]",
     sizes: "np.ndarray[Any, Any]",
+    fewest: int,
     most: int,
 ) -> str | None:
     """Return what is wrong with the places of some patches; None where each lies in its shard.
@@ -80,14 +81,15 @@ def misplaced(
     Args:
         shard, offset, nbytes: (n,) of the manifest.
         sizes: (shards,) bytes.
-        most: bytes that a patch can have as it is stored.
+        fewest, most: bytes that a patch can have as it is stored.
     """
     if not len(shard):
         return None
     if shard.min() < 0 or shard.max() >= len(sizes):
         return f"a patch is in shard {int(shard.max()) if shard.min() >= 0 else int(shard.min())} of {len(sizes)}"
-    if nbytes.min() < 0 or nbytes.max() > most:
-        return f"a patch has {int(nbytes.max()) if nbytes.min() >= 0 else int(nbytes.min())} bytes, at most {most}"
+    if nbytes.min() < fewest or nbytes.max() > most:
+        found = int(nbytes.max()) if nbytes.min() >= fewest else int(nbytes.min())
+        return f"a patch has {found} bytes, expected {most if fewest == most else f'{fewest} to {most}'}"
     if offset.min() < 0 or (offset > sizes[shard] - nbytes).any():
         return "a patch lies outside its shard"
     return None

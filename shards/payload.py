@@ -39,6 +39,11 @@ def most_stored_bytes(parameters: Mapping[str, Any]) -> int:
     return raw if parameters.get("compression", "none") == "none" else raw + raw // 8 + 4096
 
 
+def fewest_stored_bytes(parameters: Mapping[str, Any]) -> int:
+    """Return how many bytes a patch has at least as it is stored: all of its pixels, unless it is compressed."""
+    return most_stored_bytes(parameters) if parameters.get("compression", "none") == "none" else 1
+
+
 def raw_bytes(pixels: Pixels) -> bytes:
     """Gives the pixels row by row, little-endian."""
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<")).tobytes()

@@ -25,7 +25,7 @@ from nlbs.shards.local_shards import LocalShards
 from nlbs.shards.manifest import indices, one_array
 from nlbs.shards.manifest_rows import misplaced
 from nlbs.shards.mapped_shards import MappedShards, can_be_mapped
-from nlbs.shards.payload import DECODERS, Pixels, most_stored_bytes, pixel_dtype
+from nlbs.shards.payload import DECODERS, Pixels, fewest_stored_bytes, most_stored_bytes, pixel_dtype
 from nlbs.shards.records import Marks, Record, buffers_of, run_starts, runs
 from nlbs.shards.remote_shards import RemoteShards
 from nlbs.shards.stand_ins import StandIns
@@ -67,6 +67,7 @@ class Reader:
         self._verify, self._on_damage = verify, on_damage
         self._names = [str(shard["name"]) for shard in info["shards"]]
         self._sizes = [int(shard["bytes"]) for shard in info["shards"]]
+        self._fewest_bytes = fewest_stored_bytes(info["parameters"])
         self._most_bytes = most_stored_bytes(info["parameters"])
         edge = int(info["parameters"]["resolution"])
         self._shape, self._dtype = (edge, edge), pixel_dtype(info["parameters"]["dtype"])
@@ -144,7 +145,8 @@ class Reader:
         """
         found = tuple(column[rows] for column in self._places)
         shard, offset, nbytes, _ = found
-        problem = misplaced(shard, offset, nbytes, np.asarray(self._sizes, dtype=np.int64), self._most_bytes)
+        sizes = np.asarray(self._sizes, dtype=np.int64)
+        problem = misplaced(shard, offset, nbytes, sizes, self._fewest_bytes, self._most_bytes)
         if problem is not None:
             raise ShardError(
                 f"the manifest of {self.folder} is damaged: {problem}; {how_to_restore(self.folder)}"

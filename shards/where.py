@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from nlbs.errors import ConfigError
 from nlbs.shards.columns import check_value, column_of, encoded, is_text
+from nlbs.text import shown
 
 Rows = npt.NDArray[np.int64]
 
-_LONGEST = 2000  # characters
+_LONGEST, _DEEPEST = 2000, 60  # characters; levels of its syntax
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Eq: ("==", pc.equal),
     ast.NotEq: ("!=", pc.not_equal),
@@ -60,10 +61,16 @@ def _parsed(where: str) -> ast.expr:
     try:
         if len(where) > _LONGEST:
             raise ValueError(f"{len(where)} characters, at most {_LONGEST} are read")
-        return ast.parse(where.strip(), mode="eval").body
+        tree = ast.parse(where.strip(), mode="eval").body
+        level: list[ast.AST] = [tree]
+        for _ in range(_DEEPEST):
+            level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if level:
+            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+        return tree
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ConfigError(f"the filter {where[:200]!r} cannot be read ({reason}); {_SYNTAX}") from None
+        raise ConfigError(f"the filter {shown(where, 200)} cannot be read ({reason}); {_SYNTAX}") from None
 
 
 def _evaluate(table: pa.Table, node: ast.expr, where: str) -> Any:
@@ -126,7 +133,7 @@ def _one_value(column: pa.ChunkedArray, name: str, kind: type[ast.cmpop], node: 
         check_value(column, name, value)
     elif isinstance(value, str) or is_text(column):
         raise ConfigError(
-            f"the filter {where!r} compares {name} by {sign}, which is for numbers; use == or in for text"
+            f"the filter {shown(where, 200)} compares {name} by {sign}, which is for numbers; use == or in for text"
         )
     if not is_text(column):
         # As the column's own type if it is a float: 0.9 is to equal the 0.9 that is stored.
@@ -154,4 +161,4 @@ def _true(result: Any) -> npt.NDArray[np.bool_]:
 
 
 def _not_understood(node: ast.expr, where: str) -> ConfigError:
-    return ConfigError(f"the filter {where!r} has {ast.unparse(node)!r} where none can stand; {_SYNTAX}")
+    return ConfigError(f"the filter {shown(where, 200)} has {shown(ast.unparse(node), 200)} where none can stand; {_SYNTAX}")

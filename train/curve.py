@@ -18,7 +18,10 @@ _PANELS = {"total": "loss, at the final KL weight", "reconstruction": "mean L1",
 def epoch_rows(metrics: Path) -> list[dict[str, Any]]:
     """Gives the rows of metrics.jsonl that judge epochs, in order."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return [row for row in rows if row["kind"] == "epoch"]
+    epochs = [row for row in rows if row.get("kind") == "epoch" and type(row.get("epoch")) is int]
+    return [
+        {key: value for key, value in row.items() if isinstance(value, int | float | None)} for row in epochs
+    ]
 
 
 def loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:

@@ -15,11 +15,13 @@ import numpy.typing as npt
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
+from nlbs.errors import NlbsError
 from nlbs.files import atomic_file, refuse_link
-from nlbs.system_calls import PLAIN, sync
+from nlbs.system_calls import PLAIN, open_regular, sync
 from nlbs.train.pace import Pace
 from nlbs.train.run import RunFolder
 
+_MOST_ROW_CHARS = 1 << 20  # of metrics.jsonl; a real one has some hundred
 _LINE_EVERY_S = 30.0  #: between progress lines where there is no terminal
 
 
@@ -173,13 +175,20 @@ def _cut(path: Path, last_step: int) -> None:
     """Keeps of metrics.jsonl the whole rows up to a step."""
     if not path.exists():
         return
-    kept = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(text)
-        except ValueError:
-            continue  # the last row of a run that was killed while it wrote
-        if isinstance(row, dict) and row.get("step", last_step + 1) <= last_step:
-            kept.append(text + "\n")
-    with atomic_file(path, "w", encoding="utf-8") as file:
-        file.writelines(kept)
+    try:
+        descriptor = open_regular(path)
+    except OSError as error:
+        raise NlbsError(
+            f"cannot read {path} ({error.strerror}): move it away, and the same command goes on"
+        ) from None
+    with (
+        open(descriptor, encoding="utf-8", errors="replace", newline="\n") as old,
+        atomic_file(path, "w", encoding="utf-8") as new,
+    ):
+        while text := old.readline(_MOST_ROW_CHARS):
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError):
+                continue  # the last row of a run that was killed while it wrote, or none of ours
+            if isinstance(row, dict) and type(row.get("step")) is int and row["step"] <= last_step:
+                new.write(text.rstrip("\r\n") + "\n")

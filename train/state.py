@@ -17,6 +17,7 @@ from nlbs.errors import CheckpointError
 from nlbs.text import shown
 
 _MIB = 2**20
+_MOST_PICKLED_BYTES = 8 * _MIB  #: of the part that is no tensor's bytes; a byte of it can become 64 of memory
 _BESIDE_TENSORS = 64 * _MIB  #: of a state, what is not tensors: options, progress, the zip's own records
 
 _NOT_COUNTED = {
@@ -63,6 +64,9 @@ def _check_size(path: Path, most_bytes: int) -> None:
         raise CheckpointError(
             f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}"
         )
+    pickled = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
+    if pickled > _MOST_PICKLED_BYTES:
+        raise CheckpointError(f"{path} is no state of a run: beside its tensors it says {pickled:,} bytes")
     if size > most_bytes:
         raise CheckpointError(
             f"{path} is no state of this run: it has {size:,} bytes, and what this model needs is below {most_bytes:,}"

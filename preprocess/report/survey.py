@@ -1,5 +1,6 @@
 """What images.csv of a dataset root says as a whole, gathered in one pass that holds little of each row."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Hashable
@@ -13,6 +14,7 @@ import pandas as pd
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates
+from nlbs.preprocess.own_table import open_own_table
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY
 from nlbs.shards.layout import IMAGES_CSV
 from nlbs.text import printable
@@ -75,13 +77,13 @@ def survey(root: AnyPath, most_skipped: int = 200) -> Survey:
     found, frames = Survey(), []
     path = root / IMAGES_CSV
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_own_table(path) as file:
             chunks = pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=_ROWS_AT_ONCE)
             for chunk in chunks:
                 frames.append(_take(found, chunk, most_skipped))
     except FileNotFoundError:
         raise DatasetError(f"there is no {path}: name a dataset root that build-shards made") from None
-    except (OSError, KeyError, ValueError, OverflowError, pd.errors.ParserError) as error:
+    except (OSError, KeyError, ValueError, OverflowError, csv.Error, pd.errors.ParserError) as error:
         what = printable(" ".join(str(error).split()), 300)
         raise DatasetError(f"cannot read {path} ({what}): build-shards writes it anew") from None
     if frames:

@@ -20,6 +20,14 @@ EXIT_INTERRUPTED = 130  #: Ctrl-C; the same command continues
 
 _LINES = "\n\t"
 _MAKE_ROOM = "What is complete is kept: make room and give the same command again."
+_MEMORY = "There is not enough memory: take fewer --jobs, or a smaller --batch-size, or a machine with more."
+_NETWORK = "The network folder has gone away: see that it is there again, and give the same command again."
+#: Not every system knows all of them.
+_OF_THE_NETWORK = {
+    getattr(errno, name)
+    for name in ("ESTALE", "EREMOTEIO", "ENOLCK", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN")
+    if hasattr(errno, name)
+}
 #: What the operating system refuses, and what to do about it. Any other OSError is a defect of ours.
 _OF_THE_MACHINE = {
     errno.ENOSPC: _MAKE_ROOM,
@@ -29,6 +37,18 @@ _OF_THE_MACHINE = {
     errno.EPERM: "Ask for the permission, or choose another folder.",
     errno.EFBIG: "This file system takes no file as large as that (FAT32: 4 GB): choose a folder on another one.",
     errno.ELOOP: "A symbolic link stands where a file is to be written: remove it, or choose another folder.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOTDIR: "A file stands where a folder is expected: choose another folder.",
+    errno.EISDIR: "A folder stands where a file is expected: remove it, or choose another folder.",
+    errno.EMFILE: "Allow more open files (ulimit -n), or take fewer --jobs.",
+    errno.ENFILE: "The machine has too many open files: wait, or take fewer --jobs.",
+    errno.ENOMEM: _MEMORY,
+    **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), "Something else uses it: wait until that has ended."),
+    **dict.fromkeys(
+        (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENXIO, errno.ENODEV, errno.EXDEV),
+        "This file system cannot do what is needed here, or what is there is no regular file: choose another folder.",
+    ),
+    **dict.fromkeys(_OF_THE_NETWORK, _NETWORK),
     errno.EIO: "The disk or the network folder fails: check it, and give the same command again.",
 }
 #: Modules of Python that Windows lacks.
@@ -232,10 +252,14 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
         except NlbsError as error:
             click.echo(f"Error: {printable(str(error), LONGEST_MESSAGE, keep=_LINES)}", err=True)
             sys.exit(EXIT_ERROR)
+        except MemoryError:
+            click.echo(f"Error: {_MEMORY}", err=True)
+            sys.exit(EXIT_ERROR)
         except OSError as error:
             if error.errno not in _OF_THE_MACHINE:
                 raise
-            where = f" ({error.filename})" if error.filename else ""
+            named = error.filename2 or error.filename  # of a rename, the name that was to be taken
+            where = f" ({named})" if named else ""
             click.echo(f"Error: {error.strerror}{where}. {_OF_THE_MACHINE[error.errno]}", err=True)
             sys.exit(EXIT_ERROR)
         sys.exit(0)

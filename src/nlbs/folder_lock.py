@@ -131,11 +131,14 @@ def _taken(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> bool:
     if isinstance(lock, filelock.SoftFileLock):
         return False
     try:
-        _acquire(lock, path, wait_s)
-    except filelock.Timeout:
-        if _holder(path) or not _refuses_every_lock(path.parent):
-            raise
-        return False
+        try:
+            _acquire(lock, path, min(wait_s, _MOMENT_S))
+        except filelock.Timeout:
+            if not _holder(path) and _refuses_every_lock(path.parent):
+                return False
+            if wait_s <= _MOMENT_S:
+                raise
+            _acquire(lock, path, wait_s - _MOMENT_S)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -38,6 +38,19 @@ def tell_once(note: str, key: str) -> None:
         print(f"Note: {note}", file=sys.stderr)
 
 
+def open_regular(path: Path) -> int:
+    """Return a descriptor to read a regular file by; a pipe or a device in its place is not waited for.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or it is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def sync(descriptor: int) -> None:
     """Returns once the contents of an open file are on disk, as far as its file system can say."""
     try:
@@ -137,9 +150,13 @@ def read_at(file: int, buffers: Sequence[memoryview], offset: int) -> int:
     As ``os.preadv``: possibly fewer than asked for, none only at the end. Several threads may call it at once.
     """
     if hasattr(os, "preadv"):
-        return os.preadv(file, buffers, offset)
+        try:
+            return os.preadv(file, buffers, offset)
+        except OSError as error:
+            if error.errno not in NOT_IMPLEMENTED:
+                raise
     got = 0
-    with _position:  # Windows reads from the file's one position alone
+    with _position:  # Windows, and some FUSE, read from the file's one position alone
         os.lseek(file, offset, os.SEEK_SET)
         for buffer in buffers:
             data = os.read(file, len(buffer))

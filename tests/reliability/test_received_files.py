@@ -1,0 +1,288 @@
+"""Files of a root, a run or a checkpoint that are pipes, too wide or too deep: refused soon, in a sentence."""
+
+import errno
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import filelock
+import pytest
+
+from nlbs.command import entry_point
+from nlbs.cvae import load_checkpoint
+from nlbs.errors import CheckpointError, NlbsError
+from nlbs.files import only_one
+from nlbs.folder_lock import LOCK
+from nlbs.system_calls import open_regular
+from nlbs.train.curve import epoch_rows, write_curve
+from nlbs.train.log import Log
+from nlbs.train.run import RunFolder
+from nlbs.train.state import load_state
+from tests.reliability.received import SET, change_manifest, commands, is_refused, with_value
+
+
+@pytest.fixture
+def root(tiny_root: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_root, tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder])
+def test_a_manifest_that_is_no_file_is_not_waited_for(root: Path, damage: Callable[[Path], None]) -> None:
+    damage(root / SET / "manifest.arrow")
+    for done in commands([[command, "--shards", root / SET] for command in ("info", "verify")]):
+        assert is_refused(done), done.said
+
+
+@pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder])
+@pytest.mark.parametrize("name", ["images.csv", "sources.csv"])
+def test_a_table_of_a_root_that_is_no_file_is_not_waited_for(
+    tiny: Path, root: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    damage(root / name)
+    add = ["append", "--csv", tiny / "meta.csv", "--out", root, "--jobs", 1]
+    for done in commands([add]):
+        assert is_refused(done), done.said
+
+
+def test_a_table_of_a_root_with_a_million_columns_is_refused(root: Path) -> None:
+    text = (root / "images.csv").read_text(encoding="utf-8")
+    header, rest = text.split("\n", 1)
+    (root / "images.csv").write_text(header + ",x" * 1_000_000 + "\n" + rest, encoding="utf-8")
+    cut = ["reshard", "--shards", root, "--resolution", 32, "--stride", 32, "--jobs", 1]
+    page = ["report", "--shards", root / SET, "--out", root / "report.html"]
+    for done in commands([cut, page]):
+        assert is_refused(done), done.said
+        assert "columns" in done.said
+
+
+def test_a_patch_that_is_not_compressed_has_all_of_its_bytes(root: Path) -> None:
+    change_manifest(root / SET, with_value("nbytes", 0))
+    for done in commands([[command, "--shards", root / SET] for command in ("info", "verify")]):
+        assert is_refused(done), done.said
+
+
+def test_a_shard_whose_place_a_folder_takes_is_named(root: Path) -> None:
+    a_folder(root / SET / "00000.tar")
+    (done,) = commands([["verify", "--shards", root / SET, "--repair", "--jobs", 1]])
+    assert is_refused(done), done.said
+    assert "00000.tar)" in done.said
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    file = open_regular(tmp_path / "file")
+    assert os.read(file, 2) == b"x"
+    os.close(file)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "missing"):
+        with pytest.raises(OSError):
+            open_regular(path)
+
+
+# --- runs and checkpoints ------------------------------------------------------------------------------------
+
+
+ROWS = [
+    b"[" * 100_000,
+    b'{"kind": "epoch", "step": "2", "epoch": 0}',
+    b'{"kind": "epoch", "step": 1e999, "epoch": 0}',
+    b'{"kind": "epoch", "step": null}',
+    b"[1]",
+    b"7",
+    b"\xff\xfe\x1b[31m",
+    b'{"step": ' + b"9" * 5000 + b"}",
+    b'{"kind": "epoch", "step": 3, "epoch": 0, "train_total": 1.0}',
+]
+
+
+def test_rows_of_metrics_that_cannot_be_a_runs_are_dropped(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir(exist_ok=True)
+    good = [
+        b'{"kind": "train", "step": 1, "epoch": 0, "train_total": 2.0}',
+        b'{"kind": "epoch", "step": 2, "epoch": 0, "train_total": 2.0, "val_total": null}',
+        b'{"kind": "epoch", "step": 2, "epoch": 1, "train_total": "<script>", "train_kl": [1]}',
+        b'{"kind": "epoch", "step": 2, "epoch": "1"}',
+        b'{"step": 2}',
+    ]
+    run.metrics.write_bytes(b"\n".join([*ROWS, *good]))
+    Log(run, 2).close()
+    assert run.metrics.read_bytes().splitlines() == good
+    assert epoch_rows(run.metrics) == [
+        {"step": 2, "epoch": 0, "train_total": 2.0, "val_total": None},
+        {"step": 2, "epoch": 1},
+    ]
+    write_curve(tmp_path / "curve.png", run.metrics)
+
+
+@pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder])
+def test_metrics_that_are_no_file_are_not_waited_for(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir(exist_ok=True)
+    run.metrics.write_bytes(b"")
+    damage(run.metrics)
+    with pytest.raises(NlbsError, match=r"metrics\.jsonl"):
+        Log(run, 2)
+
+
+def test_a_state_that_says_much_beside_its_tensors_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "last_state.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        # Each "]" of a pickle is a list, 64 bytes of memory for one of the file.
+        archive.writestr("state/data.pkl", b"\x80\x02" + b"]" * (9 << 20) + b".")
+        archive.writestr("state/version", b"3\n")
+    with pytest.raises(CheckpointError, match="beside its tensors"):
+        load_state(path, 1 << 30)
+
+
+@pytest.mark.parametrize("size", [17 << 20, 99 << 20, 1 << 40, (1 << 64) - 1])
+def test_a_checkpoint_with_an_absurd_header_is_refused_before_it_is_parsed(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "best_model.safetensors"
+    path.write_bytes(
+        struct.pack("<Q", size) + b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'
+    )
+    with path.open("r+b") as file:
+        file.truncate(min(8 + size, 200 << 20))
+    with pytest.raises(CheckpointError, match="header"):
+        load_checkpoint(path)
+
+
+# --- what the machine says ------------------------------------------------------------------------------------
+
+
+def said(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+    @click.command()
+    def command() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        entry_point(command)([])
+    assert caught.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ESTALE",
+        "ENOLCK",
+        "ETIMEDOUT",
+        "EINVAL",
+        "ENOSYS",
+        "EOPNOTSUPP",
+        "EXDEV",
+        "ENXIO",
+        "ENODEV",
+        "EBUSY",
+        "ENAMETOOLONG",
+        "ENOTDIR",
+        "EISDIR",
+        "EMFILE",
+        "ENFILE",
+        "ENOMEM",
+        "EPERM",
+        "EACCES",
+        "EROFS",
+        "ENOSPC",
+        "EDQUOT",
+        "EIO",
+        "ELOOP",
+        "EFBIG",
+    ],
+)
+def test_what_a_file_system_answers_is_one_sentence_that_names_the_file(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = getattr(errno, name)
+    text = said(OSError(number, os.strerror(number), "temporary", None, "shards/00000.tar"), capsys)
+    assert text.startswith(f"Error: {os.strerror(number)} (shards/00000.tar). ")
+    assert text.count("\n") == 1
+
+
+def test_memory_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "memory" in said(MemoryError(), capsys)
+
+
+# --- file systems ---------------------------------------------------------------------------------------------
+
+
+def test_images_are_added_where_no_mode_can_be_set(tiny: Path, root: Path, tmp_path: Path) -> None:
+    """CIFS and FUSE answer EPERM to chmod of a file and of a folder."""
+    table = (tiny / "meta.csv").read_text(encoding="utf-8").splitlines()
+    first = tmp_path / "first.csv"
+    first.write_text("\n".join(table[:5]) + "\n", encoding="utf-8")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import errno, os\n"
+        "def no(*a, **k): raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))\n"
+        "os.chmod = os.fchmod = no\n",
+        encoding="utf-8",
+    )
+    before = os.environ.get("PYTHONPATH")
+    out = tmp_path / "added"
+    build = [
+        "build-shards",
+        "--csv",
+        first,
+        "--images",
+        tiny,
+        "--out",
+        out,
+        "--resolution",
+        64,
+        "--stride",
+        64,
+    ]
+    add = ["append", "--csv", tiny / "meta.csv", "--out", out, "--jobs", 1]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(site), *filter(None, [before])])
+    try:
+        built, added = commands([[*build, "--jobs", 1], add])
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+    assert built.code == 0, built.said
+    assert added.code == 0, added.said
+
+
+def test_a_file_system_that_calls_every_lock_taken_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some CIFS servers say EACCES to every lock: no other holder of a shared one is there to be waited for."""
+    import time
+
+    import nlbs.folder_lock
+
+    def refused(lock: filelock.BaseFileLock, *_: object, **__: object) -> None:
+        if isinstance(lock, filelock.SoftFileLock):
+            return acquire(lock, blocking=False)
+        raise filelock.Timeout(lock.lock_file)
+
+    acquire = filelock.BaseFileLock.acquire
+    monkeypatch.setattr(filelock.BaseFileLock, "acquire", refused)
+    monkeypatch.setattr(nlbs.folder_lock, "_refuses_every_lock", lambda _: True)
+    begun = time.monotonic()
+    with only_one(tmp_path, "nlbs-preprocess", shared=True):
+        assert not (tmp_path / LOCK).exists()
+    assert time.monotonic() - begun < 10
