@@ -22,7 +22,7 @@ from nlbs.preprocess.options import (
 )
 
 _DECODER_HELP = (
-    "pylibjpeg is the reference; imagecodecs is faster and gives the same pixels; auto takes what is there."
+    "pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same pixels."
 )
 #: In the order of work.
 COMMANDS = {
@@ -426,7 +426,7 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
 def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
     """Write synthetic patches as DICOM secondary captures with Synthetic Data (0008,001C) = YES.
 
-    Real patches are refused. The same call goes on where it was interrupted. Needs nlbs-cvae[dicom].
+    Real patches are refused. The same command continues where it was interrupted. Needs nlbs-cvae[dicom].
     """
     from nlbs.preprocess.capture import write_captures
 

@@ -70,8 +70,8 @@ def find_shard_set(path: AnyPath) -> AnyPath:
         return found[0]
     choices = ", ".join(str(choice) for choice in found)
     raise ShardError(
-        f"{path} holds {len(found)} shard sets; name one of them in its place: {choices}; what each holds says "
-        f"nlbs-preprocess info --shards {shlex.quote(str(path))}"
+        f"{path} holds {len(found)} shard sets; name one of them in its place: {choices}; "
+        f"nlbs-preprocess info --shards {shlex.quote(str(path))} says what each holds"
     )
 
 

@@ -66,8 +66,8 @@ def _in_configuration(word: str) -> str | None:
               help="A shard set, or a dataset root that holds one; s3://bucket/folder too. "
               "Several are mixed, see --mix.")  # fmt: skip
 @click.option("--mix", callback=_numbers, metavar="SHARES",
-              help="The share of each of several --shards in every batch, such as 0.7,0.3.  "
-              "[default: by their numbers of patches]")  # fmt: skip
+              help="With several --shards, which need it: the share of each in every batch, such as 0.7,0.3.  "
+              "[default: none]")  # fmt: skip
 @click.option("--where", metavar="FILTER",
               help="Train and validate on some patches: \"view == 'MLO' and cancer == 0\".  "
               "[default: all]")  # fmt: skip
@@ -147,7 +147,10 @@ def cli(
     """Train the conditional VAE from shards.
 
     A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
-    command is given again. On several GPUs: torchrun --nproc-per-node 2 -m nlbs.train ...
+    command is given again. On several GPUs:
+
+    \b
+      torchrun --nproc-per-node 2 -m nlbs.train --shards shards/
     """
     if as_json and not bench:
         raise click.UsageError("--json goes with --bench")

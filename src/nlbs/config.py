@@ -47,6 +47,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         values = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"cannot read the configuration {path}: there is no such file; check --config.") from None
     except (OSError, ValueError) as error:
         what = printable(" ".join(str(error).split()), 500)
         raise ConfigError(f"cannot read the configuration {path}: {what}.") from None
