@@ -17,6 +17,7 @@ __all__ = ["DIALECTS", "Dialect", "dialect_of", "own_dialect", "parse_columns", 
 WITH_HEADER = tuple(dialect for dialect in DIALECTS if dialect.line is None)
 #: What --map may say a column to be.
 MAPPED = ("path", "patient", "kind", *PARSERS, *EXTRA_PARSERS)
+_OWN = "own"  #: key of a table of one's own columns, which --dataset does not take
 _OTHER_NAMES = {"age": "age_years", "side": "laterality", "falsepositive": "false_positive", "file": "path"}
 
 
@@ -111,7 +112,7 @@ def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dial
             raise ConfigError(
                 "--map does not say which column names the image: add path=COLUMN, or name a --dataset"
             )
-        base = Dialect(key="own", name="own columns", path=columns["path"], conditions={})
+        base = Dialect(key=_OWN, name="own columns", path=columns["path"], conditions={})
     said = {name: column for name, column in columns.items() if name in PARSERS}
     extras = {name: column for name, column in columns.items() if name in EXTRA_PARSERS}
     return dataclasses.replace(
@@ -130,7 +131,7 @@ def _names(dialect: Dialect) -> frozenset[str]:
 
 def _own_columns(best: Dialect, missing: Sequence[str], header: Sequence[str]) -> str | None:
     """Return the options that name the columns a dataset's table calls otherwise; None where not all are known."""
-    if len(missing) > len(best.columns) / 2:
+    if len(missing) > len(best.columns) / 2 or best.key == _OWN:
         return None
     rules = {"path": best.path, "patient": best.patient, **best.conditions}
     names = {said: name for name, said in rules.items() if isinstance(said, str) and said in missing}

@@ -245,3 +245,10 @@ def test_real_tables_pass() -> None:
     with path.open(encoding="utf-8") as file:
         assert len({line["patient"] for line in csv.DictReader(file)}) == 733
     check_patients(table.rows, PatientRule.of(table.dialect))
+
+
+def test_a_column_of_files_names_nobody() -> None:
+    rows = [row(n, f"i/{n}.dcm", f"i/{n}.dcm") for n in range(1, 5)]
+    assert "name of a file in 4 of 4 cases" in refusal(rows, COLUMN)
+    check_patients([row(n, f"i/{n}.dcm", f"{n}.1") for n in range(1, 5)], COLUMN)
+    check_patients(rows[:1], COLUMN)

@@ -190,3 +190,11 @@ def test_a_file_of_another_layout_is_named_and_not_taken(tmp_path: Path, path: s
 def test_a_name_that_several_files_have_is_no_neighbour(tmp_path: Path) -> None:
     table = table_of(tmp_path, ["normal/10006/x.dcm"], ["a/x.png", "b/x.png"])
     assert table.rows[0].nearest is None
+
+
+def test_an_image_that_two_rows_give_to_two_patients_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,pid\nx/1.dcm,7\nx/2.dcm,7\nx/1.dcm,P7\nx/2.dcm,7\n")
+    table = read_table(tmp_path / "a.csv", options=TableOptions(columns={"path": "path", "patient": "pid"}))
+    assert ["another patient" in str(source.problem) for source in located(table, tmp_path)] == [
+        *(False, False, True, False)
+    ]
