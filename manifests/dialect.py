@@ -9,6 +9,7 @@ from nlbs.manifests.conditions import (
     is_empty,
     parse_age,
     parse_age_bin,
+    parse_cancer,
     parse_flag,
     parse_laterality,
     parse_view,
@@ -21,7 +22,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "laterality": parse_laterality,
     "age_years": parse_age,
     "age_bin": parse_age_bin,
-    "cancer": parse_flag,
+    "cancer": parse_cancer,
     "false_positive": parse_flag,
 }
 #: The same for what ``--keep`` takes along under a name that means the same in every dataset.

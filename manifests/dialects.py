@@ -17,6 +17,7 @@ __all__ = ["DIALECTS", "Dialect", "dialect_of", "own_dialect", "parse_columns", 
 WITH_HEADER = tuple(dialect for dialect in DIALECTS if dialect.line is None)
 #: What --map may say a column to be.
 MAPPED = ("path", "patient", "kind", *PARSERS, *EXTRA_PARSERS)
+_OWN = "own"  #: key of a table of one's own columns, which --dataset does not take
 _OTHER_NAMES = {"age": "age_years", "side": "laterality", "falsepositive": "false_positive", "file": "path"}
 
 
@@ -111,7 +112,7 @@ def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dial
             raise ConfigError(
                 "--map does not say which column names the image: add path=COLUMN, or name a --dataset"
             )
-        base = Dialect(key="own", name="own columns", path=columns["path"], conditions={})
+        base = Dialect(key=_OWN, name="own columns", path=columns["path"], conditions={})
     said = {name: column for name, column in columns.items() if name in PARSERS}
     extras = {name: column for name, column in columns.items() if name in EXTRA_PARSERS}
     return dataclasses.replace(
@@ -128,6 +129,18 @@ def _names(dialect: Dialect) -> frozenset[str]:
     return frozenset(simplified(column) for column in dialect.columns)
 
 
+def _own_columns(best: Dialect, missing: Sequence[str], header: Sequence[str]) -> str | None:
+    """Return the options that name the columns a dataset's table calls otherwise; None where not all are known."""
+    if len(missing) > len(best.columns) / 2 or best.key == _OWN:
+        return None
+    rules = {"path": best.path, "patient": best.patient, **best.conditions}
+    names = {said: name for name, said in rules.items() if isinstance(said, str) and said in missing}
+    others = [name for name in header if simplified(name) not in map(simplified, best.columns)]
+    if len(names) < len(missing):
+        return None
+    return suggested_map(others, tuple(names.values()), f"--dataset {best.key} ")
+
+
 def _nearest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
@@ -142,13 +155,20 @@ def _what_is_missing(best: Dialect, missing: Sequence[str], header: Sequence[str
         found = next((name for name in header if near and simplified(name) == near[0]), None)
         hints.append(f"{column!r}" + (f" (is it {found!r}?)" if found is not None else ""))
     known = {simplified(column) for dialect in DIALECTS for column in dialect.columns}
-    suggestion = suggested_map(header)
+    suggestion = _own_columns(best, missing, header)
+    # Columns of one's own are joined with no second table: its labels would be lost.
+    if suggestion is None and (best.companion is None or len(missing) > len(best.columns) / 2):
+        suggestion = suggested_map(header)
     strange = known.isdisjoint(simplified(name) for name in header) and not any(
         "is it" in hint for hint in hints
     )
     if strange and suggestion is None:
         # Not repeated: where the header is missing, this is a patient's row.
         read = f"none of the {len(header)} cells of its first line is the name of a column: is the header missing?"
+        if len(header) == 1:
+            read = (
+                "its first line has none of the separators comma, semicolon, tab and bar: use one of these."
+            )
     else:
         read = f"it reads {', '.join(header)[:300]!r}."
     return (

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
 from nlbs.manifests.dialect import Companion
 from nlbs.manifests.dialects import positions, simplified
 from nlbs.manifests.numbers import with_point
+from nlbs.manifests.same_id import is_spoilt
 from nlbs.manifests.sheet import Sheet
 from nlbs.manifests.spelling import BySpelling, spelling
 
@@ -15,6 +17,8 @@ Row = Mapping[str, str]
 
 _SIDES = {"left": "l", "right": "r"}
 _LONGEST_FORM = 24
+#: Of "8.0E+03" all digits are there: programs shorten numbers of a dozen digits or more.
+_SHORT_POWER = re.compile(r"[eE]\+?0?\d\s*$")
 
 
 class Join:
@@ -63,7 +67,7 @@ class Join:
                 for row in found:
                     yield number, [*cells, *(row.get(column, "") for column in companion.gives)]
 
-        return Sheet(sheet.path, (*header, *companion.gives), records(), sheet.line, sheet.notes)
+        return replace(sheet, header=(*header, *companion.gives), records=records())
 
     def _rows_of(self, key: tuple[str, ...]) -> Sequence[Row]:
         if is_empty(key[0]):
@@ -79,10 +83,18 @@ class Join:
         """Return what did not match, once all rows are read.
 
         Raises:
-            DatasetError: nothing did.
+            DatasetError: nothing did, or ids of exams have lost digits.
         """
         column, others = self._companion.key[0], ", ".join(self._companion.key[1:])
         found, asked = sum(self._asked.values()), len(self._asked)
+        for name, ids in (("images", self._asked), (self._companion.name, self._known)):
+            spoilt = sum(is_spoilt(text) and not _SHORT_POWER.search(text) for text in ids)
+            if spoilt:
+                raise DatasetError(
+                    f"a spreadsheet has changed {column} in the table of the {name}: of {spoilt:,} of its {len(ids):,} "
+                    "exams only the first digits are left (1.2346E+15), so several exams may have one id. Export that "
+                    "table again with this column as text"
+                )
         table = f"{self._second.path}, the {self._companion.name}"
         if asked and not found:
             raise DatasetError(

@@ -16,6 +16,7 @@ _EXAM = re.compile(
     r"|(?:19|20)\d\d(?:\d\d){0,2}|\d+(?:\.\d+){4,}",
     re.IGNORECASE,
 )
+_FILE = re.compile(r"\.(?:dcm|dicom|dic|ima|png|pgm|tiff?|jpe?g|jp2)$", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 
@@ -166,6 +167,17 @@ def _has_side_and_view(name: str) -> bool:
     return not parts.isdisjoint((*LATERALITIES, "LEFT", "RIGHT")) and not parts.isdisjoint(VIEWS)
 
 
+def _is_a_file(people: People, rule: PatientRule) -> str | None:
+    """A column of files names images: a person would be as many as their images."""
+    files = [name for name in people if _FILE.search(name)]
+    if len(people) < 2 or not rule.columns or len(files) < 0.9 * len(people):
+        return None
+    return (
+        f"that is the name of a file in {len(files)} of {len(people)} cases, for example in row "
+        f"{people[files[0]].first}: a person's images would be several people's"
+    )
+
+
 def _is_a_placeholder(people: People, rule: PatientRule) -> str | None:
     """What stands where an id was taken off is shared by everybody."""
     for name, person in people.items():
@@ -276,6 +288,7 @@ LOOKS: tuple[Callable[[People, PatientRule], str | None], ...] = (
     _called_like_no_patient,
     _says_something_else,
     _is_a_side_or_view,
+    _is_a_file,
     _is_a_placeholder,
     _holds_folders_of_patients,
     _is_of_very_different_ages,

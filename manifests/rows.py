@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty
+from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty, side_and_view
 from nlbs.manifests.dialect import EXTRA_PARSERS, PARSERS, Dialect, Rule, rule_of
 from nlbs.manifests.extras import united
 from nlbs.manifests.kinds import parse_kind, view_and_kind
 from nlbs.manifests.numbers import with_point
-from nlbs.manifests.same_id import same_id_key
+from nlbs.manifests.same_id import same_id_key, without_quotes
 
 _LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
 _LONGEST_DETAIL = 200  # characters of a cell that cannot be read, kept in sources.csv
 _MOST_NOTES = 12  # of an image of which many rows tell
+_MOST_REMEMBERED = 4096  # texts of a column
 
 #: Folders of the NLBS layout that are no patient: where one stands in a patient's place, the layout is another.
 _NO_PATIENTS = frozenset({"L", "R", "LEFT", "RIGHT", *VIEWS})
@@ -80,6 +81,7 @@ class RowReader:
         view = dialect.conditions.get("view")
         if isinstance(view, str):  # "MCC" is a magnified CC
             self._kinds.append(_bound(rule_of(view, _kind_of_view), where))
+        self._side_of_view = _bound(rule_of(view, _side_of_view), where) if isinstance(view, str) else None
 
     def read(self, number: int, cells: Sequence[str]) -> ImageRow:
         """Gives what one row says."""
@@ -98,6 +100,8 @@ class RowReader:
         details: list[str] = []
         kind = _kind(self._kinds, cells, notes, details)
         values = _values(self._conditions, cells, notes, details)
+        if self._side_of_view is not None:
+            _held_against(self._side_of_view(cells), values, notes)
         kept = _values(self._kept, cells, notes, details)
         if values.get("age_years") is not None:
             values["age_bin"] = age_bin_of(values["age_years"])
@@ -126,7 +130,7 @@ def patient_in(path: str, dialect: Dialect) -> str | None:
         tokens = PurePosixPath(path).stem.split("_")
         return tokens[dialect.patient_token - 1] if len(tokens) >= dialect.patient_token else None
     part = dialect.patient_part
-    folders = [name for name in PurePosixPath(path).parts[:-1] if name not in (".", "/")]
+    folders = [name for name in path.split("/")[:-1] if name not in ("", ".")]
     if part is None or not 1 <= part <= len(folders) or folders[part - 1].upper() in _NO_PATIENTS:
         return None
     return folders[part - 1]
@@ -170,8 +174,25 @@ def merged(rows: Sequence[ImageRow]) -> ImageRow:
 
 
 def _kind_of_view(text: str) -> str | None:
-    found = view_and_kind(text)
+    sided = side_and_view(text)
+    found = view_and_kind(text if sided is None else sided[1])
     return found[1] if found is not None else None
+
+
+def _side_of_view(text: str) -> str | None:
+    """Return the side that the cell of a view says too ("LCC"), else None."""
+    sided = side_and_view(text)
+    return None if sided is None else sided[0]
+
+
+def _held_against(side: str | None, values: dict[str, Any], notes: list[str]) -> None:
+    """Take the side that the cell of the view says where no other cell says one; of two that differ none."""
+    if side is None:
+        return
+    if values.get("laterality") not in (None, side):
+        side = None
+        notes.append("laterality is kept as unknown: the cell of the view says the other side")
+    values["laterality"] = side
 
 
 def _kind(reads: Sequence[Read], cells: Sequence[str], notes: list[str], details: list[str]) -> str | None:
@@ -191,8 +212,23 @@ def _any_of(flags: Sequence[bool | None]) -> bool | None:
 
 
 def _bound(rule: Rule, where: Mapping[str, int]) -> Read:
+    """Return what reads a rule's cells: each text once, as a million rows say the same few things."""
     places = tuple(where[column] for column in rule.columns)
-    return lambda cells: rule.read(*[cells[place] for place in places])
+    if len(places) != 1 or rule.read is str.strip:
+        return lambda cells: rule.read(*[cells[place] for place in places])
+    (place,), read = places, rule.read
+    known: dict[str, Any] = {}
+
+    def remembered(cells: Sequence[str]) -> Any:
+        cell = cells[place]
+        if cell in known:
+            return known[cell]
+        value = read(cell)
+        if len(known) < _MOST_REMEMBERED:
+            known[cell] = value
+        return value
+
+    return remembered
 
 
 def _values(
@@ -203,8 +239,8 @@ def _values(
         try:
             try:
                 values[name] = read(cells)
-            except ValueError:  # a decimal comma is tried only where the cell says nothing as it is
-                pointed = [with_point(cell) for cell in cells]
+            except ValueError:  # what a spreadsheet adds is undone only where the cell says nothing as it is
+                pointed = [with_point(without_quotes(cell)) for cell in cells]
                 if pointed == list(cells):
                     raise
                 values[name] = read(pointed)

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
+from nlbs.manifests.spelling import visible
+
 _QUOTES = "'\"`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2032\u2033"
 _SEPARATORS = re.compile(r"[\s_\u2010-\u2015\u2212-]+")
 #: Beyond this an exponent is no number that somebody typed: a hash such as 12e45678901.
@@ -36,20 +38,27 @@ def same_id_key(text: str) -> str:
     """
     if text.isascii() and text.isalnum():  # nearly all: fast
         return text
-    seen = "".join(_shown(character) for character in text)
-    normal = " ".join(unicodedata.normalize("NFKC", seen).split())
-    bare = normal.lstrip(f" ={_QUOTES}").rstrip(f" {_QUOTES}")
+    bare = _bare(visible(text))
     whole = re.fullmatch(r"(\d+)[.,]0{1,2}", bare)
     return whole[1] if whole else bare
+
+
+def without_quotes(cell: str) -> str:
+    """Return a cell without the quotes around it, the ``="60"`` or ``'60`` of a spreadsheet, and invisible letters."""
+    return _bare(visible(cell))
+
+
+def _bare(text: str) -> str:
+    return text.lstrip(f" ={_QUOTES}").rstrip(f" {_QUOTES}")
 
 
 def similar_id_key(text: str) -> str:
     """Return what is equal for two ids that may be one person or two: only who made the table knows.
 
-    Besides what :func:`same_id_key` undoes: letter case, leading zeros, spaces, dashes and underscores, and how a
-    whole number is written (``1E+03``, ``1,000``).
+    Besides what :func:`same_id_key` undoes: UTF-8 that was read as Windows-1252, letter case, leading zeros, spaces,
+    dashes and underscores, and how a whole number is written (``1E+03``, ``1,000``).
     """
-    key = same_id_key(text)
+    key = same_id_key(_well_read(text))
     if key.isascii() and key.isdigit() and key[0] != "0":
         return key
     for change in _CHANGES.values():
@@ -105,18 +114,6 @@ def spellings(text: str) -> Iterator[str]:
             yield f"{bare.zfill(width)}.0"
 
 
-def _shown(character: str) -> str:
-    """Return a character as it is compared: a digit of any script as 0 to 9, what shows nothing as nothing."""
-    if character.isascii() and character.isprintable():
-        return character
-    kind = unicodedata.category(character)
-    if kind == "Cf":
-        return ""
-    if kind == "Cc":
-        return " "
-    return str(unicodedata.decimal(character)) if kind == "Nd" else character
-
-
 def _folded(key: str) -> str:
     return unicodedata.normalize("NFKC", key.casefold())
 
@@ -131,6 +128,14 @@ def _plain_number(key: str) -> str:
         return re.sub(r"\D", "", key)
     whole = re.fullmatch(r"(\d+)[.,]0+", key)
     return whole[1] if whole else key
+
+
+def _well_read(text: str) -> str:
+    """Return an id with the letters that were written as UTF-8 and read as Windows-1252: "Ã¼" is "ü"."""
+    try:
+        return text if text.isascii() else text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _joined(key: str) -> str:

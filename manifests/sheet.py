@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from nlbs.errors import DatasetError
@@ -34,6 +34,8 @@ class Sheet:
     ]  #: number, from 1, and cells of each row; can be gone through once
     line: str | None = None  #: the pattern of its lines, where it has no separators
     notes: tuple[str, ...] = ()  #: on how it was read, each a predicate of the table; no text from it
+    #: rows that are the header again, as in tables that were put one behind the other; known once all are read
+    repeated: list[int] = field(default_factory=list)
 
 
 def open_sheet(
@@ -174,6 +176,11 @@ def _records(text: str, path: AnyPath, delimiter: str, before: int, nested: bool
             yield cells
 
 
+def _name(cell: str) -> str:
+    """Return a column's name; a byte order mark before it is that of a table put behind another."""
+    return cell.replace("\ufeff", "").strip()
+
+
 def _without_margins(sheet: Sheet) -> Sheet:
     """Return a sheet without columns that have no name at its end, and without row names that its header leaves out."""
     whole = len(sheet.header)
@@ -186,6 +193,8 @@ def _without_margins(sheet: Sheet) -> Sheet:
         len(cells) == whole + 1 and cells[0].strip() == str(number) for number, cells in first
     )
 
+    names = [_name(cell) for cell in sheet.header[:width]]
+
     def trimmed() -> Iterator[tuple[int, list[str]]]:
         for number, cells in rows:
             if numbered and len(cells) == whole + 1:
@@ -195,6 +204,16 @@ def _without_margins(sheet: Sheet) -> Sheet:
                 len(cells) <= whole or not any(cell.strip() for cell in cells[width:])
             ):
                 cells = cells[:width]
+            if len(cells) == width and cells[-1].strip() in sheet.header and width > 1:
+                again = [_name(cell) for cell in cells]
+                if again == names:
+                    sheet.repeated.append(number)
+                    continue
+                if sorted(again) == sorted(names):
+                    raise DatasetError(
+                        f"{sheet.path}: row {number} is a header whose columns stand in another order: these are "
+                        "several tables, give each as a --csv of its own"
+                    )
             yield number, cells
 
     note = "has numbers before its first column, which are left out"

@@ -27,16 +27,29 @@ def spelling(text: str) -> str:
     ="..." by which a spreadsheet keeps text do not matter. A whole number is the same with and without ".0", leading
     zeros or an exponent, in which pandas and spreadsheets write it.
     """
-    if text.isascii():
-        common = text
-    else:
-        common = unicodedata.normalize("NFKC", readable(text)).translate(_TYPED)
-        common = unicodedata.normalize("NFKC", common.casefold())
-        common = "".join(letter for letter in common if unicodedata.category(letter) != "Cf")
+    common = text if text.isascii() else visible(visible(readable(text)).translate(_TYPED).casefold())
     common = " ".join(common.lower().split())
     if common.startswith('="') and common.endswith('"'):
         common = common[2:-1]
     return _number(common.removeprefix("'"))
+
+
+def visible(text: str) -> str:
+    """Return a text as it is seen: in Unicode's form NFKC, with digits 0 to 9, single spaces, and nothing invisible."""
+    seen = "".join(map(_shown, text))
+    return " ".join(unicodedata.normalize("NFKC", seen).split())
+
+
+def _shown(character: str) -> str:
+    """Return a character as it is compared: a digit of any script as 0 to 9, what shows nothing as nothing."""
+    if character.isascii() and character.isprintable():
+        return character
+    kind = unicodedata.category(character)
+    if kind == "Cf":
+        return ""
+    if kind == "Cc":
+        return " "
+    return str(unicodedata.decimal(character)) if kind == "Nd" else character
 
 
 def _number(text: str) -> str:

@@ -17,7 +17,7 @@ _CALLED: dict[str, tuple[str, ...]] = {
     ),
     "patient": (
         r"(?:anon|pseudo)?(?:patient|subject|participant|client|person|case|woman)(?:id|nr|n|no|number|key|code)?",
-        r"(?:patients|subjects)?(?:pid|mrn|empianon|patid|ptid)",
+        r"(?:patients|subjects)?(?:pid|mrn|empi|empianon|patid|ptid)",
         r"id(?:patient|paziente|paciente|patiente)|patientennummer|patientnummer",
     ),
     "view": (
@@ -47,23 +47,25 @@ _CALLED: dict[str, tuple[str, ...]] = {
 _FEWEST = 2  # fewer may well be words of a patient's row, where the header is missing
 
 
-def suggested_map(header: Sequence[str]) -> str | None:
+def suggested_map(header: Sequence[str], wanted: Sequence[str] = (), before: str = "") -> str | None:
     """Return the options that say what the columns of a header are, ready to be pasted; None where too few are known.
 
     Args:
         header: of the table.
+        wanted: what is to be named, all of it; empty is whatever is known, with the path.
+        before: options that stand before them.
     """
     taken: dict[str, str] = {}
     for name, patterns in _CALLED.items():
-        column = _column(header, patterns, set(taken.values()))
+        column = _column(header, patterns, set(taken.values())) if not wanted or name in wanted else None
         if column is not None:
             taken[name] = column
-    if len(taken) < _FEWEST:
+    if len(taken) < (len(wanted) or _FEWEST):
         return None
-    if "path" not in taken:
+    if "path" not in taken and not wanted:
         taken = {"path": "COLUMN", **taken}
     said = ",".join(f"{name}={column}" for name, column in taken.items())
-    return f"--map {shlex.quote(said)}"
+    return f"{before}--map {shlex.quote(said)}"
 
 
 def _column(header: Sequence[str], patterns: Sequence[str], taken: set[str]) -> str | None:

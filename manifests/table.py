@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
-from nlbs.manifests.dialect import EXTRA_PARSERS, Dialect, Rule, rule_of
+from nlbs.manifests.dialect import EXTRA_PARSERS, Companion, Dialect, Rule, rule_of
 from nlbs.manifests.dialects import DIALECTS, dialect_of, own_dialect, positions, recognise, simplified
 from nlbs.manifests.join import Join
 from nlbs.manifests.kept import check_kept, kept_rule
 from nlbs.manifests.named_files import judge_of
+from nlbs.manifests.problems import row_list
 from nlbs.manifests.rows import ImageRow, RowReader, merged
 from nlbs.manifests.same_id import same_id_key
 from nlbs.manifests.sheet import IsHeader, Sheet, open_sheet
@@ -91,6 +92,12 @@ def read_table(
     rows, counted = _rows(sheets, dialect, options)
     if not rows:
         raise DatasetError(f"{given[0]} has a header and no rows: expected one row per image")
+    for number, sheet in enumerate(sheets, start=1):
+        if sheet.repeated:
+            which = f"table {number}" if len(sheets) > 1 else "the table"
+            notes.append(
+                f"{which} has its header again ({row_list(sheet.repeated)} of it), which is left out"
+            )
     if join is not None:
         notes += join.notes()
     check_kept(dialect, rows, options.columns, options.patient_column)
@@ -141,12 +148,25 @@ def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, l
             f"{sheets[0].path} names no images: give the other table of {dialect.name} too, as --csv"
         )
     if second is None:
-        raise DatasetError(
-            f"{main[0].path} is one of two tables of {dialect.name}: "
-            f"give its {dialect.companion.name} as a second --csv"
-        )
+        raise DatasetError(_no_second(main, dialect.name, dialect.companion))
     join = Join(second, dialect.companion)
     return dialect, [join.joined(sheet) for sheet in main], join
+
+
+def _no_second(main: Sequence[Sheet], dataset: str, companion: Companion) -> str:
+    """Return that the second table of a dataset is not among those given, and what the nearest of them lacks."""
+    missing = [
+        [column for column in companion.columns if simplified(column) not in positions(sheet.header)]
+        for sheet in main
+    ]
+    sheet, lacks = min(zip(main, missing, strict=True), key=lambda pair: len(pair[1]))
+    if len(main) > 1 and len(lacks) <= len(companion.columns) / 2:
+        return (
+            f"{sheet.path}: the header has no column {', '.join(map(repr, lacks))}, which the {companion.name} of "
+            f"{dataset} has; it reads {', '.join(sheet.header)[:300]!r}. Rename the columns; leave the cells of what "
+            "is not known empty"
+        )
+    return f"{main[0].path} is one of two tables of {dataset}: give its {companion.name} as a second --csv"
 
 
 def _recognised(sheet: Sheet, candidates: Sequence[Dialect]) -> Dialect:

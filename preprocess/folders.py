@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -83,6 +83,24 @@ class Folders:
                 return place, count
             place = f"{place}/{names[0]}".lstrip("/")
         return place, len(parts) - 1
+
+    def files(self, most: int) -> Iterator[str]:
+        """Yield the files below the root, those of upper folders first.
+
+        Args:
+            most: folders that are listed.
+        """
+        level, listed = [""], 0
+        while level:
+            below = []
+            for place in level:
+                if listed == most:
+                    return
+                listed += 1
+                listing, start = self.listing(place), f"{place}/" if place else ""
+                yield from (f"{start}{name}" for name in sorted(listing.files))
+                below += [f"{start}{name}" for name in sorted(listing.folders)]
+            level = below
 
     def _listed(self, folder: str) -> _Listing:
         folders: list[str] = []

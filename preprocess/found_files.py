@@ -24,15 +24,19 @@ from nlbs.remote import RemotePath
 #: Key -> the files below the images' folder that have it, as paths with forward slashes.
 Index = BySpelling[str, list[str]]
 
-#: How a dialect's ``files`` says that they are found -> the keys of a file, the key of a row, and what spellings of a
-#: key have in common.
+#: How a dialect's ``files`` says that they are found -> the keys of a file, those of a row, the surest first, and what
+#: spellings of a key have in common. A "folder" is the path's first, or that of its series, as downloads by series are.
 _KEYS: dict[
-    str, tuple[Callable[[PurePosixPath], Iterable[str]], Callable[[str], str], Callable[[str], str]]
+    str, tuple[Callable[[PurePosixPath], Iterable[str]], Callable[[str], Sequence[str]], Callable[[str], str]]
 ] = {
-    "name": (lambda file: (file.name,), lambda path: PurePosixPath(path).name, file_spelling),
-    "token": (lambda file: (file.name.split("_")[0],), lambda path: path.removesuffix(".0"), spelling),
-    "folder": (lambda file: file.parts[:-1], lambda path: PurePosixPath(path).parts[0], spelling),
-    "breast": (lambda file: file.parts[:-1], lambda path: path, spelling),
+    "name": (lambda file: (file.name,), lambda path: (PurePosixPath(path).name,), file_spelling),
+    "token": (lambda file: (file.name.split("_")[0],), lambda path: (path.removesuffix(".0"),), spelling),
+    "folder": (
+        lambda file: file.parts[:-1],
+        lambda path: (PurePosixPath(path).parts[0], *PurePosixPath(path).parts[2:-1][-1:]),
+        spelling,
+    ),
+    "breast": (lambda file: file.parts[:-1], lambda path: (path,), spelling),
 }
 _MOST_ASKED = 64  # objects of which a store is asked one by one
 
@@ -57,7 +61,7 @@ def found_files(table: Table, root: AnyPath) -> Table:
     if not missing:
         return table
     if how != "path":
-        keys_of_file, key_of_row, spell = _KEYS[how]
+        keys_of_file, keys_of_row, spell = _KEYS[how]
         index: dict[str, list[str]] = defaultdict(list)
         for name in files_below(root):
             for key in keys_of_file(PurePosixPath(name)):
@@ -67,7 +71,9 @@ def found_files(table: Table, root: AnyPath) -> Table:
             return replace(table, rows=_by_breast(rows, by_key, root))
         gone = set(missing)
         rows = tuple(
-            _found(row, by_key.get(key_of_row(row.path)) or (), table.dialect) if place in gone else row
+            _found(row, next(filter(None, map(by_key.get, keys_of_row(row.path))), ()), table.dialect)
+            if place in gone
+            else row
             for place, row in enumerate(rows)
         )
         missing = [place for place in missing if rows[place] is table.rows[place]]

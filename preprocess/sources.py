@@ -65,7 +65,7 @@ def locate_sources(
             map(_patient, usable), shares, split_seed, _standing(usable, pseudonyms, known_splits)
         )
     )
-    seen: dict[str, int] = {}
+    seen: dict[str, tuple[int, str]] = {}
     sources = []
     for row in rows:
         if row.problem is not None:
@@ -77,10 +77,15 @@ def locate_sources(
         # Two spellings of one file are one image.
         same = image if row.file is None else f"file {row.file}"
         if image in seen or same in seen:
-            problem = f"the same image as row {seen.get(image) or seen[same]}, whose conditions count"
+            first, owner = seen.get(image) or seen[same]
+            problem = f"the same image as row {first}, whose conditions count"
+            if owner != person:
+                problem += (
+                    ", and of another patient there: other images of that person may be in another split"
+                )
             sources.append(Source(row, image, patient, split, None, "duplicate", problem))
             continue
-        seen[image] = seen[same] = row.row
+        seen[image] = seen[same] = row.row, person
         try:
             sources.append(Source(row, image, patient, split, safe_path(root, row.file or row.path)))
         except UnsafePathError as error:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from nlbs.manifests.dialect import Dialect
 from nlbs.manifests.dialects import DIALECTS
 from nlbs.manifests.rows import ImageRow, patient_in
+from nlbs.manifests.same_id import without_quotes
 from nlbs.manifests.spelling import spelling
 from nlbs.paths import AnyPath
 from nlbs.preprocess.folders import Folders, parts_of
@@ -20,6 +21,8 @@ _SAMPLE = 64
 _DEEPEST, _MOST_FOLDERS = 3, 300
 #: Rows whose nearest name is sought, and names that each is compared with.
 _MOST_NEAREST, _MOST_NAMES = 200, 500
+#: Folders in which files of another layout are sought, where none is at its path.
+_MOST_SEARCHED = 5000
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:|[A-Za-z]+://")
 _COMPARED = "case, accents, spaces or ending"
 #: Encodings of names that are taken for one another: UTF-8 for that of the system, and in archives.
@@ -116,13 +119,16 @@ class SpeltFiles:
             return
         known: dict[tuple[str, str, bool], str | None] = {}
         near = 0
+        rows, missing = sum(row.problem is None for row in self.rows), len(self._missing)
+        elsewhere = self._by_stem() if missing == rows else {}
         for place in self._missing[:_MOST_NEAREST]:
             row = self.rows[place]
-            nearest = row.nearest or self._nearest(parts_of(row.path), known)
+            parts = parts_of(row.path)
+            other = next(filter(None, (elsewhere.get(name) for name in _stems(parts))), None)
+            nearest = row.nearest or other or self._nearest(parts, known)
             if nearest is not None:
                 self.rows[place] = replace(row, nearest=nearest)
                 near += 1
-        rows, missing = sum(row.problem is None for row in self.rows), len(self._missing)
         said = f"{missing:,} of {rows:,} files are not below {self._root}, whatever their {_COMPARED}"
         if self._unsure:
             said += (
@@ -179,6 +185,14 @@ class SpeltFiles:
             if self._only(parts, place) is not None
         ]
 
+    def _by_stem(self) -> dict[str, str | None]:
+        """Return file for the stem of its name, whatever its folder and its ending; None where several have it."""
+        found: dict[str, str | None] = {}
+        for file in self._folders.files(_MOST_SEARCHED):
+            stem = spelling(posixpath.splitext(posixpath.basename(file))[0])
+            found[stem] = None if stem in found else file
+        return found
+
     def _nearest(self, parts: Sequence[str], known: dict[tuple[str, str, bool], str | None]) -> str | None:
         """Return the nearest name in the last folder to which a path leads."""
         if not parts:
@@ -192,14 +206,28 @@ class SpeltFiles:
             if len(names) > _MOST_NAMES:  # those that begin like it
                 names = [name for name in names if name[:2].lower() == part[:2].lower()][:_MOST_NAMES]
             spelt = {spelling(name): name for name in names}
-            near = difflib.get_close_matches(spelling(part[:256]), spelt, n=1, cutoff=0.75)
+            # The same name with another ending: of pictures that were made of the DICOM files.
+            stem = posixpath.splitext(spelling(part))[0]
+            same = [name for name in spelt if is_file and posixpath.splitext(name)[0] == stem]
+            near = same or difflib.get_close_matches(spelling(part[:256]), spelt, n=1, cutoff=0.75)
             known[key] = f"{place}/{spelt[near[0]]}".lstrip("/") if near else None
         return known[key]
 
 
+def _stems(parts: Sequence[str]) -> list[str]:
+    """Return how files of another layout may be called: like the file, or like its path with "_" for "/"."""
+    if not parts:
+        return []
+    name = posixpath.splitext(parts[-1])[0]
+    return [spelling("_".join((*parts[start:-1], name))) for start in range(len(parts) - 1, -1, -1)]
+
+
 def _readings(path: str) -> list[list[str]]:
-    """Return the parts of a path as it stands, as a URL where it can be one, and with letters that were misread."""
+    """Return the parts of a path as it stands, as a URL, without quotes around it, and with misread letters mended."""
     readings = [[part for part in path.split("/") if part not in ("", ".")], parts_of(path)]
+    bare = without_quotes(path) if path[:1] in "'\"=`" or path[-1:] in "'\"`" else path
+    if bare != path:
+        readings.append(parts_of(bare))
     if not path.isascii():
         readings += [parts_of(other) for other in _misread(path)]
     return [parts for at, parts in enumerate(readings) if parts not in readings[:at]]

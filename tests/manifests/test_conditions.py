@@ -14,6 +14,7 @@ from nlbs.manifests.conditions import (
     is_empty,
     parse_age,
     parse_age_bin,
+    parse_cancer,
     parse_flag,
     parse_laterality,
     parse_view,
@@ -77,7 +78,7 @@ def test_right_is_read_in_any_spelling(text: str) -> None:
     assert parse_laterality(text) == "R"
 
 
-@pytest.mark.parametrize("text", ["B", "both", "0", "LR", "links"])
+@pytest.mark.parametrize("text", ["B", "both", "0", "LR", "LM", "G", "D"])
 def test_both_sides_are_no_side(text: str) -> None:
     with pytest.raises(ValueError, match=rf"'{text}' is not a laterality"):
         parse_laterality(text)
@@ -187,3 +188,72 @@ def test_codes_of_conditions_are_those_of_the_format() -> None:
 def test_nothing_known_is_minus_one_everywhere_and_never_zero() -> None:
     assert {Conditions().code(name) for name in CONDITIONS} == {-1}
     assert CONDITIONS == {"view": 2, "laterality": 2, "age_bin": 4, "cancer": 2, "false_positive": 2}
+
+
+@pytest.mark.parametrize(
+    "text", ["60 years", "60yrs", "60 y", "060Y", "60 Jahre", "60 ans", "60 años", "60岁", "60 y.o."]
+)
+def test_an_age_may_have_its_unit(text: str) -> None:
+    assert parse_age(text) == 60
+
+
+@pytest.mark.parametrize("text", [">89", "90+", ">=90", "≥ 90", "> 89 years"])
+def test_a_bound_above_the_oldest_age_is_the_oldest(text: str) -> None:
+    assert parse_age(text) == 90
+
+
+@pytest.mark.parametrize(
+    "text", ["60+", ">60", ">88", "50-59", "1962-03-04", "19620304", "-1", "~60", ">100 months"]
+)
+def test_a_bound_a_range_or_a_date_is_no_age(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_age(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "view"),
+    [
+        ("LCC", "L", "CC"), ("rmlo", "R", "MLO"), ("L-CC", "L", "CC"), ("LEFT_MLO", "L", "MLO"), ("R CC", "R", "CC"),
+        ("CC-L", "L", "CC"), ("MLO Right", "R", "MLO"), ("LML", "L", "ML"), ("RLM", "R", "LM"), ("LXCCL", "L", "XCCL"),
+        ("LTAN", "L", "TAN"), ("RMCC", "R", "CC"), ("Lt MLO", "L", "MLO"),
+    ],
+)  # fmt: skip
+def test_a_view_may_have_its_side(text: str, side: str, view: str) -> None:
+    assert (parse_laterality(text), parse_view(text)) == (side, view)
+
+
+@pytest.mark.parametrize("text", ["LM", "LMO", "ML", "RL", "RM", "CC RL", "CCRM", "FB"])
+def test_views_that_begin_like_a_side_have_none(text: str) -> None:
+    """ACR MQCM 1999: LM is lateromedial, RL rolled lateral."""
+    with pytest.raises(ValueError):
+        parse_laterality(text)
+    assert parse_view(text) in ("LM", "LMO", "ML", "RL", "RM", "CC", "FB")
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"), ("sinistra", "destra"),
+     ("esquerda", "direita"), ("左", "右"), ("Left breast", "right_breast"), ("Lt", "Rt"), ("L.", "R.")],
+)  # fmt: skip
+def test_sides_of_other_languages_are_read(left: str, right: str) -> None:
+    assert (parse_laterality(left), parse_laterality(right)) == ("L", "R")
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [("ja", "nein"), ("oui", "non"), ("sí", "no"), ("sim", "não"), ("WAHR", "FALSCH"), ("VRAI", "FAUX"),
+     ("vero", "falso"), ("是", "否"), ("pos", "neg"), ("1.00", "0.00"), ("1.", "0.")],
+)  # fmt: skip
+def test_yes_and_no_of_other_languages_are_read(yes: str, no: str) -> None:
+    assert (parse_flag(yes), parse_flag(no)) == (True, False)
+
+
+def test_a_column_of_cancer_may_say_what_was_found() -> None:
+    assert [parse_cancer(text) for text in ("Malignant", "BENIGN", "normal", "", "yes", "0")] == [
+        *(True, False, False, None, True, False)
+    ]
+    for text in ("2", "M", "BI-RADS 5", "suspicious"):
+        with pytest.raises(ValueError):
+            parse_cancer(text)
+    with pytest.raises(ValueError):
+        parse_flag("malignant")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nlbs.errors import DatasetError
-from nlbs.manifests.table import Table, read_table
+from nlbs.manifests.table import Table, TableOptions, read_table
 
 IMAGES = "anon_dicom_path,empi_anon,acc_anon,ImageLateralityFinal,ViewPosition,FinalImageType,spot_mag\n"
 CLINICAL = "empi_anon,acc_anon,study_date_anon,desc,tissueden,asses,side,path_severity,age_at_study\n"
@@ -81,3 +81,38 @@ def test_exams_without_findings_of_the_side_are_unknown_and_said(tmp_path: Path)
     table = read(tmp_path, ["7", "8"], ["7", "8"], sides=("L", "R"))
     assert [row.conditions.cancer for row in table.rows] == [None, None]
     assert any("none of the images has the same ImageLateralityFinal" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [(["5.01E+15"], ["5010000000000000", "5010000000000007"]), (["1", "2"], ["5.4E+15", "1"])],
+)
+def test_exams_that_have_lost_digits_are_joined_with_nobody(
+    tmp_path: Path, asked: list[str], known: list[str]
+) -> None:
+    with pytest.raises(DatasetError, match="only the first digits are left"):
+        read(tmp_path, asked, known)
+
+
+def test_a_second_table_that_lacks_a_column_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text(IMAGES + "cohort_1/1/x.dcm,1,8,L,CC,2D,\n")
+    (tmp_path / "clinical.csv").write_text(
+        CLINICAL.replace("path_severity", "severity") + "1,8,2015-01-01,x,2,A,L,0,55\n"
+    )
+    with pytest.raises(DatasetError, match=r"clinical\.csv: the header has no column 'path_severity'"):
+        read_table([tmp_path / "images.csv", tmp_path / "clinical.csv"])
+
+
+def test_no_options_are_offered_that_would_lose_the_second_table(tmp_path: Path) -> None:
+    clinical = CLINICAL + "1,8,2015-01-01,MG Screen,2,A,L,0,55\n"
+    (tmp_path / "clinical.csv").write_text(clinical)
+    paths = [tmp_path / "images.csv", tmp_path / "clinical.csv"]
+    paths[0].write_text(IMAGES.replace("acc_anon", "accession") + "cohort_1/1/x.dcm,1,8,L,CC,2D,\n")
+    with pytest.raises(DatasetError) as caught:
+        read_table(paths)
+    assert "--map path" not in str(caught.value)
+    paths[0].write_text(IMAGES.replace("empi_anon", "empi") + "cohort_1/1/x.dcm,1,8,L,CC,2D,\n")
+    with pytest.raises(DatasetError, match=r"--dataset embed --map patient=empi$"):
+        read_table(paths)
+    (row,) = read_table(paths, options=TableOptions(dataset="embed", columns={"patient": "empi"})).rows
+    assert (row.patient, row.conditions.cancer) == ("1", True)

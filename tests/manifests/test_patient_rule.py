@@ -250,3 +250,10 @@ def test_real_tables_pass() -> None:
 def test_rows_that_name_no_patient_at_all_are_no_matter_of_the_rule() -> None:
     check_patients([row(1, "n/a.dcm", None)], FOLDER_2)
     check_patients([], FOLDER_2)
+
+
+def test_a_column_of_files_names_nobody() -> None:
+    rows = [row(n, f"i/{n}.dcm", f"i/{n}.dcm") for n in range(1, 5)]
+    assert "name of a file in 4 of 4 cases" in refusal(rows, COLUMN)
+    check_patients([row(n, f"i/{n}.dcm", f"{n}.1") for n in range(1, 5)], COLUMN)
+    check_patients(rows[:1], COLUMN)

@@ -161,3 +161,10 @@ def test_long_ids_that_all_end_in_zeros_were_rounded() -> None:
 @pytest.mark.parametrize(("text", "other"), [("1000", "1000.0"), ("7", "0007"), ("007", "7.0"), ("p1", "P1")])
 def test_usual_spellings_are_found(text: str, other: str) -> None:
     assert other in list(spellings(text))
+
+
+def test_letters_read_in_another_encoding_may_be_the_same() -> None:
+    written = "M\u00fcller"
+    misread = written.encode("utf-8").decode("cp1252")
+    assert same_id_key(misread) != same_id_key(written)
+    assert similar_id_key(misread) == similar_id_key(written)

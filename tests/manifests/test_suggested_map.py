@@ -59,3 +59,12 @@ def test_a_column_that_would_break_the_line_is_left_out_and_a_path_is_asked_for(
     assert shlex.split(str(suggested_map(["it's side (L'R)", "Side ($HOME)", "Age"])))[1:] == [
         "path=COLUMN,laterality=Side ($HOME),age_years=Age"
     ]
+
+
+def test_a_column_that_is_not_there_is_mended_by_the_whole_line(tmp_path: Path) -> None:
+    (tmp_path / "meta.csv").write_text("path,pid,view,side\na/1.dcm,7,CC,L\n")
+    with pytest.raises(DatasetError, match=r"header: --map path=path,patient=pid,view=view,laterality=side$"):
+        read_table(
+            tmp_path / "meta.csv",
+            options=TableOptions(columns={"path": "path", "view": "view", "patient": "patient_id"}),
+        )

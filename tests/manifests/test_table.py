@@ -298,3 +298,49 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it(
 def test_a_cell_beyond_all_measure_is_named_by_its_line(path: Path) -> None:
     message = error_of(path, (HEADER + ROW + "x" * 2_000_000 + ",L,CC,66,0,0\n").encode())
     assert "line 3 cannot be read (field larger than field limit" in message
+
+
+# What programs leave in cells and rows.
+
+
+@pytest.mark.parametrize(
+    "cell", ["'60", '"=""60"""', "\u201860\u2019", "\uff16\uff10", "\u200b60", "60\u00a0"]
+)
+def test_what_a_spreadsheet_adds_to_a_cell_is_left_out(path: Path, cell: str) -> None:
+    (row,) = rows_of(path, HEADER + ROW.replace("66", cell))
+    assert (row.conditions.age_years, row.notes) == (60, ())
+
+
+def test_a_side_in_the_cell_of_the_view_is_held_against_that_of_the_side(path: Path) -> None:
+    rows = rows_of(
+        path, HEADER + "".join(ROW.replace("L,CC", cells) for cells in ("L,LMLO", ",RCC", "L,R-CC"))
+    )
+    assert [(row.conditions.laterality, row.conditions.view) for row in rows] == [
+        *(("L", "MLO"), ("R", "CC"), (None, "CC"))
+    ]
+    assert [len(row.notes) for row in rows] == [0, 0, 1]
+    assert "the other side" in rows[2].notes[0]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_header_of_a_table_put_behind_another_is_no_row(path: Path, mark: str) -> None:
+    path.write_text(HEADER + ROW + mark + HEADER + ROW.replace("0019", "0020"), encoding="utf-8")
+    table = read_table(path)
+    assert [(row.row, row.problem) for row in table.rows] == [(1, None), (3, None)]
+    assert table.notes == ("the table has its header again (row 2 of it), which is left out",)
+
+
+def test_a_table_of_other_columns_put_behind_another_is_refused(path: Path) -> None:
+    other = "File Path,Image Laterality,View Position,Age,False Positive,Cancer\n"
+    with pytest.raises(DatasetError, match="row 2 is a header whose columns stand in another order"):
+        rows_of(path, HEADER + ROW + other + ROW)
+
+
+def test_a_table_of_an_unknown_separator_is_told_so(path: Path) -> None:
+    with pytest.raises(DatasetError, match="none of the separators comma, semicolon, tab and bar"):
+        rows_of(path, (HEADER + ROW).replace(",", "^"))
+
+
+def test_a_path_that_begins_at_a_server_names_no_patient_by_it(path: Path) -> None:
+    (row,) = rows_of(path, HEADER + "\\\\server\\1000\\left\\CC\\x.dcm,L,CC,66,0,0\n")
+    assert row.patient == "1000"

@@ -198,6 +198,15 @@ def test_cbis_ddsm_becomes_a_row_per_image_whatever_its_files_are_called(cbis: P
     assert "CBIS-DDSM/Mass-Training_P_00001_LEFT_CC/07-20-2016-DDSM-74994/" in sources
 
 
+def test_cbis_ddsm_is_found_where_each_series_has_a_folder_of_its_uid(tmp_path: Path) -> None:
+    """As tcia_utils saves series; the folder of the case is in the table alone."""
+    (tmp_path / "mass.csv").write_text(MASS_TEST)
+    uid = "1.3.6.1.4.1.9590.100.1.2.342386194811267636608694132590482924515"
+    put(tmp_path / uid / "1-1.dcm", 1, "L")
+    _, rows = build(tmp_path, "--csv", tmp_path / "mass.csv")
+    assert [(row["status"], row["cancer"]) for row in rows] == [("ok", "0")]
+
+
 def test_what_is_kept_stands_in_the_manifest_behind_its_own_columns_and_in_every_cut(cbis: Path) -> None:
     build(cbis, *tables(cbis), "--keep", "density,birads")
     with open_shards(cbis / "shards") as shards:

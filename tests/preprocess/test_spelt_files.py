@@ -49,6 +49,7 @@ NFD = unicodedata.normalize("NFD", "normal/José/x.dcm")
         ("normal/p1/x.dcm", "normal/p1/x"), ("normal/p1/x", "normal/p1/x.dcm"),
         ("normal/p1/x.dcm", "normal/p1/x.dicom"), ("normal/p1/x.dcm", "normal/p1/x.dcm.dcm"),
         ("normal/p1/x.TIFF", "normal/p1/x.tif"),
+        ("'normal/p1/x.dcm'", "normal/p1/x.dcm"),
         ("normal/P1–copy/x.dcm", "normal/P1-copy/x.dcm"),
         ("normal/10006.0/462822612.0.dcm", "normal/10006/462822612.dcm"),
         ("normal/José/x.dcm", b"normal/Jos\xe9/x.dcm"),
@@ -128,7 +129,7 @@ def test_the_nearest_name_is_told_to_the_owner_only(tmp_path: Path) -> None:
         ["normal/p1/IM-0002.dcm", "normal/smith/x.dcm", "q/r/s.dcm"],
         ["normal/p1/IM-0001.dcm", "normal/smyth/x.dcm"],
     )
-    assert [row.nearest for row in table.rows] == ["normal/p1/IM-0001.dcm", "normal/smyth", None]
+    assert [row.nearest for row in table.rows] == ["normal/p1/IM-0001.dcm", "normal/smyth/x.dcm", None]
     (note,) = table.notes
     assert note.startswith(f"3 of 3 files are not below {tmp_path}")
     assert "2 have nearly the name" in note
@@ -170,3 +171,30 @@ def test_only_the_folders_on_the_way_are_listed(tmp_path: Path, monkeypatch: pyt
     listed.clear()
     assert table_of(tmp_path, files, files).notes == ()  # type: ignore[arg-type]
     assert listed == []
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("normal/10006/4628.dcm", "normal/10006/4628.png"),  # pictures made of the files
+        ("normal/10006/4628.dcm", "train_png/10006/4628.png"),
+        ("normal/10006/4628.dcm", "10006_4628.png"),
+        ("normal/10006/left/CC/4628.dcm", "4628.dcm"),
+    ],
+)
+def test_a_file_of_another_layout_is_named_and_not_taken(tmp_path: Path, path: str, file: str) -> None:
+    table = table_of(tmp_path, [path], [file, "q/9999.png"])
+    assert (table.rows[0].file, table.rows[0].nearest) == (None, file)
+
+
+def test_a_name_that_several_files_have_is_no_neighbour(tmp_path: Path) -> None:
+    table = table_of(tmp_path, ["normal/10006/x.dcm"], ["a/x.png", "b/x.png"])
+    assert table.rows[0].nearest is None
+
+
+def test_an_image_that_two_rows_give_to_two_patients_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,pid\nx/1.dcm,7\nx/2.dcm,7\nx/1.dcm,P7\nx/2.dcm,7\n")
+    table = read_table(tmp_path / "a.csv", options=TableOptions(columns={"path": "path", "patient": "pid"}))
+    assert ["another patient" in str(source.problem) for source in located(table, tmp_path)] == [
+        *(False, False, True, False)
+    ]
