@@ -63,7 +63,9 @@ def model_id(checkpoint: Path) -> str:
     try:
         descriptor = open_regular(checkpoint)
     except OSError as error:
-        raise CheckpointError(f"cannot read {checkpoint} ({error.strerror}): remove it, or fit it again") from None
+        raise CheckpointError(
+            f"cannot read {checkpoint} ({error.strerror}): remove it, or fit it again"
+        ) from None
     with open(descriptor, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

@@ -25,6 +25,8 @@ def check_patients(rows: Sequence[ImageRow], rule: PatientRule, alone: bool = Tr
         alone: whether these are all patients; to a root that has others, one or two may be added.
     """
     people = people_of(rows, rule.part)
+    if not people:  # no row can be used, which is said elsewhere
+        return
     for look in LOOKS if alone else [look for look in LOOKS if look not in OF_ALL]:
         found = look(people, rule)
         if found is not None:

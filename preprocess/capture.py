@@ -17,6 +17,7 @@ from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, only_one, remove_partials
 from nlbs.json_text import read_json
 from nlbs.names import checked_name
+from nlbs.preprocess.own_table import open_own_table
 from nlbs.progress import Progress
 from nlbs.shards import open_shards
 from nlbs.shards.description_check import LARGEST_RESOLUTION
@@ -65,8 +66,8 @@ def write_captures(samples: Path, out: Path, overwrite: bool = False) -> int:
     except ImportError:
         raise ConfigError("DICOM files need the package highdicom: pip install 'nlbs-cvae[dicom]'") from None
     record = _record_of(samples)
-    count = int(record["patches"])
-    with only_one(out, "nlbs-preprocess"), Progress("Writing", count, "capture") as progress:
+    count = 0  # what is there, whatever the record says
+    with only_one(out, "nlbs-preprocess"), Progress("Writing", int(record["patches"]), "capture") as progress:
         remove_partials(out)
         for patch in _patches(samples, record):
             path = out / f"{patch.name}.dcm"
@@ -75,6 +76,7 @@ def write_captures(samples: Path, out: Path, overwrite: bool = False) -> int:
                 with atomic_file(path) as file:
                     capture.save_as(file)
             progress.advance()
+            count += 1
     return count
 
 
@@ -218,15 +220,25 @@ def _of_pictures(samples: Path, record: Mapping[str, Any]) -> Iterator[Synthetic
         raise DatasetError(
             f"{samples} is not complete, it has no {_TABLE}: give the nlbs-generate call again"
         )
-    with table.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            name = checked_name("picture", row.get("file"), table, DatasetError)
-            index = row.get("index", str(number))
-            if not (isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 16):
-                raise DatasetError(f"{table} has the index {shown(index)}: expected a number")
-            words = {name: _word(table, row[name]) for name in _CONDITIONS if name in row}
-            pixels = _picture(samples / name)
-            yield SyntheticPatch(Path(name).stem, int(index), pixels, words, record)
+    for number, row in enumerate(_rows(table)):
+        name = checked_name("picture", row.get("file"), table, DatasetError)
+        index = row.get("index", str(number))
+        if not (isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 16):
+            raise DatasetError(f"{table} has the index {shown(index)}: expected a number")
+        words = {name: _word(table, row[name]) for name in _CONDITIONS if name in row}
+        pixels = _picture(samples / name)
+        yield SyntheticPatch(Path(name).stem, int(index), pixels, words, record)
+
+
+def _rows(table: Path) -> Iterator[dict[str, Any]]:
+    """Gives the rows of samples.csv. Raises DatasetError: it cannot be read."""
+    try:
+        with open_own_table(table) as file:
+            yield from csv.DictReader(file)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"cannot read {table} ({printable(str(error), 200)}): give the nlbs-generate call again"
+        ) from None
 
 
 def _picture(path: Path) -> npt.NDArray[np.uint8]:

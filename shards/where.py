@@ -161,4 +161,6 @@ def _true(result: Any) -> npt.NDArray[np.bool_]:
 
 
 def _not_understood(node: ast.expr, where: str) -> ConfigError:
-    return ConfigError(f"the filter {shown(where, 200)} has {shown(ast.unparse(node), 200)} where none can stand; {_SYNTAX}")
+    return ConfigError(
+        f"the filter {shown(where, 200)} has {shown(ast.unparse(node), 200)} where none can stand; {_SYNTAX}"
+    )

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from nlbs.errors import NlbsError
-from nlbs.files import atomic_file, refuse_link
+from nlbs.files import atomic_file, make_folder, refuse_link
 from nlbs.system_calls import PLAIN, open_regular, sync
 from nlbs.train.pace import Pace
 from nlbs.train.run import RunFolder
@@ -30,7 +30,9 @@ class Log:
 
     def __init__(self, run: RunFolder, first_step: int) -> None:
         """Opens the logs; what they hold of ``first_step`` and later, from a run cut off there, goes."""
-        refuse_link(run.samples)  # pictures replace one another there
+        for folder in (run.samples, run.tensorboard):  # pictures replace one another there
+            refuse_link(folder)
+            make_folder(folder)
         _cut(run.metrics, first_step)
         descriptor = os.open(run.metrics, os.O_WRONLY | os.O_APPEND | os.O_CREAT | PLAIN, 0o644)
         self._metrics = open(descriptor, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  # see close

@@ -37,6 +37,7 @@ _OF_THE_MACHINE = {
     errno.EPERM: "Ask for the permission, or choose another folder.",
     errno.EFBIG: "This file system takes no file as large as that (FAT32: 4 GB): choose a folder on another one.",
     errno.ELOOP: "A symbolic link stands where a file is to be written: remove it, or choose another folder.",
+    errno.EEXIST: "Something of that name is there already: remove it, or choose another folder.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ENOTDIR: "A file stands where a folder is expected: choose another folder.",
     errno.EISDIR: "A folder stands where a file is expected: remove it, or choose another folder.",

@@ -1,6 +1,7 @@
 """Files of a root, a run or a checkpoint that are pipes, too wide or too deep: refused soon, in a sentence."""
 
 import errno
+import json
 import os
 import shutil
 import struct
@@ -14,10 +15,14 @@ import pytest
 
 from nlbs.command import entry_point
 from nlbs.cvae import load_checkpoint
-from nlbs.errors import CheckpointError, NlbsError
+from nlbs.errors import CheckpointError, ConfigError, DatasetError, NlbsError
 from nlbs.files import only_one
 from nlbs.folder_lock import LOCK
-from nlbs.system_calls import open_regular
+from nlbs.generate.provenance import fitted_ids
+from nlbs.preprocess.capture import write_captures
+from nlbs.shards import open_shards
+from nlbs.shards.where import select
+from nlbs.system_calls import open_regular, read_at
 from nlbs.train.curve import epoch_rows, write_curve
 from nlbs.train.log import Log
 from nlbs.train.run import RunFolder
@@ -73,6 +78,23 @@ def test_a_table_of_a_root_with_a_million_columns_is_refused(root: Path) -> None
     for done in commands([cut, page]):
         assert is_refused(done), done.said
         assert "columns" in done.said
+
+
+def test_a_table_of_a_root_without_a_header_is_refused(root: Path) -> None:
+    (root / "images.csv").write_bytes(b"")
+    (done,) = commands([["reshard", "--shards", root, "--resolution", 32, "--stride", 32, "--jobs", 1]])
+    assert is_refused(done), done.said
+    assert "empty" in done.said
+
+
+def test_a_table_none_of_whose_rows_can_be_used_is_a_sentence(tmp_path: Path) -> None:
+    header = "File Path,Image Laterality,View Position,Age,Cancer,False Positive"
+    for number, row in enumerate(["a/x.dcm,L", "p/x.dcm,Q,Q,Q,Q,Q", ",,,,,", "p/x.dcm,L,CC,60,0,0,1,2"]):
+        table = tmp_path / f"{number}.csv"
+        table.write_text(f"{header}\n{row}\n{row}\n", encoding="utf-8")
+        out = tmp_path / f"out-{number}"
+        (done,) = commands([["build-shards", "--csv", table, "--out", out, "--jobs", 1]])
+        assert is_refused(done), done.said
 
 
 def test_a_patch_that_is_not_compressed_has_all_of_its_bytes(root: Path) -> None:
@@ -165,6 +187,52 @@ def test_a_checkpoint_with_an_absurd_header_is_refused_before_it_is_parsed(tmp_p
         file.truncate(min(8 + size, 200 << 20))
     with pytest.raises(CheckpointError, match="header"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["flow", "weak-flow", "grain"])
+def test_a_pipe_beside_a_checkpoint_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"best_model.{kind}.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        fitted_ids([path])
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b"x"), lambda path: path.symlink_to("nowhere")]
+)
+@pytest.mark.parametrize("name", ["samples", "tensorboard"])
+def test_a_folder_of_a_run_that_is_something_else_is_said(
+    tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir(exist_ok=True)
+    damage(run.path / name)
+    with pytest.raises(NlbsError, match=name):
+        Log(run, 0)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["age_years == " + "-" * 1900 + "1", "not " * 480 + "view == 'CC'", "-" * 90 + "1 == age_years"],
+)
+def test_a_filter_that_is_nested_deep_is_refused_in_few_words(tiny_root: Path, where: str) -> None:
+    with open_shards(tiny_root / SET) as shards, pytest.raises(ConfigError) as caught:
+        select(shards.manifest, where)
+    assert len(str(caught.value)) < 600
+
+
+def test_bytes_are_read_where_a_file_system_lacks_preadv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "preadv", no, raising=False)
+    (tmp_path / "file").write_bytes(bytes(range(100)))
+    first, second = bytearray(10), bytearray(20)
+    with (tmp_path / "file").open("rb") as file:
+        assert read_at(file.fileno(), [memoryview(first), memoryview(second)], 50) == 30
+    assert first + second == bytes(range(50, 80))
 
 
 # --- what the machine says ------------------------------------------------------------------------------------
@@ -286,3 +354,26 @@ def test_a_file_system_that_calls_every_lock_taken_is_not_waited_for(
     with only_one(tmp_path, "nlbs-preprocess", shared=True):
         assert not (tmp_path / LOCK).exists()
     assert time.monotonic() - begun < 10
+
+
+# --- folders of nlbs-generate --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe",
+        b'file,index\n"' + b"a" * 200_000 + b'",0\n',
+        b"file" + b",x" * 20_000 + b"\n",
+        b'file\n"',
+    ],
+)
+def test_a_table_of_pictures_that_cannot_be_read_is_a_sentence(tmp_path: Path, text: bytes) -> None:
+    pytest.importorskip("highdicom")
+    record = {"synthetic": True, "patches": 10**12, "seed": 0}
+    record |= dict.fromkeys(("software", "request", "model", "sampler", "conditions", "recipe"), "x")
+    (tmp_path / "samples.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "samples.csv").write_bytes(text)
+    with pytest.raises(DatasetError, match="samples"):
+        write_captures(tmp_path, tmp_path / "out")
