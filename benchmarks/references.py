@@ -50,7 +50,9 @@ def tensors_in(path: Path) -> list[str]:
     """Return the digests of the tensors of a safetensors file, sorted: their names may change."""
     from safetensors.numpy import load_file
 
-    return sorted(digest(repr((t.dtype.str, t.shape)).encode() + t.tobytes()) for t in load_file(path).values())
+    return sorted(
+        digest(repr((t.dtype.str, t.shape)).encode() + t.tobytes()) for t in load_file(path).values()
+    )
 
 
 def weights_in(run_folder: Path) -> list[str]:
@@ -112,7 +114,16 @@ def references(folder: Path) -> dict[str, Any]:
         run("nlbs.generate", *model, *asked, "--sampler", sampler, "--out", out, folder=folder)
         found[f"draws, {sampler}"] = pixels_in(out)
     judged = ("--num", 60, "--extractor", "random-convolutions", "--split", "val")
-    run("nlbs.evaluate", *model, "--shards", folder / "tar", *judged, "--out", folder / "report", folder=folder)
+    run(
+        "nlbs.evaluate",
+        *model,
+        "--shards",
+        folder / "tar",
+        *judged,
+        "--out",
+        folder / "report",
+        folder=folder,
+    )
     report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
     found["figures of a report"] = dict(figures_in(report))
     return found
@@ -120,7 +131,9 @@ def references(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Write the digests, and compare them with those of another checkout."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the digests")
     parser.add_argument("--against", type=Path, help="JSON file of another checkout, made on this machine")
     options = parser.parse_args()
