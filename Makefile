@@ -8,7 +8,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 
 BIN := $(VENV)/bin
-FOLDERS := manifests shards preprocess cvae train generate evaluate
+FOLDERS := manifests shards preprocess models cvae train generate evaluate
 
 .PHONY: demo test check lint clean
 

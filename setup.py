@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-_FOLDERS = ("cvae", "evaluate", "generate", "manifests", "preprocess", "shards", "train")
+_FOLDERS = ("cvae", "evaluate", "generate", "manifests", "models", "preprocess", "shards", "train")
 
 _package = Path(__file__).resolve().parent / "src" / "nlbs"
 _missing = [name for name in _FOLDERS if not (_package / name / "__init__.py").is_file()]

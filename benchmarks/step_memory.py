@@ -20,7 +20,7 @@ import torch
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.shards import open_shards
 from nlbs.train import bench, start
-from nlbs.train.config import PRESETS, TrainConfig
+from nlbs.train.config import TrainConfig
 from nlbs.train.memory import estimate
 from nlbs.train.stream import Batch, PatchStream
 
@@ -36,7 +36,7 @@ def status(field: str) -> int:
 
 def measure(preset: str, folder: str, batch_size: int) -> dict[str, Any]:
     """Gives MiB that a preset takes in this process, and that the estimate says."""
-    config = PRESETS[preset]
+    config = preset(preset)
     config = replace(config, data=replace(config.data, batch_size=batch_size))
     harmless = bench.harmless(config)
     with open_shards(folder) as shards, tempfile.TemporaryDirectory() as scratch:

@@ -1,26 +1,22 @@
 """What a model is made of: widths, latent, conditioning. No torch, so that commands start at once."""
 
-import difflib
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nlbs.config import STRICT
+from nlbs.config import STRICT, nearest
 from nlbs.errors import ConfigError
-from nlbs.text import shown
 
 #: Far above what any machine trains, and low enough that no product of a few of them is absurd.
 MOST_CHANNELS, MOST_LATENTS, MOST_LEVELS, MOST_BLOCKS = 16_384, 65_536, 16, 64
-MOST_RESOLUTION = 16_384
 
 Count = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]  # of channels, groups or features
-Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
-Width = Annotated[
-    int, Field(ge=8, le=MOST_CHANNELS, multiple_of=8)
-]  # GroupNorm has 8 groups, attention 4 heads
-Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 Levels = Field(max_length=MOST_LEVELS)
+_LARGEST = 1e12  # of weights; far above any use
+Epochs = Annotated[int, Field(ge=0, le=10**12)]
+Weight = Annotated[float, Field(ge=0, le=_LARGEST)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -120,20 +116,43 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class FlowConfig:
-    """The network of a flow over latents (:mod:`nlbs.cvae.flow`): a U-Net whose sizes are theirs."""
+class LossConfig:
+    """Weights of the guide's three terms."""
 
     __pydantic_config__ = STRICT
-    widths: Annotated[tuple[Width, ...], Levels] = (
-        192,
-        128,
-        96,
-    )  # features of each size of maps, coarsest first
-    blocks: Blocks = 1  # residual blocks of each size, on the way down and on the way up
-    attention: Annotated[int, Field(ge=0, le=MOST_LEVELS)] = (
-        2  # so many of the coarsest sizes have self-attention
+    reconstruction_weight: Weight = 1.0  # of the mean L1
+    kl_weight: Weight = 1.0  # beta after annealing, of the KL summed over the latent
+    edge_weight: Weight = 0.1  # of the mean L1 between Laplacians
+    kl_anneal_epochs: Epochs = 20  # beta rises from 0 over these; 0: no annealing
+    kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
+    free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
+    kl_anneal_share: Share | None = (
+        None  # beta rises straight over this share of the run, in place of the epochs
     )
-    folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
+    level_weights: Annotated[
+        tuple[Weight, ...], Levels
+    ] = ()  # factors of each level's KL at the start, coarsest first; (): 1
+    level_share: Share = 0.6  # of the run, over which these go straight to 1
+
+
+def check_sections(model: ModelConfig, loss: LossConfig, resolution: int) -> None:
+    """Check that model, loss and the edge of images in pixels fit together.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    model.check_resolution(resolution)
+    levels = 1 + len(model.decoder.stochastic_skips)
+    if loss.level_weights and len(loss.level_weights) != levels:
+        raise ConfigError(
+            f"training.loss.level_weights has {len(loss.level_weights)} factors, but the model has {levels} levels "
+            "of latents; give one for each, coarsest first, or none: []"
+        )
+    if loss.free_bits and model.conditional_prior:
+        raise ConfigError(
+            "training.loss.free_bits counts nats against N(0, I), and model.conditional_prior has another prior; "
+            "leave one of them out"
+        )
 
 
 def _generating(channels: tuple[int, ...], skips: tuple[int, ...]) -> ModelConfig:
@@ -183,22 +202,3 @@ def model_preset(name: str) -> tuple[ModelConfig, int]:
     if name not in MODEL_PRESETS:
         raise ConfigError(f"there is no preset {name!r}; {nearest(name, list(MODEL_PRESETS))}")
     return MODEL_PRESETS[name]
-
-
-def checked_resolution(value: object) -> int:
-    """Return the edge of images that a file says.
-
-    Raises:
-        ConfigError: it is no whole number, or one that no image has.
-    """
-    if type(value) is not int or not 1 <= value <= MOST_RESOLUTION:
-        raise ConfigError(
-            f"its resolution is {shown(value)}; expected a whole number from 1 to {MOST_RESOLUTION}"
-        )
-    return value
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """Gives the advice that an error about an unknown word ends with."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {found[0]!r}?" if found else f"known: {', '.join(known)}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae.layers import FiLM, norm_layer
+from nlbs.models.layers import ResidualBlock, norm_layer
 
 #: Log-variances are kept in this range: beyond it, float32 has nothing left of a KL divergence.
 LOGVAR_RANGE = (-12.0, 6.0)
@@ -38,28 +38,6 @@ def kl_between(q: Gaussian, p: Gaussian) -> Tensor:
     """Gives KL(q || p) of each sample, (B,), in nats, summed over all else."""
     ratio = (q.logvar - p.logvar).exp() + (q.mean - p.mean).square() * (-p.logvar).exp()
     return 0.5 * (p.logvar - q.logvar + ratio - 1).flatten(start_dim=1).sum(dim=1)
-
-
-class ResidualBlock(nn.Module):
-    """x + Conv(SiLU(FiLM(Norm(Conv(SiLU(Norm(x))))))), 3x3; begins as the identity."""
-
-    def __init__(self, channels: int, condition_dim: int, use_group_norm: bool, groups: int) -> None:
-        super().__init__()
-        self.norm1 = norm_layer(channels, use_group_norm, groups)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2 = norm_layer(channels, use_group_norm, groups)
-        self.film = FiLM(condition_dim, channels)
-        self.film.start_neutral()
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
-        self.activation = nn.SiLU()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Gives features of the same shape."""
-        inner = self.conv1(self.activation(self.norm1(x)))
-        out: Tensor = x + self.conv2(self.activation(self.film(self.norm2(inner), embedding)))
-        return out
 
 
 class StochasticSkip(nn.Module):

@@ -2,29 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nlbs.cvae.conditioning import checked_conditions, repeated
-from nlbs.cvae.config import model_preset
-from nlbs.cvae.guidance import Guidance, as_guidance
+from nlbs.cvae.config import LossConfig, ModelConfig, model_preset
 from nlbs.cvae.ladder import Gaussian, Posterior, Prior, Shifts, kl_between, shift
 from nlbs.cvae.losses import kl_divergence
 from nlbs.cvae.network import Network
-from nlbs.errors import ConfigError
+from nlbs.cvae.objective import ModelOutput, Objective, in_float32
+from nlbs.cvae.schedules import annealed, kl_weights
+from nlbs.errors import CheckpointError, ConfigError
+from nlbs.models.conditioning import checked_conditions, repeated
+from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Shapes, Turn, full_precision
+from nlbs.models.guidance import Guidance, as_guidance
+from nlbs.models.latent_use import latent_use
+from nlbs.text import shown
 
+__all__ = ["ConditionalVAE", "ModelOutput", "load_checkpoint"]
 
-class ModelOutput(NamedTuple):
-    """What one pass through the model gives."""
-
-    reconstruction: Tensor  #: (B, 1, R, R), aimed at [-1, 1], not clamped
-    mu: Tensor  #: (B, latent_dim)
-    logvar: Tensor  #: (B, latent_dim)
-    kl: Tensor  #: (B,) nats, summed over all latents
-    kl_levels: Tensor  #: (B, levels) nats of each level, the coarsest first
-    scale: Tensor | None  #: b of the likelihood Laplace(reconstruction, b); None: the model has none
+_TURN = "model"
 
 
 class ConditionalVAE(Network):
@@ -38,6 +37,23 @@ class ConditionalVAE(Network):
     The guide names no output activation, so there is none: ``forward`` and ``decode`` give
     what the last FiLM gives, and ``sample`` alone clamps it to [-1, 1]. The clean head ends in tanh.
     """
+
+    family: ClassVar[str] = "cvae"
+
+    def __init__(self, config: ModelConfig, resolution: int, loss: LossConfig | None = None) -> None:
+        """Make a model with fresh weights.
+
+        Args:
+            config: what it is made of.
+            resolution: edge of its images in pixels.
+            loss: the weights of its terms and their schedules, for training; None: the guide's.
+
+        Raises:
+            ConfigError: the encoder's blocks cannot halve that resolution.
+        """
+        super().__init__(config, resolution)
+        self.loss = LossConfig() if loss is None else loss
+        self.objective = Objective(self.loss, resolution, len(self.latent_shapes), self.log_scale is not None)
 
     @classmethod
     def from_preset(cls, name: str) -> "ConditionalVAE":
@@ -55,17 +71,79 @@ class ConditionalVAE(Network):
         Raises:
             CheckpointError: missing, damaged, not a checkpoint of ours, or of another architecture.
         """
-        from nlbs.cvae.checkpoint import load_checkpoint
-
         return load_checkpoint(Path(path), device)
 
-    @property
-    def samples_without_skips(self) -> bool:
-        """Whether sampling leaves out skip connections that training had.
+    # The contract.
 
-        Such a model draws from what it was not trained on, and a command says so.
-        """
-        return self.config.decoder.use_skip_connections
+    def turns(self) -> Sequence[Turn]:
+        """Return the one turn: all weights, by the guide's loss or the likelihood."""
+        return (Turn(_TURN, tuple(self.parameters()), self.objective.names, noise=((self.num_latents,),)),)
+
+    def terms(
+        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss; judged with the latents at their means."""
+        output = self(pixels, conditions, noise[0] if noise else None)
+        betas = kl_weights(self.loss, self.objective.levels, clock.epoch, clock.share)
+        with full_precision(pixels.device):
+            if self.training:
+                return self.objective.terms(in_float32(output), pixels, betas, self.gathered)
+            return self.objective.terms(in_float32(output), pixels, betas)
+
+    def judged(self, means: Mapping[str, float]) -> float:
+        """Return the total at the final KL weights: while beta rises, the same weights would look worse each epoch."""
+        return self.objective.judged(means)
+
+    def scheduled(self, clock: Clock) -> dict[str, float]:
+        """Return beta."""
+        return {"beta": annealed(self.loss, clock.epoch, clock.share)}
+
+    def warnings(self, means: Mapping[str, float], clock: Clock) -> list[str]:
+        """Say where the latent, or a level of it, holds nothing of the patches (Bowman et al., 1511.06349)."""
+        names = (
+            [f"kl_{level}" for level in range(self.objective.levels)] if self.objective.levels > 1 else ["kl"]
+        )
+        nats = {name: np.array([means[name]]) for name in names}
+        if not all(np.isfinite(values).all() for values in nats.values()):
+            return []
+        use = latent_use(nats)
+        # While fine levels still pay more than their share, a dead one may yet come to life.
+        settled = not self.loss.level_weights or clock.share >= self.loss.level_share
+        if use.collapsed:
+            return [
+                f"{use.sentence} What helps: --preset nlbs, whose likelihood finds its own scale; or a lower "
+                "training.loss.kl_weight, a longer kl_anneal_epochs, or free_bits above 0"
+            ]
+        if settled and any(level.dead for level in use.levels):
+            return [f"{use.sentence} What helps: higher training.loss.level_weights of the others at first"]
+        return []
+
+    @property
+    def drawing_noise(self) -> Shapes:
+        """Epsilon of all latents."""
+        return self.latent_shapes
+
+    @property
+    def doubts(self) -> Doubts:
+        """What skip connections do, which sampling leaves out."""
+        if not self.config.decoder.use_skip_connections:
+            return Doubts()
+        return Doubts(
+            "this model was trained with skip connections; a sample has no image to take them from, so they are "
+            "zeros, which the model never saw in training.",
+            "This model rebuilds through skip connections, which a sample does not have: its reconstructions flatter.",
+        )
+
+    def reconstruct(self, pixels: Tensor, conditions: Conditions) -> Tensor:
+        """Return what the model makes of images, (B, 1, R, R), in eval mode from the means of the latents."""
+        return self.bound(pixels, conditions)[0]
+
+    def bound(self, pixels: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """Return the same, and (B, levels) nats of each level's KL divergence."""
+        output: ModelOutput = self(pixels, conditions)
+        return output.reconstruction, output.kl_levels
+
+    # What the family has beside it.
 
     def encode(self, pixels: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Gives mu and logvar of q(z | x, c), each (B, latent_dim).
@@ -119,7 +197,7 @@ class ConditionalVAE(Network):
         """Gives how far the latents' means lie from the prior's, in the prior's standard deviations.
 
         What varies here varies with the image, and not with its conditions or with coarser latents: what active units
-        are counted by (:func:`nlbs.cvae.latent_use.active_units`).
+        are counted by (:func:`nlbs.models.latent_use.active_units`).
 
         Args:
             pixels: (B, 1, R, R) float in [-1, 1].
@@ -164,22 +242,19 @@ class ConditionalVAE(Network):
         self,
         noise: Sequence[Tensor],
         conditions: Mapping[str, Tensor],
-        temperature: float = 1,
         guidance: float | Guidance = 1,
     ) -> Tensor:
-        """Gives images (B, 1, R, R) in [-1, 1] drawn from the prior.
+        """Return images (B, 1, R, R) in [-1, 1] drawn from the prior.
 
         Args:
             noise: from N(0, I), one tensor (B, *shape) for each of :attr:`latent_shapes`.
             conditions: codes, (B,) integers each, -1 unknown.
-            temperature: factor of the prior's standard deviations; 1 is the prior.
             guidance: as for :meth:`coarse_prior`.
 
         Raises:
             ConfigError: conditions that are missing or out of range.
         """
-        scaled = [temperature * level for level in noise]
-        return self.render([self.coarse_prior(conditions, guidance).draw(scaled[0])], conditions, scaled)
+        return self.render([self.coarse_prior(conditions, guidance).draw(noise[0])], conditions, noise)
 
     def coarse_prior(self, conditions: Mapping[str, Tensor], guidance: float | Guidance = 1) -> Gaussian:
         """Gives p(z | c) of the coarsest latent, (B, latent_dim) each; N(0, I) where the model has no conditional one.
@@ -273,3 +348,24 @@ class ConditionalVAE(Network):
                 f"the pixels are {pixels.dtype} of shape {shape}; expected floats in [-1, 1] of shape "
                 f"Bx{'x'.join(str(size) for size in expected)}"
             )
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> ConditionalVAE:
+    """Return the conditional VAE of a checkpoint, in eval mode.
+
+    Raises:
+        CheckpointError: missing, damaged, not a checkpoint of ours, of another format version or family,
+            of another architecture than its own metadata says, or with weights that are no numbers.
+    """
+    from nlbs.cvae.family import FAMILY
+    from nlbs.models.checkpoint import load_model, read_metadata
+
+    values: Mapping[str, Any] = read_metadata(path)
+    if (family := values.get("family", FAMILY.name)) != FAMILY.name:
+        raise CheckpointError(
+            f"{path} holds a model of the family {shown(family)}, no conditional VAE; load it with "
+            "nlbs.models.registry.load_checkpoint"
+        )
+    model = load_model(path, values, FAMILY, device)
+    assert isinstance(model, ConditionalVAE)  # noqa: S101  # for mypy: the family makes nothing else
+    return model

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nlbs.cvae.conditioning import ConditionEncoder
 from nlbs.cvae.config import ModelConfig
 from nlbs.cvae.ladder import LOGVAR_RANGE, Choice, Gaussian, StochasticSkip, gaussian
-from nlbs.cvae.layers import ConvBlock, DeconvBlock, FiLM, Head
+from nlbs.models.conditioning import ConditionEncoder
+from nlbs.models.contract import GenerativeModel, ImageSpec
+from nlbs.models.layers import ConvBlock, DeconvBlock, FiLM, Head
 
 #: The scale of the likelihood is exp(_SCALE_SPEED * parameter): Adam moves every parameter by about its rate,
 #: and the scale has to follow the reconstruction error down faster than that.
@@ -20,7 +21,7 @@ _SCALE_SPEED = 10.0
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
 
 
-class Network(nn.Module):
+class Network(GenerativeModel):
     """Encoder, latents and decoder. What they are for: :class:`nlbs.cvae.ConditionalVAE`."""
 
     def __init__(self, config: ModelConfig, resolution: int) -> None:
@@ -29,10 +30,9 @@ class Network(nn.Module):
         Raises:
             ConfigError: the encoder's blocks cannot halve that resolution.
         """
-        super().__init__()
+        super().__init__(ImageSpec(1, resolution))
         config.check_resolution(resolution)
-        self.config = config
-        self.resolution = resolution
+        self.config: ModelConfig = config
         embed_dim, encoder = config.condition_embed_dim, config.encoder
         norm = (encoder.use_group_norm, encoder.groups)
         widths = (1, *encoder.channels)
@@ -84,16 +84,16 @@ class Network(nn.Module):
             self.output = nn.Conv2d(decoder.head_channels, 1, kernel_size=3, padding=1)
 
     @property
-    def num_parameters(self) -> int:
-        """How many numbers training adjusts."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
-    @property
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of one image's latents, the coarsest first."""
         size = self._map_shape[1]
         levels = enumerate(self.config.decoder.stochastic_skips, start=1)
         return ((self.config.latent_dim,), *((c, size << level, size << level) for level, c in levels))
+
+    @property
+    def coarsest_edge(self) -> int:
+        """Edge of the encoder's last map, from which the coarsest latent is taken."""
+        return self._map_shape[1]
 
     @property
     def num_latents(self) -> int:

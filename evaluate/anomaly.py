@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate.arrays import Floats, Patches
 from nlbs.evaluate.held_out import FITS, Rows
 from nlbs.evaluate.intervals import Interval, auroc_interval
 from nlbs.evaluate.model_view import encode
+from nlbs.models.contract import GenerativeModel
 from nlbs.shards import ShardSet
 from nlbs.shards.manifest import indices
 
@@ -45,7 +45,7 @@ def healthy_conditions(conditions: Mapping[str, npt.NDArray[np.int64]]) -> dict[
 
 
 def score_rows(
-    model: ConditionalVAE,
+    model: GenerativeModel,
     shards: ShardSet,
     rows: Rows,
     abnormal: npt.NDArray[np.bool_],

@@ -9,7 +9,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import Group, entry_point
-from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
+from nlbs.models.companions.choice import SamplerChoice, sampler_options
 from nlbs.paths import LOCAL_PATH, PATH
 
 #: The sections of the report in their order.

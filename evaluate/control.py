@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.cvae.samplers import Codes, Sampler, draw_patches
 from nlbs.evaluate.auc import Auc, condition_auc, interval_of
 from nlbs.evaluate.classifier import ConditionClassifier, Images
 from nlbs.evaluate.held_out import RealPatches
 from nlbs.evaluate.intervals import Interval
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.models.drawing import Codes, Sampler, draw_patches
 
 CHANCE = 0.5
 

@@ -8,11 +8,6 @@ from typing import Any
 import numpy as np
 
 from nlbs import __version__
-from nlbs.cvae import ConditionalVAE, read_metadata
-from nlbs.cvae.checkpoint import trained_fit
-from nlbs.cvae.device import choose_device
-from nlbs.cvae.sampler_choice import SamplerChoice
-from nlbs.cvae.seen import guess, unseen
 from nlbs.errors import ConfigError, EvaluationError
 from nlbs.evaluate.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
 from nlbs.evaluate.held_out import RealPatches, Rows, read_patches, rows_to_judge_on
@@ -22,6 +17,12 @@ from nlbs.evaluate.page_fidelity import latents, realism, reconstruction
 from nlbs.evaluate.page_memorisation import memorisation
 from nlbs.evaluate.report import Section, write_report
 from nlbs.evaluate.study import Study
+from nlbs.models.checkpoint import read_metadata, trained_fit
+from nlbs.models.companions.choice import SamplerChoice
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.device import choose_device
+from nlbs.models.registry import load_checkpoint
+from nlbs.models.seen import guess, unseen
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
 
@@ -127,9 +128,9 @@ def _check_out(out: Path, name: str, overwrite: bool) -> None:
         raise ConfigError(f"{out} holds {name}.json already: choose another --out, or pass --overwrite")
 
 
-def _open_model(checkpoint: Path, device: str) -> tuple[ConditionalVAE, Mapping[str, Any], str]:
+def _open_model(checkpoint: Path, device: str) -> tuple[GenerativeModel, Mapping[str, Any], str]:
     """Return a model, what its checkpoint says of its training, and how that prepared larger patches."""
-    model = ConditionalVAE.load_from_checkpoint(checkpoint, choose_device(device)).eval()
+    model = load_checkpoint(checkpoint, choose_device(device))
     values = read_metadata(checkpoint)
     training: Mapping[str, Any] = values["training"]
     return model, training, trained_fit(values)

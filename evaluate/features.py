@@ -15,11 +15,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae.device import choose_device
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.arrays import Patches, check_patches
 from nlbs.evaluate.inception import DIM as INCEPTION_DIM
 from nlbs.evaluate.inception import Inception
+from nlbs.models.device import choose_device
 
 DEFAULT_EXTRACTOR = "efficientnet-lite0"
 FALLBACK_EXTRACTOR = "random-convolutions"

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nlbs.cvae.fit import area_means
 from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.splits import SPLITS
+from nlbs.models.pixels import area_means
 from nlbs.shards import ShardSet
 from nlbs.shards.manifest import indices
 

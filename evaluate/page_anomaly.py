@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
 from nlbs.evaluate import charts
 from nlbs.evaluate.anomaly import (
@@ -26,6 +25,7 @@ from nlbs.evaluate.heat_map import Places, lay_out, painted
 from nlbs.evaluate.held_out import FITS, Rows, rows_to_judge_on, subsample
 from nlbs.evaluate.model_view import encode
 from nlbs.evaluate.report import Picture, Section, Table, picture
+from nlbs.models.contract import Bounds, GenerativeModel, lacks
 from nlbs.pictures import contact_sheet, write_png
 from nlbs.shards import ShardSet
 from nlbs.shards.manifest import indices, one_array
@@ -39,7 +39,7 @@ _BLUR = 4  #: error maps are averaged over squares of so many pixels: single pix
 class Search:
     """What is scored, and with which model."""
 
-    model: ConditionalVAE
+    model: GenerativeModel
     shards: ShardSet
     fit: str
     split: str
@@ -55,8 +55,13 @@ def anomaly_sections(search: Search, heat_maps: int, out: Path) -> list[Section]
     """Gives the sections; heat maps are written into ``out`` as PNG too.
 
     Raises:
-        ConfigError: a filter takes nothing, or both take the same patches.
+        ConfigError: the model bounds no likelihood, a filter takes nothing, or both take the same patches.
     """
+    if not isinstance(search.model, Bounds):
+        raise ConfigError(
+            f"anomaly scores are errors of reconstructions and nats, and {lacks(search.model, 'bound a likelihood')}; "
+            "take a checkpoint of another family"
+        )
     rows, abnormal = chosen_rows(search)
     search.say(f"scoring {len(rows):,} patches")
     found = score_rows(search.model, search.shards, rows, abnormal, search.fit)

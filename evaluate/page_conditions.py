@@ -11,6 +11,7 @@ from nlbs.evaluate.report import Picture, Section, Table, picture
 from nlbs.evaluate.study import Study
 from nlbs.evaluate.utility import utility
 from nlbs.manifests.conditions import CONDITIONS, word_of
+from nlbs.models.contract import lacks
 from nlbs.pictures import contact_sheet
 
 _SHOWN = 8  #: patches in a row of a gallery
@@ -27,6 +28,10 @@ def galleries(study: Study) -> Section:
         "In each picture: above, held-out real patches; in the middle, their reconstructions; below, patches drawn by "
         "the same conditions. Chosen at random."
     ])  # fmt: skip
+    if not study.rebuilds:
+        section.attention.append(
+            f"There are no reconstructions in the middle: {lacks(study.model, 'rebuild images')}."
+        )
     for name in CONDITIONS:
         group = list(_by_value(study, name))
         if group:
@@ -42,11 +47,13 @@ def _by_value(study: Study, name: str) -> Iterator[Picture]:
             continue
         places = places[subsample(study.held_out.patients[places], _SHOWN, study.seed)]
         sheet = _three_rows(study, places)
-        yield picture(sheet, f"{name.replace('_', ' ')} {word_of(name, code)}: real, reconstructed, drawn")
+        shown = "real, reconstructed, drawn" if study.rebuilds else "real, drawn"
+        yield picture(sheet, f"{name.replace('_', ' ')} {word_of(name, code)}: {shown}")
 
 
 def _three_rows(study: Study, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    rows = (study.held_out.pixels, study.encoded.reconstructed, study.drawn)
+    rebuilt = [study.encoded.reconstructed] if study.rebuilds else []
+    rows = (study.held_out.pixels, *rebuilt, study.drawn)
     images = [image for row in rows for image in row[places]]
     return contact_sheet(images, [""] * len(images), columns=len(places), tile_px=_TILE_PX)
 

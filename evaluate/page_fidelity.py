@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from nlbs.cvae.latent_use import active_units, latent_use
 from nlbs.errors import EvaluationError
 from nlbs.evaluate import charts
 from nlbs.evaluate.arrays import Floats, Patches
@@ -25,6 +24,8 @@ from nlbs.evaluate.references import point_mass, subset
 from nlbs.evaluate.report import Section, Table, picture
 from nlbs.evaluate.spectra import Sharpness, compare_sharpness, power_spectra
 from nlbs.evaluate.study import Study
+from nlbs.models.contract import Bounds, HasPrior, lacks
+from nlbs.models.latent_use import active_units, latent_use
 
 _MOST = 1000  #: patches whose SSIM is computed, and dots
 _DOT_PX = 3.0
@@ -47,10 +48,8 @@ def reconstruction(study: Study) -> Section:
         "Held-out patches through the encoder and back, from the means of the latents. On the breast alone (where the "
         f"real patch is above 0), data range 255, MS-SSIM at {len(weights)} scales. Intervals: 95 %, by patient."
     ])  # fmt: skip
-    if getattr(study.model, "samples_without_skips", False):
-        section.attention.append(
-            "This model rebuilds through skip connections, which a sample does not have: its reconstructions flatter."
-        )
+    if study.model.doubts.reconstructions:
+        section.attention.append(study.model.doubts.reconstructions)
     section.figures = {"patches": len(real), "data_range": 255, "ms_ssim_weights": weights, **rows}
     body = [
         (words, *(rows[one][name] for name in _MEASURES))
@@ -117,8 +116,10 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
     real = study.features("held_out")[some]
     sets = {
         "floor": study.features("train")[subset(len(study.train), count, study.seed)],
-        "reconstructed": study.features("reconstructed")[some],
-        **({"without_grain": study.features("without_grain")[some]} if study.grain else {}),
+        **({"reconstructed": study.features("reconstructed")[some]} if study.rebuilds else {}),
+        **(
+            {"without_grain": study.features("without_grain")[some]} if study.grain and study.rebuilds else {}
+        ),
         "generated": study.features("drawn")[some],
         "point_mass": np.repeat(extractor(point_mass(study.train.pixels, 1)), count, axis=0),
     }
@@ -130,7 +131,8 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
     manifold: dict[str, Manifold] = {
         name: precision_recall(real, features) for name, features in sets.items() if name != "point_mass"
     }
-    gap = frechet["generated"] / frechet["reconstructed"] if frechet["reconstructed"] else float("nan")
+    rebuilt = frechet.get("reconstructed")
+    gap = frechet["generated"] / rebuilt if rebuilt else None if rebuilt is None else float("nan")
     section.figures |= {
         "extractor": extractor.name,
         "patches": count,
@@ -156,7 +158,9 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
         ),
     ]
     section.tables.append(Table("Ratios of Fréchet distances", ["", "ratio", "how to read it"], ratios))
-    if gap < 1 and section.figures["frechet_over_floor"] > 2:
+    if gap is None:
+        section.attention.append(f"There is no sampling gap: {lacks(study.model, 'rebuild images')}.")
+    elif gap < 1 and section.figures["frechet_over_floor"] > 2:
         section.attention.append(
             "Draws lie nearer to real patches than reconstructions do: these must be poor."
         )
@@ -208,8 +212,7 @@ def _add_spectra(section: Section, study: Study) -> None:
             "floor: real training patches",
             train.pixels[subset(len(train), len(held_out), study.seed)],
         ),
-        "reconstructed": ("reconstructions, with grain" if study.grain else "reconstructions", study.rebuilt),
-        **({"without_grain": ("as rendered", study.encoded.reconstructed)} if study.grain else {}),
+        **(_rebuilt_sets(study) if study.rebuilds else {}),
         "generated": ("drawn", study.drawn),
     }
     rows: list[tuple[Any, ...]] = []
@@ -239,8 +242,25 @@ def _add_spectra(section: Section, study: Study) -> None:
     section.pictures.append(("Power spectra", [picture(charts.spectra(curves), "mean over the patches")]))
 
 
+def _rebuilt_sets(study: Study) -> dict[str, tuple[str, Patches]]:
+    if study.grain is None:
+        return {"reconstructed": ("reconstructions", study.rebuilt)}
+    return {
+        "reconstructed": ("reconstructions, with grain", study.rebuilt),
+        "without_grain": ("as rendered", study.encoded.reconstructed),
+    }
+
+
 def latents(study: Study) -> Section:
-    """Gives KL per level and active units; says where the latent has collapsed."""
+    """Return KL per level and active units; say where the latent has collapsed.
+
+    Raises:
+        EvaluationError: the model bounds no likelihood, or has no prior.
+    """
+    if not isinstance(study.model, Bounds):
+        raise EvaluationError(lacks(study.model, "bound a likelihood"))
+    if not isinstance(study.model, HasPrior):
+        raise EvaluationError(lacks(study.model, "hold its latents against a prior"))
     encoded = study.encoded
     levels = encoded.kl_levels
     names = ["z"] if levels.shape[1] == 1 else [f"level {number}" for number in range(1, levels.shape[1] + 1)]

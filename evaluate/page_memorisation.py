@@ -15,6 +15,7 @@ from nlbs.evaluate.held_out import RealPatches
 from nlbs.evaluate.memorisation import authenticity, copy_test, membership_auc, nearest_neighbour_ratio
 from nlbs.evaluate.report import Picture, Section, Table, picture
 from nlbs.evaluate.study import Study
+from nlbs.models.contract import Bounds, lacks
 from nlbs.pictures import contact_sheet
 
 _SHOWN = 8  #: flagged patches in the page
@@ -144,6 +145,8 @@ def _measures(study: Study) -> dict[str, tuple[_Compute, _Compute | None]]:
 
 
 def _membership(study: Study) -> Any:
+    if not isinstance(study.model, Bounds):
+        raise EvaluationError(lacks(study.model, "bound a likelihood"))
     found = study.encoded_train, study.encoded
     errors = np.concatenate([one.absolute_error for one in found])
     kl = np.concatenate([one.kl_levels.sum(axis=1) for one in found])

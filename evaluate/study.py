@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nlbs.cvae.grain import Grain, GrainySampler
-from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.samplers import Codes, Sampler, draw_noise, draw_patches, to_uint8
 from nlbs.evaluate.arrays import Patches
 from nlbs.evaluate.classifier import ConditionClassifier, Recipe, train_classifier
 from nlbs.evaluate.features import FeatureExtractor
 from nlbs.evaluate.held_out import RealPatches
 from nlbs.evaluate.model_view import Encoded, as_floats, encode
+from nlbs.models.companions.grain import Grain, GrainySampler
+from nlbs.models.contract import Bounds, GenerativeModel, Reconstructs
+from nlbs.models.drawing import Codes, Sampler, draw_noise, draw_patches, to_uint8
 
 MEANS_OF = 1000  #: patches whose latents are kept
 
@@ -24,7 +24,7 @@ MEANS_OF = 1000  #: patches whose latents are kept
 class Study:
     """What is judged, and against what. Expensive things are made once, when the first section asks."""
 
-    model: ConditionalVAE
+    model: GenerativeModel
     sampler: Sampler
     train: RealPatches  #: of the split that the model learnt from
     held_out: RealPatches  #: of other patients
@@ -41,7 +41,12 @@ class Study:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return self.model.device
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the model rebuilds images at all; otherwise :attr:`encoded` raises EvaluationError."""
+        return isinstance(self.model, Bounds | Reconstructs)
 
     @cached_property
     def all_train(self) -> RealPatches:

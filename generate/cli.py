@@ -7,7 +7,6 @@ import click
 
 from nlbs import __version__
 from nlbs.command import Group, entry_point
-from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.latent_commands import LATENT_COMMANDS
 from nlbs.generate.options import (
     SECTIONS,
@@ -21,6 +20,7 @@ from nlbs.generate.options import (
 )
 from nlbs.generate.recipe_commands import RECIPES, call_of
 from nlbs.help_page import write_options
+from nlbs.models.companions.choice import sampler_options
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"

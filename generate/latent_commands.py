@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from nlbs.command import Command, Finite
-from nlbs.cvae.sampler_choice import sampler_options
 from nlbs.generate.options import (
     CONDITIONS_TEXT,
     all_conditions,
@@ -17,6 +16,7 @@ from nlbs.generate.options import (
     shards_option,
 )
 from nlbs.generate.recipe_commands import call_of
+from nlbs.models.companions.choice import sampler_options
 from nlbs.paths import PATH, AnyPath
 
 _rows_option = click.option(

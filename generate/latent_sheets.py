@@ -8,8 +8,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae.checkpoint import read_metadata, trained_fit
-from nlbs.cvae.samplers import to_uint8
 from nlbs.generate.latents import (
     Conditions,
     Decode,
@@ -25,10 +23,14 @@ from nlbs.generate.pictures import Picture, write_pictures
 from nlbs.generate.real import read_real, rows_of
 from nlbs.generate.run import Call, Opened, note_unseen, open_model
 from nlbs.generate.words import caption, in_words
+from nlbs.models.checkpoint import read_metadata, trained_fit
+from nlbs.models.contract import encoding
+from nlbs.models.drawing import to_uint8
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
 
 _TILES = 8  # in a row of a page of pairs
+_WALK = "a way through latents of real patches"
 
 
 def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str, num: int) -> int:
@@ -89,7 +91,7 @@ def interpolation(
     else:
         pixels, codes, chosen, opened, about = _real(call, folder, rows, None, 1)
         asked |= about
-        decode, networks = opened.model.render, [opened.model]
+        decode, networks = _render(opened), [opened.model]
         start, end = _inferred(opened, pixels, codes, 0), _inferred(opened, pixels, codes, len(chosen) - 1)
         tiles = [_real_tile(pixels[i : i + 1], int(chosen[i]), _codes(codes, i)) for i in range(len(chosen))]
     if ends is not None:
@@ -134,9 +136,9 @@ def traversal(
     else:
         pixels, all_codes, _, opened, about = _real(call, folder, rows, None, 1)
         asked |= about
-        decode = opened.model.render
+        decode = _render(opened)
         latents, codes = _inferred(opened, pixels, all_codes, 0)
-    of_model = len(opened.model.latent_shapes)
+    of_model = len(opened.model.drawing_noise)
     latents, beside = latents[:of_model], latents[of_model:]  # the noise of grain is no latent
 
     def decode_these(moved: Latents, conditions: Conditions) -> Tensor:
@@ -167,7 +169,7 @@ def variations(
     for place, row in enumerate(chosen.tolist()):
         latents, own = _inferred(opened, pixels, codes, place)
         pictures.append(_real_tile(pixels[place : place + 1], row, _codes(own, 0)))
-        shown = to_uint8(vary(opened.model.render, latents, own, num, strength, call.seed))
+        shown = to_uint8(vary(_render(opened), latents, own, num, strength, call.seed))
         for number, image in enumerate(shown):
             said = {"file": f"variation-{row:08d}-{number:03d}.png", "row": row, "strength": strength}
             said |= in_words(_codes(own, 0))
@@ -198,7 +200,11 @@ def _inferred(
 ) -> tuple[Latents, Conditions]:
     own = {name: values[place : place + 1] for name, values in codes.items()}
     with torch.no_grad():
-        return opened.model.infer(pixels[place : place + 1], own), own
+        return encoding(opened.model, _WALK).infer(pixels[place : place + 1], own), own
+
+
+def _render(opened: Opened) -> Decode:
+    return encoding(opened.model, _WALK).render
 
 
 def _noise(

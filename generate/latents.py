@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.conditioning import ConditionEncoder
-from nlbs.cvae.samplers import draw_noise
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.models.conditioning import ConditionEncoder
+from nlbs.models.contract import GenerativeModel, Reconstructs, lacks
+from nlbs.models.drawing import draw_noise
 
 Latents = Sequence[Tensor]  #: of one patch: (1, *shape) for each of ``model.latent_shapes``
 Conditions = Mapping[str, Tensor]  #: codes of one patch, (1,) int64 each
@@ -26,22 +26,29 @@ Decode = Callable[[Latents, Conditions], Tensor]
 _NEARLY_PARALLEL = 1e-4  # radians
 
 
-def reconstruct(model: ConditionalVAE, pixels: Tensor, conditions: Conditions) -> Tensor:
-    """Gives what the model makes of patches, (B, 1, R, R) in [-1, 1], with its skips where it has them.
+def reconstruct(model: GenerativeModel, pixels: Tensor, conditions: Conditions) -> Tensor:
+    """Return what the model makes of patches, (B, 1, R, R) in [-1, 1], with its skips where it has them.
 
     Args:
         model: in eval mode: the latent is the mean of q(z | x, c).
         pixels: (B, 1, R, R) in [-1, 1].
         conditions: codes, (B,) each.
+
+    Raises:
+        ConfigError: the model does not reconstruct.
     """
+    if not isinstance(model, Reconstructs):
+        raise ConfigError(
+            f"there are no reconstructions to show: {lacks(model, 'rebuild images')}; take a checkpoint of another "
+            "family"
+        )
     with torch.no_grad():
-        found: Tensor = torch.cat(
+        return torch.cat(
             [
-                model(pixels[i : i + 1], _of(conditions, i)).reconstruction.clamp(-1, 1)
+                model.reconstruct(pixels[i : i + 1], _of(conditions, i)).clamp(-1, 1)
                 for i in range(len(pixels))
             ]
         )
-    return found
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.fit import FITS
 from nlbs.errors import ConfigError
 from nlbs.generate.plan import uniform
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.pixels import FITS
 from nlbs.shards import ShardSet
 
 
@@ -38,7 +38,7 @@ def rows_of(
 
 
 def read_real(
-    shards: ShardSet, rows: npt.NDArray[np.int64], model: ConditionalVAE, device: torch.device, fit: str
+    shards: ShardSet, rows: npt.NDArray[np.int64], model: GenerativeModel, device: torch.device, fit: str
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return pixels (n, 1, R, R) float32 in [-1, 1] and codes (n,) of some rows.
 
@@ -47,7 +47,7 @@ def read_real(
         rows: of its manifest.
         model: says the size.
         device: where they are to lie.
-        fit: how larger patches come to it, as in training (:func:`nlbs.cvae.checkpoint.trained_fit`).
+        fit: how larger patches come to it, as in training (:func:`nlbs.models.checkpoint.trained_fit`).
 
     Raises:
         ConfigError: the patches are smaller than the model's.

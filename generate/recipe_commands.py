@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nlbs.command import Command, Finite
-from nlbs.cvae.sampler_choice import SamplerChoice, sampler_options
 from nlbs.generate.options import (
     all_conditions,
     condition_options,
@@ -19,6 +18,7 @@ from nlbs.generate.options import (
     shards_option,
     where_option,
 )
+from nlbs.models.companions.choice import SamplerChoice, sampler_options
 from nlbs.paths import PATH, AnyPath
 
 if TYPE_CHECKING:

@@ -12,12 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.checkpoint import read_metadata
-from nlbs.cvae.device import choose_device
-from nlbs.cvae.sampler_choice import SamplerChoice
-from nlbs.cvae.samplers import draw_patches
-from nlbs.cvae.seen import guess, unseen
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.generate.datasheet import datasheet
 from nlbs.generate.folder import CAPTURES, CONTACT_SHEET, SAMPLES_CSV, set_name
@@ -25,6 +19,13 @@ from nlbs.generate.plan import Plan
 from nlbs.generate.provenance import Provenance, fitted_ids, model_id
 from nlbs.generate.samples import Layout, write_samples
 from nlbs.generate.synthetic_set import write_synthetic_set
+from nlbs.models.checkpoint import read_metadata
+from nlbs.models.companions.choice import SamplerChoice
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.device import choose_device
+from nlbs.models.drawing import draw_patches
+from nlbs.models.registry import load_checkpoint
+from nlbs.models.seen import guess, unseen
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Call:
 class Opened:
     """A model, ready to draw."""
 
-    model: ConditionalVAE
+    model: GenerativeModel
     device: torch.device
     provenance: Provenance
 
@@ -63,7 +64,7 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
         ConfigError: there is no such device.
     """
     device = choose_device(call.device)
-    model = ConditionalVAE.load_from_checkpoint(call.checkpoint, device)
+    model = load_checkpoint(call.checkpoint, device)
     provenance = Provenance(
         model_id(call.checkpoint),
         model.resolution,
@@ -94,11 +95,8 @@ def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: b
         _check_captures()
     opened = open_model(call, plan.source)
     note_unseen(call.checkpoint, plan.codes)
-    if opened.model.samples_without_skips:
-        click.echo(
-            "Note: this model was trained with skip connections; a sample has no image to take them from, so they "
-            "are zeros, which the model never saw in training."
-        )
+    if opened.model.doubts.draws:
+        click.echo(f"Note: {opened.model.doubts.draws}")
     sampler, provenance = call.sampler.open(opened.model, call.checkpoint), opened.provenance
 
     def patches(first: int) -> Iterator[npt.NDArray[np.uint8]]:

@@ -56,7 +56,7 @@ def test_reading_shards_needs_neither_torch_nor_dicom() -> None:
 
 def test_the_trainer_and_the_generator_load_no_dicom_library() -> None:
     loaded = modules_after(
-        "import nlbs.train, nlbs.train.loop, nlbs.cvae.samplers, nlbs.generate.run, nlbs.generate.latent_sheets"
+        "import nlbs.train, nlbs.train.loop, nlbs.models.drawing, nlbs.generate.run, nlbs.generate.latent_sheets"
         ", nlbs.evaluate.evaluation"
     )
     assert "torch" in loaded

@@ -158,7 +158,7 @@ def test_a_manifest_is_read_where_files_cannot_be_mapped(
 def test_a_checkpoint_is_read_where_files_cannot_be_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nlbs.cvae import checkpoint
+    from nlbs.models import checkpoint
     from tests.generate.conftest import make_checkpoint
 
     path = make_checkpoint(tmp_path / "a.safetensors")

@@ -9,6 +9,7 @@ import click
 import torch
 
 from nlbs.files import only_one
+from nlbs.models import registry
 from nlbs.shards.balance import Balance
 from nlbs.shards.window import Window
 from nlbs.train.config import TrainConfig
@@ -19,14 +20,15 @@ from nlbs.train.stream import PatchStream, rows_of
 
 
 def fit_samplers(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the grain and the flow that the configuration has, where they are not there yet.
+    """Fit what the configuration has and the family of the model may have, where it is not there yet.
 
     Raises:
         NlbsError: as :func:`fit_grain_of` and :func:`fit_flow_of`.
         KeyboardInterrupt: interrupted; the same command continues.
     """
-    fit_grain_of(config, shards, run_folder, device)
-    fit_flow_of(config, shards, run_folder, device)
+    for name in registry.family(config.family).companions:
+        if name in _FITS:
+            _FITS[name](config, shards, run_folder, device)
 
 
 def fit_grain_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
@@ -62,6 +64,13 @@ def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, devi
         config = replace(config, flow=flow)
     stream = _encoded_stream(config, shards, flow.batch_size, device)
     _fit("flow", run_folder, lambda interrupted: fit_flow(config, stream, run_folder, device, interrupted))
+
+
+#: Section of the configuration -> what fits it. The section autoguidance is fitted with the flow.
+_FITS: dict[str, Callable[[TrainConfig, Source, RunFolder, torch.device], None]] = {
+    "grain": fit_grain_of,
+    "flow": fit_flow_of,
+}
 
 
 def _fit(kind: str, run_folder: RunFolder, fit: Callable[[Event], Path | None]) -> None:

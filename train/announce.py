@@ -82,7 +82,12 @@ def summarise(run_folder: RunFolder, progress: Progress, batch_size: int, replac
         chosen = f"epoch {progress.best_epoch}, loss {progress.best_loss:.4g}"
         click.echo(f"best: {run_folder.best_model} ({chosen})")
     elif run_folder.best_model.exists():
-        click.echo(f"best: {run_folder.best_model} (the last weights: no epoch is complete to compare)")
+        why = (
+            "no epoch is complete to compare"
+            if not progress.best_epoch
+            else "nothing ranks those of such a model"
+        )
+        click.echo(f"best: {run_folder.best_model} (the last weights: {why})")
     else:
         click.echo("no checkpoint was chosen as the best: no loss was finite")
         return

@@ -16,18 +16,20 @@ import click
 import torch
 
 from nlbs.errors import ConfigError
+from nlbs.models.contract import Noise
 from nlbs.train.average import Average
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import to_device
 from nlbs.train.log import Log
 from nlbs.train.loop import Trainer
-from nlbs.train.precision import forward, loss_scaler
+from nlbs.train.precision import loss_scaler, passes
 from nlbs.train.resident import keep_on_device
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.source import Source
 from nlbs.train.start import build, open_streams
 from nlbs.train.step import Step
 from nlbs.train.stream import Batch, PatchStream
+from nlbs.train.turns import only
 from nlbs.train.watched import WatchedStream
 
 SECONDS = 3.0  #: at least, for each part
@@ -117,33 +119,34 @@ class BenchTrainer:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.config = trainer, trainer.config
-        self.model, self.optimizer = trainer.step.model, trainer.step.optimizer
-        self.device, self.run_folder, self.objective = (
-            trainer.step.device,
-            trainer.run_folder,
-            trainer.objective,
-        )
-        self._betas = [self.config.training.loss.kl_weight] * self.objective.levels
+        self.model, self.optimizers = trainer.step.model, trainer.step.optimizers
+        self.device, self.run_folder = trainer.step.device, trainer.run_folder
+        self._clock = trainer.progress.clock(trainer.config)._replace(step=0)
 
     def take(self, batch: Batch) -> None:
         """Does a whole step, from the host's memory to the optimiser."""
-        self.trainer.step.take(to_device(batch, self.device), 0, self._betas, _NO_RATE)
+        self.trainer.step.take(to_device(batch, self.device), self._clock, _NO_RATE)
 
     def prepare(self, batch: Batch) -> None:
         """Do only what makes a model's input of a batch: copy, floats, size, augmentation."""
         self.inputs(batch)
         self.synchronise()
 
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """Gives what the model takes of a batch: pixels, conditions, noise."""
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[Noise]]:
+        """Return what the model takes of a batch: pixels, conditions, noise of each step."""
         return self.trainer.step.prepared(to_device(batch, self.device), 0)
 
-    def bare(self, pixels: torch.Tensor, conditions: dict[str, torch.Tensor], noise: torch.Tensor) -> None:
-        """Does forward, loss, backward and the optimiser's step of the same model, and nothing else."""
-        self.optimizer.zero_grad(set_to_none=True)
-        output = forward(self.config.training, self.model, pixels, conditions, noise)
-        self.objective.terms(output, pixels, self._betas)["total"].backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+    def bare(self, pixels: torch.Tensor, conditions: dict[str, torch.Tensor], noises: list[Noise]) -> None:
+        """Do forward, loss, backward and the optimiser's step of the same model, and nothing else."""
+        left, turns = iter(noises), self.trainer.step.turns
+        for turn, optimizer in zip(turns, self.optimizers, strict=True):
+            for _ in range(turn.steps):
+                optimizer.zero_grad(set_to_none=True)
+                with only(turn, self.model, turns):
+                    with passes(self.config.training, self.device):
+                        terms = self.model.terms(turn.name, pixels, conditions, next(left), self._clock)
+                    terms["total"].backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
 
     def train_watched(self, watched: WatchedStream, epochs: int = 10**9) -> None:
         """Trains through a stream to its end, or so many times, with the logs of a run; validates and saves nothing."""
@@ -226,10 +229,10 @@ def make_trainer(
     like: BenchTrainer | None = None,
 ) -> BenchTrainer:
     """Gives a trainer of a fresh model, or of that of another, whose logs go into ``folder``."""
-    model, optimizer = build(config, device) if like is None else (like.model, like.optimizer)
+    model, optimizers = build(config, device) if like is None else (like.model, like.optimizers)
     decay = config.training.ema_decay
     average = None if decay is None else Average(model, decay)
-    step = Step(config, model.train(), optimizer, loss_scaler(config.training, device), average)
+    step = Step(config, model.train(), optimizers, loss_scaler(config.training, device), average)
     # Not the epoch that the loader was measured in: in a large set, its patches are known by now.
     progress = Progress(steps_per_epoch=len(stream), epoch=stream.epoch + 1)
     # No log: only an epoch reports.

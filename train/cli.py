@@ -176,7 +176,7 @@ def cli(
         click.echo(start.dry_run(config, source))
         return
     if bench:
-        from nlbs.cvae.device import choose_device
+        from nlbs.models.device import choose_device
         from nlbs.train.bench import report
 
         click.echo(report(*prepared(), choose_device(device), as_json))

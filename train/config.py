@@ -1,6 +1,7 @@
 """The configuration of a training run: preset, then YAML on top, then flags on top of that."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nlbs.config import STRICT, from_mapping, merged, read_yaml
-from nlbs.cvae.config import (
-    MODEL_PRESETS,
-    FlowConfig,
-    Levels,
-    ModelConfig,
-    Resolution,
-    nearest,
-)
 from nlbs.errors import ConfigError
+from nlbs.models import registry
+from nlbs.models.companions.flow_config import FlowConfig
+from nlbs.models.family import Family, Resolution
 
 #: Bounds of all numbers: far above any use, and no room for what overflows, allocates without end or takes for ever.
 _MOST_STEPS, _MOST_PATCHES, _MOST_BATCH, _MOST_STREAMS, _LARGEST = 10**12, 10**9, 1_000_000, 4096, 1e12
@@ -29,26 +25,6 @@ Batch = Annotated[int, Field(ge=1, le=_MOST_BATCH)]
 Weight = Annotated[float, Field(ge=0, le=_LARGEST)]
 Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the guide's three terms."""
-
-    __pydantic_config__ = STRICT
-    reconstruction_weight: Weight = 1.0  # of the mean L1
-    kl_weight: Weight = 1.0  # beta after annealing, of the KL summed over the latent
-    edge_weight: Weight = 0.1  # of the mean L1 between Laplacians
-    kl_anneal_epochs: Some = 20  # beta rises from 0 over these; 0: no annealing
-    kl_schedule: Literal["linear", "cyclical", "progressive"] = "linear"  # cyclical: again and again
-    free_bits: Weight = 0.0  # nats of KL that each latent dimension has for nothing
-    kl_anneal_share: Share | None = (
-        None  # beta rises straight over this share of the run, in place of the epochs
-    )
-    level_weights: Annotated[
-        tuple[Weight, ...], Levels
-    ] = ()  # factors of each level's KL at the start, coarsest first; (): 1
-    level_share: Share = 0.6  # of the run, over which these go straight to 1
 
 
 @dataclass(frozen=True)
@@ -93,7 +69,7 @@ class TrainingConfig:
         None  # per step, of the averaged weights that are judged and kept; None: no average
     )
     ema_warms_up: bool = False  # it first follows quickly, so that short runs have one too
-    loss: LossConfig = field(default_factory=LossConfig)
+    loss: Any = None  # weights of the terms and their schedules: the family's own section
     epochs: Count = 100
     max_steps: Count | None = None  # stop early after so many steps; None: only epochs count
     max_minutes: Positive | None = (
@@ -185,10 +161,14 @@ class GrainTraining:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. The sections and keys are those of the guide's YAML."""
+    """A training run. The sections and keys are those of the guide's YAML.
+
+    The sections ``model`` and ``training.loss`` are dataclasses of the family: :func:`train_config` makes them.
+    """
 
     __pydantic_config__ = STRICT
-    model: ModelConfig
+    family: str = field(default=registry.DEFAULT, kw_only=True)  # of models, a name of the registry
+    model: Any
     training: TrainingConfig
     data: DataConfig
     flow: FlowTraining | None = None  # None: the model's own prior draws
@@ -197,8 +177,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the sections do not fit together."""
-        self.model.check_resolution(self.data.resolution)
-        self._check_levels()
+        family = registry.family(self.family)
+        family.check(self.model, self.training.loss, self.data.resolution)
+        for name in ("flow", "autoguidance", "grain"):
+            if getattr(self, name) is not None and name not in family.companions:
+                raise ConfigError(
+                    f"the section {name} is of what is fitted to a trained model, and none is fitted to one of the "
+                    f"family {self.family}; leave it out"
+                )
         if self.training.accumulate > self.data.batch_size:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
@@ -210,119 +196,70 @@ class TrainConfig:
                 f"training.learning_rate ({self.training.learning_rate:g}); lower one or raise the other"
             )
 
-    def _check_levels(self) -> None:
-        loss, levels = self.training.loss, 1 + len(self.model.decoder.stochastic_skips)
-        if loss.level_weights and len(loss.level_weights) != levels:
-            raise ConfigError(
-                f"training.loss.level_weights has {len(loss.level_weights)} factors, but the model has {levels} levels "
-                "of latents; give one for each, coarsest first, or none: []"
-            )
-        if loss.free_bits and self.model.conditional_prior:
-            raise ConfigError(
-                "training.loss.free_bits counts nats against N(0, I), and model.conditional_prior has another prior; "
-                "leave one of them out"
-            )
+
+def train_config(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """Return the configuration that nested plain values describe; they may name a family of models.
+
+    Args:
+        values: sections.
+        source: where they stand, for messages.
+
+    Raises:
+        ConfigError: an unknown family or key, a missing one, or a value that does not make sense.
+    """
+    try:
+        family = registry.family(values.get("family", registry.DEFAULT))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    return from_mapping(_class_of(family), values, source)
 
 
-#: Fine levels cost more at first, so that coarse ones, which every condition reaches, hold what they can.
-_STAGED = LossConfig(kl_anneal_share=0.3, level_weights=(1.0, 1.0, 2.0, 4.0, 8.0), level_share=0.6)
-#: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
-_FLIP_ALONE = AugmentConfig(rotation_deg=0, brightness=0, contrast=0, noise=0)
+@functools.cache
+def _class_of(family: Family) -> type[TrainConfig]:
+    """Return TrainConfig with the sections of a family in the place of Any: every key of theirs is checked."""
+    namespace = {"__pydantic_config__": STRICT}
+    loss = ("loss", family.loss, field(default_factory=family.loss))
+    training = dataclasses.make_dataclass(
+        "TrainingConfig", [loss], bases=(TrainingConfig,), namespace=namespace, frozen=True
+    )
+    sections = [("model", family.options), ("training", training)]
+    return dataclasses.make_dataclass(
+        "TrainConfig", sections, bases=(TrainConfig,), namespace=namespace, frozen=True
+    )
 
-#: name -> training, data and, of what generates, flow, autoguidance and grain sections; the model section is that of
-#: the same name in MODEL_PRESETS
-_TRAINING: dict[
-    str,
-    tuple[TrainingConfig, DataConfig]
-    | tuple[TrainingConfig, DataConfig, FlowTraining, AutoguidanceTraining, GrainTraining],
-] = {
-    "guide": (TrainingConfig(), DataConfig()),
-    "guide-small": (
-        TrainingConfig(
-            learning_rate=4e-3,
-            min_learning_rate=1e-5,
-            warmup_steps=100,  # without, and while beta is 0, one seed in five ends in an infinite KL
-            epochs=60,
-            # The guide's weight of 1 holds a KL summed over the latent against an L1 averaged over the
-            # pixels, and empties the latent. L1 + (b/N) KL is the likelihood of a Laplace scale b: with
-            # b = 0.1 and N = 64 x 64 that is 2.5e-5, where the latent holds far more than draws from
-            # N(0, I) can find again. 1e-3 keeps about 13 nats, and its draws are the smoothest.
-            loss=LossConfig(kl_weight=1e-3, kl_anneal_epochs=10),
-        ),
-        DataConfig(resolution=64, batch_size=32),
-    ),
-    "nlbs": (
-        TrainingConfig(
-            optimizer="adamw",
-            precision="bfloat16",
-            channels_last=True,
-            learning_rate=1e-3,
-            min_learning_rate=1e-5,
-            warmup_steps=500,
-            betas=(0.9, 0.99),
-            weight_decay=1e-2,
-            null_token_rate=0.1,
-            ema_decay=0.999,
-            ema_warms_up=True,
-            loss=_STAGED,
-            augment=_FLIP_ALONE,
-        ),
-        DataConfig(batch_size=64),
-        FlowTraining(FlowConfig((256, 192, 128), blocks=2, folded=True), patches=2_000_000),
-        AutoguidanceTraining(),
-        GrainTraining(),
-    ),
-    "nlbs-small": (
-        TrainingConfig(
-            optimizer="adamw",
-            precision="bfloat16",  # a third quicker on a CPU that knows it
-            learning_rate=3e-3,
-            min_learning_rate=5e-5,
-            warmup_steps=50,
-            betas=(0.9, 0.99),
-            weight_decay=1e-2,
-            null_token_rate=0.1,
-            ema_decay=0.998,
-            ema_warms_up=True,
-            epochs=60,
-            loss=_STAGED,
-            augment=_FLIP_ALONE,
-        ),
-        DataConfig(resolution=64, batch_size=64),
-        FlowTraining(),
-        AutoguidanceTraining(),
-        GrainTraining(),
-    ),
-}
 
-PRESETS: dict[str, TrainConfig] = {
-    name: TrainConfig(MODEL_PRESETS[name][0], *sections) for name, sections in _TRAINING.items()
-}
+def preset(name: str) -> TrainConfig:
+    """Return the configuration of a preset, of whatever family.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    family = registry.family_of_preset(name)
+    sections = {"family": family.name, "model": {}, "training": {}, "data": {}, **family.presets[name]}
+    return train_config(sections, f"the preset {name}")
 
 
 class RemovedOptionError(ConfigError):
     """A configuration asks for what this version no longer has."""
 
 
-def resolved_config(preset: str, yaml_path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
+def resolved_config(name: str, yaml_path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
     """Gives the configuration of a run.
 
     Args:
-        preset: a name of :data:`PRESETS`.
+        name: of a preset, of any family.
         yaml_path: a file with some of the sections and keys; None for none.
         flags: the same, nested, of what the command line says.
 
     Raises:
         ConfigError: no such preset, an unknown key, a value that does not make sense.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"there is no preset {preset!r}; {nearest(preset, list(PRESETS))}")
-    values = dataclasses.asdict(PRESETS[preset])
+    values = dataclasses.asdict(preset(name))
     if yaml_path is not None:
         values = merged(values, read_yaml(yaml_path))
         values = without_removed(values, str(yaml_path))
-        from_mapping(TrainConfig, values, str(yaml_path))  # so that messages name the file
-    return from_mapping(TrainConfig, merged(values, flags), "the options")
+        train_config(values, str(yaml_path))  # so that messages name the file
+    return train_config(merged(values, flags), "the options")
 
 
 def without_removed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -361,7 +298,9 @@ def keys_named(name: str) -> list[str]:
                 found.append(here)
         return found
 
-    return list(dict.fromkeys(key for preset in PRESETS.values() for key in below(preset, "")))
+    families = map(registry.family, registry.names())
+    configs = [preset(known) for family in families for known in family.presets]
+    return list(dict.fromkeys(key for config in configs for key in below(config, "")))
 
 
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:

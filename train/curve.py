@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nlbs.files import write_with
 
-_PANELS = {"total": "loss, at the final KL weight", "reconstruction": "mean L1", "kl": "KL, nats"}
+_PANELS = 3  # the loss, and the first terms of it
 
 
 def epoch_rows(metrics: Path) -> list[dict[str, Any]]:
@@ -25,19 +25,20 @@ def epoch_rows(metrics: Path) -> list[dict[str, Any]]:
 
 
 def loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Gives a panel per term over epochs from 1, training and, where there is one, validation.
+    """Return a panel per term over epochs from 1, training and, where there is one, validation.
 
     A value that was not finite is a gap.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (term, title) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
+    terms = [key.removeprefix("train_") for key in (rows[0] if rows else {}) if key.startswith("train_")]
+    for axes, term in zip(figure.subplots(1, _PANELS), [*terms, *[""] * _PANELS], strict=False):
         for key, label in (("train", "training"), ("val", "validation")):
             points = [(row["epoch"] + 1, row[f"{key}_{term}"]) for row in rows if f"{key}_{term}" in row]
             if points:
                 values = [math.nan if value is None else value for _, value in points]
                 axes.plot([epoch for epoch, _ in points], values, marker=".", label=label)
-        axes.set_title(title)
+        axes.set_title("loss, as weights are judged by it" if term == "total" else term.replace("_", " "))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nlbs.cvae.fit import FITS
-from nlbs.cvae.model import ConditionalVAE
+from nlbs.models.contract import GenerativeModel, encoding
+from nlbs.models.pixels import FITS
 from nlbs.train.augment import augment, draw_parameters
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import DeviceBatch, to_device
@@ -71,7 +71,9 @@ class EncodedPatches:
     pool serves several.
     """
 
-    def __init__(self, config: TrainConfig, model: ConditionalVAE, stream: PatchStream, batches: int) -> None:
+    def __init__(
+        self, config: TrainConfig, model: GenerativeModel, stream: PatchStream, batches: int
+    ) -> None:
         """Takes what makes the latents.
 
         Args:
@@ -80,8 +82,8 @@ class EncodedPatches:
             stream: of the training split.
             batches: in a pool.
         """
-        self._config, self._model, self._stream, self._batches = config, model, stream, batches
-        self._device = next(model.parameters()).device
+        self._config, self._stream, self._batches = config, stream, batches
+        self._model, self._device = encoding(model, "what is fitted to latents"), model.device
 
     def pools(self, first: int) -> Iterator[Encoded]:
         """Gives pool after pool, without end, from a number on."""

@@ -13,15 +13,16 @@ from typing import Any
 import click
 import torch
 
-from nlbs.cvae.checkpoint import check_weights, load_checkpoint
-from nlbs.cvae.fitted_file import weights_digest
-from nlbs.cvae.flow import LatentFlow, flow_loss
-from nlbs.cvae.flow_file import load_flow, open_flow, save_flow
-from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.sampler_choice import flow_path, weak_flow_path
 from nlbs.errors import CheckpointError, NlbsError
 from nlbs.files import atomic_file
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.models.checkpoint import check_weights
+from nlbs.models.companions.choice import flow_path, weak_flow_path
+from nlbs.models.companions.file import weights_digest
+from nlbs.models.companions.flow import LatentFlow, flow_loss
+from nlbs.models.companions.flow_file import load_flow, open_flow, save_flow
+from nlbs.models.contract import GenerativeModel, encoding
+from nlbs.models.registry import load_checkpoint
 from nlbs.train.average import Average
 from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import FlowTraining, TrainConfig
@@ -97,7 +98,7 @@ class LatentFlowFit:
         self,
         config: TrainConfig,
         flow_config: FlowTraining,
-        model: ConditionalVAE,
+        model: GenerativeModel,
         stream: PatchStream,
         state_path: Path,
         beside: LatentFlow | None = None,
@@ -114,13 +115,13 @@ class LatentFlowFit:
         """
         self.config, self.flow_config, self.model, self.beside = config, flow_config, model, beside
         self.name = "flow" if beside is None else "weak flow"
-        self.device = next(model.parameters()).device
+        self.device = model.device
         self.steps = -(-flow_config.patches // flow_config.batch_size)
         self.pool_batches = min(_POOL_BATCHES, -(-self.steps // flow_config.reuse))
         self.patches = EncodedPatches(config, model, stream, self.pool_batches)
         self.state_path = state_path
         torch.manual_seed(step_seed(config.training.seed, 0, _STREAM))
-        self.flow = LatentFlow(flow_config.network, model).to(self.device)
+        self.flow = LatentFlow(flow_config.network, encoding(model, "a flow")).to(self.device)
         self.average = Average(self.flow, flow_config.ema_decay, warms_up=True)
         self.optimizer = OPTIMIZERS["adamw"](
             self.flow.parameters(),

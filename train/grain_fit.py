@@ -6,10 +6,11 @@ from threading import Event
 import click
 import torch
 
-from nlbs.cvae.checkpoint import load_checkpoint
-from nlbs.cvae.grain import GrainMeasure
-from nlbs.cvae.grain_file import open_grain, save_grain
-from nlbs.cvae.sampler_choice import grain_path
+from nlbs.models.companions.choice import grain_path
+from nlbs.models.companions.grain import GrainMeasure
+from nlbs.models.companions.grain_file import open_grain, save_grain
+from nlbs.models.contract import encoding
+from nlbs.models.registry import load_checkpoint
 from nlbs.train.config import TrainConfig
 from nlbs.train.encoded import as_trained_on, endless
 from nlbs.train.fitted import identity_of, is_there
@@ -43,6 +44,7 @@ def fit_grain(
     if settings is None or not run_folder.best_model.exists():
         return None
     model = load_checkpoint(run_folder.best_model, device).requires_grad_(False)
+    latents = encoding(model, "grain")
     path = grain_path(run_folder.best_model)
     identity = identity_of(settings, stream)
     if is_there("grain", path, identity, lambda: open_grain(path, model)[1]):
@@ -57,8 +59,8 @@ def fit_grain(
         torch.manual_seed(step_seed(config.training.seed, number, _STREAM))
         pixels, conditions = as_trained_on(config, batch)
         with torch.no_grad():
-            noise = [torch.randn(len(batch), *shape, device=device) for shape in model.latent_shapes]
-            rendered = model.render(model.infer(pixels, conditions, noise), conditions)
+            noise = [torch.randn(len(batch), *shape, device=device) for shape in latents.latent_shapes]
+            rendered = latents.render(latents.infer(pixels, conditions, noise), conditions)
         # The first half says how strong the grain is, the second what it looks like.
         (measure.add_strength if 2 * seen < settings.patches else measure.add_spectrum)(pixels, rendered)
         seen += len(batch)

@@ -40,7 +40,7 @@ def train(
     # Alone, what is wrong shows before torch is imported, which takes seconds.
     ready = None if is_under_torchrun() else prepared()
 
-    from nlbs.cvae.device import choose_device
+    from nlbs.models.device import choose_device
     from nlbs.train import start
     from nlbs.train.afterwards import fit_samplers
     from nlbs.train.handshake import shake_hands

@@ -8,20 +8,20 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from nlbs.cvae.fit import FITS
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import NlbsError
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.pixels import FITS
 from nlbs.pictures import write_png
 from nlbs.shards.mixture import sets_of
 from nlbs.train.config import TrainConfig
 from nlbs.train.feed import DeviceBatch, Feed, to_device
-from nlbs.train.judge import Judge
+from nlbs.train.judge import Judge, as_judged
 from nlbs.train.log import Log
 from nlbs.train.ranks import Ranks
-from nlbs.train.report import report_epoch, report_step, warn_of_collapse
+from nlbs.train.report import report_epoch, report_step
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.samples import sample_page
-from nlbs.train.schedule import kl_weights, learning_rate
+from nlbs.train.schedule import learning_rate
 from nlbs.train.step import MAX_SKIPPED_IN_ROW, Step, Stepped
 from nlbs.train.stream import PatchStream
 
@@ -64,8 +64,7 @@ class Trainer:
         self.log = log
         self.interrupted = interrupted
         self.ranks: Ranks = step.ranks
-        self.objective = step.objective
-        self.judged_model: ConditionalVAE = step.model if step.average is None else step.average.model
+        self.judged_model: GenerativeModel = step.model if step.average is None else step.average.model
         self.judge = None if validation is None else Judge(config, validation, step.ranks)
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -122,7 +121,8 @@ class Trainer:
         while (batch := self._batch) is not None:
             stepped = self._step(batch)
             if progress.total_steps % training.log_every_steps == 0:
-                report_step(self.log, self.config, progress, stepped)
+                scheduled = self.step.model.scheduled(progress.clock(self.config))
+                report_step(self.log, self.config, progress, stepped, scheduled)
             if self._is_time_to_save():
                 self._save_last()
             if training.samples_every_steps and progress.total_steps % training.samples_every_steps == 0:
@@ -149,10 +149,8 @@ class Trainer:
     def _step(self, batch: DeviceBatch) -> Stepped:
         """Takes a step, counts it, and learns what the other processes wish."""
         progress, training = self.progress, self.config.training
-        levels, done = len(self.step.model.latent_shapes), progress.done(self.config)
-        betas = kl_weights(training.loss, levels, progress.epoch, done)
         rate = learning_rate(training, progress.total_steps, progress.steps_per_epoch)
-        stepped = self.step.take(batch, progress.total_steps, betas, rate, self._meanwhile)
+        stepped = self.step.take(batch, progress.clock(self.config), rate, self._meanwhile)
         if stepped.applied:
             self._count(stepped.terms)
         else:
@@ -200,29 +198,40 @@ class Trainer:
         Returns:
             The files that were saved; None where the run was to leave before all was judged.
         """
-        progress = self.progress
+        progress, model, clock = self.progress, self.judged_model, self.progress.clock(self.config)
         batches = max(progress.sums.get("batches", 0), 1)
-        means = {name: progress.sums.get(name, math.nan) / batches for name in self.objective.names}
-        train = judged = self.objective.judged(means)
+        means = {name: progress.sums.get(name, math.nan) / batches for name in self.step.names}
+        train = judged = as_judged(model, means)
         if self.judge is not None:
-            found = self.judge.judge(self.judged_model, self._is_leaving)
+            found = self.judge.judge(model, clock, self._is_leaving)
             if found is None:
                 return None
             judged = found
-        is_best = self._is_best(judged["total"], whole)
+        is_best = self._is_newest(means) or self._is_best(judged["total"], whole)
         if is_best and self.ranks.is_first:
             with self.ranks.reporting():
-                self.run_folder.save_best(self.judged_model, self._metadata())
+                self.run_folder.save_best(model, self._metadata())
         validation = None if self.judge is None else judged
         active: list[int] = []
         if self.judge is not None and self.ranks.is_first:
             with self.ranks.reporting():
-                active = self.judge.count_active_units(self.judged_model)
-        report_epoch(self.log, self.config, progress, train, validation, self.count_replaced(), active)
-        warn_of_collapse(self.log, self.config, progress, judged)
+                active = self.judge.count_active_units(model)
+        scheduled = model.scheduled(clock)
+        report_epoch(
+            self.log, self.config, progress, train, validation, self.count_replaced(), active, scheduled
+        )
+        for warning in model.warnings(judged, clock):
+            self.log.line(f"  warning: {warning}")
         if self.config.training.samples_every_steps is None:
             self._picture()
         return [self.run_folder.best_model] if is_best else []
+
+    def _is_newest(self, means: Mapping[str, float]) -> bool:
+        """Whether nothing judges such a model, so that its newest weights are best_model."""
+        if self.judged_model.judged(means) is not None:
+            return False
+        self.progress.best_epoch = self.progress.epoch + 1
+        return True
 
     def _is_best(self, loss: float, whole: bool) -> bool:
         """Whether the weights are to be best_model; notes their loss as the one to beat.
@@ -301,7 +310,7 @@ class Trainer:
         self.log.flush()
         with self.ranks.reporting():
             self.run_folder.save_last(
-                step.model, step.optimizer, self.progress, self.config, self._metadata(), more
+                step.model, step.optimizers, self.progress, self.config, self._metadata(), more
             )
 
     def _account(self) -> None:

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from nlbs.cvae.losses import guide_loss
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.manifests.conditions import CONDITIONS
+from nlbs.models.contract import Clock
 from nlbs.train.config import TrainConfig
+from nlbs.train.turns import fresh_model, only
 
 _MIB = 2**20
 
@@ -48,20 +48,24 @@ class SavedBytes:
 
 
 def estimate(config: TrainConfig) -> dict[str, int]:
-    """Gives the bytes that a training step holds, by what they are for.
+    """Return the bytes that a training step holds, by what they are for.
 
     Activations are those of a pass on torch's meta device, in float32, of the largest part of a
-    batch. The libraries themselves, some 450 MiB of a process, and a GPU's driver come on top.
+    batch, and of the turn that keeps most. The libraries themselves, some 450 MiB of a process, and a GPU's driver
+    come on top.
     """
     training, resolution = config.training, config.data.resolution
     patches = -(-config.data.batch_size // training.accumulate)
     with torch.device("meta"):
-        model = ConditionalVAE(config.model, resolution)
-        pixels = torch.zeros(patches, 1, resolution, resolution)
+        model = fresh_model(config)
+        pixels = torch.zeros(patches, model.image.channels, resolution, resolution)
         conditions = {name: torch.zeros(patches, dtype=torch.int64) for name in CONDITIONS}
-        with SavedBytes(model) as saved:
-            output = model(pixels, conditions)
-            guide_loss(output.reconstruction, pixels, output.kl)
+        turns, kept = model.turns(), 0
+        for turn in turns:
+            noise = [torch.zeros(patches, *shape) for shape in turn.noise]
+            with only(turn, model, turns), SavedBytes(model) as saved:
+                model.terms(turn.name, pixels, conditions, noise, Clock(0, 1, 0, 0.0))
+            kept = max(kept, saved.count)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     sizes = {
         "parameters": weights,
@@ -70,8 +74,8 @@ def estimate(config: TrainConfig) -> dict[str, int]:
     }  # Adam: two moments
     if training.ema_decay is not None:
         sizes["average"] = weights
-    beside = round(_BESIDE_ACTIVATIONS * saved.count)
-    return sizes | {f"activations of {patches} patches": saved.count, "beside them, going backward": beside}
+    beside = round(_BESIDE_ACTIVATIONS * kept)
+    return sizes | {f"activations of {patches} patches": kept, "beside them, going backward": beside}
 
 
 def memory_line(config: TrainConfig) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from nlbs.cvae.flow import LatentFlow
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError
+from nlbs.models.companions.flow import LatentFlow
+from nlbs.models.contract import GenerativeModel, encoding
 from nlbs.train.config import TrainConfig
 from nlbs.train.state import tensor_bytes
+from nlbs.train.turns import fresh_model
 
 _STATE = 4  #: in weights: they, their average and two moments
 _GB = 1e9
@@ -47,16 +48,18 @@ def check_disk(config: TrainConfig, folder: Path) -> None:
         )
 
 
-def _networks(config: TrainConfig) -> tuple[ConditionalVAE, LatentFlow | None]:
+def _networks(config: TrainConfig) -> tuple[GenerativeModel, LatentFlow | None]:
     """Return the model of a run and its flow, without memory of their own."""
     with torch.device("meta"):
         try:
-            model = ConditionalVAE(config.model, config.data.resolution)
+            model = fresh_model(config)
         except RuntimeError:  # of sizes whose product has no number
             raise ConfigError(
                 "the model is larger than any machine; take smaller widths or fewer latents"
             ) from None
-        return model, None if config.flow is None else LatentFlow(config.flow.network, model)
+        if config.flow is None:
+            return model, None
+        return model, LatentFlow(config.flow.network, encoding(model, "a flow"))
 
 
 def _check_memory(parameters: int, needed: int, device: torch.device) -> None:

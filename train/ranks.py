@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,9 +13,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import ConfigError, NlbsError
+from nlbs.models.contract import GenerativeModel, Turn
 from nlbs.train.synced_norm import sum_over_ranks, synced
+from nlbs.train.turns import TurnNetwork, only
 from nlbs.train.watch import Watch
 
 T = TypeVar("T")
@@ -167,22 +168,25 @@ class Ranks:
             self._on_cuda = dist.new_group(backend="nccl", timeout=limit)
         return self._on_cuda
 
-    def wrapped(self, model: ConditionalVAE, compiled: bool) -> torch.nn.Module:
-        """Gives what the forward pass of training goes through, around the model's own weights.
-
-        DDP first, compiled then: so the compiler sees where gradients are exchanged, and the
-        exchange goes on beside the backward pass.
-        """
-        network: torch.nn.Module = model
+    def wrapped(self, model: GenerativeModel, compiled: bool) -> tuple[Sequence[Turn], list[torch.nn.Module]]:
+        """Return the turns of a model and what the pass of each goes through, around the model's own weights."""
+        group = self.group_of(model.device) if self.joined else None
         if self.joined:
-            group = self.group_of(next(model.parameters()).device)
             synced(model, group)
-            network = DistributedDataParallel(
-                model, process_group=group, gradient_as_bucket_view=True, **_NO_BUFFERS
-            )
         if compiled:
-            network.compile()  # in place: the names of the weights stay
-        return network
+            # The model alone, as its terms depend on the clock, and in place: the names of the weights stay.
+            model.compile()
+        turns = model.turns()
+        networks: list[torch.nn.Module] = []
+        for turn in turns:
+            network: torch.nn.Module = TurnNetwork(model, turn)
+            if self.joined:
+                with only(turn, model, turns):  # it exchanges the gradients of what is not frozen now
+                    network = DistributedDataParallel(
+                        network, process_group=group, gradient_as_bucket_view=True, **_NO_BUFFERS
+                    )
+            networks.append(network)
+        return turns, networks
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:

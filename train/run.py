@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import Any
 import click
 import torch
 
-from nlbs.config import from_mapping, write_yaml
-from nlbs.cvae.checkpoint import check_weights, save_checkpoint
-from nlbs.cvae.model import ConditionalVAE
+from nlbs.config import write_yaml
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
+from nlbs.models.checkpoint import check_weights, save_checkpoint
+from nlbs.models.contract import Clock, GenerativeModel
 from nlbs.system_calls import replace, sync
 from nlbs.text import shown
-from nlbs.train.config import RemovedOptionError, TrainConfig, without_removed
+from nlbs.train.config import RemovedOptionError, TrainConfig, train_config, without_removed
 from nlbs.train.state import (
     check_progress,
     check_scaler,
@@ -29,6 +29,7 @@ from nlbs.train.state import (
     section,
     tensor_bytes,
 )
+from nlbs.train.turns import fresh_model
 
 STATE_VERSION = 1
 
@@ -85,6 +86,10 @@ class Progress:
         """The share of all epochs that is over; ``max_steps`` does not count, so that it can be changed."""
         return self.total_steps / max(config.training.epochs * self.steps_per_epoch, 1)
 
+    def clock(self, config: TrainConfig) -> Clock:
+        """Return what schedules are functions of."""
+        return Clock(self.total_steps, self.steps_per_epoch, self.epoch, self.done(config))
+
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether nothing is left to do; at the end of an epoch there is always its validation."""
         if self.step == self.steps_per_epoch:
@@ -110,7 +115,7 @@ class State:
 
     progress: Progress
     model: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]  #: of each turn of the model
     more: dict[str, Any]  #: what some runs have beside: average, scaler
 
 
@@ -134,15 +139,15 @@ class RunFolder:
         with atomic_file(self.config, "w", encoding="utf-8") as file:
             file.write(write_yaml(config))
 
-    def save_best(self, model: ConditionalVAE, metadata: Mapping[str, Any]) -> None:
+    def save_best(self, model: GenerativeModel, metadata: Mapping[str, Any]) -> None:
         """Writes ``best_model.safetensors``. Raises CheckpointError where that fails."""
         with self._saving(self.best_model):
             save_checkpoint(self.best_model, model, metadata)
 
     def save_last(
         self,
-        model: ConditionalVAE,
-        optimizer: torch.optim.Optimizer,
+        model: GenerativeModel,
+        optimizers: Sequence[torch.optim.Optimizer],
         progress: Progress,
         config: TrainConfig,
         metadata: Mapping[str, Any],
@@ -156,13 +161,15 @@ class RunFolder:
         Raises:
             CheckpointError: the disk is full, or another fault of it; the files before are whole.
         """
+        if len(optimizers) > 1:
+            more = {**(more or {}), "optimizers": [one.state_dict() for one in optimizers[1:]]}
         state = {
             "state_version": STATE_VERSION,
             "dataset_id": metadata["dataset_id"],
             "config": json.dumps(dataclasses.asdict(config)),
             "progress": dataclasses.asdict(progress),
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizer": optimizers[0].state_dict(),
             "more": dict(more or {}),
         }
         with self._saving(self.last_state), atomic_file(self.last_state) as file:
@@ -229,7 +236,7 @@ class RunFolder:
             ConfigError: the run was made with other options or another shard set.
         """
         with torch.device("meta"):
-            model = ConditionalVAE(config.model, config.data.resolution)
+            model = fresh_model(config)
         values = _read_state(path, _TIMES_THE_WEIGHTS * tensor_bytes(model))
         before = _config_of(path, values)
         check_progress(path, values["progress"], Progress, before.training.epochs, None)
@@ -238,7 +245,7 @@ class RunFolder:
         progress, more = Progress(**values["progress"]), values["more"]
         check_weights(path, model, values["model"])
         steps, applied = progress.total_steps, progress.total_steps - progress.skipped
-        moments = checked_optimizer(path, values["optimizer"], model.parameters(), applied, steps)
+        moments = _moments(path, values, model, applied, steps)
         if config.training.ema_decay is not None:
             average = section(path, more, "average", {"model", "steps"})
             check_weights(path, model, average["model"])
@@ -287,6 +294,19 @@ class RunFolder:
             ) from None
 
 
+def _moments(
+    path: Path, values: Mapping[str, Any], model: GenerativeModel, applied: int, steps: int
+) -> list[dict[str, Any]]:
+    """Return the moments of the optimizer of each turn of a model, once they are found right."""
+    turns, others = model.turns(), values["more"].get("optimizers", [])
+    if not isinstance(others, list) or len(others) != len(turns) - 1:
+        raise CheckpointError(f"{path} is spoilt: it has not the moments of {len(turns)} optimizers")
+    return [
+        checked_optimizer(path, state, turn.parameters, applied, steps * turn.steps)
+        for turn, state in zip(turns, [values["optimizer"], *others], strict=True)
+    ]
+
+
 def _read_state(path: Path, most_bytes: int) -> dict[str, Any]:
     state = load_state(path, most_bytes)
     if (
@@ -315,7 +335,7 @@ def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ConfigError("no options")
-        return from_mapping(TrainConfig, without_removed(values, str(path)), "its options")
+        return train_config(without_removed(values, str(path)), "its options")
     except RemovedOptionError:
         raise
     except (ConfigError, ValueError, RecursionError) as error:

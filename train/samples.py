@@ -1,4 +1,4 @@
-"""A page that shows what a model does: real patches, their reconstructions, and drawn ones."""
+"""A page that shows what a model does: real patches, their reconstructions where it makes any, and drawn ones."""
 
 from collections.abc import Mapping
 
@@ -7,43 +7,49 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.samplers import to_uint8
 from nlbs.manifests.conditions import word_of
+from nlbs.models.contract import GenerativeModel, Reconstructs
+from nlbs.models.drawing import to_uint8
 from nlbs.pictures import contact_sheet
 
 _PLACE = ("view", "laterality", "age_bin")
 
 
 def sample_page(
-    model: ConditionalVAE, pixels: Tensor, conditions: Mapping[str, Tensor], title: str, seed: int = 0
+    model: GenerativeModel, pixels: Tensor, conditions: Mapping[str, Tensor], title: str, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Gives a page with three rows of the same conditions; it leaves model and random state as they were.
+    """Return a page with rows of the same conditions; it leaves model and random state as they were.
 
     Args:
         model: on the device of the pixels.
         pixels: (B, 1, R, R) in [-1, 1], the real patches of the first row.
         conditions: their codes, (B,) each.
         title: a line at the top.
-        seed: of the latents of the drawn row: the same each time, so that pages can be compared.
+        seed: of the noise of the drawn row: the same each time, so that pages can be compared.
 
     Returns:
         uint8, (H, W, 3) RGB.
     """
+    generator = torch.Generator().manual_seed(seed)
+    noise = [
+        torch.randn(len(pixels), *shape, generator=generator).to(model.device)
+        for shape in model.drawing_noise
+    ]
+    labels = describe(conditions)
+    rows, captions = [pixels], [f"real\n{label}" for label in labels]
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            reconstructed = model(pixels, conditions).reconstruction
+            if isinstance(model, Reconstructs):
+                rows.append(model.reconstruct(pixels, conditions))
+                captions += ["reconstructed"] * len(labels)
+            rows.append(model.draw(noise, conditions))
     finally:
         model.train(was_training)
-    drawn = model.sample(conditions, len(pixels), torch.Generator().manual_seed(seed))
-    labels = describe(conditions)
-    captions = [f"real\n{label}" for label in labels]
-    captions += ["reconstructed"] * len(labels) + [f"drawn\n{label}" for label in labels]
+    captions += [f"drawn\n{label}" for label in labels]
     # What is not a number is shown as air: a picture ends no run, its loss does.
-    rows = (torch.nan_to_num(row, nan=-1.0) for row in (pixels, reconstructed, drawn))
-    images = [image for row in rows for image in to_uint8(row)]
+    images = [image for row in rows for image in to_uint8(torch.nan_to_num(row, nan=-1.0))]
     return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)
 
 

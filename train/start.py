@@ -7,11 +7,11 @@ from typing import Any
 import click
 import torch
 
-from nlbs.cvae.model import ConditionalVAE
-from nlbs.cvae.seen import SEEN
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import only_one
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.seen import SEEN
 from nlbs.shards.balance import Balance
 from nlbs.shards.mixture import sets_of
 from nlbs.shards.window import Window
@@ -33,6 +33,7 @@ from nlbs.train.source import Source, earlier_generations
 from nlbs.train.state import restore_moments
 from nlbs.train.step import OPTIMIZERS, Step
 from nlbs.train.stream import PatchStream, rows_of
+from nlbs.train.turns import fresh_model
 
 _PICTURE_COLUMNS = 8
 
@@ -69,7 +70,7 @@ def train(
     with ExitStack() as stack:
         ranks.from_first(lambda: stack.enter_context(only_one(run_folder.path, "nlbs-train")))
         ranks.each(lambda: check_needs(config, device))
-        model, optimizer = build(config, device)
+        model, optimizers = build(config, device)
         say(f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels")
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
@@ -80,7 +81,7 @@ def train(
         )
         progress = Progress(len(streams[0])) if state is None else state.progress
         if state is not None:
-            restore(state, model, optimizer, average, scaler)
+            restore(state, model, optimizers, average, scaler)
         shake_hands(ranks, place_of(progress))
         if progress.is_finished(config):
             more = " or training.early_stop_epochs" if progress.is_stopped_early(config) else ""
@@ -96,7 +97,7 @@ def train(
             log: Log = stack.enter_context(
                 closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
             )
-            step = Step(config, model, optimizer, scaler, average, ranks)
+            step = Step(config, model, optimizers, scaler, average, ranks)
             with interrupts() as interrupted:
                 trainer = Trainer(
                     config, step, streams, run_folder, progress, _metadata(config, shards), log, interrupted
@@ -133,20 +134,23 @@ def check_outcome(progress: Progress, config: TrainConfig, run_folder: RunFolder
         )
 
 
-def build(config: TrainConfig, device: torch.device) -> tuple[ConditionalVAE, torch.optim.Optimizer]:
-    """Gives a fresh model, whose weights depend on the seed alone, and its optimiser."""
+def build(config: TrainConfig, device: torch.device) -> tuple[GenerativeModel, list[torch.optim.Optimizer]]:
+    """Return a fresh model, whose weights depend on the seed alone, and the optimizer of each of its turns."""
     training = config.training
     torch.manual_seed(training.seed)
-    model = ConditionalVAE(config.model, config.data.resolution).to(device)
+    model = fresh_model(config).to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
-    optimizer = OPTIMIZERS[training.optimizer](
-        model.parameters(),
-        lr=training.learning_rate,
-        betas=training.betas,
-        weight_decay=training.weight_decay,
-    )
-    return model, optimizer
+    optimizers = [
+        OPTIMIZERS[training.optimizer](
+            turn.parameters,
+            lr=training.learning_rate * turn.rate,
+            betas=turn.betas or training.betas,
+            weight_decay=training.weight_decay,
+        )
+        for turn in model.turns()
+    ]
+    return model, optimizers
 
 
 def open_streams(
@@ -192,14 +196,15 @@ def open_streams(
 
 def restore(
     state: State,
-    model: ConditionalVAE,
-    optimizer: torch.optim.Optimizer,
-    average: Average[ConditionalVAE] | None,
+    model: GenerativeModel,
+    optimizers: list[torch.optim.Optimizer],
+    average: Average[GenerativeModel] | None,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Puts model, optimizer, average and scaler where the run was left."""
+    """Put model, optimizers, average and scaler where the run was left."""
     model.load_state_dict(state.model)
-    restore_moments(optimizer, state.optimizer)
+    for optimizer, moments in zip(optimizers, state.optimizers, strict=True):
+        restore_moments(optimizer, moments)
     if average is not None:
         average.restore(state.more["average"])
     if scaler.is_enabled():
@@ -260,7 +265,7 @@ def _say_nothing(text: str) -> None:
 def dry_run(config: TrainConfig, shards: Source) -> str:
     """Gives what a run would be, in comments below its YAML."""
     with torch.device("meta"):
-        model = ConditionalVAE(config.model, config.data.resolution)
+        model = fresh_model(config)
     training, validation, _ = open_streams(config, shards)
     patches = (
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.layers import FiLM
 from nlbs.errors import ConfigError
+from nlbs.models.layers import FiLM
 from tests.cvae.conftest import codes, tiny
 
 FIVE = codes([0, 1, 0, 1, -1], [0, 1, 1, 0, -1], [0, 1, 2, 3, -1], [0, 1, 0, 1, -1], [1, 0, 0, 0, -1])
@@ -186,8 +186,8 @@ def test_codes_out_of_range_are_refused_by_each_public_method() -> None:
 
 
 def test_a_model_knows_whether_it_samples_without_skips_it_trained_with() -> None:
-    assert model(skips=True).samples_without_skips
-    assert not model(skips=False).samples_without_skips
+    assert "skip connections" in model(skips=True).doubts.draws
+    assert model(skips=False).doubts == ("", "")
 
 
 def test_the_small_preset_starts_with_neutral_films_and_the_guide_does_not() -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nlbs.cvae.checkpoint import save_checkpoint
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate.cli import main
+from nlbs.models.checkpoint import save_checkpoint
 from tests.evaluate.test_report import Balanced
 from tests.shards.conftest import make_shard_set
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nlbs.cvae.samplers import draw_patches
 from nlbs.evaluate.classifier import ConditionClassifier, train_classifier
 from nlbs.evaluate.control import control, flip_all, flipped_codes
 from nlbs.evaluate.utility import utility
+from nlbs.models.drawing import draw_patches
 from tests.evaluate.conftest import QUICK
 from tests.evaluate.made_up import SignSampler, signed_patches
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
-from nlbs.cvae.grain import LEVELS, Grain, GrainySampler, ring_count
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate.classifier import ConditionClassifier
 from nlbs.evaluate.features import random_convolutions
@@ -15,6 +14,7 @@ from nlbs.evaluate.page_conditions import condition_control, galleries, training
 from nlbs.evaluate.page_fidelity import realism
 from nlbs.evaluate.report import plain
 from nlbs.evaluate.study import Study
+from nlbs.models.companions.grain import LEVELS, Grain, GrainySampler, ring_count
 from tests.evaluate.conftest import QUICK
 from tests.evaluate.made_up import EDGE, SignSampler, signed_patches
 

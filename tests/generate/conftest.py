@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.checkpoint import save_checkpoint
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
+from nlbs.models.checkpoint import save_checkpoint
 
 
 class Done(NamedTuple):

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from nlbs.cvae import ConditionalVAE, read_metadata
-from nlbs.cvae.grain import LEVELS, Grain, ring_count
-from nlbs.cvae.grain_file import save_grain
-from nlbs.cvae.sampler_choice import grain_path
 from nlbs.errors import ConfigError
 from nlbs.generate.real import read_real, rows_of
+from nlbs.models.companions.choice import grain_path
+from nlbs.models.companions.grain import LEVELS, Grain, ring_count
+from nlbs.models.companions.grain_file import save_grain
 from nlbs.shards import open_shards
 from tests.generate.conftest import Generate, contents
 from tests.shards.conftest import make_shard_set

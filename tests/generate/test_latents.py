@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.conditioning import ConditionEncoder
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.cvae.ladder import Prior
-from nlbs.cvae.samplers import PriorSampler, draw_patches, to_uint8
 from nlbs.errors import ConfigError
 from nlbs.generate.latents import (
     codes_tensor,
@@ -23,6 +21,8 @@ from nlbs.generate.latents import (
     vary,
 )
 from nlbs.manifests.conditions import CONDITIONS
+from nlbs.models.conditioning import ConditionEncoder
+from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
 
 CPU = torch.device("cpu")
 ONE = dict.fromkeys(CONDITIONS, 0)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nlbs.cvae import ConditionalVAE, read_metadata
-from nlbs.cvae.samplers import PriorSampler, draw_patches, to_uint8
 from nlbs.errors import CheckpointError
+from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.start import build
 from tests.train.conftest import tiny_config
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> RunFolder:
 
     run = RunFolder(tmp_path / "run")
     config = tiny_config(**EMA)
-    model, optimizer = build(config, torch.device("cpu"))
+    model, (optimizer,) = build(config, torch.device("cpu"))
     codes = {
         name: torch.zeros(2, dtype=torch.int64)
         for name in ("view", "laterality", "age_bin", "cancer", "false_positive")
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> RunFolder:
         average.update(model)
         run.save_last(
             model,
-            optimizer,
+            [optimizer],
             Progress(5, step=step, sums={"kl": 0.1}),
             config,
             {"dataset_id": "id"},
@@ -198,8 +198,8 @@ def test_the_options_of_an_optimizer_are_the_runs_own(run: RunFolder) -> None:
     )
     state = run.load_state(tiny_config(**EMA), "id", steps_per_epoch=5)
     assert state is not None
-    _, optimizer = build(tiny_config(**EMA), torch.device("cpu"))
-    restore_moments(optimizer, state.optimizer)
+    _, (optimizer,) = build(tiny_config(**EMA), torch.device("cpu"))
+    restore_moments(optimizer, state.optimizers[0])
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
     assert optimizer.param_groups[0]["weight_decay"] == 1e-5
 

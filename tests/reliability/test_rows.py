@@ -128,8 +128,8 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     20: (
         "a hostile or damaged checkpoint",
         (
-            "tests.cvae.test_checkpoint::test_a_pickle_is_refused_without_running_its_code",
-            "tests.cvae.test_checkpoint::test_a_file_cut_off_anywhere_is_refused",
+            "tests.models.test_checkpoint::test_a_pickle_is_refused_without_running_its_code",
+            "tests.models.test_checkpoint::test_a_file_cut_off_anywhere_is_refused",
             "tests.train.test_run::test_a_state_with_code_in_it_runs_none",
         ),
     ),
@@ -137,7 +137,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "a kill or a full disk while a checkpoint is saved",
         (
             "tests.train.test_run::test_a_full_disk_is_explained_and_the_state_before_stays",
-            "tests.cvae.test_checkpoint::test_a_failed_save_leaves_the_checkpoint_before",
+            "tests.models.test_checkpoint::test_a_failed_save_leaves_the_checkpoint_before",
         ),
     ),
     22: (
@@ -214,7 +214,17 @@ FORBIDDEN = (
 
 
 def test_nothing_is_ever_extracted_or_unpickled() -> None:
-    folders = ("manifests", "shards", "preprocess", "cvae", "train", "generate", "evaluate", "src/nlbs")
+    folders = (
+        "manifests",
+        "shards",
+        "preprocess",
+        "models",
+        "cvae",
+        "train",
+        "generate",
+        "evaluate",
+        "src/nlbs",
+    )
     sources = [path for folder in folders for path in (ROOT / folder).glob("**/*.py")]
     assert len(sources) > 60
     for path in sources:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from nlbs.config import from_mapping, merged
+from nlbs.config import merged
 from nlbs.errors import ShardError
 from nlbs.manifests.conditions import CONDITIONS
-from nlbs.train.config import TrainConfig
+from nlbs.train.config import TrainConfig, train_config
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ TINY = {
 
 def tiny_config(**sections: Any) -> TrainConfig:
     """The configuration of a run of 3 epochs, with changes given as model=, training=, data=."""
-    return from_mapping(TrainConfig, merged(TINY, sections), "the test")
+    return train_config(merged(TINY, sections), "the test")
 
 
 def check_fitted_once(fit: Callable[[], Path | None], capsys: pytest.CaptureFixture[str]) -> Path:

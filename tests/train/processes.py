@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from nlbs.cvae.objective import Objective
+from nlbs.models import registry
 from nlbs.shards.where import select  # noqa: F401  # so that the server has imported all there is
 from nlbs.train import launch, start, step, stream  # noqa: F401
 from nlbs.train.cli import main
-from nlbs.train.objective import Objective
+from nlbs.train.turns import TurnNetwork
 
 TIMEOUT_S = 240.0  #: for a machine that is busy with other things
 
@@ -125,7 +127,7 @@ def _record(folder: Path, rank: int) -> Iterator[None]:
     rows: dict[tuple[int, int], Any] = {}
     steps: list[dict[str, Any]] = []
     read, augment = stream.PatchStream.read, step.augment
-    forward = step.forward
+    forward = TurnNetwork.forward
 
     def reading(self: Any, epoch: int, number: int) -> Any:
         batch = read(self, epoch, number)
@@ -138,11 +140,11 @@ def _record(folder: Path, rank: int) -> Iterator[None]:
         steps.append({name: getattr(parameters, name) for name in arrays} | {"speckle": speckle.numpy()})
         return augment(pixels, codes, parameters, config, speckle)
 
-    def passing(config: Any, model: Any, pixels: Any, codes: Any, noise: Any = None) -> Any:
-        steps[-1]["latent noise"] = noise.numpy()
-        return forward(config, model, pixels, codes, noise)
+    def passing(self: Any, pixels: Any, codes: Any, noise: Any, clock: Any) -> Any:
+        steps[-1]["latent noise"] = noise[0].numpy()
+        return forward(self, pixels, codes, noise, clock)
 
-    stream.PatchStream.read, step.augment, step.forward = reading, augmenting, passing  # type: ignore[method-assign]
+    stream.PatchStream.read, step.augment, TurnNetwork.forward = reading, augmenting, passing  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -156,8 +158,8 @@ def _bad(folder: Path, rank: int) -> Iterator[None]:
     """Makes the loss of the third step infinite in the last of two processes; its gradients stay finite."""
     terms, calls = Objective.terms, iter(range(10**6))
 
-    def sometimes(self: Objective, output: Any, pixels: Any, betas: Any) -> Any:
-        found = terms(self, output, pixels, betas)
+    def sometimes(self: Objective, output: Any, pixels: Any, betas: Any, *more: Any) -> Any:
+        found = terms(self, output, pixels, betas, *more)
         if rank == 1 and torch.is_grad_enabled() and next(calls) == 2:
             found["total"] = found["total"] + float("inf")
         return found
@@ -167,9 +169,17 @@ def _bad(folder: Path, rank: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _toys(folder: Path, rank: int) -> Iterator[None]:
+    """Registers the families of the tests."""
+    registry.register("toy", "tests.models.toy")
+    registry.register("toy-gan", "tests.models.toy_gan")
+    yield
+
+
+@contextlib.contextmanager
 def _nothing(folder: Path, rank: int) -> Iterator[None]:
     yield
 
 
 #: What a process does beside training, by name: what is forked takes no functions of a test.
-HOOKS = {"": _nothing, "record": _record, "bad": _bad}
+HOOKS = {"": _nothing, "record": _record, "bad": _bad, "toys": _toys}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nlbs.cvae import ConditionalVAE
 from nlbs.errors import ConfigError
 from nlbs.train import start
 from nlbs.train.step import step_seed
@@ -47,13 +48,13 @@ def test_the_parts_take_the_rows_and_latents_of_the_whole(
 ) -> None:
     seen: list[tuple[int, torch.Tensor]] = []
 
-    class Recording(start.ConditionalVAE):
+    class Recording(ConditionalVAE):
         def forward(self, pixels: Any, conditions: Any, noise: Any = None) -> Any:
             if self.training:
                 seen.append((len(pixels), noise))
             return super().forward(pixels, conditions, noise)
 
-    monkeypatch.setattr(start, "ConditionalVAE", Recording)
+    monkeypatch.setattr("nlbs.cvae.model.ConditionalVAE", Recording)
     still = {"horizontal_flip": 0, "rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}
     train(tmp_path, MemoryShards(), training={"max_steps": 1, "accumulate": 3, "augment": still})
     assert [count for count, _ in seen] == [3, 3, 2]

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from nlbs.config import from_mapping, read_yaml, write_yaml
+from nlbs.config import read_yaml, write_yaml
 from nlbs.errors import ConfigError
-from nlbs.train.config import PRESETS, TrainConfig, check_against_shards, resolved_config
+from nlbs.train.config import check_against_shards, preset, resolved_config, train_config
+
+NAMES = ("guide", "guide-small", "nlbs", "nlbs-small")
 
 GUIDE_YAML = """
 # Model architecture
@@ -47,33 +49,33 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_guides_own_yaml_changes_nothing_but_the_patches_it_names(tmp_path: Path) -> None:
     config = resolved_config("guide", written(tmp_path, GUIDE_YAML), {})
-    assert config.model == PRESETS["guide"].model
-    assert config.training == PRESETS["guide"].training
+    assert config.model == preset("guide").model
+    assert config.training == preset("guide").training
     assert config.training.learning_rate == 1e-4  # PyYAML reads 1e-4 as text
     assert (config.data.patch_stride, config.data.min_foreground_frac) == (512, 0.1)
 
 
 def test_the_guide_preset_has_the_guides_optimiser() -> None:
-    training = PRESETS["guide"].training
+    training = preset("guide").training
     assert (training.learning_rate, training.min_learning_rate) == (1e-4, 1e-6)
     assert training.betas == (0.9, 0.999)
     assert training.weight_decay == 1e-5
     assert training.max_grad_norm == 1.0
     assert training.epochs == 100
-    assert PRESETS["guide"].data.batch_size == 4
+    assert preset("guide").data.batch_size == 4
 
 
 def test_flags_go_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
     path = written(tmp_path, "training: {seed: 5, learning_rate: 0.01}\ndata: {batch_size: 16}")
     config = resolved_config("guide-small", path, {"training": {"learning_rate": 0.02}})
     assert (config.training.seed, config.training.learning_rate, config.data.batch_size) == (5, 0.02, 16)
-    assert config.training.epochs == PRESETS["guide-small"].training.epochs
+    assert config.training.epochs == preset("guide-small").training.epochs
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", NAMES)
 def test_the_resolved_configuration_is_read_back_from_its_yaml(name: str, tmp_path: Path) -> None:
-    path = written(tmp_path, write_yaml(PRESETS[name]))
-    assert from_mapping(TrainConfig, read_yaml(path), "test") == PRESETS[name]
+    path = written(tmp_path, write_yaml(preset(name)))
+    assert train_config(read_yaml(path), "test") == preset(name)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +127,8 @@ def test_patches_other_than_asked_for_are_refused(key: str, value: float, messag
 
 def test_patches_smaller_than_the_model_are_refused() -> None:
     with pytest.raises(ConfigError, match="patches of 128 x 128, smaller than the model's 256 x 256"):
-        check_against_shards(PRESETS["guide"], FOUND | {"resolution": 128}, "S")
-    check_against_shards(PRESETS["guide-small"], FOUND | {"resolution": 128}, "S")
+        check_against_shards(preset("guide"), FOUND | {"resolution": 128}, "S")
+    check_against_shards(preset("guide-small"), FOUND | {"resolution": 128}, "S")
 
 
 def test_what_earlier_versions_wrote_and_nobody_asked_for_is_read(tmp_path: Path) -> None:

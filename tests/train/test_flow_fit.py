@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nlbs.cvae.flow import flow_loss
-from nlbs.cvae.flow_file import load_flow
-from nlbs.cvae.flow_sampler import FlowSampler
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.models.companions.flow import flow_loss
+from nlbs.models.companions.flow_file import load_flow
+from nlbs.models.companions.flow_sampler import FlowSampler
 from nlbs.train.encoded import Encoded, EncodedPatches
 from nlbs.train.flow_fit import LatentFlowFit, fit_flow
 from nlbs.train.run import RunFolder

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from nlbs.cvae.grain_file import load_grain
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.models.companions.grain_file import load_grain
 from nlbs.train.afterwards import fit_samplers
 from nlbs.train.grain_fit import fit_grain
 from nlbs.train.run import RunFolder

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.errors import NlbsError, ShardError
 from nlbs.train import loop, start
-from nlbs.train.config import TrainConfig
+from nlbs.train.config import train_config
 from nlbs.train.judge import Judge
 from nlbs.train.run import Progress, RunFolder
 from nlbs.train.step import step_seed
@@ -268,7 +268,7 @@ class SometimesBad(ConditionalVAE):
 @pytest.fixture
 def bad_model(monkeypatch: pytest.MonkeyPatch) -> type[SometimesBad]:
     SometimesBad.calls, SometimesBad.bad = 0, range(0)
-    monkeypatch.setattr(start, "ConditionalVAE", SometimesBad)
+    monkeypatch.setattr("nlbs.cvae.model.ConditionalVAE", SometimesBad)
     return SometimesBad
 
 
@@ -281,7 +281,7 @@ def test_the_model_is_told_the_side_that_a_flip_made(tmp_path: Path, monkeypatch
                 seen.append((pixels.clone(), conditions))
             return super().forward(pixels, conditions, noise)
 
-    monkeypatch.setattr(start, "ConditionalVAE", Recording)
+    monkeypatch.setattr("nlbs.cvae.model.ConditionalVAE", Recording)
     augment = {"horizontal_flip": 1, "rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}
     changes: dict[str, Any] = {"training": {"max_steps": 1, "augment": augment}}
     shards = MemoryShards()
@@ -392,9 +392,9 @@ def test_sixteen_bit_patches_train(tmp_path: Path) -> None:
 
 
 def test_what_the_run_was_made_with_stands_beside_it(undisturbed: Path) -> None:
-    from nlbs.config import from_mapping, read_yaml
+    from nlbs.config import read_yaml
 
-    assert from_mapping(TrainConfig, read_yaml(undisturbed / "config.yaml"), "test") == tiny_config()
+    assert train_config(read_yaml(undisturbed / "config.yaml"), "test") == tiny_config()
 
 
 def test_schedules_and_free_bits_resume_to_the_bit(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nlbs.train.config import PRESETS
+from nlbs.train.config import preset
 from nlbs.train.memory import SavedBytes, estimate, memory_line
 from tests.train.conftest import tiny_config
 
@@ -18,7 +18,7 @@ def test_activations_are_what_each_layer_needs_backwards_once_and_without_weight
 
 
 def test_weights_count_four_times_with_adam_and_once_more_with_an_average() -> None:
-    sizes = estimate(PRESETS["guide-small"])
+    sizes = estimate(preset("guide-small"))
     weights = 4 * 1_660_517
     assert (sizes["parameters"], sizes["gradients"], sizes["optimiser states"]) == (
         weights,

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from nlbs.config import from_mapping
+from nlbs.cvae.objective import Objective
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.train import afterwards, start
-from nlbs.train.config import TrainConfig
+from nlbs.train.config import TrainConfig, preset, train_config
 from nlbs.train.judge import Judge
 from nlbs.train.needs import check_needs
-from nlbs.train.objective import Objective
 from nlbs.train.run import RunFolder
 from tests.train.conftest import MemoryShards, tiny_config
 
@@ -131,8 +130,7 @@ def test_numbers_out_of_all_bounds_are_refused_in_a_few_words(change: dict[str, 
 def test_every_preset_keeps_the_bounds() -> None:
     from dataclasses import asdict
 
-    from nlbs.train.config import PRESETS
-
-    for name, preset in PRESETS.items():
-        assert from_mapping(TrainConfig, asdict(preset), name) == preset
-        check_needs(preset, CPU)
+    for name in ("guide", "guide-small", "nlbs", "nlbs-small"):
+        config = preset(name)
+        assert train_config(asdict(config), name) == config
+        check_needs(config, CPU)

@@ -20,12 +20,12 @@ METADATA = {"dataset_id": "id"}
 
 def saved(folder: Path, config: TrainConfig = CONFIG, step: int = 3) -> tuple[RunFolder, ConditionalVAE]:
     run = RunFolder(folder / "runs" / "first")
-    model, optimizer = build(config, torch.device("cpu"))
+    model, (optimizer,) = build(config, torch.device("cpu"))
     model(
         torch.zeros(2, 1, 16, 16), dict.fromkeys(CONDITIONS, torch.zeros(2, dtype=torch.int64))
     ).kl.sum().backward()
     optimizer.step()
-    run.save_last(model, optimizer, Progress(5, step=step, sums={"kl": 0.1}), config, METADATA)
+    run.save_last(model, [optimizer], Progress(5, step=step, sums={"kl": 0.1}), config, METADATA)
     return run, model
 
 
@@ -42,7 +42,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert state is not None
     assert state.progress == Progress(5, step=3, sums={"kl": 0.1})
     assert all(torch.equal(value, state.model[name]) for name, value in model.state_dict().items())
-    assert state.optimizer["state"][0]["step"] == 1
+    assert state.optimizers[0]["state"][0]["step"] == 1
     loaded = ConditionalVAE.load_from_checkpoint(run.last_model)
     assert torch.equal(loaded.to_mu.weight, model.to_mu.weight)
 

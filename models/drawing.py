@@ -1,0 +1,169 @@
+"""Drawing patches from a model: patch i is a function of (sampler, its condition, seed, i) alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from nlbs.errors import CheckpointError, ConfigError
+from nlbs.manifests.conditions import CONDITIONS
+from nlbs.models.contract import GenerativeModel, Shapes
+from nlbs.models.guidance import Guidance, as_guidance
+
+#: Patches are decoded in batches of just this size, patch i always at place i % BATCH: how many are
+#: asked for, and which, does not change how the arithmetic of one is rounded.
+BATCH = 16
+
+_HOW_TO_MEND = "take another checkpoint of the run, or train again"
+
+#: condition -> (n,) int64 codes, -1 unknown
+Codes = Mapping[str, npt.NDArray[np.int64]]
+
+
+class Sampler(Protocol):
+    """Something that turns normal noise into patches."""
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """What it asks, each with an encoder of conditions of its own."""
+        ...
+
+    @property
+    def noise_shapes(self) -> Sequence[tuple[int, ...]]:
+        """The shapes of the noise that one patch needs."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the noise and the conditions have to lie."""
+        ...
+
+    def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        """Gives patches (B, 1, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
+        ...
+
+
+class ModelSampler:
+    """What samplers over one model share."""
+
+    def __init__(
+        self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
+    ) -> None:
+        """Takes a trained model, which it puts into eval mode; see the samplers for the rest.
+
+        Raises:
+            ConfigError: the temperature or a guidance is below 0.
+        """
+        if not temperature >= 0:
+            raise ConfigError(
+                f"the temperature is {temperature:g}; expected 0 or more, 1 is the fitted distribution itself"
+            )
+        self.model, self.temperature, self.guidance = model.eval(), temperature, as_guidance(guidance)
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The model."""
+        return [self.model]
+
+    @property
+    def noise_shapes(self) -> Shapes:
+        """The shapes of the noise that the model draws one patch from."""
+        return self.model.drawing_noise
+
+    @property
+    def device(self) -> torch.device:
+        """The model's."""
+        return self.model.device
+
+
+class PriorSampler(ModelSampler):
+    """Draws as the model itself does; a CVAE takes its latents from its own prior p(z | c)."""
+
+    def __init__(
+        self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
+    ) -> None:
+        """Takes a trained model, which it puts into eval mode.
+
+        Args:
+            model: on its device.
+            temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
+            guidance: of the prior's mean; a number is that of all conditions at once.
+
+        Raises:
+            ConfigError: the temperature or a guidance is below 0.
+        """
+        super().__init__(model, temperature, guidance)
+
+    def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        """Gives patches (B, 1, R, R) in [-1, 1]."""
+        scaled = [self.temperature * level for level in noise]
+        return self.model.draw(scaled, conditions, self.guidance)
+
+
+def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:
+    """Gives the noise of one patch from N(0, I), whatever is drawn beside it: counter-based random numbers."""
+    stream = np.random.SeedSequence(seed, spawn_key=(index,))
+    generator = np.random.Generator(np.random.Philox(stream))
+    return [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
+
+
+def draw_patches(
+    sampler: Sampler, conditions: Codes, seed: int, first: int = 0
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Gives synthetic patches, one after the other.
+
+    Args:
+        sampler: of a trained model.
+        conditions: the codes of every patch, (n,) each; patch i has the i-th.
+        seed: not negative; the same one draws the same patches.
+        first: leaves out the patches before this one; the others are the same with it or without.
+
+    Yields:
+        (R, R) uint8, air 0.
+    """
+    count = len(conditions["view"])
+    for start in range(first - first % BATCH, count, BATCH):
+        places = np.arange(start, start + BATCH)
+        chosen = np.minimum(places, count - 1)  # the last batch is filled up
+        codes = {name: torch.from_numpy(conditions[name][chosen]).to(sampler.device) for name in CONDITIONS}
+        noise = [draw_noise(seed, int(place), sampler.noise_shapes) for place in places]
+        with torch.no_grad():
+            patches = sampler.draw(
+                [torch.from_numpy(np.stack(level)).to(sampler.device) for level in zip(*noise, strict=True)],
+                codes,
+            )
+        _check_varied(patches)
+        yield from to_uint8(patches)[max(first - start, 0) : count - start]
+
+
+def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
+    """Return pixels (B, 1, R, R) in [-1, 1] as grey values, uint8 (B, R, R); -1 becomes 0, air.
+
+    Raises:
+        CheckpointError: the model made something else than numbers, which would turn out black.
+    """
+    if not bool(torch.isfinite(pixels).all()):
+        raise CheckpointError(
+            "the model makes pixels that are not finite (NaN or infinity) of these conditions and latents: its weights "
+            f"are spoilt, or an option is far too large; {_HOW_TO_MEND}"
+        )
+    grey: npt.NDArray[np.uint8] = (
+        pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()[:, 0]
+    )
+    return grey
+
+
+def _check_varied(patches: Tensor) -> None:
+    """Refuse a whole batch of draws (B, 1, R, R) that show nothing at all.
+
+    Raises:
+        CheckpointError: each of them is of one value throughout.
+    """
+    if patches[0].numel() > 1 and bool((patches == patches[:, :, :1, :1]).all()):
+        raise CheckpointError(
+            f"all {len(patches)} patches that the model draws together are of one grey value throughout: its weights "
+            f"are spoilt, or an option is far too large; {_HOW_TO_MEND}"
+        )

@@ -1,0 +1,61 @@
+"""A family of models, as the commands know it before torch is imported: its options, its presets, how one is made."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from nlbs.config import STRICT
+from nlbs.errors import ConfigError
+from nlbs.text import shown
+
+if TYPE_CHECKING:
+    from nlbs.models.contract import GenerativeModel
+
+#: Far above what any machine trains, and low enough that no product of a few of them is absurd.
+MOST_RESOLUTION = 16_384
+Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The section of a family that has nothing to choose there."""
+
+    __pydantic_config__ = STRICT
+
+
+def _anything_goes(options: Any, loss: Any, resolution: int) -> None:
+    """Accept every combination of sections."""
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """What a file of a family gives to the registry."""
+
+    name: str
+    #: Dataclass of the section ``model``; kept in checkpoints.
+    options: type[Any]
+    #: Return a fresh model of options, edge in pixels, and loss. Imports torch.
+    make: Callable[[Any, int, Any], "GenerativeModel"]
+    #: name -> sections of a training run, as its YAML has them; what is left out is as TrainConfig says.
+    presets: Mapping[str, Mapping[str, Any]]
+    #: Dataclass of the section ``training.loss``; the schedules of the family's terms stand there too.
+    loss: type[Any] = NoOptions
+    #: Raise ConfigError where options, loss and edge in pixels do not fit together.
+    check: Callable[[Any, Any, int], None] = _anything_goes
+    #: Sections of what may be fitted to a trained model, in the order in which it is fitted.
+    companions: tuple[str, ...] = ()
+
+
+def checked_resolution(value: object) -> int:
+    """Return the edge of images that a file says.
+
+    Raises:
+        ConfigError: it is no whole number, or one that no image has.
+    """
+    if type(value) is not int or not 1 <= value <= MOST_RESOLUTION:
+        raise ConfigError(
+            f"its resolution is {shown(value)}; expected a whole number from 1 to {MOST_RESOLUTION}"
+        )
+    return value

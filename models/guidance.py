@@ -1,0 +1,146 @@
+"""Guidance: how far a draw goes from what is unknown to what is asked for: by all conditions, or each by itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nlbs.config import nearest
+from nlbs.errors import ConfigError
+from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    #: Gives what a network says of codes that stand so many times in a row: (times * B, ...) of each level.
+    Predict = Callable[[dict[str, "Tensor"], int], Sequence["Tensor"]]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Strengths: 1 is as learned, more exaggerates what a condition changes, 0 leaves it out.
+
+    With v_c what a network says with all conditions known, v_u with all unknown and v_(c without k) with condition k
+    unknown, a guided draw follows
+
+        v_u + w (v_c - v_u) + sum over k of (w_k - w) (v_c - v_(c without k)):
+
+    classifier-free guidance of w (Ho & Salimans, 2207.12598), and the difference for conditions that have a w_k of
+    their own. Where conditions act on an image independently of each other, v_c - v_u is the sum of the
+    v_c - v_(c without k), and each acts with its own strength (as in Liu et al., 2206.01714, Eq. 11).
+    """
+
+    overall: float = 1.0  #: w
+    of: Mapping[str, float] = field(default_factory=dict)  #: condition -> w_k
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a condition that is not known, or a strength below 0."""
+        for name, strength in {"": self.overall, **self.of}.items():
+            if name and name not in CONDITIONS:
+                raise ConfigError(
+                    f"there is no condition {name!r} to guide by; {nearest(name, list(CONDITIONS))}"
+                )
+            if not 0 <= strength < float("inf"):
+                where = f" of {name}" if name else ""
+                raise ConfigError(
+                    f"a guidance{where} of {strength:g} is asked for; expected 0 or more, 1 for none"
+                )
+
+    def __str__(self) -> str:
+        """Gives it as --guidance takes it: "2", or "1,cancer=3"."""
+        return ",".join([f"{self.overall:g}", *(f"{name}={value:g}" for name, value in self.of.items())])
+
+    @property
+    def terms(self) -> list[tuple[float, frozenset[str]]]:
+        """Factors of what a network says, and which conditions are hidden from it then; the first hides none."""
+        extra = {name: self.of[name] - self.overall for name in CONDITIONS if name in self.of}
+        hidden = [(1 - self.overall, frozenset(CONDITIONS))]
+        hidden += [(-strength, frozenset({name})) for name, strength in extra.items()]
+        return [
+            (self.overall + sum(extra.values()), frozenset()),
+            *((factor, names) for factor, names in hidden if factor),
+        ]
+
+    def follow(self, conditions: Mapping[str, "Tensor"], predict: "Predict") -> list["Tensor"]:
+        """Gives the guided sum of what a network says, (B, ...) of each level.
+
+        Args:
+            conditions: codes, (B,) each.
+            predict: asked once, for all terms one after the other: small batches leave most of a processor idle.
+        """
+        return self.both(conditions, predict)[0]
+
+    def both(
+        self, conditions: Mapping[str, "Tensor"], predict: "Predict"
+    ) -> tuple[list["Tensor"], list["Tensor"]]:
+        """Gives what :meth:`follow` gives, and what the network says with all conditions known."""
+        import torch
+
+        terms = self.terms
+        codes = {
+            name: torch.cat(
+                [torch.full_like(code, UNKNOWN) if name in hidden else code for _, hidden in terms]
+            )
+            for name, code in conditions.items()
+        }
+        parts = [level.chunk(len(terms)) for level in predict(codes, len(terms))]
+        known_alone = [level[0] for level in parts]
+        if len(terms) == 1:
+            return known_alone, known_alone
+        found = []
+        for known, *others in parts:
+            # v_c + sum of factors (v_other - v_c): the factors sum to 1, and what is alike stays exact.
+            steps = [factor * (other - known) for (factor, _), other in zip(terms[1:], others, strict=True)]
+            found.append(known + sum(steps))
+        return found, known_alone
+
+
+def as_guidance(guidance: "float | Guidance") -> Guidance:
+    """Gives a guidance; a number is that of all conditions at once.
+
+    Raises:
+        ConfigError: it is below 0.
+    """
+    return guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+
+
+def check_autoguidance(strength: float) -> None:
+    """Raises ConfigError where it is no autoguidance."""
+    if not 1 <= strength < float("inf"):
+        raise ConfigError(f"an autoguidance of {strength:g} is asked for; expected 1 or more, 1 for none")
+
+
+def parsed_guidance(words: str, usual: Guidance) -> Guidance:
+    """Gives the guidance of "2", "cancer=3" or "1.5,cancer=3,age_bin=1".
+
+    Args:
+        words: numbers; one without a name is for all conditions, and leaves nothing of the usual ones.
+        usual: what holds for conditions that are not named, where there is no such number.
+
+    Raises:
+        ConfigError: it cannot be read, or names a condition that there is not.
+    """
+    overall: float | None = None
+    of: dict[str, float] = {}
+    for part in words.split(","):
+        name, equals, number = part.rpartition("=")
+        name = name.strip().replace("-", "_")
+        try:
+            strength = float(number)
+        except ValueError:
+            raise _unreadable(words, f"{number.strip()!r} is no number") from None
+        if not equals and overall is None:
+            overall = strength
+        elif name and name not in of:
+            of[name] = strength
+        else:
+            raise _unreadable(words, f"{name} stands twice" if name else "two numbers have no name")
+    if overall is None:
+        return Guidance(usual.overall, {**usual.of, **of})
+    return Guidance(overall, of)
+
+
+def _unreadable(words: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"the guidance {words!r} cannot be read: {why}; expected a number, or some like 1.5,cancer=3 (conditions: "
+        f"{', '.join(CONDITIONS)})"
+    )

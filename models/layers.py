@@ -1,0 +1,104 @@
+"""Building blocks: the guide's ConvBlock, FiLM and DeconvBlock, a head, a residual block."""
+
+import torch
+from torch import Tensor, nn
+
+
+def norm_layer(channels: int, use_group_norm: bool, groups: int) -> nn.Module:
+    """Gives GroupNorm where there are enough channels for the groups, else BatchNorm2d."""
+    if use_group_norm and channels >= groups:
+        return nn.GroupNorm(groups, channels)
+    return nn.BatchNorm2d(channels)
+
+
+class ConvBlock(nn.Module):
+    """SiLU(Norm(Conv 3x3, stride 2)): (B, in, H, W) -> (B, out, H/2, W/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, use_group_norm: bool, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1)
+        self.norm = norm_layer(out_channels, use_group_norm, groups)
+        self.activation = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gives the block's features."""
+        features: Tensor = self.activation(self.norm(self.conv(x)))
+        return features
+
+
+class FiLM(nn.Module):
+    """gamma * F + beta, with (gamma, beta) = Linear(c): Perez et al., arXiv 1709.07871."""
+
+    def __init__(self, condition_dim: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(condition_dim, 2 * channels)
+
+    def start_neutral(self) -> None:
+        """Sets first weights with gamma = 1 and beta = 0, whatever the condition."""
+        gamma, beta = self.linear.bias.detach().chunk(2)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.ones_(gamma)
+        nn.init.zeros_(beta)
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the features (B, C, H, W), each channel scaled and shifted by embedding (B, D)."""
+        gamma, beta = self.linear(embedding)[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(beta, gamma, features)
+
+
+class DeconvBlock(nn.Module):
+    """FiLM(SiLU(Norm(Deconv 3x3, stride 2)), c): (B, in, H, W) -> (B, out, 2H, 2W)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, condition_dim: int, use_group_norm: bool, groups: int
+    ) -> None:
+        super().__init__()
+        self.deconv = nn.ConvTranspose2d(
+            in_channels, out_channels, kernel_size=3, stride=2, padding=1, output_padding=1
+        )
+        self.norm = norm_layer(out_channels, use_group_norm, groups)
+        self.activation = nn.SiLU()
+        self.film = FiLM(condition_dim, out_channels)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the block's features, modulated by the condition embedding (B, D)."""
+        features: Tensor = self.film(self.activation(self.norm(self.deconv(x))), embedding)
+        return features
+
+
+class Head(nn.Module):
+    """Deconv 3x3, stride 2, of FiLM(x, c): (B, in, H, W) -> (B, out, 2H, 2W), with no norm or activation after it."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.film = FiLM(condition_dim, in_channels)
+        self.deconv = nn.ConvTranspose2d(
+            in_channels, out_channels, kernel_size=3, stride=2, padding=1, output_padding=1
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Gives the maps."""
+        maps: Tensor = self.deconv(self.film(x, embedding))
+        return maps
+
+
+class ResidualBlock(nn.Module):
+    """x + Conv(SiLU(FiLM(Norm(Conv(SiLU(Norm(x))))))), 3x3; begins as the identity."""
+
+    def __init__(self, channels: int, condition_dim: int, use_group_norm: bool, groups: int) -> None:
+        super().__init__()
+        self.norm1 = norm_layer(channels, use_group_norm, groups)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = norm_layer(channels, use_group_norm, groups)
+        self.film = FiLM(condition_dim, channels)
+        self.film.start_neutral()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        self.activation = nn.SiLU()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Gives features of the same shape."""
+        inner = self.conv1(self.activation(self.norm1(x)))
+        out: Tensor = x + self.conv2(self.activation(self.film(self.norm2(inner), embedding)))
+        return out

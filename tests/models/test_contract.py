@@ -1,0 +1,124 @@
+"""Every registered model keeps the contract: the toys too, as they are registered here as another family would be."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from nlbs.manifests.conditions import CONDITIONS
+from nlbs.models import registry
+from nlbs.models.contract import Bounds, Clock, Encodes, GenerativeModel, HasPrior, Reconstructs
+from nlbs.train.config import preset
+from nlbs.train.turns import fresh_model, only
+
+TOYS = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
+#: A small preset of each family.
+PRESETS = {"cvae": "guide-small", "toy": "toy", "toy-gan": "toy-gan"}
+CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    before = dict(registry._MODULES)
+    for name, module in TOYS.items():
+        registry.register(name, module)
+    yield
+    registry._MODULES.clear()
+    registry._MODULES.update(before)
+
+
+@pytest.fixture(params=["guide-small", "nlbs-small", "toy", "toy-gan"])
+def model(request: pytest.FixtureRequest) -> GenerativeModel:
+    torch.manual_seed(0)
+    return fresh_model(preset(request.param))
+
+
+def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    channels, edge = model.image
+    pixels = 2 * torch.rand(count, channels, edge, edge, generator=generator) - 1
+    codes = {name: torch.randint(-1, n, (count,), generator=generator) for name, n in CONDITIONS.items()}
+    return pixels, codes
+
+
+def noise(shapes: object, count: int = 4) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randn(count, *shape, generator=generator) for shape in shapes]  # type: ignore[attr-defined]
+
+
+def test_every_family_is_tried_here() -> None:
+    assert set(PRESETS) == set(registry.names())
+
+
+def test_each_turn_has_its_terms_and_moves_its_own_weights_alone(model: GenerativeModel) -> None:
+    pixels, codes = batch(model)
+    turns = model.turns()
+    every = [parameter for turn in turns for parameter in turn.parameters]
+    assert len({id(parameter) for parameter in every}) == len(every) == len(list(model.parameters()))
+    for turn in turns:
+        model.zero_grad(set_to_none=True)
+        with only(turn, model, turns):
+            terms = model.terms(turn.name, pixels, codes, noise(turn.noise), CLOCK)
+            assert tuple(terms) == tuple(turn.terms)
+            assert turn.terms[0] == "total"
+            assert all(term.shape == () and term.dtype == torch.float32 for term in terms.values())
+            terms["total"].backward()
+        own = {id(parameter) for parameter in turn.parameters}
+        assert all((parameter.grad is not None) == (id(parameter) in own) for parameter in model.parameters())
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_judging_repeats_itself_and_ranks_or_says_that_nothing_does(model: GenerativeModel) -> None:
+    pixels, codes = batch(model)
+    model.eval()
+    means: dict[str, float] = {}
+    for turn in model.turns():
+        once, again = (
+            model.terms(turn.name, pixels, codes, noise(turn.judging_noise), CLOCK) for _ in range(2)
+        )
+        assert all(torch.equal(once[name], again[name]) for name in once)
+        means |= {name: float(value) for name, value in once.items()}
+    total = model.judged(means)
+    assert total is None or isinstance(total, float)
+    assert all(isinstance(value, float) for value in model.scheduled(CLOCK).values())
+    assert all(sentence.endswith((".", "0", "first")) for sentence in model.warnings(means, CLOCK))
+
+
+@torch.no_grad()
+def test_a_draw_depends_on_its_own_noise_and_conditions(model: GenerativeModel) -> None:
+    model.eval()
+    _, codes = batch(model)
+    drawn = model.draw(noise(model.drawing_noise), codes)
+    assert drawn.shape == (4, *model.image[:1], model.resolution, model.resolution)
+    assert bool((drawn.abs() <= 1).all())
+    alone = model.draw(
+        [level[2:3] for level in noise(model.drawing_noise)],
+        {name: code[2:3] for name, code in codes.items()},
+    )
+    torch.testing.assert_close(alone[0], drawn[2], rtol=1e-4, atol=1e-5)
+    assert model.draw(noise(model.drawing_noise), codes, guidance=3.0).shape == drawn.shape
+
+
+@torch.no_grad()
+def test_capabilities_do_what_they_say(model: GenerativeModel) -> None:
+    model.eval()
+    pixels, codes = batch(model)
+    can = [kind for kind in (Reconstructs, Bounds, Encodes, HasPrior) if isinstance(model, kind)]
+    assert bool(can) == (model.family == "cvae")
+    if isinstance(model, Reconstructs):
+        assert model.reconstruct(pixels, codes).shape == pixels.shape
+    if isinstance(model, Bounds):
+        again, nats = model.bound(pixels, codes)
+        assert again.shape == pixels.shape
+        assert nats.shape[0] == len(pixels)
+        assert bool((nats >= 0).all())
+    if isinstance(model, Encodes):
+        latents = model.infer(pixels, codes)
+        assert [tuple(level.shape[1:]) for level in latents] == [
+            tuple(shape) for shape in model.latent_shapes
+        ]
+        assert model.render(latents, codes).shape == pixels.shape
+    if isinstance(model, HasPrior):
+        assert [level.shape for level in model.shifts(pixels, codes)] == [level.shape for level in latents]
