@@ -23,9 +23,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, DigitalMammographyXRayIm
 from nlbs.preprocess.formats.image_errors import ImageError, MissingFileError, UnsupportedImageError
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.scan import scanned
+from nlbs.preprocess.formats.signatures import EMPTY
 from nlbs.preprocess.formats.source_file import opened
 from nlbs.preprocess.found_files import side_of_file
-from nlbs.preprocess.preflight import MISSING, NO_IMAGE, syntax_of
+from nlbs.preprocess.preflight import MISSING, syntax_of
 from tests.preprocess.roots import read_csv, run
 
 LIMIT_BYTES, LIMIT_S = 4 << 30, 150
@@ -130,7 +131,7 @@ def test_a_file_of_the_kernel_that_says_it_has_no_bytes_gives_none() -> None:
     with opened(Path("/proc/self/status")) as file:
         assert file.read() == b""
         assert file.read(8) == b""
-    assert syntax_of(Path("/proc/self/status")) == NO_IMAGE
+    assert syntax_of(Path("/proc/self/status")) == EMPTY
 
 
 @pytest.mark.parametrize("before", [0, 5000])
