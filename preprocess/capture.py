@@ -4,6 +4,7 @@ What nlbs-generate left is read from disk: it knows no DICOM, and this knows no 
 """
 
 import csv
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, only_one, remove_partials
-from nlbs.json_text import read_json
+from nlbs.json_text import read_bounded, read_json
 from nlbs.names import checked_name
 from nlbs.preprocess.own_table import open_own_table
 from nlbs.progress import Progress
@@ -24,6 +25,7 @@ from nlbs.shards.description_check import LARGEST_RESOLUTION
 from nlbs.shards.layout import SHARD_SET_JSON, shard_sets_in
 from nlbs.text import printable, shown
 
+_MOST_PICTURE_BYTES = 64 << 20  # the largest patch has 16 MiB of pixels
 _RECORD, _TABLE = "samples.json", "samples.csv"  # what nlbs-generate writes beside its pictures
 _CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
 #: Of one process, the moment at which it ran: equal input is to give equal bytes.
@@ -244,11 +246,12 @@ def _rows(table: Path) -> Iterator[dict[str, Any]]:
 def _picture(path: Path) -> npt.NDArray[np.uint8]:
     """Gives the pixels of a picture. Raises DatasetError: it is none that nlbs-generate writes."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        data = io.BytesIO(read_bounded(path, _MOST_PICTURE_BYTES))
+        with Image.open(data, formats=["PNG"]) as image:
             if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode != "L":
                 raise ValueError(f"{image.mode} of {image.size[0]}x{image.size[1]} pixels")
             return np.asarray(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"{path} is no square grey PNG of a patch ({printable(str(error), 200)}): give the "
             "nlbs-generate call again"

@@ -26,7 +26,8 @@ from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folde
 
 #: Marks names that are being written. A file so named is never data; a re-run may remove it.
 TEMPORARY_SUFFIX = ".partial"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Of a write or a sync, which do not say of which file.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, getattr(errno, "ESTALE", errno.EIO))
 _TEMPORARY = re.compile(rf"\..+\.(\d+|[0-9a-f]{{16}}){re.escape(TEMPORARY_SUFFIX)}")
 
 
@@ -98,7 +99,7 @@ def atomic_file(
             sync(file.fileno())
         replace(temporary, path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _OF_THE_DISK:
             error.filename = str(path)  # a write to an open file does not say which
         with contextlib.suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from nlbs.errors import CheckpointError, ConfigError, DatasetError, NlbsError
 from nlbs.files import only_one
 from nlbs.folder_lock import LOCK
 from nlbs.generate.provenance import fitted_ids
-from nlbs.preprocess.capture import write_captures
+from nlbs.preprocess.capture import _picture, write_captures
 from nlbs.shards import open_shards
 from nlbs.shards.where import select
 from nlbs.system_calls import open_regular, read_at
@@ -377,3 +378,21 @@ def test_a_table_of_pictures_that_cannot_be_read_is_a_sentence(tmp_path: Path, t
     (tmp_path / "samples.csv").write_bytes(text)
     with pytest.raises(DatasetError, match="samples"):
         write_captures(tmp_path, tmp_path / "out")
+
+
+def a_huge_picture(path: Path) -> None:
+    """A PNG file whose header says 2^31 - 1 pixels both ways (ISO/IEC 15948, 11.2.2)."""
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
+
+
+@pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder, a_huge_picture])
+def test_a_picture_that_is_none_is_a_sentence(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = tmp_path / "synthetic-000000.png"
+    path.write_bytes(b"")
+    damage(path)
+    with pytest.raises(DatasetError, match="synthetic-000000"):
+        _picture(path)
