@@ -31,8 +31,8 @@ def steps_per_s(preset: str, batch_size: int, seconds: float) -> float:
     from nlbs.manifests.conditions import CONDITIONS
     from nlbs.train.config import PRESETS
     from nlbs.train.objective import Objective
-    from nlbs.train.precision import forward
-    from nlbs.train.start import build
+    from nlbs.train.optimisation import forward
+    from nlbs.train.setup import build
 
     cpu = torch.device("cpu")
     config = PRESETS[preset]

@@ -21,8 +21,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.decode import DecodedImage, DecodeOptions, decode_image
 from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions, decode_image
 from nlbs.preprocess.report.outliers import DAMAGE, outliers
 
 BLOCK, VISIBLE = 32, 8

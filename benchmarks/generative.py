@@ -32,7 +32,6 @@ import yaml
 
 from nlbs.shards import open_shards
 
-#: What makes a preset one of 64 x 64 patches in batches alike; the network and its loss stay the preset's own.
 SIZE: dict[str, Any] = {"data": {"resolution": 64, "batch_size": 64}}
 #: The guide raises beta to 1 over 20 epochs, which so many patches in so few epochs never reach: it begins there.
 BETA_1: dict[str, Any] = {"training": {"loss": {"kl_anneal_epochs": 0}}}

@@ -31,10 +31,11 @@ from typing import Any
 import torch
 
 from nlbs.shards import ShardSet, open_shards
-from nlbs.train import bench, start
+from nlbs.train import bench
+from nlbs.train import setup as start
 from nlbs.train.config import TrainConfig, resolved_config
-from nlbs.train.resident import keep_on_device
-from nlbs.train.stream import Batch, PatchStream
+from nlbs.train.data.resident import keep_on_device
+from nlbs.train.data.stream import Batch, PatchStream
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("eager", "compiled")

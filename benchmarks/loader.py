@@ -33,7 +33,7 @@ import zarr
 from torch.utils.data import DataLoader
 
 from nlbs.manifests.conditions import CONDITIONS
-from nlbs.preprocess.convert import ConvertOptions, convert
+from nlbs.preprocess.sets.convert import ConvertOptions, convert
 from nlbs.shards import ShardSet, open_shards
 from nlbs.train import PatchStream
 

@@ -28,10 +28,10 @@ import pyarrow as pa
 
 from nlbs.files import write_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
-from nlbs.manifests.splits import SPLITS
-from nlbs.shards.layout import record_digest
-from nlbs.shards.manifest import SCHEMA
-from nlbs.shards.verify import sha256_of
+from nlbs.manifests.people.splits import SPLITS
+from nlbs.shards.format.layout import record_digest
+from nlbs.shards.format.manifest import SCHEMA
+from nlbs.shards.format.verify import sha256_of
 
 RESOLUTION, BATCH = 256, 64
 STRIDE = RESOLUTION**2 + 512 * 3  # of a patch in a tar shard

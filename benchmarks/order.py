@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nlbs.shards.order import ORDERS
-from nlbs.shards.sampling import Strata, Stratum
-from nlbs.shards.window import Window
+from nlbs.shards.order.order import ORDERS
+from nlbs.shards.order.sampling import Strata, Stratum
+from nlbs.shards.order.window import Window
 
 
 def batches_per_second(rows_of: Callable[[int], object], steps: int) -> float:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.manifests.conditions import Conditions
-from nlbs.manifests.table import ImageRow
-from nlbs.preprocess.decode import DecodedImage, DecodeOptions
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.sources import Source
-from nlbs.preprocess.store import ImageStore
+from nlbs.manifests.tables.table import ImageRow
+from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.ingest import ingest
+from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import Workers
 
 RECORD: dict[str, Any] = {

@@ -19,10 +19,11 @@ import torch
 
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.shards import open_shards
-from nlbs.train import bench, start
+from nlbs.train import bench
+from nlbs.train import setup as start
 from nlbs.train.config import TrainConfig
+from nlbs.train.data.stream import Batch, PatchStream
 from nlbs.train.memory import estimate
-from nlbs.train.stream import Batch, PatchStream
 
 MIB = 2**20
 STEPS = 4

@@ -35,10 +35,11 @@ import numpy as np
 import torch
 
 from nlbs.shards import open_shards
-from nlbs.train import bench, start
+from nlbs.train import bench
+from nlbs.train import setup as start
 from nlbs.train.config import NO_AUGMENT, PRESETS, TrainConfig
-from nlbs.train.run import Progress
-from nlbs.train.watched import WatchedStream
+from nlbs.train.run_folder import Progress
+from nlbs.train.timed_stream import WatchedStream
 
 WARM_UP = 3  # rounds
 MIB = 2**20
@@ -52,10 +53,10 @@ from pathlib import Path
 import torch
 import torch._dynamo
 from nlbs.shards import open_shards
-from nlbs.train import start
+from nlbs.train import setup as start
 from nlbs.train.config import resolved_config
 from nlbs.train.loop import Trainer
-from nlbs.train.run import RunFolder
+from nlbs.train.run_folder import RunFolder
 
 preset, shards, run = sys.argv[1:]
 said, loads = {}, []

@@ -8,7 +8,6 @@ from pydantic import Field
 from nlbs.config import STRICT, nearest
 from nlbs.errors import ConfigError
 
-#: Far above what any machine trains, and low enough that no product of a few of them is absurd.
 MOST_CHANNELS, MOST_LATENTS, MOST_LEVELS, MOST_BLOCKS = 16_384, 65_536, 16, 64
 
 Count = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]  # of channels, groups or features

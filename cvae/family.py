@@ -9,8 +9,6 @@ from nlbs.models.family import Family
 
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
-
-#: Fine levels cost more at first, so that coarse ones, which every condition reaches, hold what they can.
 _STAGED = {"kl_anneal_share": 0.3, "level_weights": (1.0, 1.0, 2.0, 4.0, 8.0), "level_share": 0.6}
 #: What changes brightness, contrast or noise would be drawn as well: a generator takes its patches as they are.
 _FLIP_ALONE = {"rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}

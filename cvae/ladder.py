@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nlbs.models.layers import ResidualBlock, norm_layer
 
-#: Log-variances are kept in this range: beyond it, float32 has nothing left of a KL divergence.
 LOGVAR_RANGE = (-12.0, 6.0)
 
 

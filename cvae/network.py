@@ -15,7 +15,6 @@ from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import GenerativeModel, ImageSpec
 from nlbs.models.layers import ConvBlock, DeconvBlock, FiLM, Head
 
-#: The scale of the likelihood is exp(_SCALE_SPEED * parameter): Adam moves every parameter by about its rate,
 #: and the scale has to follow the reconstruction error down faster than that.
 _SCALE_SPEED = 10.0
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]

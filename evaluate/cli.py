@@ -12,7 +12,6 @@ from nlbs.command import Group, entry_point
 from nlbs.models.companions.choice import SamplerChoice, sampler_options
 from nlbs.paths import LOCAL_PATH, PATH
 
-#: The sections of the report in their order.
 SECTIONS = ("galleries", "reconstruction", "realism", "control", "utility", "memorisation", "latents")
 
 #: Sections of the help pages.

@@ -9,13 +9,13 @@ import numpy as np
 
 from nlbs import __version__
 from nlbs.errors import ConfigError, EvaluationError
-from nlbs.evaluate.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
-from nlbs.evaluate.held_out import RealPatches, Rows, read_patches, rows_to_judge_on
-from nlbs.evaluate.page_anomaly import Search, anomaly_sections
-from nlbs.evaluate.page_conditions import condition_control, galleries, training_utility
-from nlbs.evaluate.page_fidelity import latents, realism, reconstruction
-from nlbs.evaluate.page_memorisation import memorisation
+from nlbs.evaluate.measures.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
+from nlbs.evaluate.real_patches import RealPatches, Rows, read_patches, rows_to_judge_on
 from nlbs.evaluate.report import Section, write_report
+from nlbs.evaluate.sections.anomaly import Search, anomaly_sections
+from nlbs.evaluate.sections.control import condition_control, galleries, training_utility
+from nlbs.evaluate.sections.memorisation import memorisation
+from nlbs.evaluate.sections.realism import latents, realism, reconstruction
 from nlbs.evaluate.study import Study
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.companions.choice import SamplerChoice

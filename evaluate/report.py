@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from nlbs.evaluate.intervals import Interval
+from nlbs.evaluate.measures.intervals import Interval
 from nlbs.files import atomic_file, make_folder, write_json
 from nlbs.pictures import picture_uri
 from nlbs.text import printable

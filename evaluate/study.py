@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nlbs.evaluate.arrays import Patches
-from nlbs.evaluate.classifier import ConditionClassifier, Recipe, train_classifier
-from nlbs.evaluate.features import FeatureExtractor
-from nlbs.evaluate.held_out import RealPatches
-from nlbs.evaluate.model_view import Encoded, as_floats, encode
+from nlbs.evaluate.measures.arrays import Patches
+from nlbs.evaluate.measures.classifier import ConditionClassifier, Recipe, train_classifier
+from nlbs.evaluate.measures.features import FeatureExtractor
+from nlbs.evaluate.measures.model_view import Encoded, as_floats, encode
+from nlbs.evaluate.real_patches import RealPatches
 from nlbs.models.companions.grain import Grain, GrainySampler
 from nlbs.models.contract import Bounds, GenerativeModel, Reconstructs
 from nlbs.models.drawing import Codes, Sampler, draw_noise, draw_patches, to_uint8

@@ -7,8 +7,8 @@ import click
 
 from nlbs import __version__
 from nlbs.command import Group, entry_point
-from nlbs.generate.latent_commands import LATENT_COMMANDS
-from nlbs.generate.options import (
+from nlbs.generate.commands.latents import LATENT_COMMANDS
+from nlbs.generate.commands.options import (
     SECTIONS,
     all_conditions,
     condition_options,
@@ -18,7 +18,7 @@ from nlbs.generate.options import (
     said_conditions,
     where_option,
 )
-from nlbs.generate.recipe_commands import RECIPES, call_of
+from nlbs.generate.commands.recipes import RECIPES, call_of
 from nlbs.help_page import write_options
 from nlbs.models.companions.choice import sampler_options
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
@@ -116,10 +116,10 @@ def draw_command(
         )
 
     from nlbs.generate import plan as plans
-    from nlbs.generate.run import draw
+    from nlbs.generate.draw import draw
 
     if table is not None:
-        from nlbs.generate.sheet import read_conditions
+        from nlbs.generate.condition_table import read_conditions
 
         plan = read_conditions(table)
     elif like is not None:

@@ -11,7 +11,7 @@ from nlbs.generate.plan import Codes, Plan, checked_number, combinations, unifor
 from nlbs.generate.words import in_words
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.shards import ShardSet
-from nlbs.shards.manifest import indices
+from nlbs.shards.format.manifest import indices
 
 SPLIT = "train"  #: the others are for judging
 

@@ -6,12 +6,11 @@ import numpy as np
 
 from nlbs.generate.distribution import Distribution
 from nlbs.generate.plan import Plan, checked_number, uniform
-from nlbs.generate.samples import Layout
+from nlbs.generate.png_folder import Layout
 from nlbs.manifests.conditions import CONDITIONS
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
 
-#: Kind of case -> codes of cancer and false positive.
 KINDS = {"normal": (0, 0), "cancer": (1, 0), "false positive": (0, 1)}
 
 #: What neither a picture nor the table beside it says.

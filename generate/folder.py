@@ -10,8 +10,8 @@ from nlbs.errors import ConfigError
 from nlbs.files import refuse_link, remove_partials, withdraw_folder, write_json
 from nlbs.generate.provenance import differences, in_short
 from nlbs.json_text import read_json
-from nlbs.shards.commit import PARTS
-from nlbs.shards.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
+from nlbs.shards.format.commit import PARTS
+from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
 
 RECORD = "samples.json"  #: what the files are and come from; its "complete" turns true last
 SAMPLES_CSV = "samples.csv"  #: a row per picture

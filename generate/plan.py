@@ -12,7 +12,6 @@ import numpy.typing as npt
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import CONDITIONS
 
-#: Patches of one call; more are several calls, of other seeds.
 MOST = 100_000_000
 
 _AT_ONCE = 1 << 20

@@ -5,7 +5,6 @@ import re
 
 from nlbs.errors import ConfigError
 
-#: Kind -> what it is, in words. The names stand in the column ``kind`` of images.csv and in ``--kinds``.
 KINDS = {
     "standard": "a view of the whole breast, for presentation",
     "unknown": "an image of which nothing says what kind it is",

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from nlbs.errors import ConfigError
 from nlbs.models.guidance import Guidance
 
-#: Of the noise of one patch: a tensor (*shape) each, from N(0, I).
 Shapes = Sequence[tuple[int, ...]]
 #: condition -> (B,) int64 codes, -1 unknown
 Conditions = Mapping[str, Tensor]

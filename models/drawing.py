@@ -13,7 +13,6 @@ from nlbs.manifests.conditions import CONDITIONS
 from nlbs.models.contract import GenerativeModel, Shapes
 from nlbs.models.guidance import Guidance, as_guidance
 
-#: Patches are decoded in batches of just this size, patch i always at place i % BATCH: how many are
 #: asked for, and which, does not change how the arithmetic of one is rounded.
 BATCH = 16
 

@@ -12,8 +12,6 @@ from nlbs.text import shown
 
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
-
-#: Far above what any machine trains, and low enough that no product of a few of them is absurd.
 MOST_RESOLUTION = 16_384
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
 
     from nlbs.models.contract import GenerativeModel
-
-#: Family of checkpoints and configurations that name none.
 DEFAULT = "cvae"
 
 #: name -> module whose ``FAMILY`` describes it

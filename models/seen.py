@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN, word_of
 
-#: Key of a checkpoint's ``training`` metadata: condition -> the codes that training met, sorted, -1 for unknown.
 SEEN = "conditions"
 
 

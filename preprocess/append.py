@@ -10,16 +10,15 @@ from pathlib import Path
 
 from nlbs.errors import DatasetError, ShardError
 from nlbs.files import make_folder, only_one, remove_folder, remove_partials
-from nlbs.manifests.splits import SPLITS, assign_splits
+from nlbs.manifests.people.splits import SPLITS, assign_splits
 from nlbs.paths import AnyPath
-from nlbs.preprocess.decode import DecodeOptions
-from nlbs.preprocess.duplicates import refuse_leaks
-from nlbs.preprocess.generations import add_generation
-from nlbs.preprocess.intake import BuildOptions, OutcomeKey, read_sources, take_in
-from nlbs.preprocess.outcome import Outcome, with_header
-from nlbs.preprocess.sources import Source
-from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import (
+from nlbs.preprocess.images.decode import DecodeOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.checks import refuse_leaks
+from nlbs.preprocess.root.intake import BuildOptions, OutcomeKey, read_sources, take_in
+from nlbs.preprocess.root.outcome import Outcome, with_header
+from nlbs.preprocess.root.sources import Source
+from nlbs.preprocess.root.tables import (
     extend_tables,
     generation_of,
     image_row,
@@ -30,13 +29,13 @@ from nlbs.preprocess.tables import (
     read_source_rows,
     require_root,
 )
-from nlbs.preprocess.totals import AppendSummary
+from nlbs.preprocess.root.totals import AppendSummary
+from nlbs.preprocess.sets.grow import add_generation
 from nlbs.shards import open_shards
-from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
 from nlbs.system_calls import set_mode
 from nlbs.text import LONGEST_MESSAGE, printable
 
-#: What to do where the table says otherwise about an image than images.csv.
 CHANGED = ("error", "keep")
 
 #: The folder, inside that of parts, for the tables of new images until the root's own take them.

@@ -6,15 +6,15 @@ import time
 from nlbs.errors import DatasetError
 from nlbs.files import only_one, remove_folder, remove_partials
 from nlbs.paths import AnyPath
-from nlbs.preprocess.duplicates import refuse_leaks
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.intake import BuildOptions, nothing_usable, read_sources, take_in
-from nlbs.preprocess.shard_set import CutSummary, cut_shard_set
-from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import read_generations, read_image_rows, read_labelled_images, require_root
-from nlbs.preprocess.totals import BuildSummary
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.checks import refuse_leaks
+from nlbs.preprocess.root.intake import BuildOptions, nothing_usable, read_sources, take_in
+from nlbs.preprocess.root.tables import read_generations, read_image_rows, read_labelled_images, require_root
+from nlbs.preprocess.root.totals import BuildSummary
+from nlbs.preprocess.sets.write import CutSummary, cut_shard_set
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, STORE
+from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
 
 
 def build_shards(options: BuildOptions) -> BuildSummary:

@@ -121,8 +121,8 @@ def build_shards_command(
     with the reason. Run the same command again to continue a build that was stopped.
     """
     from nlbs.preprocess.build import build_shards
-    from nlbs.preprocess.decode import DecodeOptions
     from nlbs.preprocess.formats.frames import parse_frame
+    from nlbs.preprocess.images.decode import DecodeOptions
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.report.summary import build_summary, part_summary
 
@@ -209,9 +209,9 @@ def append_command(shard_set: str | None, changed: str, **asked: Any) -> None:
 def preflight_command(decoder: str, every: bool, images: AnyPath | None, **asked: Any) -> None:
     """List the transfer syntaxes of a CSV's files, and the decoder of each; no pixel is read."""
     from nlbs.errors import DatasetError
-    from nlbs.manifests.table import read_table
-    from nlbs.preprocess.found_files import found_files
-    from nlbs.preprocess.preflight import paths_of_rows, preflight, preflight_lines
+    from nlbs.manifests.tables.table import read_table
+    from nlbs.preprocess.root.found_files import found_files
+    from nlbs.preprocess.root.preflight import paths_of_rows, preflight, preflight_lines
 
     csvs = asked.pop("csv_paths")
     root = images or csvs[0].parent
@@ -264,7 +264,7 @@ def reshard_command(
 ) -> None:
     """Cut another shard set from the decoded images; no DICOM is opened."""
     from nlbs.preprocess.build import reshard
-    from nlbs.preprocess.grid import CUT_PRESETS
+    from nlbs.preprocess.images.grid import CUT_PRESETS
     from nlbs.preprocess.report.summary import cut_summary
     from nlbs.preprocess.workers import Workers
 
@@ -306,8 +306,8 @@ def convert_command(
 ) -> None:
     """Move a shard set to another container; needs nothing but its shards, and changes no pixel."""
     check_container(container, compression)
-    from nlbs.preprocess.convert import ConvertOptions, convert
     from nlbs.preprocess.report.summary import cut_summary
+    from nlbs.preprocess.sets.convert import ConvertOptions, convert
     from nlbs.preprocess.workers import Workers
 
     options = ConvertOptions(container, compression, out, Workers(jobs, backend, scheduler), overwrite)
@@ -338,7 +338,7 @@ def info_command(shards: AnyPath, batch_size: int, as_json: bool) -> None:
     import json
 
     from nlbs.errors import ShardError
-    from nlbs.preprocess.root_sets import info_of_sets, lines_of_sets
+    from nlbs.preprocess.root.root_sets import info_of_sets, lines_of_sets
 
     infos = info_of_sets(shards, batch_size)
     if as_json:
@@ -388,7 +388,7 @@ def verify_command(shards: AnyPath, repair: bool, jobs: int, backend: str, sched
 
     Of a dataset root, all its shard sets. Exit code 1: something is damaged.
     """
-    from nlbs.preprocess.root_sets import verify_sets
+    from nlbs.preprocess.root.root_sets import verify_sets
     from nlbs.preprocess.workers import Workers
 
     verify_sets(shards, Workers(jobs, backend, scheduler) if repair else None, click.echo)
@@ -426,7 +426,7 @@ def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
 
     Real patches are refused. The same command continues where it was interrupted. Needs nlbs-cvae[dicom].
     """
-    from nlbs.preprocess.capture import write_captures
+    from nlbs.preprocess.to_dicom import write_captures
 
     count = write_captures(samples, out, overwrite)
     click.echo(f"{count:,} secondary captures, marked as synthetic, in {out}")

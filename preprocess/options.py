@@ -11,10 +11,10 @@ from nlbs.manifests.datasets import DIALECTS
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 if TYPE_CHECKING:
-    from nlbs.manifests.table import TableOptions
-    from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.grid import CutOptions
-    from nlbs.preprocess.intake import BuildOptions
+    from nlbs.manifests.tables.table import TableOptions
+    from nlbs.preprocess.images.decode import DecodeOptions
+    from nlbs.preprocess.images.grid import CutOptions
+    from nlbs.preprocess.root.intake import BuildOptions
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -80,7 +80,7 @@ COMPRESSION = click.option(
 
 def check_container(container: str, compression: str) -> None:
     """Raises UsageError where a container does not hold what is so compressed."""
-    from nlbs.shards.container import misfit
+    from nlbs.shards.format.container import misfit
 
     problem = misfit(container, compression)
     if problem is not None:
@@ -96,7 +96,7 @@ def cut_options(
     **options: Any,
 ) -> "CutOptions":
     """Gives the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
-    from nlbs.preprocess.grid import CutOptions
+    from nlbs.preprocess.images.grid import CutOptions
 
     check_container(options["container"], options["compression"])
     whole = options["mode"] == "whole"
@@ -283,8 +283,8 @@ def asked_table(
     keep: str | None = None,
 ) -> "TableOptions":
     """Gives how a table is to be read."""
-    from nlbs.manifests.dialects import parse_columns
-    from nlbs.manifests.table import TableOptions
+    from nlbs.manifests.tables.dialects import parse_columns
+    from nlbs.manifests.tables.table import TableOptions
 
     return TableOptions(
         dataset=dataset,
@@ -314,9 +314,9 @@ def build_options(
 ) -> "BuildOptions":
     """Gives the options of a build as a command takes them; the others have the names they have there."""
     from nlbs.manifests.kinds import parse_kinds
-    from nlbs.manifests.splits import parse_shares
-    from nlbs.preprocess.decode import DecodeOptions
-    from nlbs.preprocess.intake import BuildOptions
+    from nlbs.manifests.people.splits import parse_shares
+    from nlbs.preprocess.images.decode import DecodeOptions
+    from nlbs.preprocess.root.intake import BuildOptions
     from nlbs.preprocess.workers import Workers
 
     frame = None if decode is None else decode.frame

@@ -17,24 +17,23 @@ from nlbs.files import atomic_file, make_folder, only_one, refuse_link, remove_p
 from nlbs.json_text import read_json
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
-from nlbs.preprocess.duplicates import refuse_leaks
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.intake import BuildOptions, SourcesRead, nothing_usable, read_sources, take_in
-from nlbs.preprocess.shard_set import cut_shard_set
-from nlbs.preprocess.sources import Source
-from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import (
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.checks import refuse_leaks
+from nlbs.preprocess.root.intake import BuildOptions, SourcesRead, nothing_usable, read_sources, take_in
+from nlbs.preprocess.root.sources import Source
+from nlbs.preprocess.root.tables import (
     read_image_rows,
     read_labelled_images,
     read_source_rows,
     write_tables,
 )
-from nlbs.preprocess.totals import BuildSummary, PartSummary, Totals
+from nlbs.preprocess.root.totals import BuildSummary, PartSummary, Totals
+from nlbs.preprocess.sets.write import cut_shard_set
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.layout import BUILD_PARTS, IMAGES_CSV, STORE
+from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
 from nlbs.system_calls import set_mode
 
-#: Written last into the folder of a part: what it was a part of.
 _PART_JSON = "part.json"
 _IN_HAND = "in-hand"
 _NO_PARTS = "{root} has no parts to merge: nlbs-preprocess build-shards --part 1/4 makes the first of four"

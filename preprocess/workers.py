@@ -2,7 +2,10 @@
 
 import importlib
 import itertools
+import multiprocessing
 import os
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,7 +22,6 @@ from nlbs import __version__
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import temporary_path
 from nlbs.paths import AnyPath
-from nlbs.preprocess.worker import WORKER_DIED, end_with_parent
 
 Result = TypeVar("Result")
 Task = tuple[Any, ...]
@@ -258,3 +260,30 @@ def _check_dask_workers(client: Any, shared: Path) -> None:
                 f"the Dask worker {worker} does not see {shared}: the folder has to be on a file system that all "
                 "machines mount at the same place"
             )
+
+
+#: What a person is told when a worker ends and no file is to blame.
+WORKER_DIED = (
+    "a worker process was ended from outside, as the system does when memory runs out. What is complete is kept: "
+    "give the same command again, with fewer --jobs if it happens twice"
+)
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def end_with_parent() -> None:
+    """Ends this worker soon after the process that started it; does nothing in the command's own process.
+
+    The initializer of every pool. A command that is killed cannot stop its workers, and those of joblib would go on
+    with the file in hand and then wait for five minutes.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
+
+
+def _watch(command: int) -> None:
+    # A process whose parent dies gets another one at once, and keeps it. So this also sees a command that died
+    # before the worker got here; asking whether a process of that number is alive would not, while it is a zombie.
+    while os.getppid() == command:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)

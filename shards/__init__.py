@@ -1,5 +1,5 @@
 """What a patch looks like on disk: containers, manifest, order, reader. No torch, no DICOM."""
 
-from nlbs.shards.shard_set import ShardSet, open_shards
+from nlbs.shards.reading.shard_set import ShardSet, open_shards
 
 __all__ = ["ShardSet", "open_shards"]

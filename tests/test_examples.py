@@ -15,16 +15,16 @@ import pytest
 
 from nlbs.cvae.guidance import Guidance, parsed_guidance
 from nlbs.errors import ConfigError
-from nlbs.generate.sheet import read_conditions
-from nlbs.manifests.dialects import parse_columns
+from nlbs.generate.condition_table import read_conditions
 from nlbs.manifests.kinds import parse_kinds
-from nlbs.manifests.splits import parse_shares
-from nlbs.manifests.table import TableOptions, read_table
+from nlbs.manifests.people.splits import parse_shares
+from nlbs.manifests.tables.dialects import parse_columns
+from nlbs.manifests.tables.table import TableOptions, read_table
 from nlbs.preprocess.formats.frames import parse_frame
-from nlbs.preprocess.intake import failure_limit
 from nlbs.preprocess.parts import parse_part
-from nlbs.shards.manifest import SCHEMA
-from nlbs.shards.where import select
+from nlbs.preprocess.root.intake import failure_limit
+from nlbs.shards.format.manifest import SCHEMA
+from nlbs.shards.format.where import select
 from nlbs.train.config import PRESETS, DataConfig, TrainConfig, TrainingConfig, resolved_config
 from tests.programs import PAGES, PROGRAMS, Page
 

@@ -16,7 +16,6 @@ from nlbs import system_calls
 from nlbs.errors import NlbsError
 from nlbs.files import only_one
 
-#: What flock answers where a file system has no locks: Lustre without flock, NFS without a lock daemon, CIFS, FUSE.
 NO_LOCKS = ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL", "EACCES"]
 
 HOLD = (

@@ -13,10 +13,10 @@ import zarr
 import nlbs.preprocess
 from nlbs.errors import ImageError
 from nlbs.manifests.conditions import OTHER_VIEWS
-from nlbs.manifests.dialects import DIALECTS
 from nlbs.manifests.kinds import KINDS
+from nlbs.manifests.tables.dialects import DIALECTS
 from nlbs.preprocess.report.remedies import REMEDIES
-from nlbs.shards.manifest import SCHEMA
+from nlbs.shards.format.manifest import SCHEMA
 from tests.programs import PAGES
 from tests.shards.conftest import make_shard_set
 

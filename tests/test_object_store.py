@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from nlbs.errors import DatasetError
-from nlbs.manifests.table import read_table
+from nlbs.manifests.tables.table import read_table
 from nlbs.paths import as_path
 from nlbs.preprocess.build import build_shards, reshard
-from nlbs.preprocess.fetch import fetched
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
-from nlbs.preprocess.found_files import found_files
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.intake import BuildOptions
-from nlbs.preprocess.outcome import stamp_of
-from nlbs.preprocess.sources import UnsafePathError, safe_path
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.root.fetch import fetched
+from nlbs.preprocess.root.found_files import found_files
+from nlbs.preprocess.root.intake import BuildOptions
+from nlbs.preprocess.root.outcome import stamp_of
+from nlbs.preprocess.root.sources import UnsafePathError, safe_path
 from nlbs.preprocess.workers import Workers
 from nlbs.remote import RemotePath
 from nlbs.shards import open_shards
@@ -89,7 +89,7 @@ def test_a_build_from_bucket_to_bucket_gives_the_bytes_of_a_local_one_and_is_don
         raise AssertionError("an image was fetched, or something written that was there")
 
     monkeypatch.setattr(RemotePath, "download", refuse)
-    monkeypatch.setattr("nlbs.shards.commit.write_manifest", refuse)
+    monkeypatch.setattr("nlbs.shards.format.commit.write_manifest", refuse)
     again = build_shards(options(source))
     assert (again.totals.decoded, again.shard_set.reused) == (0, again.shard_set.shards)
 
@@ -209,7 +209,7 @@ def test_no_object_is_fetched_that_is_larger_than_any_image(
     path = as_path(bucket.url("x"))
     with fetched(path) as copy:
         assert copy.read_bytes() == b"123"
-    monkeypatch.setattr("nlbs.preprocess.fetch.LARGEST_FILE_BYTES", 2)
+    monkeypatch.setattr("nlbs.preprocess.root.fetch.LARGEST_FILE_BYTES", 2)
     with pytest.raises(UnsupportedImageError, match="3 bytes"), fetched(path):
         pass
     with pytest.raises(MissingFileError), fetched(as_path(bucket.url("y"))):

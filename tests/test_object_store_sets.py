@@ -13,11 +13,11 @@ from nlbs.paths import as_path
 from nlbs.preprocess.append import append
 from nlbs.preprocess.build import build_shards
 from nlbs.preprocess.cli import cli
-from nlbs.preprocess.convert import ConvertOptions, convert
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.intake import BuildOptions
-from nlbs.preprocess.preflight import MOST_OBJECTS, preflight
+from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.report.page import write_report
+from nlbs.preprocess.root.intake import BuildOptions
+from nlbs.preprocess.root.preflight import MOST_OBJECTS, preflight
+from nlbs.preprocess.sets.convert import ConvertOptions, convert
 from nlbs.preprocess.workers import Workers
 from nlbs.remote import RemotePath
 from nlbs.shards import open_shards

@@ -9,7 +9,6 @@ import pytest
 
 from nlbs.openmp import SAID_BY_USER
 
-#: Runs a command in a process and shows, at its end, what its environment and that of a child of it say.
 _RUN = """
 import atexit, json, os, subprocess, sys
 said = []
@@ -64,6 +63,6 @@ def test_it_is_set_before_torch_is_loaded() -> None:
 
 def test_an_import_of_the_library_leaves_the_environment_alone() -> None:
     clean = {name: value for name, value in os.environ.items() if name not in SAID_BY_USER}
-    code = "import os, nlbs.train, nlbs.train.stream; print(os.environ.get('OMP_WAIT_POLICY'))"
+    code = "import os, nlbs.train, nlbs.train.data.stream; print(os.environ.get('OMP_WAIT_POLICY'))"
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
     assert done.stdout == "None\n"

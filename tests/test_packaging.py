@@ -50,13 +50,13 @@ def test_the_folders_at_the_root_are_the_packages() -> None:
 
 
 def test_reading_shards_needs_neither_torch_nor_dicom() -> None:
-    loaded = modules_after("import nlbs.shards, nlbs.shards.order")
+    loaded = modules_after("import nlbs.shards, nlbs.shards.order.order")
     assert not loaded & {"torch", "pydicom", "joblib", "imagecodecs", "zarr"}
 
 
 def test_the_trainer_and_the_generator_load_no_dicom_library() -> None:
     loaded = modules_after(
-        "import nlbs.train, nlbs.train.loop, nlbs.models.drawing, nlbs.generate.run, nlbs.generate.latent_sheets"
+        "import nlbs.train, nlbs.train.loop, nlbs.models.drawing, nlbs.generate.draw, nlbs.generate.latent_pages"
         ", nlbs.evaluate.evaluation"
     )
     assert "torch" in loaded
@@ -104,7 +104,7 @@ def test_git_ignores_what_a_build_in_the_root_writes_and_no_code() -> None:
         "shards/r256-s512/00000.tar",
     ]
     assert ignored(*outputs) == outputs
-    assert ignored("shards/shard_set.py", "shards/README.md", "train/loop.py") == []
+    assert ignored("shards/reading/shard_set.py", "shards/README.md", "train/loop.py") == []
 
 
 def links() -> list[Path]:

@@ -12,10 +12,9 @@ import pytest
 from nlbs import system_calls
 from nlbs.errors import NlbsError
 from nlbs.files import atomic_file, atomic_folder, make_folder, withdraw_folder, write_json
-from nlbs.shards.cache import Cache
+from nlbs.shards.reading.cache import Cache
 from nlbs.system_calls import link_new, read_at, replace
 
-#: What fsync of a folder answers on CIFS, VirtualBox, FUSE, AIX and Windows.
 FOLDER = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EPERM", "EACCES"]
 LOST = ["ENOSPC", "EDQUOT", "EIO", "EROFS"]
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlbs.train.stream import Batch, PatchStream
+    from nlbs.train.data.stream import Batch, PatchStream
 
 __all__ = ["Batch", "PatchStream"]
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> Any:
     """Imports torch on first use only, so that ``--help`` of a command is instant."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nlbs.train import stream
+    from nlbs.train.data import stream
 
     return getattr(stream, name)

@@ -17,20 +17,19 @@ import torch
 
 from nlbs.errors import ConfigError
 from nlbs.models.contract import Noise
-from nlbs.train.average import Average
 from nlbs.train.config import TrainConfig
-from nlbs.train.feed import to_device
+from nlbs.train.data.feed import to_device
+from nlbs.train.data.resident import keep_on_device
+from nlbs.train.data.shard_source import Source
+from nlbs.train.data.stream import Batch, PatchStream
 from nlbs.train.log import Log
 from nlbs.train.loop import Trainer
-from nlbs.train.precision import loss_scaler, passes
-from nlbs.train.resident import keep_on_device
-from nlbs.train.run import Progress, RunFolder
-from nlbs.train.source import Source
-from nlbs.train.start import build, open_streams
+from nlbs.train.optimisation import Average, loss_scaler, passes
+from nlbs.train.run_folder import Progress, RunFolder
+from nlbs.train.setup import build, open_streams
 from nlbs.train.step import Step
-from nlbs.train.stream import Batch, PatchStream
+from nlbs.train.timed_stream import WatchedStream
 from nlbs.train.turns import only
-from nlbs.train.watched import WatchedStream
 
 SECONDS = 3.0  #: at least, for each part
 _WARM_UP = 2  # steps, before each part

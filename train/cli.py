@@ -10,7 +10,6 @@ from nlbs.command import Command, Finite, entry_point
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.suggestions import or_list
 
-#: Sections of the help page.
 SECTIONS = {
     "Which patches": (
         "--shards", "--mix", "--where", "--balance", "--order", "--generation", "--verify", "--on-damage", "--cache-gb",
@@ -156,9 +155,9 @@ def cli(
         raise click.UsageError("--json goes with --bench")
 
     from nlbs.config import write_yaml
-    from nlbs.shards.mixture import sets_of
+    from nlbs.shards.reading.mixed_sets import sets_of
     from nlbs.train.config import TrainConfig, check_against_shards, resolved_config
-    from nlbs.train.source import Source, open_source
+    from nlbs.train.data.shard_source import Source, open_source
 
     def prepared() -> tuple[TrainConfig, Source]:
         config = resolved_config(preset, config_path, _as_config(flags))
@@ -169,7 +168,7 @@ def cli(
         return config, source
 
     if dry_run:
-        from nlbs.train import start
+        from nlbs.train import setup as start
 
         config, source = prepared()
         click.echo(write_yaml(config), nl=False)

@@ -15,7 +15,6 @@ from nlbs.models import registry
 from nlbs.models.companions.flow_config import FlowConfig
 from nlbs.models.family import Family, Resolution
 
-#: Bounds of all numbers: far above any use, and no room for what overflows, allocates without end or takes for ever.
 _MOST_STEPS, _MOST_PATCHES, _MOST_BATCH, _MOST_STREAMS, _LARGEST = 10**12, 10**9, 1_000_000, 4096, 1e12
 
 Count = Annotated[int, Field(ge=1, le=_MOST_STEPS)]  # of steps or epochs

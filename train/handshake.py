@@ -9,8 +9,8 @@ import torch
 from nlbs import __version__
 from nlbs.errors import ConfigError
 from nlbs.train.config import TrainConfig
-from nlbs.train.ranks import Ranks
-from nlbs.train.run import Progress, flat
+from nlbs.train.ranks.ranks import Ranks
+from nlbs.train.run_folder import Progress, flat
 
 _ADVICE = "start every process with the same command, the same release and the same shards"
 

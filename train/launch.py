@@ -12,9 +12,7 @@ from nlbs.command import EXIT_ERROR
 
 if TYPE_CHECKING:
     from nlbs.train.config import TrainConfig
-    from nlbs.train.source import Source
-
-#: What torchrun tells each process that it starts.
+    from nlbs.train.data.shard_source import Source
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -35,17 +33,17 @@ def train(
         timeout_s: how long the processes wait for each other.
 
     Raises:
-        NlbsError, KeyboardInterrupt: as :func:`nlbs.train.start.train`.
+        NlbsError, KeyboardInterrupt: as :func:`nlbs.train.setup.train`.
     """
     # Alone, what is wrong shows before torch is imported, which takes seconds.
     ready = None if is_under_torchrun() else prepared()
 
     from nlbs.models.device import choose_device
-    from nlbs.train import start
-    from nlbs.train.afterwards import fit_samplers
+    from nlbs.train import setup as start
+    from nlbs.train.companions.fit_all import fit_samplers
     from nlbs.train.handshake import shake_hands
-    from nlbs.train.ranks import LostRankError, Ranks, joined_ranks, own_device
-    from nlbs.train.run import RunFolder
+    from nlbs.train.ranks.ranks import LostRankError, Ranks, joined_ranks, own_device
+    from nlbs.train.run_folder import RunFolder
 
     if ready is not None:
         config, source = ready

@@ -12,18 +12,18 @@ from nlbs.errors import NlbsError
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.pixels import FITS
 from nlbs.pictures import write_png
-from nlbs.shards.mixture import sets_of
+from nlbs.shards.reading.mixed_sets import sets_of
 from nlbs.train.config import TrainConfig
-from nlbs.train.feed import DeviceBatch, Feed, to_device
-from nlbs.train.judge import Judge, as_judged
+from nlbs.train.data.feed import DeviceBatch, Feed, to_device
+from nlbs.train.data.stream import PatchStream
 from nlbs.train.log import Log
-from nlbs.train.ranks import Ranks
-from nlbs.train.report import report_epoch, report_step
-from nlbs.train.run import Progress, RunFolder
-from nlbs.train.samples import sample_page
+from nlbs.train.messages import report_epoch, report_step
+from nlbs.train.pictures import sample_page
+from nlbs.train.ranks.ranks import Ranks
+from nlbs.train.run_folder import Progress, RunFolder
 from nlbs.train.schedule import learning_rate
 from nlbs.train.step import MAX_SKIPPED_IN_ROW, Step, Stepped
-from nlbs.train.stream import PatchStream
+from nlbs.train.validation import Judge, as_judged
 
 SAVE_EVERY_S = 30.0  #: at the ends of short epochs, no more often
 SAVE_AT_LEAST_EVERY_S = 600.0  #: within long epochs

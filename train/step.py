@@ -13,16 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nlbs.models.contract import Clock, GenerativeModel, Noise, Turn
 from nlbs.models.pixels import FITS
-from nlbs.train.augment import augment, draw_parameters, hidden
-from nlbs.train.average import Average
-from nlbs.train.clipping import clip_gradients
 from nlbs.train.config import TrainConfig
-from nlbs.train.feed import DeviceBatch
-from nlbs.train.precision import laid_out, passes
-from nlbs.train.ranks import Ranks
+from nlbs.train.data.augment import augment, draw_parameters, hidden
+from nlbs.train.data.feed import DeviceBatch
+from nlbs.train.optimisation import Average, clip_gradients, laid_out, passes
+from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.turns import drawn, names, only, together
 
-#: The ways of training.optimizer. Fused: one pass over the weights, twelve times quicker on a CPU.
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),

@@ -2,7 +2,7 @@
 
 import re
 
-from nlbs.manifests.dialect import Dialect, Rule, always, words
+from nlbs.manifests.tables.dialect import Dialect, Rule, always, words
 
 
 def split_of(path: str) -> str | None:

@@ -3,7 +3,7 @@
 Two of its column names have commas in brackets and no quotes, so they split; none of the columns used here does.
 """
 
-from nlbs.manifests.dialect import Dialect, Rule, words
+from nlbs.manifests.tables.dialect import Dialect, Rule, words
 
 CHESTXRAY14 = Dialect(
     key="chestxray14",

@@ -3,7 +3,7 @@
 Files are found by the patient's folder and the side in their headers, which hold the view too.
 """
 
-from nlbs.manifests.dialect import Dialect, Rule, words
+from nlbs.manifests.tables.dialect import Dialect, Rule, words
 
 CMMD = Dialect(
     key="cmmd",

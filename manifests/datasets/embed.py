@@ -5,9 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from nlbs.manifests.conditions import parse_flag
-from nlbs.manifests.dialect import Companion, Dialect, Rule, words
+from nlbs.manifests.tables.dialect import Companion, Dialect, Rule, words
 
-#: 0 invasive, 1 non-invasive cancer, 2 high-risk lesion, 3 borderline, 4 benign, 5 negative, 6 another cancer.
 _CANCER = {"0": True, "1": True, "2": False, "3": False, "4": False, "5": False, "6": None}
 
 #: FinalImageType: an exposure, a view computed from tomosynthesis, screens saved with regions drawn into them.

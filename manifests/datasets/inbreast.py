@@ -1,8 +1,8 @@
 """INbreast (Moreira et al., Academic Radiology 19:236): INbreast.csv, or the sheet saved as CSV."""
 
 from nlbs.manifests.conditions import parse_flag
-from nlbs.manifests.dialect import Dialect, Rule
-from nlbs.manifests.extras import joined, parse_birads
+from nlbs.manifests.tables.dialect import Dialect, Rule
+from nlbs.manifests.tables.extras import joined, parse_birads
 
 
 def proven_cancer(birads: str) -> bool | None:

@@ -1,6 +1,6 @@
 """mini-MIAS (Suckling et al., 1994): Info.txt, one line per finding, among lines of explanation."""
 
-from nlbs.manifests.dialect import Dialect, Rule, always, words
+from nlbs.manifests.tables.dialect import Dialect, Rule, always, words
 
 
 def side_of(reference: str) -> str:

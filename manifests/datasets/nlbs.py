@@ -1,6 +1,6 @@
 """NL-Breast-Screening, Newfoundland and Labrador (Kendall et al., Scientific Data 12:1479), in four forms."""
 
-from nlbs.manifests.dialect import Dialect
+from nlbs.manifests.tables.dialect import Dialect
 
 NLBS = Dialect(
     key="nlbs",

@@ -1,6 +1,6 @@
 """RSNA Screening Mammography Breast Cancer Detection (2022): train.csv."""
 
-from nlbs.manifests.dialect import Dialect
+from nlbs.manifests.tables.dialect import Dialect
 
 RSNA = Dialect(
     key="rsna",

@@ -4,7 +4,7 @@ It has no ages (the DICOM headers have) and no pathology: BI-RADS 5 stands for c
 suspicion, so cancer stays unknown here and ``--keep birads`` takes the assessment along.
 """
 
-from nlbs.manifests.dialect import Dialect
+from nlbs.manifests.tables.dialect import Dialect
 
 VINDR_MAMMO = Dialect(
     key="vindr-mammo",

@@ -99,15 +99,14 @@ class SamplerChoice:
             CheckpointError: flow or grain do not fit the model.
             ConfigError: it cannot be had of this model.
         """
-        from nlbs.models.companions.grain import GrainySampler
-        from nlbs.models.companions.grain_file import load_grain
+        from nlbs.models.companions.grain import GrainySampler, load_grain
 
         choice = self.of(checkpoint)
         sampler = choice._open(model, checkpoint)
         return GrainySampler(sampler, load_grain(grain_path(checkpoint), model)) if choice.grain else sampler
 
     def _open(self, model: "GenerativeModel", checkpoint: Path) -> "Sampler":
-        from nlbs.models.companions.flow_file import load_flow
+        from nlbs.models.companions.flow import load_flow
         from nlbs.models.companions.flow_sampler import FlowSampler
         from nlbs.models.drawing import PriorSampler
 

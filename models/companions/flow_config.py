@@ -7,7 +7,6 @@ from pydantic import Field
 
 from nlbs.config import STRICT
 
-#: Far above what any machine trains, and low enough that no product of a few of them is absurd.
 _MOST_CHANNELS, _MOST_LEVELS, _MOST_BLOCKS = 16_384, 16, 64
 
 #: GroupNorm has 8 groups, attention 4 heads.

@@ -9,13 +9,17 @@ codecs treat film grain in the same way (AV1 Bitstream & Decoding Process Specif
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nlbs.errors import CheckpointError
+from nlbs.models.companions.file import fitting_of, load_fitted, read_fitted, write_fitted
+from nlbs.models.contract import GenerativeModel
 from nlbs.models.drawing import Sampler
 
-#: Ranges of rendered brightness, each with a strength of its own: air, and equal parts of what is brighter.
 LEVELS = 1 + 32
 _FEWEST_PIXELS = 1000  #: that tell the strength of a level; another takes that of its neighbours
 
@@ -147,3 +151,34 @@ def _rings(resolution: int) -> Tensor:
     down, across = torch.fft.fftfreq(resolution), torch.fft.rfftfreq(resolution)
     cycles = torch.hypot(down[:, None], across[None]) * resolution
     return torch.floor(cycles + 0.5 + math.ulp(1.0)).long()
+
+
+_KIND = "grain"
+_MEASURE_AGAIN = "measure it again with nlbs-train, or draw with --no-grain"
+
+
+def save_grain(
+    path: Path, grain: Grain, model: GenerativeModel, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a grain, whole or not at all; the same one gives the same bytes."""
+    write_fitted(path, _KIND, grain, model, {}, metadata)
+
+
+def load_grain(path: Path, model: GenerativeModel) -> Grain:
+    """Gives the grain of a model, on its device.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format version, or measured on other weights.
+    """
+    return open_grain(path, model)[0]
+
+
+def open_grain(path: Path, model: GenerativeModel) -> tuple[Grain, dict[str, Any]]:
+    """Gives the same with the metadata that :func:`save_grain` was given."""
+    values = read_fitted(path, _KIND, model, _MEASURE_AGAIN)
+    expected = Grain(torch.zeros(LEVELS), torch.zeros(ring_count(model.resolution)), model.resolution)
+    state = load_fitted(path, _KIND, expected, model)
+    if any(bool((tensor < 0).any()) for tensor in state.values()):
+        raise CheckpointError(f"{path} is spoilt: it has strengths below 0; {_MEASURE_AGAIN}")
+    grain = Grain(state["deviations"], state["gains"], model.resolution)
+    return grain.eval(), fitting_of(values)

@@ -14,10 +14,9 @@ from nlbs.preprocess.phantom.breast import draw_pixels, draw_view, spacing_of
 from nlbs.preprocess.phantom.header import TRANSFER_SYNTAXES, make_dataset
 from nlbs.preprocess.phantom.patient import Findings, Patient, draw_breast, draw_patient, stream
 from nlbs.preprocess.phantom.truth import COLUMNS, Truth, cells, truth_of
-from nlbs.preprocess.worker import end_with_parent
+from nlbs.preprocess.workers import end_with_parent
 from nlbs.progress import Progress
 
-#: The header of ``meta.csv``, as the NLBS dataset writes it.
 META_COLUMNS = ("File Path", "Image Laterality", "View Position", "Age", "Cancer", "False Positive")
 #: Size of an image of a GE Senographe Essential.
 ROWS, COLUMNS_PX = 3062, 2394

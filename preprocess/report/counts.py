@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from nlbs.manifests.conditions import AGE_BINS
-from nlbs.manifests.splits import SPLITS
+from nlbs.manifests.people.splits import SPLITS
 from nlbs.shards import ShardSet
-from nlbs.shards.manifest import SCHEMA, indices
+from nlbs.shards.format.manifest import SCHEMA, indices
 
 CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
 UNKNOWN = "unknown"

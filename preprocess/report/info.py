@@ -10,15 +10,15 @@ import pandas as pd
 
 from nlbs.errors import ShardError
 from nlbs.files import TEMPORARY_SUFFIX
-from nlbs.manifests.splits import SPLITS
+from nlbs.manifests.people.splits import SPLITS
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.counts import by_condition, by_split, images_of
 from nlbs.preprocess.report.survey import Survey, survey
-from nlbs.preprocess.store import ImageStore
 from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
-from nlbs.shards.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
-from nlbs.shards.payload import pixel_dtype
+from nlbs.shards.format.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
+from nlbs.shards.format.payload import pixel_dtype
 
 
 def root_info(root: AnyPath) -> dict[str, Any]:

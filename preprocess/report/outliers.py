@@ -23,7 +23,7 @@ class Usual:
     low_too: bool = False  #: a value far below is odd as well as one far above
 
 
-#: Signs of a stream that was damaged and still decoded: see nlbs.preprocess.figures.
+#: Signs of a stream that was damaged and still decoded: see nlbs.preprocess.images.quality.
 DAMAGE = {
     "qc_row_jump": Usual(0.15, logarithm=True),
     "qc_streaks": Usual(0.05, low_too=True),

@@ -12,14 +12,14 @@ from markupsafe import Markup
 from nlbs import __version__
 from nlbs.files import atomic_file
 from nlbs.paths import AnyPath
-from nlbs.preprocess.grid import CUT_PRESETS
+from nlbs.preprocess.images.grid import CUT_PRESETS
 from nlbs.preprocess.report.info import store_info
 from nlbs.preprocess.report.page_images import ImageSections
 from nlbs.preprocess.report.page_patches import holds, patch_pictures
 from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
+from nlbs.shards.format.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
 from nlbs.text import printable
 
 TEMPLATE = "page.html.j2"

@@ -12,14 +12,14 @@ from nlbs.errors import NlbsError
 from nlbs.manifests.kinds import KINDS
 from nlbs.paths import AnyPath
 from nlbs.pictures import picture_uri
+from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.charts import histogram_svg
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
 from nlbs.preprocess.report.preview import drawn_image
 from nlbs.preprocess.report.remedies import REMEDIES
 from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey
-from nlbs.preprocess.store import ImageStore
-from nlbs.shards.layout import IMAGES_CSV, STORE
+from nlbs.shards.format.layout import IMAGES_CSV, STORE
 
 MOST_LISTED = 100  #: rows of any list; how many more there are is said
 

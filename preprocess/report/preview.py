@@ -10,10 +10,10 @@ from scipy import ndimage
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.pictures import contact_sheet, write_png
-from nlbs.preprocess.shard_plan import record_of
-from nlbs.preprocess.store import ImageStore, mask_of
+from nlbs.preprocess.images.store import ImageStore, mask_of
+from nlbs.preprocess.sets.plan import record_of
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.layout import STORE
+from nlbs.shards.format.layout import STORE
 
 _MASK, _PATCH = (255, 80, 80), (80, 220, 80)
 

@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Mapping
 
 from nlbs.paths import AnyPath
-from nlbs.preprocess.duplicates import Duplicate
-from nlbs.preprocess.shard_set import CutSummary
-from nlbs.preprocess.totals import CONDITIONS, AppendSummary, BuildSummary, PartSummary, Totals
-from nlbs.shards.layout import IMAGES_CSV
+from nlbs.preprocess.root.checks import Duplicate
+from nlbs.preprocess.root.totals import CONDITIONS, AppendSummary, BuildSummary, PartSummary, Totals
+from nlbs.preprocess.sets.write import CutSummary
+from nlbs.shards.format.layout import IMAGES_CSV
 
 _MOST_KINDS = 8  #: of skipped rows that are named one by one
 

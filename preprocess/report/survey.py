@@ -13,13 +13,12 @@ import pandas as pd
 
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
-from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates
-from nlbs.preprocess.own_table import open_own_table
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY
-from nlbs.shards.layout import IMAGES_CSV
+from nlbs.preprocess.root.checks import Duplicate, StoredPixels, find_duplicates
+from nlbs.preprocess.root.own_table import open_own_table
+from nlbs.shards.format.layout import IMAGES_CSV
 from nlbs.text import printable
 
-#: Figures of a usable image that are compared between images.
 FIGURES = (
     *("mask_fraction", "mask_raggedness", "mask_components", "mask_borders", "mask_rows", "mask_columns"),
     *INTENSITY,

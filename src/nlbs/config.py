@@ -12,8 +12,6 @@ from nlbs.errors import ConfigError
 from nlbs.json_text import read_bounded
 from nlbs.text import printable, shown
 from nlbs.yaml_text import MOST_BYTES, parse_yaml
-
-#: Put as ``__pydantic_config__`` on a configuration dataclass: unknown keys are errors, NaN too.
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 C = TypeVar("C")

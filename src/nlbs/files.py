@@ -23,8 +23,6 @@ from nlbs.locks import remote_lock
 from nlbs.paths import AnyPath, in_parallel
 from nlbs.remote import RemotePath, scratch_file
 from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folder
-
-#: Marks names that are being written. A file so named is never data; a re-run may remove it.
 TEMPORARY_SUFFIX = ".partial"
 #: Of a write or a sync, which do not say of which file.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, getattr(errno, "ESTALE", errno.EIO))

@@ -9,8 +9,6 @@ import re
 
 from nlbs.errors import NlbsError, ShardError
 from nlbs.text import shown
-
-#: What stands for an image or a patient: letters, digits, "_" and "-". Never a dot, a slash or an empty text.
 ID = r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}"
 
 #: Kind of name -> its pattern, and how a message says it.

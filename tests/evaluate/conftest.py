@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nlbs.evaluate.classifier import ConditionClassifier, Recipe, train_classifier
+from nlbs.evaluate.measures.classifier import ConditionClassifier, Recipe, train_classifier
 from tests.evaluate.made_up import signed_patches
 
 QUICK = Recipe(steps=120, batch_size=32, learning_rate=4e-3)

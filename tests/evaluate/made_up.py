@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbs.evaluate.held_out import RealPatches
+from nlbs.evaluate.real_patches import RealPatches
 from nlbs.manifests.conditions import CONDITIONS
 
 EDGE = 32

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlbs.evaluate.intervals import Interval
+from nlbs.evaluate.measures.intervals import Interval
 from nlbs.evaluate.report import Section, Table, picture, plain, render, shown, write_report
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""

@@ -15,11 +15,10 @@ import torch
 from PIL import Image
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.generate import samples as samples_module
+from nlbs.generate import png_folder as samples_module
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.companions.choice import grain_path
-from nlbs.models.companions.grain import LEVELS, Grain, ring_count
-from nlbs.models.companions.grain_file import save_grain
+from nlbs.models.companions.grain import LEVELS, Grain, ring_count, save_grain
 from tests.generate.conftest import Generate, contents, make_checkpoint
 from tests.shards.conftest import make_shard_set
 

@@ -7,9 +7,9 @@ import pytest
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.conditions import Conditions
-from nlbs.manifests.dialect import EXTRA_PARSERS
-from nlbs.manifests.dialects import DIALECTS
-from nlbs.manifests.table import ImageRow, Table, TableOptions, read_table
+from nlbs.manifests.tables.dialect import EXTRA_PARSERS
+from nlbs.manifests.tables.dialects import DIALECTS
+from nlbs.manifests.tables.table import ImageRow, Table, TableOptions, read_table
 
 CONDITIONS = ("view", "laterality", "age_years", "cancer", "false_positive")
 

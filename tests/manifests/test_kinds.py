@@ -7,7 +7,7 @@ import pytest
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.conditions import OTHER_VIEWS, VIEWS, parse_view
 from nlbs.manifests.kinds import KINDS, STANDARD_KINDS, parse_kinds, united_kind, view_and_kind
-from nlbs.manifests.table import TableOptions, read_table
+from nlbs.manifests.tables.table import TableOptions, read_table
 
 
 def test_standard_takes_what_says_no_kind_too_and_all_takes_all() -> None:

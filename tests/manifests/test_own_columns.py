@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.manifests.dialects import parse_columns
-from nlbs.manifests.problems import problems_by_row
-from nlbs.manifests.table import Table, TableOptions, read_table
+from nlbs.manifests.tables.dialects import parse_columns
+from nlbs.manifests.tables.table import Table, TableOptions, problems_by_row, read_table
 
 MINE = "file,pid,View Position,Side,Age,Label,scanner,comment\n" + "".join(
     f"{n}.dcm,{n % 3},CC,L,{50 + n},{n % 2},{'GE' if n % 2 else 'Hologic'},seen {n}\n" for n in range(6)

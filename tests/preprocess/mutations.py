@@ -33,9 +33,9 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.display import display_pixels, display_table
 from nlbs.preprocess.formats import syntaxes
 from nlbs.preprocess.formats.image_file import read_image
+from nlbs.preprocess.images.display import display_pixels, display_table
 from tests.preprocess.dicom_files import ENCODERS, LOSSLESS_SYNTAXES, PICTURE, make_dicom, rename_syntax
 
 EIGHT = (PICTURE >> 4).astype(np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nlbs.errors import ShardError
-from nlbs.manifests.splits import assign_splits
+from nlbs.manifests.people.splits import assign_splits
 from nlbs.preprocess.phantom.screening_set import write_phantom
 from nlbs.shards import open_shards
 from tests.conftest import CUT

@@ -10,8 +10,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from nlbs.preprocess.report.outliers import DAMAGE, outliers
 
 

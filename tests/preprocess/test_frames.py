@@ -21,11 +21,11 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ConfigError
-from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.frames import chosen_frame, parse_frame
 from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError, UnsupportedImageError
-from nlbs.preprocess.stated import stated_conditions
+from nlbs.preprocess.images.decode import DecodeOptions, decode_image
+from nlbs.preprocess.images.header_conditions import stated_conditions
 from tests.preprocess.dicom_files import ENCODERS, LOSSLESS_SYNTAXES, PICTURE, make_dicom, public_file
 from tests.preprocess.mask_images import breast_image
 

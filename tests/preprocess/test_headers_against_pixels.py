@@ -16,8 +16,8 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from tests.preprocess.dicom_files import PICTURE, make_dicom
 from tests.preprocess.mask_images import breast_image
 

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image, ImageOps
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.decode import DecodeOptions, decode_image
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     DecodeError,
@@ -24,6 +23,7 @@ from nlbs.preprocess.formats.image_errors import (
 )
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.source_file import kind_of
+from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from tests.preprocess.dicom_files import PICTURE, make_dicom
 from tests.preprocess.mask_images import breast_image
 

@@ -13,9 +13,9 @@ import pytest
 from nlbs.errors import ConfigError
 from nlbs.files import only_one
 from nlbs.manifests.conditions import Conditions
-from nlbs.manifests.table import ImageRow
+from nlbs.manifests.tables.table import ImageRow
 from nlbs.preprocess.parts import Part, parse_part, share_of
-from nlbs.preprocess.sources import Source
+from nlbs.preprocess.root.sources import Source
 from tests.conftest import CUT
 from tests.preprocess.roots import build, files_of, preprocess, read_csv, run, write_csv
 

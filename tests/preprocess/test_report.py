@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.page import render, write_report
-from nlbs.preprocess.store import ImageStore
 from nlbs.shards import open_shards
 from tests.conftest import CUT, run_command
 from tests.shards.conftest import make_shard_set

@@ -23,7 +23,7 @@ from pydicom.filewriter import write_dataset
 from nlbs.preprocess.formats.image_errors import ImageError, MissingFileError, NotDicomError
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.signatures import FOREIGN_BYTES, foreign
-from nlbs.preprocess.preflight import preflight, preflight_lines
+from nlbs.preprocess.root.preflight import preflight, preflight_lines
 from tests.conftest import run_command
 from tests.preprocess.dicom_files import PICTURE, PLANTED, make_dicom, public_file
 

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from nlbs.preprocess.duplicates import Duplicate, StoredPixels, find_duplicates
 from nlbs.preprocess.report.summary import append_summary, build_summary, counted, part_summary
-from nlbs.preprocess.shard_set import CutSummary
-from nlbs.preprocess.totals import AppendSummary, BuildSummary, PartSummary, Totals
+from nlbs.preprocess.root.checks import Duplicate, StoredPixels, find_duplicates
+from nlbs.preprocess.root.totals import AppendSummary, BuildSummary, PartSummary, Totals
+from nlbs.preprocess.sets.write import CutSummary
 
 CUT = CutSummary(Path("my shards/r64-s64"), images=1, patches=1, shards=1, nbytes=10240, reused=0)
 

@@ -16,14 +16,14 @@ import pytest
 import nlbs
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import Conditions
-from nlbs.manifests.table import ImageRow
-from nlbs.preprocess.decode import DecodedImage, DecodeOptions
+from nlbs.manifests.tables.table import ImageRow
 from nlbs.preprocess.formats.image_errors import DecodeError
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.ingest import ingest
-from nlbs.preprocess.outcome import Outcome
-from nlbs.preprocess.sources import Source
-from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.ingest import ingest
+from nlbs.preprocess.root.outcome import Outcome
+from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import Workers, WorkersDied
 from tests.conftest import CUT, run_command
 from tests.preprocess.roots import build, files_of

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nlbs.preprocess.build import build_shards
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.intake import BuildOptions
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.root.intake import BuildOptions
 from nlbs.preprocess.workers import Workers
 
 TINY_CUT = CutOptions(resolution=64, stride=64)

@@ -93,7 +93,7 @@ def test_what_a_killed_build_noted_of_its_files_tells_a_replaced_one(tiny: Path,
     images = tmp_path / "images"
     shutil.copytree(tiny, images)
     driver = (
-        "import sys, os, signal, nlbs.preprocess.intake as intake\n"
+        "import sys, os, signal, nlbs.preprocess.root.intake as intake\n"
         "intake.write_tables = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from nlbs.preprocess.cli import main\n"
         "main(sys.argv[1:])\n"

@@ -11,11 +11,11 @@ import pytest
 
 from nlbs.errors import DatasetError, ShardError
 from nlbs.preprocess.build import reshard
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.repair import repair
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.sets.repair import repair
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
-from nlbs.shards.verify import damages
+from nlbs.shards.format.verify import damages
 from tests.reliability.conftest import nlbs
 from tests.reliability.faulty_disk import tree
 

@@ -25,8 +25,8 @@ from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.scan import scanned
 from nlbs.preprocess.formats.signatures import EMPTY
 from nlbs.preprocess.formats.source_file import opened
-from nlbs.preprocess.found_files import side_of_file
-from nlbs.preprocess.preflight import MISSING, syntax_of
+from nlbs.preprocess.root.found_files import side_of_file
+from nlbs.preprocess.root.preflight import MISSING, syntax_of
 from tests.preprocess.roots import read_csv, run
 
 LIMIT_BYTES, LIMIT_S = 4 << 30, 150
@@ -142,7 +142,7 @@ def test_a_deflated_bomb_is_looked_at_in_little_memory_and_refused_when_decoded(
     path = deflated(tmp_path / "bomb.dcm", bomb, before)
     code = """
 import sys, pathlib, resource
-from nlbs.preprocess.found_files import side_of_file
+from nlbs.preprocess.root.found_files import side_of_file
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.image_errors import ImageError
 path, before = pathlib.Path(sys.argv[1]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

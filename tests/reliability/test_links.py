@@ -10,12 +10,12 @@ import pytest
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import atomic_file, remove_folder, remove_partials, withdraw_folder, write_json
 from nlbs.generate.folder import is_finished
-from nlbs.manifests.pseudonyms import load_pseudonyms
-from nlbs.preprocess.grid import CutOptions
-from nlbs.preprocess.intake import BuildOptions, build_shards, reshard
+from nlbs.manifests.people.pseudonyms import load_pseudonyms
+from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.parts import build_part, merge, parse_part
+from nlbs.preprocess.root.intake import BuildOptions, build_shards, reshard
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.cache import Cache
+from nlbs.shards.reading.cache import Cache
 from tests.preprocess.roots import files_of as digests
 from tests.reliability.conftest import TINY_CUT
 
@@ -219,7 +219,7 @@ def test_answers_and_captures_elsewhere_are_not_removed(tmp_path: Path) -> None:
 
 def test_metrics_of_a_run_are_not_appended_through_a_link(tmp_path: Path) -> None:
     from nlbs.train.log import Log
-    from nlbs.train.run import RunFolder
+    from nlbs.train.run_folder import RunFolder
 
     run, foreign = RunFolder(tmp_path / "run"), tmp_path / "foreign"
     run.path.mkdir()

@@ -14,11 +14,11 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
 from nlbs.manifests.conditions import Conditions
-from nlbs.manifests.table import ImageRow
-from nlbs.preprocess.decode import DecodedImage, DecodeOptions, decode_image
-from nlbs.preprocess.outcome import decode_into_store, known_outcome
-from nlbs.preprocess.sources import Source, UnsafePathError, safe_path
-from nlbs.preprocess.store import ImageStore
+from nlbs.manifests.tables.table import ImageRow
+from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions, decode_image
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.outcome import decode_into_store, known_outcome
+from nlbs.preprocess.root.sources import Source, UnsafePathError, safe_path
 from tests.preprocess.dicom_files import make_dicom
 from tests.reliability.conftest import nlbs
 from tests.reliability.faulty_disk import tree

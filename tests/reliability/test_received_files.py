@@ -20,13 +20,13 @@ from nlbs.errors import CheckpointError, ConfigError, DatasetError, NlbsError
 from nlbs.files import only_one
 from nlbs.folder_lock import LOCK
 from nlbs.generate.provenance import fitted_ids
-from nlbs.preprocess.capture import _picture, write_captures
+from nlbs.preprocess.to_dicom import _picture, write_captures
 from nlbs.shards import open_shards
-from nlbs.shards.where import select
+from nlbs.shards.format.where import select
 from nlbs.system_calls import open_regular, read_at
-from nlbs.train.curve import epoch_rows, write_curve
 from nlbs.train.log import Log
-from nlbs.train.run import RunFolder
+from nlbs.train.pictures import epoch_rows, write_curve
+from nlbs.train.run_folder import RunFolder
 from nlbs.train.state import load_state
 from tests.reliability.received import SET, change_manifest, commands, is_refused, with_value
 

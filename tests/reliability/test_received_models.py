@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.errors import CheckpointError
 from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
-from nlbs.train.run import Progress, RunFolder
-from nlbs.train.start import build
+from nlbs.train.run_folder import Progress, RunFolder
+from nlbs.train.setup import build
 from tests.train.conftest import tiny_config
 
 EMA = {"training": {"ema_decay": 0.9}}
@@ -25,7 +25,7 @@ EMA = {"training": {"ema_decay": 0.9}}
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     """A run folder with two states, after step 2 and step 3 of 5."""
-    from nlbs.train.average import Average
+    from nlbs.train.optimisation import Average
 
     run = RunFolder(tmp_path / "run")
     config = tiny_config(**EMA)

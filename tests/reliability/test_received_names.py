@@ -12,12 +12,12 @@ import pytest
 
 from nlbs.errors import ConfigError, DatasetError, ShardError
 from nlbs.names import is_name
-from nlbs.preprocess.capture import _of_pictures
-from nlbs.preprocess.store import ImageStore
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.to_dicom import _of_pictures
 from nlbs.shards import open_shards
-from nlbs.shards.cache import Cache
-from nlbs.shards.layout import read_shard_set_json
-from nlbs.shards.tar import write_tar
+from nlbs.shards.format.layout import read_shard_set_json
+from nlbs.shards.format.tar import write_tar
+from nlbs.shards.reading.cache import Cache
 from tests.reliability.faulty_disk import tree
 from tests.reliability.received import (
     SET,

@@ -15,15 +15,15 @@ from nlbs.config import read_yaml
 from nlbs.errors import ConfigError, DatasetError, NlbsError, ShardError
 from nlbs.generate.folder import read_record
 from nlbs.json_text import MOST_DEPTH, parse_json, read_json
-from nlbs.manifests.extras import parse_findings
-from nlbs.preprocess.capture import _record_of
-from nlbs.preprocess.repair import _what_was_cut
+from nlbs.manifests.tables.extras import parse_findings
+from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.page import _commands
-from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import _harmless, plain_cell
+from nlbs.preprocess.root.tables import _harmless, plain_cell
+from nlbs.preprocess.sets.repair import _what_was_cut
+from nlbs.preprocess.to_dicom import _record_of
 from nlbs.shards import open_shards
-from nlbs.shards.commit import read_part
-from nlbs.shards.layout import how_to_restore, read_shard_set_json
+from nlbs.shards.format.commit import read_part
+from nlbs.shards.format.layout import how_to_restore, read_shard_set_json
 from nlbs.text import PrintableStream, printable, shown
 from nlbs.yaml_text import parse_yaml
 from tests.reliability.received import SET, change_description, commands, is_refused

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.store_check import check_chunk
-from nlbs.shards import open_shards, shard_set
-from nlbs.shards.layout import read_shard_set_json
-from nlbs.shards.payload import pixel_dtype, read_png
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.images.store_check import check_chunk
+from nlbs.shards import open_shards
+from nlbs.shards.format.layout import read_shard_set_json
+from nlbs.shards.format.payload import pixel_dtype, read_png
+from nlbs.shards.reading import shard_set
 from tests.reliability.received import (
     SET,
     change_description,

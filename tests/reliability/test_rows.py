@@ -58,21 +58,24 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     11: (
         "tables of every bad kind",
         (
-            "tests.manifests.test_table::test_however_a_table_was_saved_it_reads_the_same",
-            "tests.manifests.test_table::test_a_row_that_cannot_be_used_says_why_and_the_others_are_read",
-            "tests.manifests.test_table::test_a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it",
+            "tests.manifests.tables.test_table::test_however_a_table_was_saved_it_reads_the_same",
+            "tests.manifests.tables.test_table::test_a_row_that_cannot_be_used_says_why_and_the_others_are_read",
+            "tests.manifests.tables.test_table::test_a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it",
         ),
     ),
     12: (
         "hostile cells",
         (
-            "tests.manifests.test_table::test_a_cell_of_a_megabyte_is_unknown_and_its_text_is_cut",
+            "tests.manifests.tables.test_table::test_a_cell_of_a_megabyte_is_unknown_and_its_text_is_cut",
             f"{_HERE}test_rows::test_no_cell_is_a_formula_for_a_spreadsheet",
         ),
     ),
     13: (
         "an image twice, a patient in two splits",
-        (_MIXED, "tests.manifests.test_splits::test_every_patient_stands_in_one_split_that_was_asked_for"),
+        (
+            _MIXED,
+            "tests.manifests.people.test_splits::test_every_patient_stands_in_one_split_that_was_asked_for",
+        ),
     ),
     14: (
         "a planted name",
@@ -130,13 +133,13 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "tests.models.test_checkpoint::test_a_pickle_is_refused_without_running_its_code",
             "tests.models.test_checkpoint::test_a_file_cut_off_anywhere_is_refused",
-            "tests.train.test_run::test_a_state_with_code_in_it_runs_none",
+            "tests.train.test_run_folder::test_a_state_with_code_in_it_runs_none",
         ),
     ),
     21: (
         "a kill or a full disk while a checkpoint is saved",
         (
-            "tests.train.test_run::test_a_full_disk_is_explained_and_the_state_before_stays",
+            "tests.train.test_run_folder::test_a_full_disk_is_explained_and_the_state_before_stays",
             "tests.models.test_checkpoint::test_a_failed_save_leaves_the_checkpoint_before",
         ),
     ),
@@ -237,7 +240,7 @@ def test_nothing_is_ever_extracted_or_unpickled() -> None:
 
 @pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@x", "\tx", "\rx"])
 def test_no_cell_is_a_formula_for_a_spreadsheet(text: str) -> None:
-    from nlbs.preprocess.tables import _harmless
+    from nlbs.preprocess.root.tables import _harmless
 
     assert _harmless(text) == f"'{text}"
     assert _harmless("CC") == "CC"

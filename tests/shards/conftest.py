@@ -12,11 +12,10 @@ import pytest
 
 from nlbs.files import write_json
 from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
-from nlbs.manifests.splits import SPLITS
-from nlbs.shards.container import PatchFormat, write_shard
-from nlbs.shards.manifest import SCHEMA, manifest_table, write_manifest
+from nlbs.manifests.people.splits import SPLITS
+from nlbs.shards.format.container import PatchFormat, write_shard
+from nlbs.shards.format.manifest import SCHEMA, manifest_table, write_manifest
 
-#: What the patches of a set say when the test does not: repeated in turn, with every kind of unknown.
 TAKEN_IN_TURN: dict[str, Sequence[Any]] = {
     "view": ["CC", "MLO", None, "ML"],
     "laterality": ["L", "R", None],

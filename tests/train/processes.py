@@ -16,9 +16,9 @@ import torch
 
 from nlbs.cvae.objective import Objective
 from nlbs.models import registry
-from nlbs.shards.where import select  # noqa: F401  # so that the server has imported all there is
-from nlbs.train import launch, start, step, stream  # noqa: F401
+from nlbs.train import step
 from nlbs.train.cli import main
+from nlbs.train.data import stream
 from nlbs.train.turns import TurnNetwork
 
 TIMEOUT_S = 240.0  #: for a machine that is busy with other things

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import ConfigError
-from nlbs.train import start
+from nlbs.train import setup as start
 from nlbs.train.step import step_seed
 from tests.train.conftest import MemoryShards, tiny_config
 from tests.train.test_loop import CPU, metrics, train, weights

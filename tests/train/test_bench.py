@@ -12,7 +12,7 @@ from nlbs.shards import open_shards
 from nlbs.train import bench
 from nlbs.train.cli import main
 from nlbs.train.config import TrainConfig
-from nlbs.train.start import build
+from nlbs.train.setup import build
 from tests.shards.conftest import make_shard_set
 from tests.train.conftest import tiny_config
 

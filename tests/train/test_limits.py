@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from nlbs.train.judge import Judge
-from nlbs.train.run import Progress
+from nlbs.train.run_folder import Progress
+from nlbs.train.validation import Judge
 from tests.train.conftest import tiny_config
 from tests.train.test_loop import metrics, train, weights
 

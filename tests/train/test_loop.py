@@ -14,11 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.errors import NlbsError, ShardError
-from nlbs.train import loop, start
+from nlbs.train import loop
+from nlbs.train import setup as start
 from nlbs.train.config import train_config
-from nlbs.train.judge import Judge
-from nlbs.train.run import Progress, RunFolder
+from nlbs.train.run_folder import Progress, RunFolder
 from nlbs.train.step import step_seed
+from nlbs.train.validation import Judge
 from tests.train.conftest import MemoryShards, tiny_config
 
 CPU = torch.device("cpu")

@@ -10,11 +10,12 @@ import torch
 
 from nlbs.cvae.objective import Objective
 from nlbs.errors import ConfigError, NlbsError
-from nlbs.train import afterwards, start
+from nlbs.train import setup as start
+from nlbs.train.companions import fit_all as afterwards
 from nlbs.train.config import TrainConfig, preset, train_config
-from nlbs.train.judge import Judge
 from nlbs.train.needs import check_needs
-from nlbs.train.run import RunFolder
+from nlbs.train.run_folder import RunFolder
+from nlbs.train.validation import Judge
 from tests.train.conftest import MemoryShards, tiny_config
 
 CPU = torch.device("cpu")

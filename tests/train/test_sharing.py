@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.balance import Balance
-from nlbs.shards.mixture import MixedSource
-from nlbs.shards.window import Window
+from nlbs.shards.order.balance import Balance
+from nlbs.shards.order.window import Window
+from nlbs.shards.reading.mixed_sets import MixedSource
 from nlbs.train import PatchStream
 from tests.shards.conftest import make_shard_set
 from tests.train.conftest import MemoryShards

@@ -10,12 +10,10 @@ import torch
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.companions.choice import SamplerChoice, flow_path, grain_path, weak_flow_path
-from nlbs.models.companions.flow import LatentFlow
+from nlbs.models.companions.flow import LatentFlow, save_flow
 from nlbs.models.companions.flow_config import FlowConfig
-from nlbs.models.companions.flow_file import save_flow
 from nlbs.models.companions.flow_sampler import FlowSampler
-from nlbs.models.companions.grain import LEVELS, Grain, GrainySampler, ring_count
-from nlbs.models.companions.grain_file import save_grain
+from nlbs.models.companions.grain import LEVELS, Grain, GrainySampler, ring_count, save_grain
 from nlbs.models.drawing import PriorSampler
 from nlbs.models.guidance import Guidance
 from tests.cvae.test_ladder import ladder

@@ -10,9 +10,8 @@ from torch import Tensor
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.companions.choice import SamplerChoice, flow_path
-from nlbs.models.companions.flow import LatentFlow, flow_loss, map_shapes
+from nlbs.models.companions.flow import LatentFlow, flow_loss, load_flow, map_shapes, save_flow
 from nlbs.models.companions.flow_config import FlowConfig
-from nlbs.models.companions.flow_file import load_flow, save_flow
 from nlbs.models.companions.flow_sampler import FlowSampler
 from nlbs.models.drawing import PriorSampler
 from tests.cvae.conftest import codes

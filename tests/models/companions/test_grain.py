@@ -12,8 +12,16 @@ from torch import Tensor
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
-from nlbs.models.companions.grain import LEVELS, Grain, GrainMeasure, GrainySampler, level_of, ring_count
-from nlbs.models.companions.grain_file import load_grain, save_grain
+from nlbs.models.companions.grain import (
+    LEVELS,
+    Grain,
+    GrainMeasure,
+    GrainySampler,
+    level_of,
+    load_grain,
+    ring_count,
+    save_grain,
+)
 from nlbs.models.drawing import PriorSampler, draw_noise, draw_patches
 from tests.cvae.test_ladder import ladder
 

@@ -1,0 +1,227 @@
+"""Distances between two sets of features: Fréchet, kernel, precision and recall.
+
+All take the features of real and of generated patches, (n, d), by one and the same extractor.
+Figures of different extractors, or of different numbers of patches, do not compare.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbs.errors import EvaluationError
+from nlbs.evaluate.measures.arrays import Features, Floats, check_features, check_widths
+
+_BLOCK = 2048  #: rows of a distance matrix that are held at once
+
+
+def frechet_distance(a: Features, b: Features) -> float:
+    """Gives the squared Fréchet (2-Wasserstein) distance of two Gaussians fitted to the features.
+
+    ``|mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))`` with unbiased covariances (Heusel et al.
+    2017, arXiv 1706.08500, Eq. 6). 0 for equal sets, in squared units of the features. Biased
+    upwards for small sets, by about 1/n: compare at equal n only, or take
+    :func:`frechet_distance_infinity`.
+
+    Args:
+        a: (n, d).
+        b: (m, d).
+
+    Raises:
+        EvaluationError: fewer than two rows, other dimensions, values not finite.
+    """
+    a, b = check_features(a, "first features"), check_features(b, "second features")
+    check_widths(a, b)
+    factor_a, factor_b = _factor(a), _factor(b)
+    # tr (S_a S_b)^(1/2) is the sum of singular values of F_a F_b^T where S = F^T F: unlike a matrix root of
+    # S_a S_b it stays real and exact for covariances without full rank.
+    cross = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
+    means = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
+    distance = means + (factor_a**2).sum() + (factor_b**2).sum() - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _factor(features: Floats) -> Floats:
+    """Gives F, (at most d, d), with F^T F the covariance of the features."""
+    centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
+    if len(centred) <= centred.shape[1]:
+        return cast(Floats, centred)
+    return cast(Floats, np.linalg.qr(centred, mode="r"))
+
+
+def frechet_distance_infinity(a: Features, b: Features, sizes: int = 8, seed: int = 0) -> float:
+    """Gives the Fréchet distance extrapolated to infinitely many patches.
+
+    The distance of random subsets is linear in 1/n; the intercept is free of the bias of small
+    sets (Chong and Forsyth 2020, arXiv 1911.07023). Noisier than :func:`frechet_distance`, and may
+    come out slightly below 0 for equal distributions.
+
+    Args:
+        a: (n, d).
+        b: (m, d).
+        sizes: number of subset sizes between a third of the sets and all of them.
+        seed: of the subsets.
+
+    Raises:
+        EvaluationError: fewer than 30 rows in one set.
+    """
+    check_features(a, "first features", at_least=30)
+    check_features(b, "second features", at_least=30)
+    generator = np.random.default_rng(seed)
+    shares = 1 / np.linspace(1, 3, sizes)
+    distances = []
+    for share in shares:
+        rows_a = generator.permutation(len(a))[: round(share * len(a))]
+        rows_b = generator.permutation(len(b))[: round(share * len(b))]
+        distances.append(frechet_distance(a[rows_a], b[rows_b]))
+    _, intercept = np.polyfit(1 / shares, distances, 1)
+    return float(intercept)
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """The kernel distance, and how it varies over subsets."""
+
+    value: float  #: mean over the subsets; unbiased, so around 0 for equal distributions
+    std: float  #: of one subset
+    low: float  #: 2.5 % point over the subsets
+    high: float  #: 97.5 % point over the subsets
+    subset_size: int
+    subsets: int
+
+
+def kernel_distance(
+    a: Features, b: Features, subset_size: int = 1000, subsets: int = 100, seed: int = 0
+) -> KernelDistance:
+    """Gives the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
+
+    The unbiased estimator, averaged over random subsets (Binkowski et al. 2018, arXiv 1801.01401).
+
+    Args:
+        a: (n, d).
+        b: (m, d).
+        subset_size: rows of one subset, drawn from each set without repeats; all rows of the smaller
+            set at most.
+        subsets: number of subsets.
+        seed: of the subsets.
+
+    Raises:
+        EvaluationError: fewer than two rows, other dimensions, values not finite.
+    """
+    a, b = check_features(a, "first features"), check_features(b, "second features")
+    check_widths(a, b)
+    size = min(subset_size, len(a), len(b))
+    if size == len(a) == len(b):
+        subsets = 1  # every subset is the whole
+    generator = np.random.default_rng(seed)
+    values = np.array(
+        [
+            _unbiased_mmd(a[generator.permutation(len(a))[:size]], b[generator.permutation(len(b))[:size]])
+            for _ in range(subsets)
+        ]
+    )
+    low, high = np.quantile(values, [0.025, 0.975])
+    return KernelDistance(
+        float(values.mean()), float(values.std()), float(low), float(high), size, len(values)
+    )
+
+
+def _unbiased_mmd(a: Floats, b: Floats) -> float:
+    """Eq. 4 of Binkowski et al.: both diagonals are left out."""
+    n, d = a.shape
+    within_a, within_b, between = ((x @ y.T / d + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    own = within_a.sum() - np.trace(within_a) + within_b.sum() - np.trace(within_b)
+    return float(own / (n * (n - 1)) - 2 * between.mean())
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """How far the generated features lie among the real ones, and the real among the generated; shares."""
+
+    precision: float  #: generated within the real manifold: fidelity
+    recall: float  #: real within the generated manifold: variety
+    density: float  #: real neighbourhoods round a generated patch, relative to k; may exceed 1
+    coverage: float  #: real patches with a generated one in their neighbourhood
+    k: int
+
+
+def precision_recall(real: Features, generated: Features, k: int = 3) -> Manifold:
+    """Gives improved precision and recall, density and coverage.
+
+    A manifold is the union of balls round each feature that reach its k-th neighbour within its own
+    set (Kynkäänniemi et al. 2019, arXiv 1904.06991); density and coverage are those of Naeem et al.
+    2020, arXiv 2002.09797. Use sets of equal size: balls shrink as a set grows.
+
+    Args:
+        real: (n, d).
+        generated: (m, d).
+        k: neighbour that bounds a ball.
+
+    Raises:
+        EvaluationError: no more than k rows, other dimensions, values not finite.
+    """
+    real = check_features(real, "real features", k + 1)
+    generated = check_features(generated, "generated features", k + 1)
+    check_widths(real, generated)
+    radius_real, radius_generated = _radii(real, k), _radii(generated, k)
+    in_real = np.zeros(len(generated), dtype=np.int64)  # balls round real features that hold each generated
+    closest = np.full(len(real), np.inf)
+    recalled = np.zeros(len(real), dtype=bool)
+    for start in range(0, len(generated), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        distance = pairwise_distances(real, generated[part])
+        in_real[part] = (distance <= radius_real[:, None]).sum(axis=0)
+        recalled |= (distance <= radius_generated[None, part]).any(axis=1)
+        closest = np.minimum(closest, distance.min(axis=1))
+    return Manifold(
+        precision=float((in_real > 0).mean()),
+        recall=float(recalled.mean()),
+        density=float(in_real.mean() / k),
+        coverage=float((closest <= radius_real).mean()),
+        k=k,
+    )
+
+
+def _radii(features: Floats, k: int) -> Floats:
+    """Gives the distance of each row to its k-th neighbour, itself not counted, (n,)."""
+    distances, _ = nearest(features, features, k + 1)
+    return distances[:, k]
+
+
+def pairwise_distances(a: Floats, b: Floats) -> Floats:
+    """Gives the Euclidean distance of each row of ``a`` (n, d) to each of ``b`` (m, d), (n, m)."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
+    return cast(Floats, np.sqrt(np.maximum(squares, 0)))
+
+
+def nearest(queries: Features, references: Features, k: int = 1) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """Gives the k smallest Euclidean distances of each query, ascending, and whose they are.
+
+    Args:
+        queries: (n, d).
+        references: (m, d), m at least k.
+        k: neighbours.
+
+    Returns:
+        Distances (n, k) float64 and rows of ``references`` (n, k).
+
+    Raises:
+        EvaluationError: fewer references than neighbours, other dimensions, values not finite.
+    """
+    queries = check_features(queries, "queries", 1)
+    references = check_features(references, "references", 1)
+    check_widths(queries, references)
+    if len(references) < k:
+        raise EvaluationError(f"nearest neighbours: found {len(references)} references, expected {k} or more")
+    distances = np.empty((len(queries), k))
+    rows = np.empty((len(queries), k), dtype=np.intp)
+    for start in range(0, len(queries), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = pairwise_distances(queries[part], references)
+        some = np.argpartition(block, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(block, some, axis=1)
+        order = np.argsort(values, axis=1, kind="stable")
+        distances[part] = np.take_along_axis(values, order, axis=1)
+        rows[part] = np.take_along_axis(some, order, axis=1)
+    return distances, rows

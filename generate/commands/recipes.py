@@ -1,0 +1,163 @@
+"""The guide's four uses as commands: teaching cases, augmentation, a set to share, rare combinations."""
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlbs.command import Command, Finite
+from nlbs.generate.commands.options import (
+    all_conditions,
+    condition_options,
+    model_options,
+    num_option,
+    out_option,
+    output_options,
+    overwrite_option,
+    said_conditions,
+    shards_option,
+    where_option,
+)
+from nlbs.models.companions.choice import SamplerChoice, sampler_options
+from nlbs.paths import PATH, AnyPath
+
+if TYPE_CHECKING:
+    from nlbs.generate.draw import Call
+
+
+def call_of(recipe: str, asked: dict[str, Any]) -> "Call":
+    """Gives what the options that all commands share say."""
+    from nlbs.generate.draw import Call
+
+    flags = {field.name: asked[field.name] for field in fields(SamplerChoice) if field.name in asked}
+    shared = {name: asked[name] for name in ("checkpoint", "device", "seed", "out", "overwrite")}
+    return Call(
+        **shared,
+        sampler=SamplerChoice(**flags).of(asked["checkpoint"]),
+        recipe=recipe,
+        kind=asked.get("kind", "png"),
+    )
+
+
+@click.command("educational", cls=Command, short_help="Teaching cases that keep their answer, and a key.")
+@model_options
+@sampler_options
+@condition_options
+@num_option(8, "Cases of each kind: normal, cancer, false positive.")
+@click.option("--like", type=PATH, metavar="SHARDS",
+              help="Draw view, side and age as they occur in the training patches of a shard set.  "
+              "[default: all alike]")  # fmt: skip
+@out_option
+@overwrite_option
+def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
+    """Teaching cases: pictures that keep their answer, and a key.
+
+    Normal, cancer and false positive, in an order drawn by --seed. Neither case-001.png nor samples.csv nor
+    contact_sheet.png say which is which; answers/answer_key.csv and answers/contact_sheet.png do.
+    """
+    from nlbs.generate.draw import draw
+    from nlbs.generate.educational import LAYOUT, cases
+
+    if asked.pop("cancer") is not None or asked.pop("false_positive") is not None:
+        raise click.UsageError(
+            "cases are normal, cancer and false positive: leave out --cancer and --false-positive"
+        )
+    fixed = said_conditions({**asked, "cancer": None, "false_positive": None})
+    draw(call_of("educational", asked), cases(num, asked["seed"], fixed, like), LAYOUT)
+
+
+@click.command("augment", cls=Command, short_help="Training patches' conditions, lightly varied, again.")
+@model_options
+@sampler_options
+@shards_option
+@where_option
+@click.option(
+    "--factor",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Patches to draw for each real one.",
+)
+@click.option("--vary-age", type=Finite(0, 1), default=0.1, show_default=True,
+              help="Probability that the age bin moves to a neighbour.")  # fmt: skip
+@click.option("--vary-laterality", type=Finite(0, 1), default=0.5, show_default=True,
+              help="Probability that the side changes.")  # fmt: skip
+@output_options("shards")
+def augment_command(
+    shards: AnyPath, where: str | None, factor: int, vary_age: float, vary_laterality: float, **asked: Any
+) -> None:
+    """More of the training patches: their conditions, lightly varied, times a factor.
+
+    Train on both with nlbs-train --shards real --shards synthetic --mix 0.5,0.5.
+    """
+    from nlbs.generate.distribution import Distribution
+    from nlbs.generate.draw import draw
+    from nlbs.shards import open_shards
+
+    with open_shards(shards) as opened:
+        plan = Distribution(opened, where).varied(factor, asked["seed"], vary_age, vary_laterality)
+    draw(call_of("augment", asked), plan)
+
+
+@click.command("share", cls=Command, short_help="A synthetic set to pass on, with a datasheet.")
+@model_options
+@sampler_options
+@shards_option
+@where_option
+@num_option(1000, "How many patches.")
+@output_options("shards")
+def share_command(shards: AnyPath, where: str | None, num: int, **asked: Any) -> None:
+    """A synthetic set with its conditions and a datasheet.
+
+    Conditions occur together as in the training patches of --shards. README.md says what the set is. Measure
+    whether the model repeats its training images before anybody outside sees it.
+    """
+    from nlbs.generate.distribution import Distribution
+    from nlbs.generate.draw import draw
+    from nlbs.shards import open_shards
+
+    with open_shards(shards) as opened:
+        plan = Distribution(opened, where).drawn(num, asked["seed"])
+    draw(call_of("share", asked), plan, with_datasheet=True)
+
+
+@click.command("rare", cls=Command, short_help="Rare combinations of conditions, named or found.")
+@model_options
+@sampler_options
+@condition_options
+@click.option("--shards", type=PATH, metavar="FOLDER",
+              help="Find the rarest combinations among the training patches of a shard set that the flags allow.  "
+              "[default: the one combination that the flags say]")  # fmt: skip
+@where_option
+@click.option("--rarest", type=click.IntRange(1), default=8, show_default=True, help="How many combinations.")
+@num_option(16, "Patches of each combination.")
+@output_options()
+def rare_command(shards: AnyPath | None, where: str | None, rarest: int, num: int, **asked: Any) -> None:
+    """Rare combinations of conditions: those that are named, or the rarest of a set.
+
+    Rare is what the fewest patients of the training split have. A model draws worst what it saw least: look at the
+    pictures before they are used.
+    """
+    from nlbs.generate.distribution import Distribution, rare
+    from nlbs.generate.draw import draw
+    from nlbs.generate.plan import one_condition
+    from nlbs.shards import open_shards
+
+    if shards is None:
+        if where is not None:
+            raise click.UsageError("--where chooses among the training patches of --shards: give that too")
+        if not said_conditions(asked):
+            raise click.UsageError(
+                "name the combination by flags such as --cancer yes, or a set with --shards"
+            )
+        draw(call_of("rare", asked), one_condition(all_conditions(asked), num))
+        return
+    with open_shards(shards) as opened:
+        distribution = Distribution(opened, where)
+    found = distribution.rarest(rarest, said_conditions(asked))
+    for one in found:
+        click.echo(str(one))
+    draw(call_of("rare", asked), rare(found, num, distribution.source))
+
+
+RECIPES = (educational_command, augment_command, share_command, rare_command)

@@ -1,0 +1,74 @@
+"""Whether the files that a table names are there: what judges the encoding of a table."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from nlbs.errors import ObjectStoreError
+from nlbs.manifests.tables.encodings import Judge
+from nlbs.manifests.tables.spelling import readable
+from nlbs.paths import AnyPath, in_parallel
+from nlbs.remote import RemotePath
+
+_LONGEST = 4096  # PATH_MAX of Linux
+_MOST_REQUESTS = 32  # of an object store, per encoding
+
+
+def judge_of(root: AnyPath) -> Judge:
+    """Return what counts how many of some cells name something below a folder.
+
+    Each is looked for as a path. Where none is there, the tree is listed, once, and the names in cells that look like
+    paths are looked for anywhere in it.
+    """
+    listed: list[frozenset[str]] = []
+
+    def judge(cells: Sequence[str]) -> int:
+        paths = [
+            cell.replace("\\", "/") for cell in cells if cell and len(cell) < _LONGEST and "\0" not in cell
+        ]
+        if isinstance(root, RemotePath):
+            paths = [path for path in paths if not path.startswith("/") and "//" not in path][:_MOST_REQUESTS]
+        there = sum(in_parallel(root, lambda path: _is_there(root, path), paths))
+        if there or not any(map(_like_path, paths)):
+            return there
+        if not listed:
+            listed.append(_names_below(root))
+        return sum(_has_name(path, listed[0]) for path in paths if _like_path(path))
+
+    return judge
+
+
+def _is_there(root: AnyPath, path: str) -> bool:
+    if isinstance(root, RemotePath):
+        return (root / path).exists()
+    return os.path.exists(os.path.join(root, path))  # noqa: PTH110,PTH118  # a name that cannot be is not there
+
+
+def _like_path(cell: str) -> bool:
+    return "/" in cell or re.search(r"\.[A-Za-z0-9]{2,5}$", cell) is not None
+
+
+def _has_name(path: str, names: frozenset[str]) -> bool:
+    parts = [part.strip() for part in path.split("/") if not part.isascii()]
+    return bool(parts) and all(unicodedata.normalize("NFC", part) in names for part in parts)
+
+
+def _names_below(root: AnyPath) -> frozenset[str]:
+    """Return the names of files and folders with letters beyond ASCII."""
+    return frozenset(
+        unicodedata.normalize("NFC", readable(name)) for name in _all_names(root) if not name.isascii()
+    )
+
+
+def _all_names(root: AnyPath) -> Iterator[str]:
+    if isinstance(root, RemotePath):
+        try:
+            for name in root.sizes():
+                yield from name.split("/")
+        except (ObjectStoreError, FileNotFoundError):
+            return
+    else:
+        for _, folders, files in os.walk(root):
+            yield from folders
+            yield from files

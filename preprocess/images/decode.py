@@ -1,0 +1,185 @@
+"""The way from an image file to a decoded image: read, mask, display values, crop. Straight down this page."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbs.manifests.kinds import STANDARD_KINDS
+from nlbs.preprocess.formats.codecs import versions
+from nlbs.preprocess.formats.header import SourceImage
+from nlbs.preprocess.formats.image_file import read_image
+from nlbs.preprocess.formats.polarity import looks_negative, sample
+from nlbs.preprocess.images.display import display_pixels, display_table, modality_falls
+from nlbs.preprocess.images.header_conditions import modality_notes, stated_conditions
+from nlbs.preprocess.images.kind import kind_notes, kind_of_header, require_kind
+from nlbs.preprocess.images.mask import (
+    LARGEST_FRACTION,
+    METHOD,
+    SMALLEST_FRACTION,
+    BreastMask,
+    NoBreastError,
+    breast_mask,
+    breast_values,
+)
+from nlbs.preprocess.images.padding import without_false_padding
+from nlbs.preprocess.images.quality import mask_figures, mask_flags, pixel_figures
+from nlbs.preprocess.images.raw import in_the_patient
+from nlbs.preprocess.images.store import run_lengths
+
+LEAST_SHOWN = 0.02
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """All that the decoded pixels depend on beside the files, and which files are decoded at all."""
+
+    dtype: str = "uint8"  #: "uint8" or "uint16"
+    voi: str = "auto"  #: one of nlbs.preprocess.images.display.VOI_CHOICES
+    decoder: str = "auto"  #: one of nlbs.preprocess.codecs.DECODERS
+    keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
+    frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
+    #: of nlbs.manifests.kinds: an image of any other is left out, and changes nothing about these
+    kinds: tuple[str, ...] = STANDARD_KINDS
+
+    def recipe(self) -> dict[str, Any]:
+        """Gives the options as they are recorded with the store; the decoder's version stands with each image."""
+        recipe = asdict(self)
+        del recipe["kinds"]  # which says what is decoded, and not how
+        if self.frame is None:  # as in stores that were made before there was this option
+            del recipe["frame"]
+        return recipe
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One mammogram, ready to be cut."""
+
+    pixels: npt.NDArray[Any]  #: (rows, columns) of the crop, uint8 or uint16, air 0
+    record: dict[str, Any]  #: geometry, mask and provenance; plain JSON values, nothing that identifies
+    notes: tuple[str, ...]  #: what looked wrong and was not grave
+
+
+def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
+    """Gives a mammogram as display values, cropped to the breast.
+
+    Raises:
+        ImageError: the file is no usable mammogram; its ``status`` says of which kind.
+    """
+    read = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
+    kind = kind_of_header(read.header.dataset)
+    image, doubts = _believed(in_the_patient(read, kind))
+    mask = breast_mask(image.stored, image.header)
+    box = crop_box(mask)
+    stored = image.stored[box]
+    display = display_table(
+        image.header,
+        first=int(stored.min()),
+        last=int(stored.max()),
+        breast=breast_values(image.stored, mask),
+        dtype=options.dtype,
+        choice=options.voi,
+    )
+    pixels = display_pixels(stored, display)
+    if not options.keep_background:
+        clear_outside(pixels, mask)
+    corner = (box[0].start, box[1].start)
+    record = {**_record(image, mask, display.voi, pixels, corner), "header_kind": kind}
+    _require_contrast(record, doubts)
+    dataset = image.header.dataset
+    remarks = (*modality_notes(dataset), *kind_notes(dataset, kind), *image.notes, *doubts)
+    notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask), *_contrast_notes(record))
+    return DecodedImage(pixels, record, notes)
+
+
+def _believed(image: SourceImage) -> tuple[SourceImage, tuple[str, ...]]:
+    """Return an image without what its header says against its pixels, and remarks on that."""
+    header, notes = without_false_padding(image.stored, image.header)
+    if looks_negative(sample(image.stored, header), header.inverted != modality_falls(header)):
+        notes += ("the background is bright and nothing is dark: is this a negative, with a wrong polarity?",)
+    return replace(image, header=header), notes
+
+
+def _require_contrast(record: Mapping[str, Any], doubts: tuple[str, ...]) -> None:
+    """Raise NoBreastError where a decoded breast has no contrast at all, with what may be the reason."""
+    low, high = record["breast_p1"], record["breast_p99"]
+    if low is None or high is None or high <= low:
+        reason = "98 % of the decoded breast have one and the same grey value: there is nothing to see"
+        raise NoBreastError("; ".join((reason, *doubts)))
+
+
+def _contrast_notes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a remark on a decoded breast with hardly any contrast."""
+    low, high = record["breast_p1"], record["breast_p99"]
+    if high - low < LEAST_SHOWN:
+        return (f"the decoded breast takes only {100 * (high - low):.1f} % of the grey values",)
+    return ()
+
+
+def crop_box(mask: BreastMask) -> tuple[slice, slice]:
+    """Gives the rows and columns of an image that hold its breast and the margin around it."""
+    lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
+    step = mask.step
+    return (
+        slice(int(lines[0]) * step, (int(lines[-1]) + 1) * step),
+        slice(int(positions[0]) * step, (int(positions[-1]) + 1) * step),
+    )
+
+
+def clear_outside(crop: npt.NDArray[Any], mask: BreastMask) -> None:
+    """Makes what lies outside the margin (labels, film rims, noise) air, 0.
+
+    Args:
+        crop: display values of :func:`crop_box`, changed in place.
+        mask: of the same image.
+    """
+    rows, columns = crop_box(mask)
+    step = mask.step
+    small = mask.keep[rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
+    edges = np.pad(small, ((0, 0), (1, 1)), constant_values=True)
+    # Runs of outside, each from a line's first cell to behind its last: a mask at full size would cost a copy.
+    runs = np.argwhere(edges[:, 1:] != edges[:, :-1]).reshape(-1, 2, 2) * step
+    for (line, first), (_, behind) in runs.tolist():
+        crop[line : line + step, first:behind] = 0
+
+
+def _record(
+    image: SourceImage, mask: BreastMask, voi: str, pixels: npt.NDArray[Any], corner: tuple[int, int]
+) -> dict[str, Any]:
+    header, step, crop = image.header, mask.step, pixels.shape
+    # The mask of the crop alone: its corner lies on the mask's grid.
+    bits = mask.bits[corner[0] // step :, corner[1] // step :][: -(-crop[0] // step), : -(-crop[1] // step)]
+    record = {
+        "source_rows": header.rows,
+        "source_columns": header.columns,
+        "crop_y": corner[0],
+        "crop_x": corner[1],
+        "crop_rows": crop[0],
+        "crop_columns": crop[1],
+        "spacing_mm": list(header.spacing_mm) if header.spacing_mm else None,
+        "mask": {"step": step, "rows": bits.shape[0], "columns": bits.shape[1], "runs": run_lengths(bits)},
+        "mask_fraction": round(mask.fraction, 4),
+        "mask_threshold": round(mask.threshold, 1),
+        "mask_method": METHOD,
+        **mask_figures(bits, step, corner, image.stored.shape),
+        **pixel_figures(pixels, bits, step),
+        "voi": voi,
+        **stated_conditions(header.dataset),
+        "inverted": header.inverted,
+        "bits_stored": header.bits_stored,
+        "transfer_syntax": header.transfer_syntax,
+        "frame": image.frame,
+        "decoder": f"{image.decoder} {versions().get(image.decoder, np.__version__)}",
+    }
+    return {**record, "mask_flags": mask_flags(record)}
+
+
+def _doubts(mask: BreastMask) -> tuple[str, ...]:
+    if mask.fraction < SMALLEST_FRACTION:
+        return (f"the breast takes only {100 * mask.fraction:.0f} % of the image: look at its mask",)
+    if mask.fraction > LARGEST_FRACTION:
+        return (f"the breast takes {100 * mask.fraction:.0f} % of the image: look at its mask",)
+    return ()

@@ -1,0 +1,181 @@
+"""Where patches are cut: a regular grid over the crop, kept where enough of a patch is breast."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbs.errors import ConfigError
+from nlbs.preprocess.images.mask import Bits
+from nlbs.preprocess.images.resample import Sampling, at_spacing, fitted
+from nlbs.preprocess.images.store import mask_of
+from nlbs.shards.format.container import misfit, suffix
+from nlbs.shards.format.description_check import LARGEST_RESOLUTION
+
+SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 5.0
+
+#: The guide's trade-offs between quality and speed: resolution and stride in pixels.
+CUT_PRESETS = {"high": (512, 256), "balanced": (256, 512), "fast": (128, 1024)}
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """How a shard set is cut from the decoded images."""
+
+    resolution: int = 256  #: edge of a patch in pixels
+    stride: int = 512  #: distance between patches in pixels; nothing in mode "whole"
+    min_foreground: float = 0.1  #: least fraction of a patch inside the breast
+    mode: str = "patches"  #: "patches", or "whole": the whole breast in one patch per image
+    spacing_mm: float | None = None  #: between pixels of a patch; None is the image's own
+    unknown_spacing: str = "refuse"  #: what to do about images of unknown spacing: "refuse" or "skip"
+    dtype: str | None = None  #: "uint8" or "uint16"; None is the store's
+    container: str = "tar"  #: one of nlbs.shards.format.container.CONTAINERS
+    compression: str = "none"  #: of a patch, as the container takes it
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for numbers that no patch can have, and for options that exclude each other."""
+        if not 8 <= self.resolution <= LARGEST_RESOLUTION:
+            raise ConfigError(f"--resolution {self.resolution}: expected 8 to {LARGEST_RESOLUTION} pixels")
+        if self.stride < 1:
+            raise ConfigError(f"--stride {self.stride}: expected at least 1 pixel")
+        if not 0 <= self.min_foreground <= 1:
+            raise ConfigError(f"--min-foreground {self.min_foreground}: expected a fraction between 0 and 1")
+        if self.spacing_mm is not None and not SMALLEST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
+            raise ConfigError(
+                f"--spacing-mm {self.spacing_mm:g}: expected {SMALLEST_SPACING_MM} to {LARGEST_SPACING_MM} mm; "
+                "mammograms have 0.05 to 0.1"
+            )
+        if self.mode == "whole" and self.spacing_mm is not None:
+            raise ConfigError(
+                "--spacing-mm means nothing with --mode whole, which fits each breast to the patch"
+            )
+        problem = misfit(self.container, self.compression)
+        if problem is not None:
+            raise ConfigError(problem)
+
+    @property
+    def name(self) -> str:
+        """The folder name of the shard set: "r256-s512", "whole-r256", "r256-s512-0.1mm-uint8-zarr-zstd"."""
+        cut = f"whole-r{self.resolution}" if self.mode == "whole" else f"r{self.resolution}-s{self.stride}"
+        spacing = "" if self.spacing_mm is None else f"-{self.spacing_mm}mm"
+        dtype = "" if self.dtype is None else f"-{self.dtype}"
+        return f"{cut}{spacing}{dtype}{suffix(self.container, self.compression)}"
+
+    def for_store(self, dtype: str) -> "CutOptions":
+        """Gives the same options for a store of some dtype; their own is None where it is that of the store.
+
+        Raises:
+            ConfigError: the store holds less than the patches are to have.
+        """
+        if self.dtype == "uint16" and dtype == "uint8":
+            raise ConfigError(
+                "--dtype uint16: the decoded images are uint8, and what was rounded away does not come back; "
+                "build again into another folder with build-shards --dtype uint16"
+            )
+        return replace(self, dtype=None if self.dtype == dtype else self.dtype)
+
+    def parameters(self) -> dict[str, Any]:
+        """Gives what shard_set.json says about the cut: all that the bytes depend on, None for what means nothing."""
+        known = {key: value for key, value in asdict(self).items() if key != "unknown_spacing"}
+        return {**known, "stride": None if self.mode == "whole" else self.stride}
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> "CutOptions":
+        """Gives the options that a set was cut with, of what its shard_set.json says."""
+        known = {field.name: parameters.get(field.name) for field in fields(cls)}
+        # A set whose images all had a spacing is cut alike by either rule.
+        options: dict[str, Any] = {**known, "unknown_spacing": "skip"}
+        return cls(**{key: value for key, value in options.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Where one patch lies in an image."""
+
+    y: int  #: top row of the patch on the grid that it is cut from: of the crop, or of the resampled crop
+    x: int  #: left column
+    foreground: float  #: fraction inside the breast, 0 to 1
+    crop_y: int  #: the same corner in pixels of the crop
+    crop_x: int  #: may be negative in mode "whole", where air stands at the left of the breast
+
+
+def sampling_of(record: Mapping[str, Any], options: CutOptions) -> Sampling | None:
+    """Gives the grid that the patches of a stored image are cut from; None where its spacing had to be known."""
+    if options.mode == "whole":
+        return fitted(record, mask_of(record)[0], options.resolution)
+    if options.spacing_mm is not None:
+        return at_spacing(record, options.spacing_mm)
+    return Sampling(record["crop_rows"], record["crop_columns"])
+
+
+def patches_of(record: Mapping[str, Any], options: CutOptions) -> list[Patch]:
+    """Gives the patches of a stored image, row by row; none where its spacing is unknown and had to be known."""
+    grid = sampling_of(record, options)
+    if grid is None:
+        return []
+    if options.mode == "whole":
+        tops, lefts = [0], [grid.columns - options.resolution if grid.wall_is_right else 0]
+    else:
+        tops = axis_positions(grid.rows, options.resolution, options.stride)
+        lefts = axis_positions(grid.columns, options.resolution, options.stride)
+    bits, step = mask_of(record)
+    down = [top * grid.scale_y for top in tops]
+    across = [grid.left + left * grid.scale_x for left in lefts]
+    edges = options.resolution * grid.scale_y, options.resolution * grid.scale_x
+    fractions = foreground_fractions(bits, step, down, across, *edges)
+    kept = np.argwhere((fractions >= options.min_foreground) & (fractions > 0))
+    return [
+        Patch(tops[i], lefts[j], float(fractions[i, j]), round(down[i]), round(across[j])) for i, j in kept
+    ]
+
+
+def axis_positions(length: int, resolution: int, stride: int) -> list[int]:
+    """Gives where patches begin along one axis of a crop.
+
+    From 0 in steps of the stride. What is left at the end gets a patch of its own, flush with
+    the end: always where strides of at most a patch promise to cover everything, otherwise
+    where it does not overlap its neighbour. A crop shorter than a patch has one, padded with air.
+    """
+    if length <= resolution:
+        return [0]
+    positions = list(range(0, length - resolution + 1, stride))
+    last = length - resolution
+    if last > positions[-1] and (stride <= resolution or last >= positions[-1] + resolution):
+        positions.append(last)
+    return positions
+
+
+def foreground_fractions(
+    bits: Bits,
+    step: int,
+    tops: Sequence[float],
+    lefts: Sequence[float],
+    height: float,
+    width: float | None = None,
+) -> npt.NDArray[np.float64]:
+    """Gives the share of each patch that is breast.
+
+    Args:
+        bits: the crop's mask, (rows, columns), each pixel standing for step x step pixels.
+        step: pixels of the crop per pixel of the mask.
+        tops, lefts: where patches begin, in pixels of the crop.
+        height, width: of a patch in pixels of the crop; a square where there is no width.
+
+    Returns:
+        (len(tops), len(lefts)), 0 to 1; what of a patch lies outside the crop is no breast.
+    """
+    width = height if width is None else width
+    down = _overlaps(bits.shape[0], step, tops, height)
+    across = _overlaps(bits.shape[1], step, lefts, width)
+    return np.asarray(down @ bits.astype(np.float64) @ across.T / (height * width))
+
+
+def _overlaps(cells: int, step: int, starts: Sequence[float], length: float) -> npt.NDArray[np.float64]:
+    """Gives how many pixels each patch shares with each line of the mask: (patches, cells)."""
+    edges = np.arange(cells + 1) * step
+    begin = np.asarray(starts)[:, None]
+    low, high = np.maximum(edges[:-1], begin), np.minimum(edges[1:], begin + length)
+    shared: npt.NDArray[np.float64] = np.maximum(high - low, 0).astype(np.float64)
+    return shared

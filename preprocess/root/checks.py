@@ -1,0 +1,146 @@
+"""Images with equal pixels: the same film filed twice, and the leak where its patients stand in two splits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nlbs.errors import DatasetError
+from nlbs.paths import AnyPath
+from nlbs.preprocess.root.sources import Source
+from nlbs.preprocess.root.tables import generation_of, read_image_rows
+from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, shard_sets_in
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPixels:
+    """What is needed of an image to find its doubles; nothing else is held of a million of them."""
+
+    image: str  #: id
+    pixels_sha256: str  #: of the decoded pixels, as in the store
+    patient: str  #: pseudonymous
+    split: str
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Images whose decoded pixels are equal to the last bit."""
+
+    pixels_sha256: str
+    images: tuple[StoredPixels, ...]  #: two or more, by id
+
+    @property
+    def across_patients(self) -> bool:
+        """Whether they are filed under more than one patient."""
+        return len({image.patient for image in self.images}) > 1
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether they stand in more than one split: a model is then tested on what it was trained on."""
+        return len({image.split for image in self.images}) > 1
+
+
+def find_duplicates(images: Iterable[StoredPixels]) -> list[Duplicate]:
+    """Gives each group of images with equal pixels, leaks first, then those across patients, then by id.
+
+    Reads no pixels. Equal means equal after decoding: the same exposure that was windowed or compressed
+    with loss another time is not found.
+
+    Args:
+        images: each stored image once, in any order; images without a checksum are left out.
+    """
+    first: dict[bytes, StoredPixels] = {}
+    groups: dict[bytes, list[StoredPixels]] = {}
+    for image in images:
+        if not image.pixels_sha256:
+            continue
+        key = bytes.fromhex(image.pixels_sha256)
+        other = first.setdefault(key, image)
+        if other is not image:
+            groups.setdefault(key, [other]).append(image)
+    found = [
+        Duplicate(key.hex(), tuple(sorted(group, key=lambda image: image.image)))
+        for key, group in groups.items()
+    ]
+    return sorted(found, key=lambda d: (not d.is_leak, not d.across_patients, d.images[0].image))
+
+
+def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, tables: AnyPath | str) -> list[Duplicate]:
+    """Gives the equal images among rows of images.csv.
+
+    Args:
+        rows: of images.csv, as they are written or read.
+        allow: pictures in two splits.
+        tables: where the rows stand, for the message.
+
+    Raises:
+        DatasetError: a picture stands in two splits, and that is not allowed.
+    """
+    found = find_duplicates(
+        StoredPixels(row["image"], row.get("pixels_sha256") or "", row["patient"], row["split"])
+        for row in rows
+        if row["status"] == "ok"
+    )
+    leak = leak_message(found)
+    if leak is not None and not allow:
+        raise DatasetError(f"{leak}. The column pixels_sha256 of {tables} has them all")
+    return found
+
+
+def leak_message(duplicates: Sequence[Duplicate]) -> str | None:
+    """Gives in one sentence what leaks between splits, and what to do; None where nothing does."""
+    leaks = [duplicate for duplicate in duplicates if duplicate.is_leak]
+    if not leaks:
+        return None
+    places = " and ".join(
+        f"{image.image} of patient {image.patient} in {image.split}" for image in leaks[0].images[:3]
+    )
+    count = "one picture stands" if len(leaks) == 1 else f"{len(leaks)} pictures stand"
+    return (
+        f"{count} in two splits, because images of different patients have equal pixels, for example "
+        f"{places}: correct the table so that one person has one name, or leave out one of the files; "
+        "--allow-duplicates builds all the same"
+    )
+
+
+def refuse_changes(csv: object, out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
+    """Raises DatasetError where a build without --overwrite would change what stands in the root."""
+    refuse_what_append_does(csv, out, cut_name, sources)
+    refuse_moved_patients(out, sources)
+
+
+def refuse_what_append_does(csv: object, out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
+    """Raises DatasetError where a complete set would be lost to a table that grew."""
+    if not (out / IMAGES_CSV).is_file() or not (out / cut_name / SHARD_SET_JSON).is_file():
+        return
+    add = f"nlbs-preprocess append --csv {csv} --out {out}"
+    known = {row["image"]: generation_of(row) for row in read_image_rows(out)}
+    if max(known.values(), default=1) > 1:
+        raise DatasetError(
+            f"{out} has grown by append, and would lose what {csv} does not name: {add} adds what is new, "
+            "reshard cuts all images anew, --overwrite starts again from this table alone"
+        )
+    new = sum(source.path is not None and source.image not in known for source in sources)
+    if new:
+        raise DatasetError(
+            f"{csv} has {new} images that {out / cut_name} was not cut from: {add} cuts them into "
+            "new shards and leaves the old ones as they are, --overwrite cuts everything anew"
+        )
+
+
+def refuse_moved_patients(out: AnyPath, sources: Sequence[Source]) -> None:
+    """Raises DatasetError where a patient would stand in another split than in the shard sets of the root.
+
+    All sets of a root divide patients alike: who is held out from a model that was trained on one is from all.
+    """
+    if not (out / IMAGES_CSV).is_file() or not shard_sets_in(out):
+        return
+    before = {row["patient"]: row["split"] for row in read_image_rows(out) if row["split"]}
+    now = {source.patient: source.split for source in sources if source.split}
+    moved = sorted(patient for patient in before.keys() & now if before[patient] != now[patient])
+    if moved:
+        first = moved[0]
+        raise DatasetError(
+            f"{len(moved)} patients of {out} would move to another split (patient {first} from {before[first]} to "
+            f"{now[first]}), and the shard sets there hold them as they are: give the --split and --split-seed that "
+            "they were built with, build into another --out, or pass --overwrite and reshard the other sets too"
+        )

@@ -1,0 +1,257 @@
+"""The way from a dataset's table to decoded images and their two tables: the same for build, part and append."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nlbs.errors import ConfigError, DatasetError
+from nlbs.manifests.people.pseudonyms import default_key_file, load_pseudonyms
+from nlbs.manifests.tables.table import TableOptions, problems_by_row, read_table, row_list
+from nlbs.paths import AnyPath
+from nlbs.preprocess.images.decode import DecodeOptions
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.checks import refuse_changes
+from nlbs.preprocess.root.fence import FILE_TIMEOUT_S
+from nlbs.preprocess.root.found_files import found_files
+from nlbs.preprocess.root.ingest import ingest
+from nlbs.preprocess.root.outcome import Outcome, planned_outcome, with_header
+from nlbs.preprocess.root.settled_patients import settled_patients
+from nlbs.preprocess.root.sources import Source, locate_sources
+from nlbs.preprocess.root.tables import image_row, read_stamps, source_row, write_sources, write_tables
+from nlbs.preprocess.root.totals import Totals, in_words
+from nlbs.preprocess.workers import Workers
+from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
+
+OutcomeKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What build-shards is asked to do."""
+
+    csv: AnyPath | tuple[AnyPath, ...]  #: the dataset's table, or the several that it has
+    out: AnyPath  #: the dataset root; only names of ours are written there
+    images: AnyPath | None = None  #: what the paths are relative to; None is the (first) CSV's folder
+    table: TableOptions = field(default_factory=TableOptions)
+    disagree: str = "csv"  #: "csv" or "tag" counts, "drop" leaves the image out, "error" ends
+    patient_per_image: bool = False
+    trust_patients: bool = False  #: take the rule for patients as right, whatever it gives
+    similar_ids: str = "stop"  #: of patients: "stop", or they are the "same" person or "different" people
+    #: of train, val, test; None takes the split of the dataset itself
+    shares: tuple[float, float, float] | None = (0.8, 0.1, 0.1)
+    split_seed: int = 0
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    cut: CutOptions = field(default_factory=CutOptions)
+    workers: Workers = field(default_factory=Workers)
+    key_file: Path | None = None  #: None is the user's own
+    overwrite: bool = False
+    file_timeout_s: float = FILE_TIMEOUT_S  #: seconds that decoding one file may take
+    most_failures: str = "auto"  #: images that may fail: a count, a share such as "5%", or auto
+    allow_duplicates: bool = False  #: build although equal pixels stand in two splits
+
+
+@dataclass(frozen=True)
+class SourcesRead:
+    """A table with where its images are, and the store that takes them."""
+
+    dialect: str
+    images: AnyPath  #: what the paths are relative to
+    sources: list[Source]
+    store: ImageStore
+    kept: tuple[str, ...]  #: columns that --keep took along
+    notes: tuple[str, ...]  #: on the tables as a whole
+    problems: list[str]  #: of the tables, each with its rows
+
+
+def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None = None) -> SourcesRead:
+    """Read the table of a build, check it against the root, and open the store or make it.
+
+    Args:
+        options: of the build.
+        known_splits: of an append: pseudonymous patient -> split, of patients who never move.
+
+    Raises:
+        NlbsError: the table, the folder of the images, the key or the store cannot be used, or a check fails.
+    """
+    csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
+    images = options.images or csvs[0].parent
+    asked = read_table(csvs, options=options.table, images=images)
+    pseudonyms = load_pseudonyms(options.key_file or default_key_file())
+    if not images.is_dir():
+        raise DatasetError(f"there is no folder {images}: check --images")
+    table = found_files(asked, images)
+    rows, on_patients = settled_patients(table.rows, table.dialect, options, pseudonyms)
+    sources = locate_sources(
+        *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
+        known_splits,
+    )
+    recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
+    read = SourcesRead(
+        table.dialect.name,
+        images,
+        sources,
+        ImageStore.open(options.out / STORE, recipe),
+        kept=tuple(dict.fromkeys(name for row in rows for name in row.kept)),
+        notes=(*table.notes, *on_patients),
+        problems=problems_by_row(asked.rows),
+    )
+    check_sources(options, read, appends=known_splits is not None)
+    return read
+
+
+def check_sources(options: BuildOptions, read: SourcesRead, appends: bool) -> None:
+    """Refuse what cannot be right or must not be changed, before anything is decoded: the place of every such check.
+
+    Args:
+        options: of the build, with the root.
+        read: the whole table, not one part's share.
+        appends: whether the images come to those that the root holds, and do not take their place.
+
+    Raises:
+        DatasetError: a check fails.
+    """
+    if not appends and not options.overwrite:
+        refuse_changes(options.csv, options.out, options.cut.name, read.sources)
+
+
+def take_in(
+    options: BuildOptions,
+    read: SourcesRead,
+    sources: Sequence[Source],
+    folder: AnyPath,
+    notes: Path | None = None,
+    told_before: Collection[OutcomeKey] = frozenset(),
+    generation: int = 1,
+) -> Totals:
+    """Decode what the store lacks, and write the tables of some sources; the reasons stand there before any error.
+
+    Args:
+        options: of the build.
+        read: the table that the sources are of.
+        sources: to take in.
+        folder: for their images.csv and sources.csv: the dataset root, or a folder for what is to go there.
+        notes: as for :func:`~nlbs.preprocess.root.ingest.ingest`.
+        told_before: failures that the root's own table has; they count for nothing and are not written again.
+        generation: of the images.
+
+    Raises:
+        DatasetError: too many images fail, or table and header disagree and that is to be an error.
+    """
+    before = {key[:2] for key in told_before}
+    expected = sum((place_of(source), source.image) in before for source in sources)
+    limit = failure_limit(options.most_failures, len(sources)) + expected
+    stamps = _stamps(options.out, folder)
+    # Before the first image: a file that is replaced after a kill is then seen to be another one.
+    write_sources(folder, (source_row(planned_outcome(source, read.store, stamps)) for source in sources))
+    outcomes = ingest(
+        *(sources, read.store, options.decode, options.cut, stamps, options.workers, limit),
+        timeout_s=options.file_timeout_s,
+        notes=notes,
+    )
+    outcomes = [
+        outcome
+        for outcome in (with_header(outcome, options.disagree) for outcome in outcomes)
+        if key_of(outcome) not in told_before
+    ]
+    totals = Totals(
+        dialect=read.dialect,
+        notes=read.notes,
+        problems=read.problems,
+        decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
+        disagreements=sum(outcome.disagrees for outcome in outcomes),
+    )
+    rows = totals.counting(image_row(outcome, generation) for outcome in outcomes)
+    write_tables(folder, rows, map(source_row, outcomes), read.kept)
+    if "not_reached" in totals.skipped:
+        raise DatasetError(_too_many_failures(outcomes, limit, read, folder))
+    if options.disagree == "error" and totals.disagreements:
+        raise DatasetError(_disagreement(outcomes, folder))
+    return totals
+
+
+def place_of(source: Source) -> str:
+    """Return what tells apart rows that name no image: their number; empty where there is an image."""
+    return "" if source.image else str(source.row.row)
+
+
+def key_of(outcome: Outcome) -> OutcomeKey:
+    """Return what an outcome is known by in ``told_before``."""
+    return place_of(outcome.source), outcome.source.image, outcome.status
+
+
+def failure_limit(text: str, images: int) -> float:
+    """Return how many of some images may fail before a build stops.
+
+    Args:
+        text: a count ("20"), a share ("5%"), or "auto": 10 images or 5 %, whichever is more.
+        images: of the table.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    match = re.fullmatch(r"auto|(\d+(?:\.\d+)?)\s*(%?)", text.strip())
+    if match is None:
+        raise ConfigError(
+            f"--max-failures {text!r}: expected a count such as 20, a share such as 5%, or auto"
+        )
+    if match[1] is None:
+        return max(10.0, 0.05 * images)
+    return float(match[1]) / 100 * images if match[2] else float(match[1])
+
+
+def nothing_usable(totals: Totals, out: AnyPath, images: AnyPath | None = None) -> str:
+    """Return why a root without one usable image is an error.
+
+    Args:
+        totals: of its table.
+        out: the root.
+        images: what the paths are relative to, where that is known.
+    """
+    kinds = ", ".join(f"{count} {status}" for status, count in totals.skipped.most_common())
+    where = "" if images is None else _relative_to(images)
+    return (
+        f"none of the {totals.rows} images can be used ({kinds}), for example {totals.examples[0]}.{where} "
+        f"{out / IMAGES_CSV} says more{_in_a_row(totals.notes)}"
+    )
+
+
+def _stamps(root: AnyPath, folder: AnyPath) -> dict[str, str]:
+    """Return image id -> stamp of all that was decoded into a root, by runs that did not end too; own folder last."""
+    parts = root / BUILD_PARTS
+    begun: list[AnyPath] = sorted(parts.iterdir(), key=str) if parts.is_dir() else []
+    return {image: stamp for place in (root, *begun, folder) for image, stamp in read_stamps(place).items()}
+
+
+def _too_many_failures(outcomes: Sequence[Outcome], limit: float, read: SourcesRead, folder: AnyPath) -> str:
+    failed = [outcome for outcome in outcomes if outcome.is_failure]
+    kinds = ", ".join(
+        f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
+    )
+    where = "" if any(outcome.status == "ok" for outcome in outcomes) else _relative_to(read.images)
+    return (
+        f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
+        f"{in_words(image_row(failed[0]))}.{where} {folder / IMAGES_CSV} says more. What was decoded is kept; "
+        f"--max-failures allows more{_in_a_row(read.notes)}"
+    )
+
+
+def _disagreement(outcomes: Sequence[Outcome], folder: AnyPath) -> str:
+    found = [outcome for outcome in outcomes if outcome.disagrees]
+    rows = row_list([outcome.source.row.row for outcome in found], most=20)
+    return (
+        f"table and DICOM header state different things of {len(found)} images ({rows}), for example "
+        f"{in_words(image_row(found[0]))}. {folder / IMAGES_CSV} says more. Mend the table, or choose with "
+        "--disagree csv, tag or drop; what was decoded is kept"
+    )
+
+
+def _in_a_row(notes: Sequence[str]) -> str:
+    """Return notes on the table behind an error: they say why files are not there."""
+    return "".join(f". {note[:1].upper()}{note[1:]}" for note in notes)
+
+
+def _relative_to(images: AnyPath) -> str:
+    return f" Paths are taken relative to {images}; name another folder with --images."

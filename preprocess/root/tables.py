@@ -1,0 +1,348 @@
+"""images.csv and sources.csv of a dataset root: what came of every row, without and with what identifies."""
+
+import csv
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any
+
+from nlbs.errors import DatasetError
+from nlbs.files import atomic_file
+from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, OTHER_VIEWS, VIEWS, Conditions
+from nlbs.manifests.people.splits import SPLITS
+from nlbs.names import is_name
+from nlbs.paths import AnyPath
+from nlbs.preprocess.images.header_conditions import SETTLED_BY
+from nlbs.preprocess.root.outcome import Outcome
+from nlbs.preprocess.root.own_table import open_own_table
+from nlbs.preprocess.sets.plan import LabelledImage
+from nlbs.shards.format.layout import IMAGES_CSV, SOURCES_CSV
+from nlbs.text import printable, shown
+
+_CONDITIONS = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
+_RECORD = (
+    "source_rows",
+    "source_columns",
+    "crop_y",
+    "crop_x",
+    "crop_rows",
+    "crop_columns",
+    "mask_y",
+    "mask_x",
+    "mask_rows",
+    "mask_columns",
+    "mask_fraction",
+    "mask_method",
+    "mask_threshold",
+    "mask_raggedness",
+    "mask_components",
+    "mask_borders",
+    "mask_flags",
+    "breast_p1",
+    "breast_median",
+    "breast_p99",
+    "qc_row_jump",
+    "qc_streaks",
+    "qc_busiest",
+    "qc_flattest",
+    "voi",
+    "inverted",
+    "bits_stored",
+    "transfer_syntax",
+    "decoder",
+    "pixels_sha256",
+)
+_KNOWN_VALUES: dict[str, Sequence[str]] = {
+    "view": (*VIEWS, *OTHER_VIEWS), "laterality": LATERALITIES, "age_bin": tuple(map(str, range(len(AGE_BINS)))),
+    "cancer": ("0", "1"), "false_positive": ("0", "1"),
+}  # fmt: skip
+#: What images.csv takes from the record of a stored image.
+RECORD_KEYS = tuple(dict.fromkeys((*_RECORD, "spacing_mm", *SETTLED_BY)))
+_IMAGE_COLUMNS = (
+    "row",
+    "image",
+    "status",
+    "reason",
+    *_CONDITIONS,
+    "patient",
+    "split",
+    "from_header",
+    "kind",
+    "spacing_mm",
+    *_RECORD,
+    "generation",
+)
+_SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
+
+
+def write_tables(
+    root: AnyPath,
+    images: Iterable[dict[str, Any]],
+    sources: Iterable[dict[str, Any]],
+    kept: Sequence[str] = (),
+) -> None:
+    """Writes images.csv, which identifies nobody, and sources.csv, readable by the owner only.
+
+    Args:
+        root: the dataset root.
+        images, sources: one each per row of the input CSV, of :func:`image_row` and :func:`source_row`. None
+            becomes an empty cell: *unknown*.
+        kept: columns that --keep took along.
+    """
+    write_sources(root, sources)
+    _write(root / IMAGES_CSV, (*_IMAGE_COLUMNS, *kept), images, 0o644)
+
+
+def write_sources(root: AnyPath, sources: Iterable[dict[str, Any]]) -> None:
+    """Writes sources.csv alone. Args: as for :func:`write_tables`."""
+    _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
+
+
+def extend_tables(
+    root: AnyPath,
+    images: Iterable[dict[str, Any]],
+    sources: Iterable[dict[str, Any]],
+    kept: Sequence[str] = (),
+) -> None:
+    """Adds rows to images.csv and sources.csv; those that are there stay as they are.
+
+    Args: as for :func:`write_tables`.
+    """
+    # Rows of sources.csv beyond those of images.csv are of a run that ended between the two files.
+    known = islice(_read_rows(root / SOURCES_CSV), sum(1 for _ in read_image_rows(root)))
+    old_sources = known if (root / SOURCES_CSV).exists() else iter(())
+    write_tables(root, chain(read_image_rows(root), images), chain(old_sources, sources), kept)
+
+
+def source_row(outcome: Outcome) -> dict[str, Any]:
+    """Gives what leads from an image id back to its file and patient: a row of sources.csv."""
+    return {
+        "row": outcome.source.row.row,
+        "image": outcome.source.image,
+        "path": outcome.source.row.path,
+        "patient": outcome.source.row.patient,
+        "detail": outcome.detail,
+        "stamp": outcome.stamp,
+    }
+
+
+def read_stamps(root: AnyPath) -> dict[str, str]:
+    """Gives image id -> stamp of its source file, from the last run; empty where there was none.
+
+    Raises:
+        DatasetError: sources.csv is there and cannot be read.
+    """
+    path = root / SOURCES_CSV
+    try:
+        with open_own_table(path) as file:
+            return {
+                row["image"]: row["stamp"] for row in csv.DictReader(file) if row["image"] and row["stamp"]
+            }
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, csv.Error, ValueError) as error:
+        raise DatasetError(
+            f"cannot read {path} ({error}): remove it, and every file is looked at again"
+        ) from None
+
+
+def read_labelled_images(root: AnyPath) -> list[LabelledImage]:
+    """Gives what images.csv of a dataset root says about each usable image.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    return [image for images in read_generations(root).values() for image in images]
+
+
+def read_generations(root: AnyPath) -> dict[int, list[LabelledImage]]:
+    """Gives the usable images of images.csv by the generation that they came with, 1 and those of appends.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    found: dict[int, list[LabelledImage]] = {}
+    try:
+        for row in read_image_rows(root):
+            if row["status"] == "ok":
+                found.setdefault(generation_of(row), []).append(_labelled(row))
+    except (KeyError, ValueError, TypeError) as error:
+        raise _unreadable(root / IMAGES_CSV, error) from None
+    return found
+
+
+def kept_columns(root: AnyPath) -> tuple[str, ...]:
+    """Gives the columns of images.csv that --keep took along; none where there is no row."""
+    return tuple(name for name in next(read_image_rows(root), {}) if name not in _IMAGE_COLUMNS)
+
+
+def generation_of(row: dict[str, str]) -> int:
+    """Gives the generation of a row of images.csv."""
+    return int(row.get("generation") or 1)
+
+
+def require_root(root: AnyPath) -> None:
+    """Raises DatasetError where a folder is no dataset root, before anything is made in it."""
+    next(read_image_rows(root), None)
+
+
+def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
+    """Gives the rows of images.csv as they are, one after the other.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    try:
+        for number, row in enumerate(_read_rows(root / IMAGES_CSV), 2):
+            problem = row_problem(row)
+            if problem is not None:
+                raise _unreadable(root / IMAGES_CSV, ValueError(f"line {number}: {problem}"))
+            yield row
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out "
+            f"{shlex.quote(str(root))}"
+        ) from None
+
+
+def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
+    """Gives the rows of sources.csv as they are, one after the other.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    try:
+        for row in _read_rows(root / SOURCES_CSV):
+            if None in row or None in row.values() or not row.get("row", "").isdecimal():
+                raise _unreadable(root / SOURCES_CSV, ValueError("a row is not whole"))
+            yield row
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{root} lacks {SOURCES_CSV}: run build-shards again, which writes it anew"
+        ) from None
+
+
+def _read_rows(path: AnyPath) -> Iterator[dict[str, str]]:
+    try:
+        with open_own_table(path) as file:
+            reader = csv.DictReader(file)
+            names = [plain_cell(name) or "" for name in reader.fieldnames or ()]
+            if len(set(names)) < len(names):
+                raise ValueError("its header has a column twice")
+            reader.fieldnames = names
+            yield from reader
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: AnyPath, error: Exception) -> DatasetError:
+    what = printable(str(error), 300)
+    return DatasetError(f"cannot read {path} ({what}): run build-shards again, which writes it anew")
+
+
+def row_problem(row: Mapping[Any, Any]) -> str | None:
+    """Gives what a row of images.csv has that none can have; None where it is as a build writes it.
+
+    The table may come from somebody else: its ids become names of folders and of files in archives.
+    """
+    if None in row or None in row.values():
+        return "it has more or fewer cells than the header"
+    for kind in ("image", "patient"):
+        if row.get(kind) and not is_name(kind, row[kind]):
+            return f"{shown(row[kind])} is no id of {'an' if kind == 'image' else 'a'} {kind}"
+    if row.get("split") and row["split"] not in SPLITS:
+        return f"{shown(row['split'])} is no split"
+    for name, most in (("row", 15), ("generation", 5)):
+        text = row.get(name)
+        if text and not (text.isascii() and text.isdecimal() and len(text) <= most):
+            return f"{name} is {shown(text)}, expected a number"
+    if row.get("pixels_sha256") and not is_name("sha256", row["pixels_sha256"]):
+        return f"{shown(row['pixels_sha256'])} is no digest of pixels"
+    if row.get("status") != "ok":
+        return None
+    return _condition_problem(row)
+
+
+def _condition_problem(row: Mapping[str, str]) -> str | None:
+    for name, known in _KNOWN_VALUES.items():
+        if row.get(name) and row[name] not in known:
+            return f"{name} is {shown(row[name])}, expected one of {', '.join(known)}"
+    age = row.get("age_years")
+    if age and not (age.isascii() and age.isdecimal() and len(age) <= 3 and int(age) <= 150):
+        return f"age_years is {shown(age)}, expected years"
+    return (
+        None if row["image"] and row["patient"] and row["split"] else "an image without id, patient or split"
+    )
+
+
+def _labelled(row: dict[str, str]) -> LabelledImage:
+    def number(name: str) -> int | None:
+        return int(row[name]) if row[name] else None
+
+    def flag(name: str) -> bool | None:
+        return bool(int(row[name])) if row[name] else None
+
+    conditions = Conditions(
+        view=row["view"] or None,
+        laterality=row["laterality"] or None,
+        age_years=number("age_years"),
+        age_bin=number("age_bin"),
+        cancer=flag("cancer"),
+        false_positive=flag("false_positive"),
+    )
+    # What is no column of ours was kept from the table.
+    kept = {name: plain_cell(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
+    return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
+
+
+def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
+    """Gives what is known of an image and identifies nobody: a row of images.csv."""
+    row: dict[str, Any] = {
+        "row": outcome.source.row.row,
+        "image": outcome.source.image,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "patient": outcome.source.patient,
+        "split": outcome.source.split,
+        "from_header": " ".join(outcome.from_header),
+        "kind": outcome.kind,
+        "generation": generation,
+        **outcome.source.row.kept,
+    }
+    for name in _CONDITIONS:
+        value = getattr(outcome.source.row.conditions, name)
+        row[name] = int(value) if isinstance(value, bool) else value
+    if outcome.record is not None:
+        row |= {name: outcome.record.get(name) for name in _RECORD}  # an older store has fewer
+        row["mask_flags"] = " ".join(outcome.record.get("mask_flags", ()))
+        row["inverted"] = int(outcome.record["inverted"])
+        spacing = outcome.record["spacing_mm"]
+        row["spacing_mm"] = spacing[0] if spacing else None
+    return row
+
+
+# What spreadsheets take for the beginning of a formula, in the forms of full width too.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_MADE_HARMLESS = re.compile("'[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]], permissions: int) -> None:
+    # What cannot be UTF-8 (a folder's name in another encoding, in a message) must not end a build.
+    with atomic_file(path, "w", permissions, encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writerow({name: _harmless(name) for name in columns})
+        for row in rows:
+            writer.writerow({name: _harmless(row.get(name)) for name in columns})
+
+
+def plain_cell(cell: str) -> str | None:
+    """Gives what a cell said before it was made harmless; None where it is empty."""
+    return (cell[1:] if _MADE_HARMLESS.match(cell) else cell) or None
+
+
+def _harmless(value: Any) -> Any:
+    """Gives a cell that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

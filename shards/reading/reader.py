@@ -1,0 +1,317 @@
+"""Reads the patches of a batch: sorted, neighbours in one go, by threads, each compared with its checksum.
+
+What this process has read before is copied from a memory map instead where that is safe, see docs/decisions/0012.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nlbs.errors import ShardError
+from nlbs.paths import AnyPath
+from nlbs.shards.format.layout import how_to_restore
+from nlbs.shards.format.manifest import indices, one_array
+from nlbs.shards.format.manifest_rows import misplaced
+from nlbs.shards.format.payload import DECODERS, Pixels, fewest_stored_bytes, most_stored_bytes, pixel_dtype
+from nlbs.shards.reading.local_shards import LocalShards
+from nlbs.shards.reading.mapped_shards import MappedShards, can_be_mapped
+from nlbs.shards.reading.records import Marks, Record, buffers_of, run_starts, runs
+from nlbs.shards.reading.remote_shards import RemoteShards
+from nlbs.shards.reading.stand_ins import StandIns
+
+Rows = npt.NDArray[np.int64]
+
+VERIFY = ("first", "always", "off")  #: when a patch is compared with its checksum
+ON_DAMAGE = ("raise", "replace")  #: what comes of one that is damaged
+
+_THREADS = min(4, os.cpu_count() or 1)
+_ROWS_PER_TASK = 16  # fewer are read sooner than a thread is woken
+_ATTEMPTS = 32
+
+
+class _DamagedError(Exception):
+    """What is wrong with a record."""
+
+
+class Reader:
+    """Fills arrays with patches of one shard set."""
+
+    def __init__(
+        self,
+        folder: AnyPath,
+        info: Mapping[str, Any],
+        manifest: pa.Table,
+        remote: RemoteShards | None,
+        verify: str,
+        on_damage: str,
+    ) -> None:
+        """Takes an opened set; reads nothing."""
+        self.folder, self.manifest = folder, manifest
+        self.replaced: dict[int, int] = {}  #: row that was damaged -> row that was read instead
+        self.local = LocalShards(folder, info)
+        self._remote = remote
+        self._decode: Callable[[bytearray, Pixels], None] | None = DECODERS.get(
+            str(info["parameters"].get("compression", "none"))
+        )
+        self._verify, self._on_damage = verify, on_damage
+        self._names = [str(shard["name"]) for shard in info["shards"]]
+        self._sizes = [int(shard["bytes"]) for shard in info["shards"]]
+        self._fewest_bytes = fewest_stored_bytes(info["parameters"])
+        self._most_bytes = most_stored_bytes(info["parameters"])
+        edge = int(info["parameters"]["resolution"])
+        self._shape, self._dtype = (edge, edge), pixel_dtype(info["parameters"]["dtype"])
+        self._stand_ins = StandIns(manifest, str(info["dataset_id"]))
+        self._most_replaced = max(100, manifest.num_rows // 1000)
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+
+    def read(self, wanted: Rows, out: Pixels | None) -> Pixels:
+        """Gives the patches of n rows that exist, (n, R, R), in ``out``, C-contiguous, where it is given.
+
+        Raises:
+            ShardError: as :meth:`nlbs.shards.ShardSet.read` says.
+        """
+        mapped = self._copy_mapped(wanted, out)
+        if mapped is not None:
+            return mapped
+        if out is None:
+            out = np.empty((len(wanted), *self._shape), self._dtype)
+        self._read(wanted, out)
+        return out
+
+    def close(self) -> None:
+        """Closes the files; they are opened again when they are next read."""
+        self.local.close()
+        with contextlib.suppress(AttributeError):
+            del self._mapped  # the addresses are given back once no thread copies from them
+
+    def _copy_mapped(self, wanted: Rows, out: Pixels | None) -> Pixels | None:
+        """Gives the patches from the memory map; None where one of them is to be read, or the map cannot be used."""
+        if self._verify == "always" or (mapped := self._mapped) is None or self._seen.missing(wanted).any():
+            return None
+        places = mapped.places(*(column[wanted] for column in self._places[:2]))
+        if places is None:
+            return None
+        if out is None:
+            return mapped.windows[places].view(self._dtype).reshape(len(wanted), *self._shape)
+        if len(places):  # numpy joins one array at least
+            patches = [mapped.windows[place] for place in places.tolist()]
+            np.concatenate(patches, out=out.reshape(-1).view(np.uint8))
+        return out
+
+    def _read(self, wanted: Rows, out: Pixels) -> None:
+        shard, offset, nbytes, _ = self._checked_places(wanted)
+        if self._remote is not None:
+            self._remote.prefetch(shard, offset, nbytes)
+        by_place = np.lexsort((offset, shard))  # disks like to be read forwards
+        parts = min(_THREADS, -(-len(wanted) // _ROWS_PER_TASK))
+        if parts <= 1:
+            self._fill(out, wanted, by_place)
+            return
+        first, *others = np.array_split(by_place, parts)
+        pool = self._pool()
+        running = [pool.submit(self._fill, out, wanted, part) for part in others]
+        try:
+            self._fill(out, wanted, first)
+        finally:
+            wait(running)  # for all, so that none writes to out once this has returned or raised
+        for future in running:
+            future.result()
+
+    @cached_property
+    def _places(self) -> tuple[npt.NDArray[Any], ...]:
+        """Shard, offset, bytes and checksum of every row: the columns as they lie in the file."""
+        columns = (
+            indices(self.manifest["shard"]),
+            *(self.manifest[c] for c in ("offset", "nbytes", "crc32c")),
+        )
+        return tuple(one_array(column) for column in columns)
+
+    def _checked_places(self, rows: Rows) -> tuple[npt.NDArray[Any], ...]:
+        """Gives shard, offset, bytes and checksum of some rows, within bounds: a manifest may say anything.
+
+        Raises:
+            ShardError: a patch lies outside the shards, or has more bytes than a patch has.
+        """
+        found = tuple(column[rows] for column in self._places)
+        shard, offset, nbytes, _ = found
+        sizes = np.asarray(self._sizes, dtype=np.int64)
+        problem = misplaced(shard, offset, nbytes, sizes, self._fewest_bytes, self._most_bytes)
+        if problem is not None:
+            raise ShardError(
+                f"the manifest of {self.folder} is damaged: {problem}; {how_to_restore(self.folder)}"
+            )
+        return found
+
+    @cached_property
+    def _seen(self) -> Marks:
+        """Which patches were read, and compared with their checksums where that was asked for."""
+        return Marks(self.manifest.num_rows)
+
+    @cached_property
+    def _mapped(self) -> MappedShards | None:
+        """The shards by memory map, where that can be."""
+        if self._remote is not None or self._decode is not None or not isinstance(self.folder, Path):
+            return None
+        if not can_be_mapped(self.folder, self._sizes):
+            return None
+        try:
+            nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
+            return MappedShards(self.local.paths, self._sizes, nbytes, self.local.descriptor)
+        except OSError:  # no addresses left: reading does without
+            return None
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Gives the threads that read. A forked process has none of its parent's, so it makes its own."""
+        if self._threads is None or self._threads[0] != os.getpid():
+            self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="nlbs-read")
+        return self._threads[1]
+
+    def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
+        if self._remote is None and self._decode is None:
+            places = self._fill_raw(out, wanted, places)  # what is left is one by one told why
+        for run, buffers in runs(self._records(out, wanted, places)):
+            whole = self._remote is None and self._load_run(run[0].shard, run[0].offset, buffers)
+            for record in run:
+                if whole and not record.unsure and self._decode is None:
+                    continue  # its bytes are where they are wanted
+                try:
+                    if not whole:
+                        self._load(record)
+                    self._accept(record, out[record.place])
+                except _DamagedError as damage:
+                    self._replace(record.row, out[record.place], str(damage))
+
+    def _fill_raw(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Reads patches that are stored as they are. Gives the places whose patches are not as they should be."""
+        flat = _flat(out)
+        size, rows = flat.shape[1], wanted[places]
+        shard, offset, nbytes, crc = (column[rows] for column in self._places)
+        if (nbytes != size).any():
+            return places
+        good = np.zeros(len(places), dtype=np.bool_)
+        unsure, sums, shards, offsets = (a.tolist() for a in (self._unsure(rows), crc, shard, offset))
+        targets = [flat[place] for place in places.tolist()]
+        for first, end in pairwise(run_starts(shard, offset, size)):
+            buffers = buffers_of([target.data for target in targets[first:end]], offsets[first:end], size)
+            if not self._load_run(shards[first], offsets[first], buffers):
+                continue
+            for number in range(first, end):  # at once, while the bytes are in the processor's cache
+                good[number] = not unsure[number] or google_crc32c.value(targets[number]) == sums[number]
+        self._seen.add_all(rows[good])
+        return places[~good]
+
+    def _records(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> list[Record]:
+        """Gives where the patches lie that go to some places of ``out``; raw ones go there directly."""
+        if not len(places):
+            return []
+        rows = wanted[places]
+        shard, offset, nbytes, crc = (column[rows] for column in self._places)
+        size, pixels = out[0].nbytes, memoryview(out.data).cast("B")
+        unsure = self._unsure(rows)
+        fits = (nbytes == size) & (self._decode is None)
+        if self._decode is None:
+            unsure |= ~fits
+        targets = [
+            pixels[place * size : (place + 1) * size] if fit else memoryview(bytearray(stored))
+            for place, fit, stored in zip(places.tolist(), fits.tolist(), nbytes.tolist(), strict=True)
+        ]
+        columns = (places, rows, shard, offset, crc, unsure)
+        return list(map(Record, *(column.tolist() for column in columns), targets))
+
+    def _unsure(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Says which rows are to be compared with their checksums."""
+        # What comes over a network, or from a cache that others may write to, is checked each time.
+        if self._verify == "first" and self._remote is None:
+            return self._seen.missing(rows)
+        return np.full(len(rows), self._verify != "off")
+
+    def _load_run(self, shard: int, offset: int, buffers: list[memoryview]) -> bool:
+        """Reads neighbours in one go; says whether all came. If not, reading each one tells which is at fault."""
+        try:
+            got = self.local.read_into(buffers, shard, offset)
+        except OSError:
+            return False
+        return got == sum(map(len, buffers))
+
+    def _load(self, record: Record) -> None:
+        """Reads what is stored of a patch."""
+        try:
+            if self._remote is not None:
+                got = self._remote.read_into(record.target, record.shard, record.offset, record.crc32c)
+            else:
+                got = self.local.read_into([record.target], record.shard, record.offset)
+        except FileNotFoundError:
+            raise _DamagedError("the file is gone") from None
+        except OSError as error:  # of the disk or of a limit; the shard may well be whole
+            raise ShardError(f"cannot read {self._name(record.row)}: {error.strerror or error}") from None
+        if got != len(record.target):
+            raise _DamagedError(f"the file ends after {got} of its {len(record.target)} bytes")
+
+    def _accept(self, record: Record, pixels: Pixels) -> None:
+        """Checks what was read of a patch, and decodes it."""
+        check = record.unsure and self._verify != "off"
+        if check and google_crc32c.value(bytes(record.target)) != record.crc32c:
+            raise _DamagedError("its checksum does not match")
+        if self._decode is not None:
+            try:
+                self._decode(bytearray(record.target), pixels)
+            except ValueError as error:  # its bytes are what was written, but not what the set says
+                raise _DamagedError(str(error)) from None
+        elif len(record.target) != pixels.nbytes:
+            raise _DamagedError(f"it has {len(record.target)} bytes instead of {pixels.nbytes}")
+        if check:
+            self._seen.add(record.row)
+
+    def _replace(self, row: int, pixels: Pixels, what: str) -> None:
+        """Reads another patch where one is damaged, or raises."""
+        restore = how_to_restore(self.folder)
+        message = f"{self._name(row)} is damaged: {what}"
+        if self._on_damage == "raise":
+            raise ShardError(f"{message}; {restore}")
+        other = self._read_another(row, pixels)
+        if other is None:
+            raise ShardError(
+                f"{message}, and no patch of its split and conditions can stand in for it; {restore}"
+            )
+        self.replaced[row] = other
+        if len(self.replaced) > self._most_replaced:
+            raise ShardError(
+                f"{message}, and so are {self._most_replaced} others, which is as many as may be replaced; {restore}"
+            )
+        if len(self.replaced) == 1:
+            warnings.warn(f"{message}; patch {other} stands in for it. {restore}", stacklevel=2)
+
+    def _read_another(self, row: int, pixels: Pixels) -> int | None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            other = self._stand_ins.row(row, attempt)
+            if other == row:
+                continue
+            self._checked_places(np.array([other]))
+            record = self._records(pixels[None], np.array([other]), np.array([0]))[0]
+            try:
+                self._load(record)
+                self._accept(record, pixels)
+            except _DamagedError:
+                continue
+            return other
+        return None
+
+    def _name(self, row: int) -> str:
+        return f"patch {row} in {self.folder / self._names[int(self._places[0][row])]}"
+
+
+def _flat(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Gives the bytes of each patch, (n, bytes); nothing is copied."""
+    size = pixels.nbytes // max(1, len(pixels))
+    return pixels.reshape(-1).view(np.uint8).reshape(len(pixels), size)

@@ -1,0 +1,83 @@
+"""Condition control and utility, with samplers whose control is known."""
+
+import numpy as np
+import pytest
+
+from nlbs.evaluate.measures.classifier import ConditionClassifier, train_classifier
+from nlbs.evaluate.measures.control import control, flip_all, flipped_codes
+from nlbs.evaluate.measures.utility import utility
+from nlbs.models.drawing import draw_patches
+from tests.evaluate.conftest import QUICK
+from tests.evaluate.made_up import SignSampler, signed_patches
+
+SIGNS = ("view", "laterality", "age_bin", "cancer")
+
+
+def test_real_patches_in_place_of_drawn_ones_have_a_ratio_of_one(
+    signs_classifier: ConditionClassifier,
+) -> None:
+    held_out, other = signed_patches(400, seed=5), signed_patches(400, seed=6)
+    found = control(signs_classifier, held_out, other.pixels, other.conditions)
+    for name in SIGNS:
+        ratio = found[name].ratio
+        assert ratio is not None and ratio.low is not None and ratio.high is not None
+        assert ratio.value == pytest.approx(1, abs=0.15)
+        assert ratio.low - 0.05 <= 1 <= ratio.high + 0.05
+
+
+def test_patches_that_ignore_what_was_asked_have_a_ratio_of_zero(
+    signs_classifier: ConditionClassifier,
+) -> None:
+    held_out = signed_patches(400, seed=5)
+    drawn = np.stack(list(draw_patches(SignSampler(SIGNS), held_out.conditions, seed=0)))
+    found = control(signs_classifier, held_out, drawn, held_out.conditions)
+    for name in SIGNS:
+        ratio = found[name].ratio
+        assert ratio is not None and ratio.low is not None and ratio.high is not None
+        assert ratio.value == pytest.approx(0, abs=0.2)
+        assert ratio.low < 0.05 and ratio.high > -0.05
+
+
+def test_what_real_patches_do_not_show_is_not_measurable(signs_classifier: ConditionClassifier) -> None:
+    held_out = signed_patches(200, seed=5)
+    found = control(signs_classifier, held_out, held_out.pixels, held_out.conditions)["false_positive"]
+    assert found.ratio is None
+    assert "does not see it in held-out real patches" in found.why_not
+
+
+def test_what_one_patient_alone_has_is_not_measurable(signs_classifier: ConditionClassifier) -> None:
+    held_out = signed_patches(60, seed=5, patients=6)
+    codes = {**held_out.conditions, "cancer": (held_out.patients == 0).astype(np.int64)}
+    only = type(held_out)(held_out.pixels, codes, held_out.patients, held_out.images, held_out.rows)
+    found = control(signs_classifier, only, only.pixels, codes)["cancer"]
+    assert found.ceiling is None
+    assert "fewer than two held-out patients" in found.why_not
+
+
+def test_a_flipped_condition_moves_the_patch_its_way(signs_classifier: ConditionClassifier) -> None:
+    start = signed_patches(64, seed=7).conditions
+    found = flip_all(SignSampler(ignores=["cancer", "false_positive"]), signs_classifier, start, seed=0)
+    for name in ("view", "laterality", "age_bin"):
+        assert found[name].moved is not None and found[name].moved > 0.85
+        assert found[name].change > 5
+    assert found["cancer"].moved == 0.5
+    assert found["cancer"].change == 0
+
+
+def test_flipped_codes_differ_and_are_never_unknown() -> None:
+    codes = np.array([-1, 0, 1, 2, 3] * 40)
+    before, after = flipped_codes(codes, 4, seed=0)
+    np.testing.assert_array_equal(before[codes >= 0], codes[codes >= 0])
+    assert (before != after).all()
+    assert set(before) == set(after) == {0, 1, 2, 3}
+
+
+def test_synthetic_patches_are_worth_what_they_show(signs_classifier: ConditionClassifier) -> None:
+    """A sampler that obeys all but the view teaches all but the view."""
+    held_out, learnt = signed_patches(300, seed=5), signed_patches(600, seed=1)
+    drawn = np.stack(list(draw_patches(SignSampler(ignores=["view"]), learnt.conditions, seed=3)))
+    on_synthetic = train_classifier(drawn, learnt.conditions, seed=0, recipe=QUICK)
+    found = utility(signs_classifier, on_synthetic, held_out)
+    sides, view = found["laterality"].difference, found["view"].difference
+    assert sides is not None and abs(sides.value) < 0.05
+    assert view is not None and view.high is not None and view.high < -0.3

@@ -1,0 +1,107 @@
+"""Copies that are known to be copies are found; patches of other patients are not."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from nlbs.errors import EvaluationError
+from nlbs.evaluate.measures.copies import CopyDetector, audit_copies, plant_copies
+from tests.evaluate.textures import power_law_patches
+
+PATIENTS = np.repeat(np.arange(75), 4)
+
+
+@pytest.fixture(scope="module")
+def tissue() -> np.ndarray:
+    """1000 textures of breast-like spectrum with air at one side of every third."""
+    patches = power_law_patches(1000, 64, 3.2, seed=0)
+    patches[::3, :, 50:] = 0
+    return patches
+
+
+@pytest.fixture(scope="module")
+def train(tissue: np.ndarray) -> np.ndarray:
+    return tissue[:400]
+
+
+def test_planted_copies_are_the_stated_changes_of_training_patches(train: np.ndarray) -> None:
+    kinds = plant_copies(train, per_kind=50, seed=1)
+    assert {len(patches) for patches in kinds.values()} == {50}
+    known = {patch.tobytes() for patch in train}
+    assert all(patch.tobytes() in known for patch in kinds["exact"])
+    flips = known | {patch[y, x].tobytes() for patch in train for y, x in FLIPS}
+    assert all(patch.tobytes() in flips - known for patch in kinds["flip"])
+    for kind, largest in (("noise", 2.55), ("blend", 2.55)):
+        each = kinds[kind].astype(float)
+        distance = min(np.abs(each[0] - patch).mean() for patch in train)
+        assert 0 < distance < largest, kind
+
+
+FLIPS = [
+    (slice(None), slice(None, None, -1)),
+    (slice(None, None, -1), slice(None)),
+    (slice(None, None, -1), slice(None, None, -1)),
+]
+
+
+def test_at_least_95_percent_of_every_kind_of_near_copy_are_flagged_at_one_percent_false_positives(
+    tissue: np.ndarray, train: np.ndarray
+) -> None:
+    audit = audit_copies(tissue[700:], train, tissue[400:700], PATIENTS)
+    assert set(audit.caught) == {"exact", "noise", "blend", "brightness and contrast", "shift", "flip"}
+    assert {kind: share.value for kind, share in audit.caught.items() if share.value < 0.95} == {}
+    assert audit.proven
+    assert audit.held_out_flagged.value <= 0.04  # 150 patches at a rate of 1 %
+    # Held-out patches as "generated" are neither nearer to training nor farther.
+    assert audit.generated_auc.value == pytest.approx(0.5, abs=0.05)
+    assert audit.verdict == "no copies found"
+    assert "no copies found" in audit.sentence
+
+
+def test_copies_among_generated_patches_are_found_with_their_sources(
+    tissue: np.ndarray, train: np.ndarray
+) -> None:
+    generated = tissue[700:].copy()
+    generated[:20] = train[100:120, ::-1]
+    audit = audit_copies(generated, train, tissue[400:700], PATIENTS)
+    assert audit.verdict == "copies"
+    found = dict(zip(audit.flagged.tolist(), audit.sources.tolist(), strict=True))
+    assert {row: found.get(row) for row in range(20)} == {row: 100 + row for row in range(20)}
+    assert audit.generated_flagged.value >= 20 / 300
+
+
+def test_where_planted_copies_escape_nothing_is_proven(tissue: np.ndarray, train: np.ndarray) -> None:
+    """Blurred by 8 pixels nothing is left of a copy that could be found; then nothing found means nothing."""
+    erased = np.stack([ndimage.gaussian_filter(patch, 8) for patch in train[:50]])
+    audit = audit_copies(
+        tissue[700:], train, tissue[400:700], PATIENTS, planted={"exact": train[:50], "erased": erased}
+    )
+    assert not audit.proven
+    assert audit.verdict == "not proven"
+    assert audit.sentence.startswith("Not proven: of planted copies only these shares were caught: erased")
+    assert audit.caught["exact"].value == 1
+
+
+def test_larger_patches_are_reduced_first(tissue: np.ndarray) -> None:
+    large = np.repeat(np.repeat(tissue[:40], 3, axis=1), 3, axis=2)
+    detector = CopyDetector(large)
+    shifted = np.roll(large[:10], 4, axis=2)
+    found = detector(shifted[:, :, ::-1])
+    assert found.rows.tolist() == list(range(10))
+    assert found.scores.min() > 0.9
+    others = tissue[40:70][np.arange(40, 70) % 3 != 0]  # without air, whose edge is alike in all
+    assert detector(np.repeat(np.repeat(others, 3, axis=1), 3, axis=2)).scores.max() < 0.7
+
+
+def test_a_featureless_patch_is_no_copy_of_another(tissue: np.ndarray) -> None:
+    flat = np.full((1, 64, 64), 90, np.uint8)
+    flat[0, 20, 20] += 1  # one grey level: rounding
+    detector = CopyDetector(np.concatenate([tissue[:20], flat]))
+    assert detector(flat).scores[0] < 0.5
+
+
+def test_too_few_held_out_patches_are_refused_in_words(tissue: np.ndarray, train: np.ndarray) -> None:
+    with pytest.raises(EvaluationError, match=r"expected 99 or more for a rate of 1\.0%"):
+        audit_copies(tissue[700:], train, tissue[400:450], np.arange(50))
+    with pytest.raises(EvaluationError, match="two patients or more"):
+        audit_copies(tissue[700:], train, tissue[400:700], np.zeros(300))

@@ -1,0 +1,84 @@
+"""A poisoned file costs that file only: crashes, hangs and memory bombs in a real pool of workers."""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlbs.manifests.conditions import Conditions
+from nlbs.manifests.tables.table import ImageRow
+from nlbs.preprocess.formats.image_errors import DecodeError
+from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
+from nlbs.preprocess.images.grid import CutOptions
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.ingest import ingest
+from nlbs.preprocess.root.outcome import Outcome
+from nlbs.preprocess.root.sources import Source
+from nlbs.preprocess.workers import Workers
+
+OPTIONS, CUT = DecodeOptions(), CutOptions(resolution=8, stride=8)
+
+
+def poisoned(path: Path, options: DecodeOptions) -> DecodedImage:
+    """Stands for a decoder: what it does depends on the file's name."""
+    kind = path.stem.split("-")[0]
+    if kind == "crash":
+        ctypes.string_at(0)  # a real segmentation fault, in native code
+    if kind == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does when memory runs out
+    if kind == "hang":
+        time.sleep(600)
+    if kind == "bomb":
+        np.ones(20 << 30, np.uint8)
+    if kind == "bad":
+        raise DecodeError("no pixels in here")
+    time.sleep(0.02)
+    record = {
+        "crop_rows": 8,
+        "crop_columns": 8,
+        "mask": {"step": 1, "rows": 8, "columns": 8, "runs": [0, 64]},
+    }
+    return DecodedImage(np.full((8, 8), len(path.stem), np.uint8), record, ())
+
+
+def run(folder: Path, names: list[str], workers: Workers) -> dict[str, Outcome]:
+    sources = []
+    for number, name in enumerate(names, start=1):
+        (folder / name).write_text(name)
+        row = ImageRow(number, name, Conditions(), "p")
+        sources.append(Source(row, f"{number:016x}", "p0", "train", folder / name))
+    store = ImageStore.open(folder / "images.zarr", OPTIONS.recipe())
+    outcomes = ingest(sources, store, OPTIONS, CUT, {}, workers, timeout_s=3, decode=poisoned)
+    assert [outcome.source.row.row for outcome in outcomes] == list(range(1, len(names) + 1))
+    for outcome in outcomes:
+        assert (store.record(outcome.source.image) is not None) == (outcome.status == "ok")
+    assert not list((folder / "images.zarr").glob(".in-hand*"))
+    return {outcome.source.row.path: outcome for outcome in outcomes}
+
+
+@pytest.mark.parametrize(
+    "workers", [Workers(2), Workers(1), Workers(2, "threading"), Workers(1, "threading")], ids=str
+)
+def test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded(
+    workers: Workers, tmp_path: Path
+) -> None:
+    good = [f"good-{number}.dcm" for number in range(24)]
+    poison = {
+        "crash-1.dcm": "codec_crash",
+        "hang-1.dcm": "timeout",
+        "killed-1.dcm": "codec_crash",
+        "bomb-1.dcm": "out_of_memory",
+        "bad-1.dcm": "decode_failed",
+    }
+    names = good.copy()
+    for place, name in enumerate(poison):
+        names.insert(3 + 5 * place, name)
+    outcomes = run(tmp_path, names, workers)
+    assert {name: outcomes[name].status for name in poison} == poison
+    assert {outcomes[name].status for name in good} == {"ok"}
+    assert outcomes["crash-1.dcm"].reason == "the decoder crashed its process (signal 11)"
+    assert outcomes["hang-1.dcm"].reason == "decoding did not end within 3 s"

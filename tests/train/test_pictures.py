@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nlbs.train.pictures import describe, loss_figure, sample_page
+from nlbs.train.setup import build
+from tests.train.conftest import tiny_config
+from tests.train.test_loop import train
+
+
+def codes(*rows: tuple[int, int, int, int, int]) -> dict[str, torch.Tensor]:
+    names = ("view", "laterality", "age_bin", "cancer", "false_positive")
+    return dict(zip(names, torch.tensor(rows).unbind(dim=1), strict=True))
+
+
+def test_conditions_in_words_name_what_is_unknown() -> None:
+    described = describe(codes((0, 0, 2, 1, 0), (1, 1, 3, 0, 1), (1, 0, 0, 0, 0), (-1, -1, -1, -1, -1)))
+    assert described == ["CC L 56-65\ncancer", "MLO R >65\nfalse pos.", "MLO L <=45\nnormal", "? ? ?\n?"]
+
+
+def test_a_page_leaves_model_and_random_state_as_they_were() -> None:
+    model, _ = build(tiny_config(), torch.device("cpu"))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    pages = [
+        sample_page(model, torch.zeros(2, 1, 16, 16), codes((0,) * 5, (1,) * 5), "title") for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*pages)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_each_term_has_a_panel_and_each_split_a_line_from_epoch_one() -> None:
+    rows = [
+        {
+            "epoch": epoch,
+            "train_total": loss,
+            "train_reconstruction": 1.0,
+            "train_kl": None,
+            "val_total": 2 * loss,
+        }
+        for epoch, loss in enumerate([3.0, 2.0, 1.5])
+    ]
+    total, reconstruction, kl = loss_figure(rows).axes
+    assert [line.get_label() for line in total.lines] == ["training", "validation"]
+    assert np.array_equal(total.lines[0].get_xydata(), [[1, 3], [2, 2], [3, 1.5]])
+    assert np.array_equal(total.lines[1].get_ydata(), [6, 4, 3])
+    assert len(reconstruction.lines) == 1
+    assert np.isnan(kl.lines[0].get_ydata()).all()
+    assert not loss_figure([]).axes[0].lines
+
+
+def test_the_end_of_a_run_writes_its_curve_and_a_pause_does_not(tmp_path: Path) -> None:
+    train(tmp_path / "late", training={"epochs": 1, "max_minutes": 1e-9})
+    assert not (tmp_path / "late" / "curve.png").exists()
+    train(tmp_path / "whole", training={"epochs": 2})
+    with Image.open(tmp_path / "whole" / "curve.png") as image:
+        assert image.size == (1200, 360)
+        assert len(np.unique(np.asarray(image.convert("L")))) > 10

@@ -1,0 +1,54 @@
+"""The batches of an epoch on the device, and how long the run waited for them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlbs.train.data.stream import Batch
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """A batch whose tensors are on the device, or under way to it."""
+
+    pixels: Tensor  #: (b, 1, S, S) uint8 or uint16
+    conditions: dict[str, Tensor]  #: (b,) int64 each
+    epoch: int
+    step: int
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+class Feed:
+    """Gives the batches of a stream one by one; None where it ends."""
+
+    def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
+        self._batches = batches
+        self._device = device
+        self.waited_s = 0.0  #: on the host; what the device waits for beside that does not show here
+
+    def next(self) -> DeviceBatch | None:
+        """Gives the next batch. Raises ShardError where it cannot be read."""
+        started = time.perf_counter()
+        try:
+            batch = next(self._batches, None)
+        finally:
+            self.waited_s += time.perf_counter() - started
+        return None if batch is None else to_device(batch, self._device)
+
+
+def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
+    """Gives a batch on a device, without waiting for the copy of pinned memory."""
+    pixels = batch.pixels.to(device, non_blocking=True)
+    return DeviceBatch(pixels, _in_one_copy(batch.conditions, device), batch.epoch, batch.step)
+
+
+def _in_one_copy(codes: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    if device.type == "cpu":
+        return dict(codes)
+    together = torch.stack(list(codes.values())).to(device, non_blocking=True)
+    return dict(zip(codes, together.unbind(), strict=True))

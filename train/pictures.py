@@ -1,0 +1,116 @@
+"""A page that shows what a model does: real patches, their reconstructions where it makes any, and drawn ones."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from nlbs.files import write_with
+from nlbs.manifests.conditions import word_of
+from nlbs.models.contract import GenerativeModel, Reconstructs
+from nlbs.models.drawing import to_uint8
+from nlbs.pictures import contact_sheet
+
+_PLACE = ("view", "laterality", "age_bin")
+
+
+def sample_page(
+    model: GenerativeModel, pixels: Tensor, conditions: Mapping[str, Tensor], title: str, seed: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Return a page with rows of the same conditions; it leaves model and random state as they were.
+
+    Args:
+        model: on the device of the pixels.
+        pixels: (B, 1, R, R) in [-1, 1], the real patches of the first row.
+        conditions: their codes, (B,) each.
+        title: a line at the top.
+        seed: of the noise of the drawn row: the same each time, so that pages can be compared.
+
+    Returns:
+        uint8, (H, W, 3) RGB.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = [
+        torch.randn(len(pixels), *shape, generator=generator).to(model.device)
+        for shape in model.drawing_noise
+    ]
+    labels = describe(conditions)
+    rows, captions = [pixels], [f"real\n{label}" for label in labels]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            if isinstance(model, Reconstructs):
+                rows.append(model.reconstruct(pixels, conditions))
+                captions += ["reconstructed"] * len(labels)
+            rows.append(model.draw(noise, conditions))
+    finally:
+        model.train(was_training)
+    captions += [f"drawn\n{label}" for label in labels]
+    # What is not a number is shown as air: a picture ends no run, its loss does.
+    images = [image for row in rows for image in to_uint8(torch.nan_to_num(row, nan=-1.0))]
+    return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)
+
+
+def describe(conditions: Mapping[str, Tensor]) -> list[str]:
+    """Gives each sample's known conditions in words, in two lines: "CC L 56-65", "cancer"."""
+    codes = {name: code.tolist() for name, code in conditions.items()}
+    labels = []
+    for cancer, false_positive, *where in zip(
+        *(codes[name] for name in ("cancer", "false_positive", *_PLACE)), strict=True
+    ):
+        place = [word_of(name, code) or "?" for name, code in zip(_PLACE, where, strict=True)]
+        finding = "cancer" if cancer == 1 else "false pos." if false_positive == 1 else ""
+        finding = finding or ("normal" if cancer == 0 else "?")
+        labels.append(f"{' '.join(place)}\n{finding}")
+    return labels
+
+
+_PANELS = 3  # the loss, and the first terms of it
+
+
+def epoch_rows(metrics: Path) -> list[dict[str, Any]]:
+    """Gives the rows of metrics.jsonl that judge epochs, in order."""
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    epochs = [row for row in rows if row.get("kind") == "epoch" and type(row.get("epoch")) is int]
+    return [
+        {key: value for key, value in row.items() if isinstance(value, int | float | None)} for row in epochs
+    ]
+
+
+def loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Return a panel per term over epochs from 1, training and, where there is one, validation.
+
+    A value that was not finite is a gap.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    terms = [key.removeprefix("train_") for key in (rows[0] if rows else {}) if key.startswith("train_")]
+    for axes, term in zip(figure.subplots(1, _PANELS), [*terms, *[""] * _PANELS], strict=False):
+        for key, label in (("train", "training"), ("val", "validation")):
+            points = [(row["epoch"] + 1, row[f"{key}_{term}"]) for row in rows if f"{key}_{term}" in row]
+            if points:
+                values = [math.nan if value is None else value for _, value in points]
+                axes.plot([epoch for epoch, _ in points], values, marker=".", label=label)
+        axes.set_title("loss, as weights are judged by it" if term == "total" else term.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    return figure
+
+
+def write_curve(path: Path, metrics: Path) -> None:
+    """Writes the loss curve of a run as PNG."""
+    figure = loss_figure(epoch_rows(metrics))
+    write_with(path, lambda file: figure.savefig(file, format="png", dpi=100))
