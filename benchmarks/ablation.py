@@ -51,7 +51,7 @@ WITH: dict[str, dict[str, Any]] = {
 
 
 def changes_of(name: str) -> dict[str, Any]:
-    """Gives what the YAML of a variant says.
+    """Return what the YAML of a variant says.
 
     Guidance of any kind would make up for what a part is worth, and takes three times as long; grain is noise where a
     short run has not learned structure yet.
@@ -60,7 +60,7 @@ def changes_of(name: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains and judges each variant, and prints what came of it."""
+    """Train and judges each variant, and print what came of it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,7 +20,7 @@ MODES = ("off", "first", "always")
 
 
 def epochs(path: str, verify: str, batch_size: int, busy_s: float) -> tuple[float, float]:
-    """Gives the seconds of the first and of the second epoch of a set that is opened anew.
+    """Return the seconds of the first and of the second epoch of a set that is opened anew.
 
     Args:
         path: of the set.
@@ -42,7 +42,7 @@ def epochs(path: str, verify: str, batch_size: int, busy_s: float) -> tuple[floa
 
 
 def main() -> None:
-    """Measures the three policies in turn, as quick as can be and with a step of two milliseconds."""
+    """Measure the three policies in turn, as quick as can be and with a step of two milliseconds."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -42,7 +42,7 @@ ENCODERS = {
 
 
 def flipped(source: Path, syntax: str, generator: np.random.Generator, out: Path) -> None:
-    """Writes a DICOM file whose stream, of another transfer syntax, has one bit flipped."""
+    """Write a DICOM file whose stream, of another transfer syntax, has one bit flipped."""
     dataset, stored = pydicom.dcmread(source), read_dicom(source, "auto").stored
     uid, encode = ENCODERS[syntax]
     stream = bytearray(
@@ -56,7 +56,7 @@ def flipped(source: Path, syntax: str, generator: np.random.Generator, out: Path
 
 
 def change(one: DecodedImage, other: DecodedImage) -> float:
-    """Gives the largest mean change of a block, in grey levels of 255."""
+    """Return the largest mean change of a block, in grey levels of 255."""
     placed = []
     for image in (one, other):
         record, page = image.record, np.zeros((image.record["source_rows"], image.record["source_columns"]))
@@ -70,7 +70,7 @@ def change(one: DecodedImage, other: DecodedImage) -> float:
 
 
 def stands_out(records: list[dict[str, Any]]) -> set[int]:
-    """Gives the positions of records that look damaged among the others."""
+    """Return the positions of records that look damaged among the others."""
     columns = {
         name: np.array([np.nan if r[name] is None else r[name] for r in records], float) for name in DAMAGE
     }
@@ -78,7 +78,7 @@ def stands_out(records: list[dict[str, Any]]) -> set[int]:
 
 
 def main() -> None:
-    """Flips, decodes, counts."""
+    """Flip, decodes, counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -39,7 +39,7 @@ CONTROLLED = ("view", "laterality", "age_bin", "cancer")
 
 
 def nlbs(module: str, *arguments: object) -> None:
-    """Runs a command; ends where it fails."""
+    """Run a command; end where it fails."""
     command = [sys.executable, "-m", f"nlbs.{module}", *map(str, arguments)]
     if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
         sys.exit(f"failed: {' '.join(command)}")
@@ -48,7 +48,7 @@ def nlbs(module: str, *arguments: object) -> None:
 def train(
     shards: str, preset: str, patches: int, run: Path, changes: Mapping[str, Any], *more: object
 ) -> Path:
-    """Trains a preset until it has seen so many patches at least, in whole epochs; gives the checkpoint."""
+    """Train a preset until it has seen so many patches at least, in whole epochs; return the checkpoint."""
     with open_shards(shards) as opened:
         epochs = math.ceil(patches / len(opened.rows("train")))
     run.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def train(
 
 
 def judge(checkpoint: Path, shards: str, out: Path, num: int, *more: object) -> dict[str, Any]:
-    """Judges a checkpoint; gives the sections of report.json."""
+    """Judge a checkpoint; return the sections of report.json."""
     nlbs(
         "evaluate",
         "--checkpoint",
@@ -79,7 +79,7 @@ def judge(checkpoint: Path, shards: str, out: Path, num: int, *more: object) -> 
 
 
 def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives of a report what the project set itself as aims, under short names; None: not measurable."""
+    """Return of a report what the project set itself as aims, under short names; None: not measurable."""
     realism = sections["realism"]
     frechet = realism["frechet"]
     found: dict[str, Any] = {
@@ -103,7 +103,7 @@ def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sharpness(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives figures of spectra; patches of one grey have a sentence in their place, and None here."""
+    """Return figures of spectra; patches of one grey have a sentence in their place, and None here."""
     drawn, rebuilt = (
         section[kind] if isinstance(section[kind], Mapping) else None
         for kind in ("generated", "reconstructed")
@@ -146,13 +146,13 @@ def _memorisation(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(figure: Any) -> Any:
-    """Gives the value of a figure with an interval, rounded; what is no number stays."""
+    """Return the value of a figure with an interval, rounded; what is no number stays."""
     value = figure["value"] if isinstance(figure, Mapping) else figure
     return round(value, 3) if isinstance(value, float) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains and judges each preset, and prints what came of it."""
+    """Train and judges each preset, and print what came of it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

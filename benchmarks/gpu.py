@@ -46,7 +46,7 @@ TINY = {
 
 
 def batches_of(stream: PatchStream) -> Iterator[Batch]:
-    """Gives batches of a stream for ever."""
+    """Yield batches of a stream for ever."""
     while True:
         yield from stream
 
@@ -54,7 +54,7 @@ def batches_of(stream: PatchStream) -> Iterator[Batch]:
 def measure(
     config: TrainConfig, shards: ShardSet, device: torch.device, seconds: float, rounds: int
 ) -> dict[str, Any]:
-    """Gives patches per second of one configuration in each of the ways, and what they amount to."""
+    """Return patches per second of one configuration in each of the ways, and what they amount to."""
     config = bench.harmless(config)
     stream = start.open_streams(config, shards, pin_memory=device.type == "cuda")[0]
     batch = stream.read(0, 0)
@@ -88,7 +88,7 @@ def measure(
 
 
 def measure_all(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Gives what each batch size and way of running the model gives; one that does not fit says so."""
+    """Return what each batch size and way of running the model gives; one that does not fit says so."""
     found: dict[str, Any] = {}
     sizes = options.batch_sizes or ([8, 16] if options.tiny else [64, 256])
     training = {"precision": options.precision, "channels_last": not options.contiguous}
@@ -114,7 +114,7 @@ def measure_all(options: argparse.Namespace, device: torch.device) -> dict[str, 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints, and keeps the result under the card's name."""
+    """Measure, prints, and keep the result under the card's name."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

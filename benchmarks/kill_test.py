@@ -24,7 +24,7 @@ SECONDS_TO_END = 10.0
 
 
 def descendants(process: int) -> list[int]:
-    """Gives the processes below one, itself left out."""
+    """Return the processes below one, itself left out."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -41,7 +41,7 @@ def descendants(process: int) -> list[int]:
 
 
 def is_running(process: int) -> bool:
-    """Tells whether a process is there and no zombie."""
+    """Tell whether a process is there and no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
     except OSError:
@@ -49,7 +49,7 @@ def is_running(process: int) -> bool:
 
 
 def is_worker(process: int) -> bool:
-    """Tells whether a process is a worker of a pool."""
+    """Tell whether a process is a worker of a pool."""
     try:
         return b"popen_loky_posix" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
@@ -59,7 +59,7 @@ def is_worker(process: int) -> bool:
 def kill_once(
     command: list[str], root: Path, victim: str, seconds: float, choice: int, whole: dict[str, bytes | None]
 ) -> tuple[list[str], dict[str, object]]:
-    """Kills one build after some seconds and gives what was wrong then, and what became of it."""
+    """Kill one build after some seconds and return what was wrong then, and what became of it."""
     shutil.rmtree(root, ignore_errors=True)
     running = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
@@ -102,7 +102,7 @@ def kill_once(
 
 
 def main() -> None:
-    """Kills as often as asked, at moments spread over the whole run."""
+    """Kill as often as asked, at moments spread over the whole run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)

@@ -44,14 +44,14 @@ Batches = Iterator[Any]
 
 
 def ours(shards: ShardSet) -> Batches:
-    """Gives batches of our own stream for ever, verified at first touch."""
+    """Yield batches of our own stream for ever, verified at first touch."""
     stream = PatchStream(shards, batch_size=BATCH, seed=0, split=None)
     while True:
         yield from stream
 
 
 def with_webdataset(shards: ShardSet) -> Batches:
-    """Gives batches of webdataset's decode pipeline for ever, in the order of the files."""
+    """Yield batches of webdataset's decode pipeline for ever, in the order of the files."""
     urls = [str(shards.folder / shard["name"]) for shard in shards.info["shards"]]
     pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode().to_tuple("npy", "json")
     while True:
@@ -59,7 +59,7 @@ def with_webdataset(shards: ShardSet) -> Batches:
 
 
 def with_mosaicml(shards: ShardSet, folder: Path) -> Batches:
-    """Gives batches of MosaicML's StreamingDataset for ever, shuffled, from shards that it writes first."""
+    """Yield batches of MosaicML's StreamingDataset for ever, shuffled, from shards that it writes first."""
     _stand_in_for_torchvision()
     import streaming
 
@@ -75,7 +75,7 @@ def with_mosaicml(shards: ShardSet, folder: Path) -> Batches:
 
 
 def with_litdata(shards: ShardSet, folder: Path) -> Batches:
-    """Gives batches of litdata's StreamingDataset for ever, shuffled, from chunks that it writes first."""
+    """Yield batches of litdata's StreamingDataset for ever, shuffled, from chunks that it writes first."""
     import litdata
     from litdata.streaming.writer import BinaryWriter
 
@@ -92,13 +92,13 @@ def with_litdata(shards: ShardSet, folder: Path) -> Batches:
 
 
 def patches(shards: ShardSet) -> Iterator[tuple[np.ndarray[Any, Any], dict[str, int]]]:
-    """Gives each patch and its condition codes."""
+    """Yield each patch and its condition codes."""
     for row in range(len(shards)):
         yield shards.read([row])[0], {name: int(code[0]) for name, code in shards.conditions([row]).items()}
 
 
 def with_zarr(shards: ShardSet) -> Batches:
-    """Gives batches that zarr-python reads patch by patch."""
+    """Yield batches that zarr-python reads patch by patch."""
     arrays = [zarr.open_array(str(shards.folder / s["name"]), mode="r") for s in shards.info["shards"]]
     counts = [shard["patches"] for shard in shards.info["shards"]]
     array = np.repeat(np.arange(len(counts)), counts)
@@ -108,14 +108,14 @@ def with_zarr(shards: ShardSet) -> Batches:
 
 
 def with_memmap(path: Path, shards: ShardSet) -> Batches:
-    """Gives batches gathered from one file of nothing but pixels."""
+    """Yield batches gathered from one file of nothing but pixels."""
     pixels = np.load(path, mmap_mode="r")
     for rows in random_rows(len(shards)):
         yield pixels[rows], shards.conditions(rows)
 
 
 def random_rows(count: int) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
-    """Gives the rows of batches, epoch after epoch, each another permutation."""
+    """Yield the rows of batches, epoch after epoch, each another permutation."""
     generator = np.random.default_rng(0)
     while True:
         order = generator.permutation(count)
@@ -123,7 +123,7 @@ def random_rows(count: int) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
 
 
 def rate(batches: Batches, seconds: float) -> float:
-    """Gives patches per second over at least so many seconds, from a batch that was waited for on."""
+    """Return patches per second over at least so many seconds, from a batch that was waited for on."""
     next(batches)
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
@@ -133,7 +133,7 @@ def rate(batches: Batches, seconds: float) -> float:
 
 
 def measured(shards: ShardSet, folder: Path) -> tuple[dict[str, Callable[[], Batches]], dict[str, str]]:
-    """Lays the same patches out for every reader.
+    """Lay the same patches out for every reader.
 
     Returns:
         Reader -> what gives its batches; peer that cannot be measured -> why.
@@ -162,7 +162,7 @@ def measured(shards: ShardSet, folder: Path) -> tuple[dict[str, Callable[[], Bat
 
 
 def main() -> None:
-    """Warms all readers and measures them in turn."""
+    """Warm all readers and measure them in turn."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -204,7 +204,7 @@ def main() -> None:
 
 
 def _stand_in_for_torchvision() -> None:
-    """Lets MosaicML's package be imported where torchvision, of which nothing is used here, is none for this torch."""
+    """Let MosaicML's package be imported where torchvision, of which nothing is used here, is none for this torch."""
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):

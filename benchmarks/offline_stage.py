@@ -64,7 +64,7 @@ class Cost:
     peak_mb: float  #: resident memory of the largest of its processes
 
     def without(self, idle: "Cost") -> "Cost":
-        """Gives the cost beyond that of starting up."""
+        """Return the cost beyond that of starting up."""
         return Cost(self.cpu_s - idle.cpu_s, self.wall_s - idle.wall_s, self.peak_mb)
 
 
@@ -79,13 +79,13 @@ print(json.dumps({"cpu_s": used.ru_utime + used.ru_stime, "wall_s": wall, "peak_
 
 
 def cost_of(*command: object) -> Cost:
-    """Gives what a command costs."""
+    """Return what a command costs."""
     words = [sys.executable, "-c", METER, *(str(word) for word in command)]
     return Cost(**json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
 
 
 def draw(folder: Path, syntax: str) -> Path:
-    """Draws the four images of one patient; gives their folder."""
+    """Draw the four images of one patient; return their folder."""
     phantom = folder / "phantom"
     drawn = ["--patients", "1", "--rows", "4096", "--columns", "3328", "--transfer-syntax", syntax]
     subprocess.run([sys.executable, "-m", "nlbs.preprocess", "phantom", "--out", phantom, *drawn], check=True)
@@ -93,7 +93,7 @@ def draw(folder: Path, syntax: str) -> Path:
 
 
 def make_set(phantom: Path, images: int) -> Path:
-    """Fills a set with links to a patient's images, each under a patient of its own; gives its CSV."""
+    """Fill a set with links to a patient's images, each under a patient of its own; return its CSV."""
     with (phantom / "meta.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     table = phantom.parent / f"set{images}" / "meta.csv"
@@ -111,7 +111,7 @@ def make_set(phantom: Path, images: int) -> Path:
 
 
 def costs_of_set(table: Path, syntax: str) -> dict[str, Cost]:
-    """Gives what each side costs on one set."""
+    """Return what each side costs on one set."""
     nlbs, out = [sys.executable, "-m", "nlbs.preprocess"], table.parent / "out"
     # Equal pixels stand under several patients here.
     build = [*nlbs, "build-shards", "--csv", table, "--allow-duplicates"]
@@ -127,7 +127,7 @@ def costs_of_set(table: Path, syntax: str) -> dict[str, Cost]:
 
 
 def measure(syntax: str, images: int) -> dict[str, float]:
-    """Gives the ratios for one transfer syntax."""
+    """Return the ratios for one transfer syntax."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         phantom = draw(folder, syntax)
@@ -157,14 +157,14 @@ def measure(syntax: str, images: int) -> dict[str, float]:
 
 
 def store_ratio(store: Path) -> float:
-    """Gives the bytes of the stored images over those of their pixels."""
+    """Return the bytes of the stored images over those of their pixels."""
     chunks = list(store.glob("*/c/0/0"))
     shapes = [json.loads((chunk.parents[2] / "zarr.json").read_text())["shape"] for chunk in chunks]
     return sum(chunk.stat().st_size for chunk in chunks) / sum(rows * columns for rows, columns in shapes)
 
 
 def main() -> None:
-    """Measures each syntax and prints one JSON line."""
+    """Measure each syntax and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--images", type=int, default=64, help="in a set; four times as many as to start with"

@@ -40,7 +40,7 @@ DATASET_ID = "0123456789abcdef0123456789abcdef"
 
 
 def make_set(folder: Path, rows: int) -> None:
-    """Writes a shard set of so many rows."""
+    """Write a shard set of so many rows."""
     folder.mkdir()
     shards = -(-rows // PATCHES_PER_SHARD)
     for shard in range(shards):
@@ -75,12 +75,12 @@ def make_set(folder: Path, rows: int) -> None:
 
 
 def patches_of(shard: int, rows: int) -> int:
-    """Gives how many patches a shard has."""
+    """Return how many patches a shard has."""
     return min(rows, (shard + 1) * PATCHES_PER_SHARD) - shard * PATCHES_PER_SHARD
 
 
 def make_columns(folder: Path, rows: int) -> list[pa.Array]:
-    """Gives the columns of a manifest, each one piece, in files so that they take no memory."""
+    """Return the columns of a manifest, each one piece, in files so that they take no memory."""
     names = [field.name for field in SCHEMA]
     storage = {f.name: f.type.index_type if pa.types.is_dictionary(f.type) else f.type for f in SCHEMA}
     files = {
@@ -116,7 +116,7 @@ def make_columns(folder: Path, rows: int) -> list[pa.Array]:
 
 
 def values_of(row: npt.NDArray[np.int64], rows: int) -> dict[str, npt.NDArray[Any]]:
-    """Gives the values of some rows: the patches of the images of a shard stand in it at random, and so do splits."""
+    """Return the values of some rows: the patches of the images of a shard stand in it at random, and so do splits."""
     generator = np.random.default_rng(int(row[0]))
     shard, number = np.divmod(row, PATCHES_PER_SHARD)
     per_shard = PATCHES_PER_SHARD // PATCHES_PER_IMAGE
@@ -134,7 +134,7 @@ def values_of(row: npt.NDArray[np.int64], rows: int) -> dict[str, npt.NDArray[An
 
 
 def memory() -> dict[str, float]:
-    """Gives the megabytes of this process: its own, and those no other process uses."""
+    """Return the megabytes of this process: its own, and those no other process uses."""
     found = dict.fromkeys(("Anonymous", "Private_Clean", "Private_Dirty"), 0)
     for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
         name, size, *_ = line.split()
@@ -145,7 +145,7 @@ def memory() -> dict[str, float]:
 
 
 def opened(folder: str) -> tuple[dict[str, float], object]:
-    """Gives seconds and megabytes of opening a set and of its first batches in this process, and what is open."""
+    """Return seconds and megabytes of opening a set and of its first batches in this process, and what is open."""
     import torch  # what a trainer has loaded before it opens a set
 
     from nlbs.shards import open_shards
@@ -179,7 +179,7 @@ def opened(folder: str) -> tuple[dict[str, float], object]:
 
 
 def main() -> None:
-    """Makes the set, and has two processes open it."""
+    """Make the set, and has two processes open it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

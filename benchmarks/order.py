@@ -13,7 +13,7 @@ from nlbs.shards.order.window import Window
 
 
 def batches_per_second(rows_of: Callable[[int], object], steps: int) -> float:
-    """Gives how many batches a second ``rows_of`` names, at steps far apart, after one that fills the tables."""
+    """Return how many batches a second ``rows_of`` names, at steps far apart, after one that fills the tables."""
     rows_of(0)
     start = time.perf_counter()
     for step in range(steps):
@@ -22,7 +22,7 @@ def batches_per_second(rows_of: Callable[[int], object], steps: int) -> float:
 
 
 def main() -> None:
-    """Measures the three orders, and strata of 12 classes and of 1000."""
+    """Measure the three orders, and strata of 12 classes and of 1000."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patches", type=int, default=10**8)
     parser.add_argument("--shards", type=int, default=10**4)

@@ -50,15 +50,15 @@ class Store(ImageStore):
     """Takes every image and keeps none."""
 
     def put(self, image: str, pixels: Any, record: Any) -> Any:
-        """Gives the record as a store would."""
+        """Return the record as a store would."""
         return {**record, "pixels_sha256": hashlib.sha256(image.encode()).hexdigest()}
 
     def record(self, image: str) -> None:
-        """Knows nothing."""
+        """Know nothing."""
 
 
 def decoded(path: Path, options: DecodeOptions) -> DecodedImage:
-    """Gives an image that is its record."""
+    """Return an image that is its record."""
     number = int(path.name.split("-")[1])
     record = {**RECORD, **{name: number % (1009 + at) / 1009 for at, name in enumerate(OWN)}}
     record |= {
@@ -71,7 +71,7 @@ def decoded(path: Path, options: DecodeOptions) -> DecodedImage:
 
 
 def sources(folder: Path, images: int) -> list[Source]:
-    """Gives the sources of a table of so many rows."""
+    """Return the sources of a table of so many rows."""
     found = []
     for number in range(1, images + 1):
         name = f"normal/{number // 4:012d}/left/CC/IM-{number:04d}-0002-0001.dcm"
@@ -81,7 +81,7 @@ def sources(folder: Path, images: int) -> list[Source]:
 
 
 def main() -> None:
-    """Measures one size and prints it."""
+    """Measure one size and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--jobs", type=int, default=2)

@@ -30,13 +30,13 @@ STEPS = 4
 
 
 def status(field: str) -> int:
-    """Gives bytes of a line of /proc/self/status."""
+    """Return bytes of a line of /proc/self/status."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def measure(preset: str, folder: str, batch_size: int) -> dict[str, Any]:
-    """Gives MiB that a preset takes in this process, and that the estimate says."""
+    """Return MiB that a preset takes in this process, and that the estimate says."""
     config = preset(preset)
     config = replace(config, data=replace(config.data, batch_size=batch_size))
     harmless = bench.harmless(config)
@@ -59,7 +59,7 @@ def measure(preset: str, folder: str, batch_size: int) -> dict[str, Any]:
 
 
 def warm_up(config: TrainConfig, batch: Batch, stream: PatchStream, scratch: Path) -> None:
-    """Does a step of a tiny model on one patch."""
+    """Do a step of a tiny model on one patch."""
     encoder, decoder = EncoderConfig(channels=(8, 16)), DecoderConfig(channels=(16, 8, 1))
     tiny = replace(config, model=ModelConfig(latent_dim=4, encoder=encoder, decoder=decoder))
     one = Batch(
@@ -70,7 +70,7 @@ def warm_up(config: TrainConfig, batch: Batch, stream: PatchStream, scratch: Pat
 
 
 def main() -> None:
-    """Measures each case in a process of its own, or the one that is named, and prints it."""
+    """Measure each case in a process of its own, or the one that is named, and print it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -85,12 +85,12 @@ start.train(config, open_shards(shards), RunFolder(Path(run)), torch.device("cpu
 
 
 def without_augmentation(config: TrainConfig) -> TrainConfig:
-    """Gives the same configuration, with patches as they are."""
+    """Return the same configuration, with patches as they are."""
     return replace(config, training=replace(config.training, augment=NO_AUGMENT))
 
 
 def measure_step(preset: str, folder: str, rounds: int, device: torch.device) -> dict[str, Any]:
-    """Gives the ratios of a preset's step, and milliseconds of its parts."""
+    """Return the ratios of a preset's step, and milliseconds of its parts."""
     config = bench.harmless(PRESETS[preset])
     with open_shards(folder) as shards, tempfile.TemporaryDirectory() as scratch:
         stream = start.open_streams(config, shards)[0]
@@ -122,7 +122,7 @@ def measure_step(preset: str, folder: str, rounds: int, device: torch.device) ->
 
 
 def in_turn(works: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, list[float]], ...]:
-    """Gives wall and CPU seconds of pieces of work, one list each, round by round."""
+    """Return wall and CPU seconds of pieces of work, one list each, round by round."""
     wall: dict[str, list[float]] = {name: [] for name in works}
     cpu: dict[str, list[float]] = {name: [] for name in works}
     for number in range(WARM_UP + rounds):
@@ -137,7 +137,7 @@ def in_turn(works: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str,
 
 
 def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Gives the trainer's steps over the bare one, the median of the rounds."""
+    """Return the trainer's steps over the bare one, the median of the rounds."""
     return {
         name: round(
             statistics.median(one / bare for one, bare in zip(seconds[name], seconds["bare"], strict=True)), 3
@@ -147,7 +147,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
 
 
 def measure_waiting(preset: str, folder: str, epochs: int, device: torch.device) -> dict[str, Any]:
-    """Gives the share of whole epochs that is spent waiting for the loader, in a set that was never read."""
+    """Return the share of whole epochs that is spent waiting for the loader, in a set that was never read."""
     config = bench.harmless(PRESETS[preset])
     found = []
     with open_shards(folder) as shards, tempfile.TemporaryDirectory() as scratch:
@@ -165,7 +165,7 @@ def measure_waiting(preset: str, folder: str, epochs: int, device: torch.device)
 
 
 def measure_memory(preset: str, folder: str, epochs: int, warm_up: int = 2) -> dict[str, Any]:
-    """Gives how the memory of a run grows, from the end of epoch ``warm_up`` on."""
+    """Return how the memory of a run grows, from the end of epoch ``warm_up`` on."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         options = ["--epochs", str(epochs), "--device", "cpu", "--run", str(run)]
@@ -193,12 +193,12 @@ def measure_memory(preset: str, folder: str, epochs: int, warm_up: int = 2) -> d
 
 
 def epochs_ended(metrics: Path) -> int:
-    """Gives how many epochs a run has ended."""
+    """Return how many epochs a run has ended."""
     return metrics.read_text(encoding="utf-8").count('"kind": "epoch"') if metrics.exists() else 0
 
 
 def memory_of(process: int) -> dict[str, int]:
-    """Gives resident and anonymous bytes of a process; nothing where it is gone."""
+    """Return resident and anonymous bytes of a process; nothing where it is gone."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -209,13 +209,13 @@ def memory_of(process: int) -> dict[str, int]:
 
 
 def growth_of(values: list[int]) -> float:
-    """Gives the rise of the line of least squares, from the first value to the last, over their mean."""
+    """Return the rise of the line of least squares, from the first value to the last, over their mean."""
     slope = np.polyfit(np.arange(len(values)), values, 1)[0]
     return round(float(slope * (len(values) - 1) / np.mean(values)), 5)
 
 
 def measure_resume(preset: str, folder: str, rounds: int) -> dict[str, Any]:
-    """Gives seconds from the start of a run that continues to its first batch, the median of some processes."""
+    """Return seconds from the start of a run that continues to its first batch, the median of some processes."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         leave_a_run(PRESETS[preset], folder, run)
@@ -235,7 +235,7 @@ def measure_resume(preset: str, folder: str, rounds: int) -> dict[str, Any]:
 
 
 def leave_a_run(config: TrainConfig, folder: str, path: Path) -> None:
-    """Leaves the folder of a run that was stopped after its first step."""
+    """Leave the folder of a run that was stopped after its first step."""
     path.mkdir()
     with open_shards(folder) as shards:
         stream = start.open_streams(config, shards)[0]
@@ -247,7 +247,7 @@ def leave_a_run(config: TrainConfig, folder: str, path: Path) -> None:
 
 
 def main() -> None:
-    """Measures what was asked for and prints it."""
+    """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -64,7 +64,7 @@ class ModelConfig:
     learned_scale: bool = False  # the loss is a likelihood, whose scale is learned with the weights
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where the parts do not fit together."""
+        """Raise ConfigError where the parts do not fit together."""
         widths, groups = self.encoder.channels, self.encoder.groups
         if not widths:
             raise ConfigError("model.encoder.channels is empty; expected one width per block, e.g. [64, 128]")
@@ -106,7 +106,7 @@ class ModelConfig:
         return 1 << len(self.encoder.channels)
 
     def check_resolution(self, resolution: int) -> None:
-        """Raises ConfigError where images of that edge cannot be halved by every block."""
+        """Raise ConfigError where images of that edge cannot be halved by every block."""
         if resolution < self.shrink or resolution % self.shrink:
             raise ConfigError(
                 f"a resolution of {resolution} cannot be halved by each of the "
@@ -155,7 +155,7 @@ def check_sections(model: ModelConfig, loss: LossConfig, resolution: int) -> Non
 
 
 def _generating(channels: tuple[int, ...], skips: tuple[int, ...]) -> ModelConfig:
-    """Gives what makes the guide's network generate, in given widths: each part may be switched off alone."""
+    """Return what makes the guide's network generate, in given widths: each part may be switched off alone."""
     decoder = DecoderConfig(
         (*reversed(channels), 1),
         use_skip_connections=False,
@@ -193,7 +193,7 @@ MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
 
 
 def model_preset(name: str) -> tuple[ModelConfig, int]:
-    """Gives the model of a preset and the edge of its images in pixels.
+    """Return the model of a preset and the edge of its images in pixels.
 
     Raises:
         ConfigError: there is no preset of that name.

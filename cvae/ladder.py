@@ -23,18 +23,18 @@ class Gaussian(NamedTuple):
     logvar: Tensor
 
     def draw(self, noise: Tensor) -> Tensor:
-        """Gives mean + sigma * noise: Eq. 10 of 1312.6114."""
+        """Return mean + sigma * noise: Eq. 10 of 1312.6114."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
 
 def gaussian(values: Tensor) -> Gaussian:
-    """Gives the distribution whose means and log-variances a layer computed, half of dimension 1 each."""
+    """Return the distribution whose means and log-variances a layer computed, half of dimension 1 each."""
     mean, logvar = values.float().chunk(2, dim=1)
     return Gaussian(mean, logvar.clamp(*LOGVAR_RANGE))
 
 
 def kl_between(q: Gaussian, p: Gaussian) -> Tensor:
-    """Gives KL(q || p) of each sample, (B,), in nats, summed over all else."""
+    """Return KL(q || p) of each sample, (B,), in nats, summed over all else."""
     ratio = (q.logvar - p.logvar).exp() + (q.mean - p.mean).square() * (-p.logvar).exp()
     return 0.5 * (p.logvar - q.logvar + ratio - 1).flatten(start_dim=1).sum(dim=1)
 
@@ -64,18 +64,18 @@ class StochasticSkip(nn.Module):
         )
 
     def infer(self, x: Tensor, features: Tensor) -> tuple[Gaussian, Gaussian]:
-        """Gives q(z_l | encoder, decoder) and p(z_l | decoder): maps (B, latent channels, H, W)."""
+        """Return q(z_l | encoder, decoder) and p(z_l | decoder): maps (B, latent channels, H, W)."""
         prior = self.expected(x)
         change = self.posterior(torch.cat([x, features], dim=1)).float()
         mean, logvar = change.chunk(2, dim=1)
         return Gaussian(prior.mean + mean, (prior.logvar + logvar).clamp(*LOGVAR_RANGE)), prior
 
     def expected(self, x: Tensor) -> Gaussian:
-        """Gives p(z_l | decoder)."""
+        """Return p(z_l | decoder)."""
         return gaussian(self.prior(x))
 
     def merge(self, x: Tensor, z: Tensor, embedding: Tensor) -> Tensor:
-        """Gives the decoder's features with the latent (B, latent channels, H, W) in them."""
+        """Return the decoder's features with the latent (B, latent channels, H, W) in them."""
         x = x + self.expand(z)
         for block in self.blocks:
             x = block(x, embedding)
@@ -83,7 +83,7 @@ class StochasticSkip(nn.Module):
 
 
 def shift(posterior: Gaussian, prior: Gaussian) -> Tensor:
-    """Gives how far the posterior's means lie from the prior's, in the prior's standard deviations."""
+    """Return how far the posterior's means lie from the prior's, in the prior's standard deviations."""
     return (posterior.mean - prior.mean) * torch.exp(-0.5 * prior.logvar)
 
 
@@ -95,13 +95,13 @@ class Posterior:
     """Latents of images: each level's from q(z_l | encoder, decoder), and what they cost."""
 
     def __init__(self, features: Sequence[Tensor], noise: Sequence[Tensor] | None) -> None:
-        """Takes the encoder's features of each level, and epsilon of each; None: the means."""
+        """Take the encoder's features of each level, and epsilon of each; None: the means."""
         self._features, self._noise = features, noise
         self.latents: list[Tensor] = []
         self.kl: list[Tensor] = []  #: (B,) nats of each level
 
     def __call__(self, level: int, skip: StochasticSkip, x: Tensor) -> Tensor:
-        """Gives a level's latent."""
+        """Return a level's latent."""
         posterior, prior = skip.infer(x, self._features[level])
         self.kl.append(kl_between(posterior, prior))
         self.latents.append(posterior.mean if self._noise is None else posterior.draw(self._noise[level]))
@@ -112,12 +112,12 @@ class Shifts:
     """Latents of images, each at its mean, and how far they lie from what the prior expects."""
 
     def __init__(self, features: Sequence[Tensor]) -> None:
-        """Takes the encoder's features of each level."""
+        """Take the encoder's features of each level."""
         self._features = features
         self.found: list[Tensor] = []  #: of each level
 
     def __call__(self, level: int, skip: StochasticSkip, x: Tensor) -> Tensor:
-        """Gives a level's latent."""
+        """Return a level's latent."""
         posterior, prior = skip.infer(x, self._features[level])
         self.found.append(shift(posterior, prior))
         return posterior.mean
@@ -127,11 +127,11 @@ class Prior:
     """Latents of no image: those given, and after them from p(z_l | decoder)."""
 
     def __init__(self, given: Sequence[Tensor], noise: Sequence[Tensor] | None) -> None:
-        """Takes the latents of the coarsest levels, and epsilon of every level; None: the means."""
+        """Take the latents of the coarsest levels, and epsilon of every level; None: the means."""
         self._given, self._noise = given, noise
 
     def __call__(self, level: int, skip: StochasticSkip, x: Tensor) -> Tensor:
-        """Gives a level's latent."""
+        """Return a level's latent."""
         if level < len(self._given):
             return self._given[level]
         prior = skip.expected(x)

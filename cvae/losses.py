@@ -20,12 +20,12 @@ class LossTerms(NamedTuple):
 
 
 def reconstruction_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
-    """Gives (1/N) sum |x - y| over all pixels of the batch."""
+    """Return (1/N) sum |x - y| over all pixels of the batch."""
     return functional.l1_loss(reconstruction, pixels)
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Gives KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats.
+    """Return KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats.
 
     KL = 1/2 sum_d (mu^2 + exp(logvar) - logvar - 1); arguments (B, D).
     """
@@ -33,7 +33,7 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def charged_kl(mu: Tensor, logvar: Tensor, free_bits: float) -> Tensor:
-    """Gives the KL divergence that training pays for, a scalar in nats: sum_d max(free_bits, E_batch[KL_d]).
+    """Return the KL divergence that training pays for, a scalar in nats: sum_d max(free_bits, E_batch[KL_d]).
 
     Eq. 15 of 1606.04934, with a group per latent dimension: below ``free_bits`` nats a dimension
     costs the same whatever it holds, so nothing presses it to hold less. Arguments (B, D).
@@ -42,7 +42,7 @@ def charged_kl(mu: Tensor, logvar: Tensor, free_bits: float) -> Tensor:
 
 
 def edge_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
-    """Gives the L1 loss between the Laplacians of two batches, (B, 1, H, W).
+    """Return the L1 loss between the Laplacians of two batches, (B, 1, H, W).
 
     Only where the 3x3 filter lies within the image: padding would invent edges.
     """
@@ -58,7 +58,7 @@ def guide_loss(
     edge_weight: float = 0.1,
     charged: Tensor | None = None,
 ) -> LossTerms:
-    """Gives w_r L_reconstruction + beta L_KL + lambda L_edge (guide, section 8).
+    """Return w_r L_reconstruction + beta L_KL + lambda L_edge (guide, section 8).
 
     Args:
         reconstruction, pixels: (B, 1, R, R) in [-1, 1].
@@ -83,7 +83,7 @@ def laplace_loss(
     reconstruction_weight: float = 1.0,
     edge_weight: float = 0.1,
 ) -> LossTerms:
-    """Gives the guide's terms as a likelihood with a learned scale b, in nats per pixel.
+    """Return the guide's terms as a likelihood with a learned scale b, in nats per pixel.
 
     log 2b + (w_r L_reconstruction + lambda L_edge) / b + sum_l beta_l KL_l / N (sigma-VAE, 2006.13202, with the
     Laplace distribution in place of the normal one). With all beta_l = 1 and lambda = 0 it is the negative

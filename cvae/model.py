@@ -57,7 +57,7 @@ class ConditionalVAE(Network):
 
     @classmethod
     def from_preset(cls, name: str) -> "ConditionalVAE":
-        """Gives a fresh model of a preset, "nlbs" for example.
+        """Return a fresh model of a preset, "nlbs" for example.
 
         Raises:
             ConfigError: there is no preset of that name.
@@ -66,7 +66,7 @@ class ConditionalVAE(Network):
 
     @classmethod
     def load_from_checkpoint(cls, path: str | Path, device: str | torch.device = "cpu") -> "ConditionalVAE":
-        """Gives the model of a checkpoint, in eval mode.
+        """Return the model of a checkpoint, in eval mode.
 
         Raises:
             CheckpointError: missing, damaged, not a checkpoint of ours, or of another architecture.
@@ -146,7 +146,7 @@ class ConditionalVAE(Network):
     # What the family has beside it.
 
     def encode(self, pixels: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Gives mu and logvar of q(z | x, c), each (B, latent_dim).
+        """Return mu and logvar of q(z | x, c), each (B, latent_dim).
 
         Args:
             pixels: (B, 1, R, R) float in [-1, 1].
@@ -161,7 +161,7 @@ class ConditionalVAE(Network):
         return posterior.mean, posterior.logvar
 
     def decode(self, z: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives images (B, 1, R, R), aimed at [-1, 1], of latents (B, latent_dim) alone: without skips.
+        """Return images (B, 1, R, R), aimed at [-1, 1], of latents (B, latent_dim) alone: without skips.
 
         Stochastic skips are at their prior means.
 
@@ -174,7 +174,7 @@ class ConditionalVAE(Network):
     def infer(
         self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
-        """Gives the latents of images, one tensor (B, *shape) for each of :attr:`latent_shapes`.
+        """Return the latents of images, one tensor (B, *shape) for each of :attr:`latent_shapes`.
 
         Args:
             pixels: (B, 1, R, R) float in [-1, 1].
@@ -194,7 +194,7 @@ class ConditionalVAE(Network):
         return [z, *levels.latents]
 
     def shifts(self, pixels: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        """Gives how far the latents' means lie from the prior's, in the prior's standard deviations.
+        """Return how far the latents' means lie from the prior's, in the prior's standard deviations.
 
         What varies here varies with the image, and not with its conditions or with coarser latents: what active units
         are counted by (:func:`nlbs.models.latent_use.active_units`).
@@ -223,7 +223,7 @@ class ConditionalVAE(Network):
         conditions: Mapping[str, Tensor],
         noise: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Gives the images (B, 1, R, R) in [-1, 1] of latents as :meth:`infer` gives them.
+        """Return the images (B, 1, R, R) in [-1, 1] of latents as :meth:`infer` gives them.
 
         Args:
             latents: of all levels, or of the coarsest ones; the others then come from the prior.
@@ -257,7 +257,7 @@ class ConditionalVAE(Network):
         return self.render([self.coarse_prior(conditions, guidance).draw(noise[0])], conditions, noise)
 
     def coarse_prior(self, conditions: Mapping[str, Tensor], guidance: float | Guidance = 1) -> Gaussian:
-        """Gives p(z | c) of the coarsest latent, (B, latent_dim) each; N(0, I) where the model has no conditional one.
+        """Return p(z | c) of the coarsest latent, (B, latent_dim) each; N(0, I) where the model has no conditional one.
 
         Args:
             conditions: codes, (B,) integers each, -1 unknown.
@@ -276,7 +276,7 @@ class ConditionalVAE(Network):
     def forward(
         self, pixels: Tensor, conditions: Mapping[str, Tensor], noise: Tensor | None = None
     ) -> ModelOutput:
-        """Encodes, draws the latents (the means in eval mode) from torch's global generator, and decodes.
+        """Encode, draws the latents (the means in eval mode) from torch's global generator, and decodes.
 
         The hot path of training: codes out of range are for the caller to refuse.
 
@@ -309,7 +309,7 @@ class ConditionalVAE(Network):
         num_samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Gives images drawn from p(x | z, c) with z from the prior, (n, 1, R, R) in [-1, 1].
+        """Return images drawn from p(x | z, c) with z from the prior, (n, 1, R, R) in [-1, 1].
 
         The latents are drawn on the generator's device (the CPU without one), so that a seed
         gives the same images wherever the model is.

@@ -24,7 +24,7 @@ class Network(GenerativeModel):
     """Encoder, latents and decoder. What they are for: :class:`nlbs.cvae.ConditionalVAE`."""
 
     def __init__(self, config: ModelConfig, resolution: int) -> None:
-        """Makes a model with fresh weights for images of ``resolution`` x ``resolution`` pixels.
+        """Make a model with fresh weights for images of ``resolution`` x ``resolution`` pixels.
 
         Raises:
             ConfigError: the encoder's blocks cannot halve that resolution.
@@ -122,21 +122,21 @@ class Network(GenerativeModel):
         return Gaussian(prior.mean + mu.float(), shifted), features[1:]
 
     def _by_level(self, noise: Tensor) -> list[Tensor]:
-        """Gives noise (B, num_latents) as one tensor for each level."""
+        """Return noise (B, num_latents) as one tensor for each level."""
         parts = torch.split(noise, [math.prod(shape) for shape in self.latent_shapes], dim=1)
         return [
             part.reshape(len(part), *shape) for part, shape in zip(parts, self.latent_shapes, strict=True)
         ]
 
     def _prior(self, embedding: Tensor) -> Gaussian:
-        """Gives p(z | c) of the coarsest latent."""
+        """Return p(z | c) of the coarsest latent."""
         if self.prior is not None:
             return gaussian(self.prior(embedding))
         zeros = embedding.new_zeros(len(embedding), self.config.latent_dim)
         return Gaussian(zeros, zeros)
 
     def _features_of_levels(self, pixels: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
-        """Gives the encoder's features of the size of each stochastic skip."""
+        """Return the encoder's features of the size of each stochastic skip."""
         if not self.skips:
             return []
         # Decoder block 1 is as large as the last encoder block but one, block 2 as the one before, ...
@@ -144,7 +144,7 @@ class Network(GenerativeModel):
         return matching if self.stem is None else [*matching, self.stem(pixels)]
 
     def _decode(self, z: Tensor, embedding: Tensor, features: Sequence[Tensor], latent_of: Choice) -> Tensor:
-        """Gives images; ``features`` are those of every encoder block, for skip connections, or none at all."""
+        """Return images; ``features`` are those of every encoder block, for skip connections, or none at all."""
         film = torch.cat([embedding, z], dim=1) if self.config.latent_in_film else embedding
         x: Tensor = self.from_latent(z).unflatten(1, self._map_shape)
         matching = list(reversed(features[:-1])) if self.config.decoder.use_skip_connections else []

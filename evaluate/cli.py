@@ -42,7 +42,7 @@ _Command = Callable[..., None]
 
 
 def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Reads "realism,control"; None is all."""
+    """Read "realism,control"; None is all."""
     if value is None:
         return SECTIONS
     names = tuple(name.strip() for name in value.split(","))
@@ -53,7 +53,7 @@ def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def _shared(command: _Command) -> _Command:
-    """Adds the options that both uses have."""
+    """Add the options that both uses have."""
     options = [
         click.option("--checkpoint", type=LOCAL_PATH, metavar="FILE",
                      help="A best_model.safetensors of nlbs-train.  [required]"),
@@ -132,7 +132,7 @@ def anomaly(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Refuses a call without what both need; a group could not require it of its own use alone."""
+    """Refuse a call without what both need; a group could not require it of its own use alone."""
     for name in ("checkpoint", "shards", "out"):
         if options[name] is None:
             raise click.UsageError(f"Missing option '--{name}'.", ctx)

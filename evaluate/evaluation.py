@@ -53,7 +53,7 @@ def evaluate(
     overwrite: bool, num: int, where: str | None, extractor: str, only: tuple[str, ...],
     choice: SamplerChoice, say: Say,
 ) -> list[Path]:  # fmt: skip
-    """Judges a model and writes ``report.html`` and ``report.json``; gives both paths.
+    """Judge a model and write ``report.html`` and ``report.json``; return both paths.
 
     Raises:
         NlbsError: a report is there already, or something given cannot be used.
@@ -98,7 +98,7 @@ def find_anomalies(
     checkpoint: Path, shards: AnyPath, out: Path, split: str, allow_train: bool, device: str, seed: int,
     overwrite: bool, healthy: str, abnormal: str, images: int, heat_maps: int, say: Say,
 ) -> list[Path]:  # fmt: skip
-    """Scores images by a model of healthy ones, writes ``anomaly.html`` and ``anomaly.json``; gives both paths.
+    """Score images by a model of healthy ones, writes ``anomaly.html`` and ``anomaly.json``; return both paths.
 
     Raises:
         NlbsError: a report is there already, or something given cannot be used.
@@ -115,7 +115,7 @@ def find_anomalies(
 
 
 def _made(name: str, study: Study) -> Section:
-    """Gives a section; where the patches do not allow it, one that says why."""
+    """Return a section; where the patches do not allow it, one that says why."""
     try:
         return _MAKE[name](study)
     except EvaluationError as error:
@@ -137,7 +137,7 @@ def _open_model(checkpoint: Path, device: str) -> tuple[GenerativeModel, Mapping
 
 
 def _extractor(name: str, device: str) -> tuple[FeatureExtractor | None, str]:
-    """Gives the extractor; of the default one None and the reason where it is not installed."""
+    """Return the extractor; of the default one None and the reason where it is not installed."""
     try:
         return extractor(name, device), ""
     except EvaluationError as error:
@@ -171,7 +171,7 @@ def _provenance(
 
 
 def _doubts(training: Mapping[str, Any], shards: ShardSet, split: str) -> list[str]:
-    """Gives what makes the whole report doubtful."""
+    """Return what makes the whole report doubtful."""
     doubts = []
     if split == "train":
         doubts.append(
@@ -187,7 +187,7 @@ def _doubts(training: Mapping[str, Any], shards: ShardSet, split: str) -> list[s
 
 
 def _not_healthy(training: Mapping[str, Any], healthy: str) -> list[str]:
-    """Says where a model did not learn from healthy images alone."""
+    """Return where a model did not learn from healthy images alone."""
     where = training.get("where")
     if where == healthy:
         return []

@@ -34,7 +34,7 @@ class RealPatches:
         return len(self.pixels)
 
     def take(self, places: npt.ArrayLike) -> "RealPatches":
-        """Gives some of the patches, by place or by mask."""
+        """Return some of the patches, by place or by mask."""
         chosen = np.asarray(places)
         codes = {name: code[chosen] for name, code in self.conditions.items()}
         return RealPatches(
@@ -43,7 +43,7 @@ class RealPatches:
 
 
 def rows_to_judge_on(shards: ShardSet, split: str, where: str | None, allow_train: bool = False) -> Rows:
-    """Gives the rows of a split that a model may be judged on.
+    """Return the rows of a split that a model may be judged on.
 
     Args:
         shards: the set.
@@ -82,7 +82,7 @@ def read_patches(
     num: int | None = None,
     seed: int = 0,
 ) -> RealPatches:
-    """Reads patches as a model of that resolution sees them.
+    """Read patches as a model of that resolution sees them.
 
     Args:
         shards: the set.
@@ -119,7 +119,7 @@ def read_patches(
 
 
 def subsample(groups: npt.ArrayLike, num: int, seed: int) -> Rows:
-    """Gives ``num`` places of a list, from each group its share to within one: a stratified systematic sample.
+    """Return ``num`` places of a list, from each group its share to within one: a stratified systematic sample.
 
     Args:
         groups: (n,) the group of each place.
@@ -140,7 +140,7 @@ def subsample(groups: npt.ArrayLike, num: int, seed: int) -> Rows:
 
 
 def downsample(pixels: npt.NDArray[Any], resolution: int) -> Images:
-    """Gives whole patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8: each pixel the mean of its area."""
+    """Return whole patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8: each pixel the mean of its area."""
     if pixels.dtype == np.uint8 and pixels.shape[-1] == resolution:
         return pixels
     means = area_means(torch.from_numpy(pixels)[:, None], resolution)[:, 0]
@@ -149,7 +149,7 @@ def downsample(pixels: npt.NDArray[Any], resolution: int) -> Images:
 
 
 def crop(pixels: npt.NDArray[Any], resolution: int) -> Images:
-    """Gives the centre of patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8."""
+    """Return the centre of patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8."""
     start = (pixels.shape[-1] - resolution) // 2
     window = slice(start, start + resolution)
     return downsample(np.ascontiguousarray(pixels[:, window, window]), resolution)

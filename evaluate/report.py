@@ -57,12 +57,12 @@ class Section:
 
 
 def picture(image: npt.NDArray[np.uint8], caption: str, most_px: int = 1200) -> Picture:
-    """Gives a picture of uint8 pixels, (H, W) grey or (H, W, 3) RGB."""
+    """Return a picture of uint8 pixels, (H, W) grey or (H, W, 3) RGB."""
     return Picture(picture_uri(image, most_px), caption)
 
 
 def write_report(folder: Path, name: str, head: Mapping[str, Any], sections: Sequence[Section]) -> list[Path]:
-    """Writes ``name.html`` and ``name.json`` into a folder; other files in it stay.
+    """Write ``name.html`` and ``name.json`` into a folder; other files in it stay.
 
     Args:
         folder: made where it is missing.
@@ -82,7 +82,7 @@ def write_report(folder: Path, name: str, head: Mapping[str, Any], sections: Seq
 
 
 def as_values(head: Mapping[str, Any], sections: Sequence[Section]) -> dict[str, Any]:
-    """Gives the report as JSON values: null is a figure that is not known."""
+    """Return the report as JSON values: null is a figure that is not known."""
     found = {
         section.name: {"skipped": section.skipped} if section.skipped else plain(section.figures)
         for section in sections
@@ -98,7 +98,7 @@ def as_values(head: Mapping[str, Any], sections: Sequence[Section]) -> dict[str,
 
 
 def render(head: Mapping[str, Any], sections: Sequence[Section]) -> str:
-    """Gives the page as HTML, complete in itself. Every text is escaped, and cut off where it is absurdly long."""
+    """Return the page as HTML, complete in itself. Every text is escaped, and cut off where it is absurdly long."""
     environment = jinja2.Environment(
         autoescape=True,
         finalize=shown,
@@ -111,7 +111,7 @@ def render(head: Mapping[str, Any], sections: Sequence[Section]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Gives a value as JSON has it: dataclasses as objects, what is not finite as null."""
+    """Return a value as JSON has it: dataclasses as objects, what is not finite as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -128,7 +128,7 @@ def plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> Any:
-    """Gives a value as a person reads it: three digits, an interval in brackets, a dash for what is not known."""
+    """Return a value as a person reads it: three digits, an interval in brackets, a dash for what is not known."""
     if isinstance(value, Markup):
         return value
     if value is None or (isinstance(value, float) and math.isnan(value)):

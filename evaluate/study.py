@@ -54,7 +54,7 @@ class Study:
         return self.train if self.read_all_train is None else self.read_all_train()
 
     def features(self, kind: str) -> npt.NDArray[np.float32]:
-        """Gives the features (n, d) of "train", "held_out", "reconstructed", "without_grain" or "drawn" patches."""
+        """Return the features (n, d) of "train", "held_out", "reconstructed", "without_grain" or "drawn" patches."""
         if kind not in self._features and self.extractor is not None:
             pixels = self._pixels(kind)
             words = kind.replace("_", "-")
@@ -76,7 +76,7 @@ class Study:
         return {}
 
     def draw(self, conditions: Codes, seed: int) -> Patches:
-        """Gives drawn patches, uint8 (n, R, R), one for each of the conditions."""
+        """Return drawn patches, uint8 (n, R, R), one for each of the conditions."""
         count = len(conditions["view"])
         self.say(f"drawing {count:,} patches")
         found = np.empty((count, self.model.resolution, self.model.resolution), np.uint8)

@@ -15,7 +15,7 @@ CANCER = {"sfm-benign-0": 0, "sfm-malign-0": 1}
 
 
 def write_csv(path: Path) -> None:
-    """Writes the NLBS table of the 8 images; age and false positive are not known of them."""
+    """Write the NLBS table of the 8 images; age and false positive are not known of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -30,7 +30,7 @@ def write_csv(path: Path) -> None:
 
 
 def run(command: str, **paths: Path) -> None:
-    """Prints a command as one would type it, runs it, and ends where it fails.
+    """Print a command as one would type it, run it, and end where it fails.
 
     Args:
         command: words without spaces in them.
@@ -45,7 +45,7 @@ def run(command: str, **paths: Path) -> None:
 
 
 def main() -> None:
-    """Decodes, cuts, trains, generates, and names what came of it."""
+    """Decode, cuts, trains, generates, and names what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"))
     options = parser.parse_args()

@@ -22,7 +22,7 @@ _LONGEST_CELL = 40  # characters of one that a message repeats
 
 
 def read_conditions(path: Path) -> Plan:
-    """Gives the patches that a CSV asks for, in the order of its rows.
+    """Return the patches that a CSV asks for, in the order of its rows.
 
     Args:
         path: a table with some of :data:`COLUMNS`; an empty cell, and a column that is not there, is unknown.
@@ -61,7 +61,7 @@ def read_conditions(path: Path) -> Plan:
 
 
 def _columns(header: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Gives what each column is, and what is wrong with the header."""
+    """Return what each column is, and what is wrong with the header."""
     names = [name.strip().lower().replace("-", "_").replace(" ", "_") for name in header]
     problems = []
     if len(header) > _MOST_COLUMNS:
@@ -82,7 +82,7 @@ def _columns(header: Sequence[str]) -> tuple[list[str], list[str]]:
 def _row(
     number: int, cells: Sequence[str], names: Sequence[str], problems: list[str]
 ) -> tuple[dict[str, int], int]:
-    """Gives the codes of a row and how many patches it asks for; what is wrong goes to ``problems``."""
+    """Return the codes of a row and how many patches it asks for; what is wrong goes to ``problems``."""
     codes, count = dict.fromkeys(CONDITIONS, UNKNOWN), 1
     if len(cells) != len(names):
         problems.append(f"row {number}: found {len(cells)} cells, expected {len(names)}, one for each column")
@@ -105,7 +105,7 @@ def _row(
 def _add_age(
     number: int, said: Mapping[str, tuple[str, int]], codes: dict[str, int], problems: list[str]
 ) -> None:
-    """Puts the bin of the age into ``codes``."""
+    """Put the bin of the age into ``codes``."""
     age, age_bin = said.get("age", ("", UNKNOWN)), said.get("age_bin", ("", UNKNOWN))
     if UNKNOWN not in (age[1], age_bin[1]) and age[1] != age_bin[1]:
         problems.append(

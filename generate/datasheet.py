@@ -43,7 +43,7 @@ What the model was asked for, not what anybody has seen in the pictures.
 
 
 def datasheet(plan: Plan, provenance: Provenance, kind: str) -> str:
-    """Gives the text, in Markdown.
+    """Return the text, in Markdown.
 
     Args:
         plan: what was drawn.
@@ -69,7 +69,7 @@ def datasheet(plan: Plan, provenance: Provenance, kind: str) -> str:
 
 
 def frequencies(plan: Plan) -> list[tuple[str, str, int]]:
-    """Gives condition, value in words and number of patches, values in the order of their codes, unknown last."""
+    """Return condition, value in words and number of patches, values in the order of their codes, unknown last."""
     found = []
     for name, count in CONDITIONS.items():
         for code in (*range(count), UNKNOWN):

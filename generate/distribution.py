@@ -35,7 +35,7 @@ class Distribution:
     """The conditions of the training split of a shard set."""
 
     def __init__(self, shards: ShardSet, where: str | None = None) -> None:
-        """Takes the training patches of a set, or those of them that a filter takes.
+        """Take the training patches of a set, or those of them that a filter takes.
 
         Raises:
             ConfigError: the filter cannot be read, there is no such patch, or all are synthetic.
@@ -53,7 +53,7 @@ class Distribution:
         self.source = f"the training split of shard set {shards.dataset_id[:12]}{chosen}"
 
     def drawn(self, num: int, seed: int) -> Plan:
-        """Gives ``num`` conditions, each those of a training patch at random, unknown values with them.
+        """Return ``num`` conditions, each those of a training patch at random, unknown values with them.
 
         The i-th depends on the set, the seed and i alone. Raises ConfigError: more than one call draws.
         """
@@ -61,7 +61,7 @@ class Distribution:
         return Plan(self._taken(chosen), f"drawn like {self.source}")
 
     def varied(self, factor: int, seed: int, age: float, laterality: float) -> Plan:
-        """Gives the conditions of each training patch ``factor`` times, lightly varied.
+        """Return the conditions of each training patch ``factor`` times, lightly varied.
 
         Patch i takes row i modulo the number of rows, so a larger factor goes on where a smaller one ends.
 
@@ -88,7 +88,7 @@ class Distribution:
         return Plan(codes, source, {"row": self.rows[places]})
 
     def rarest(self, number: int, fixed: Mapping[str, int]) -> list[Occurrence]:
-        """Gives the combinations that the fewest patients have, the rarest first, then by patches and by codes.
+        """Return the combinations that the fewest patients have, the rarest first, then by patches and by codes.
 
         A combination with an unknown value is left out where that condition is known of any patch.
 
@@ -125,7 +125,7 @@ class Distribution:
 
 
 def rare(found: list[Occurrence], num: int, source: str) -> Plan:
-    """Gives ``num`` patches of each of some combinations. Raises ConfigError: more than one call draws."""
+    """Return ``num`` patches of each of some combinations. Raises ConfigError: more than one call draws."""
     return combinations([one.codes for one in found], num, f"the rarest combinations of {source}")
 
 

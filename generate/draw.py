@@ -52,7 +52,7 @@ class Opened:
 
 
 def open_model(call: Call, conditions: str, latents: str | None = None) -> Opened:
-    """Opens the model of a call and notes where what it draws comes from.
+    """Open the model of a call and notes where what it draws comes from.
 
     Args:
         call: with the checkpoint.
@@ -80,13 +80,13 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
 
 
 def note_unseen(checkpoint: Path, codes: Mapping[str, npt.ArrayLike]) -> None:
-    """Says where a model is asked for conditions that it never met in training."""
+    """Say where a model is asked for conditions that it never met in training."""
     if found := unseen(read_metadata(checkpoint).get("training"), codes):
         click.echo(f"Note: {guess(found)}")
 
 
 def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: bool = False) -> None:
-    """Draws a plan into files, and says what came of it.
+    """Draw a plan into files, and say what came of it.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint, the device or the folder cannot be used.
@@ -120,13 +120,13 @@ def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: b
 
 
 def _check_captures() -> None:
-    """Raises ConfigError where DICOM files cannot be written."""
+    """Raise ConfigError where DICOM files cannot be written."""
     if importlib.util.find_spec("highdicom") is None:
         raise ConfigError("--format dicom needs the package highdicom: pip install 'nlbs-cvae[dicom]'")
 
 
 def _write_captures(folder: Path, overwrite: bool) -> None:
-    """Has nlbs-preprocess write DICOM files: in a process of its own, as this one is to know no DICOM.
+    """Have nlbs-preprocess write DICOM files: in a process of its own, as this one is to know no DICOM.
 
     Raises:
         NlbsError: it could not; it has said why.

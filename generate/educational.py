@@ -18,7 +18,7 @@ LAYOUT = Layout("case", digits=3, first=1, withheld=("cancer", "false_positive",
 
 
 def cases(num: int, seed: int, fixed: Mapping[str, int], like: AnyPath | None = None) -> Plan:
-    """Gives ``num`` cases of each kind, in an order drawn by the seed.
+    """Return ``num`` cases of each kind, in an order drawn by the seed.
 
     Args:
         num: of each kind.

@@ -28,12 +28,12 @@ _SET = re.compile(r"r\d+-synthetic")
 
 
 def set_name(resolution: int) -> str:
-    """Gives the name of the folder of a synthetic shard set."""
+    """Return the name of the folder of a synthetic shard set."""
     return f"r{resolution}-synthetic"
 
 
 def is_finished(folder: Path, record: Mapping[str, Any], overwrite: bool) -> bool:
-    """Says whether a call has nothing left to do; where it has, the folder is made ready for it.
+    """Return whether a call has nothing left to do; where it has, the folder is made ready for it.
 
     What an interrupted call of the same record left stays, and is gone on with. Call it under the folder's lock.
 
@@ -77,12 +77,12 @@ def is_finished(folder: Path, record: Mapping[str, Any], overwrite: bool) -> boo
 
 
 def finish(folder: Path, record: Mapping[str, Any]) -> None:
-    """Says that all files of a call are there."""
+    """Say that all files of a call are there."""
     write_json(folder / RECORD, {**record, _COMPLETE: True})
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Gives what a folder says of itself; None where it says nothing that can be read."""
+    """Return what a folder says of itself; None where it says nothing that can be read."""
     try:
         found = read_json(folder / RECORD, _MOST_RECORD_BYTES)
     except (OSError, ValueError):
@@ -91,7 +91,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def _own_files(folder: Path) -> list[Path]:
-    """Gives the files and folders of earlier calls; what else lies there is not ours."""
+    """Return the files and folders of earlier calls; what else lies there is not ours."""
     names = {SAMPLES_CSV, CONTACT_SHEET}
     return [
         path
@@ -120,7 +120,7 @@ def _remove_own_files(folder: Path) -> None:
 
 
 def _check_datasheet(folder: Path, record: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
-    """Raises ConfigError where the datasheet would replace a file that is not ours."""
+    """Raise ConfigError where the datasheet would replace a file that is not ours."""
     ours = found is not None and found.get("recipe") == "share"
     if record["recipe"] == "share" and not ours and (folder / DATASHEET).exists():
         raise ConfigError(
@@ -129,7 +129,7 @@ def _check_datasheet(folder: Path, record: Mapping[str, Any], found: Mapping[str
 
 
 def _check_room(folder: Path, record: Mapping[str, Any]) -> None:
-    """Refuses what cannot fit, before hours are spent on it.
+    """Refuse what cannot fit, before hours are spent on it.
 
     Raises:
         ConfigError: the disk has no room for it.

@@ -34,7 +34,7 @@ _WALK = "a way through latents of real patches"
 
 
 def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str, num: int) -> int:
-    """Writes real patches beside what the model makes of them; gives how many."""
+    """Write real patches beside what the model makes of them; return how many."""
     pixels, codes, chosen, opened, about = _real(call, folder, rows, split, num)
     rebuilt = to_uint8(reconstruct(opened.model, pixels, codes))
     pictures: list[Picture] = []
@@ -67,7 +67,7 @@ def interpolation(
     rows: Sequence[int],
     steps: int,
 ) -> int:
-    """Writes the patches between two ends; gives how many.
+    """Write the patches between two ends; return how many.
 
     Args:
         call: its seed is the first latent, where no rows are given.
@@ -125,7 +125,7 @@ def traversal(
     reach: float,
     steps: int,
 ) -> int:
-    """Writes a row of patches for each number of the latent that is moved; gives how many patches."""
+    """Write a row of patches for each number of the latent that is moved; return how many patches."""
     asked: dict[str, Any] = {"flags": dict(flags), "level": level, "reach": reach, "steps": steps}
     asked |= {"dimensions": list(dimensions)}
     if folder is None:
@@ -163,7 +163,7 @@ def traversal(
 def variations(
     call: Call, folder: AnyPath, rows: Sequence[int], split: str, num: int, strength: float
 ) -> int:
-    """Writes variations of real patches, a row for each; gives how many."""
+    """Write variations of real patches, a row for each; return how many."""
     pixels, codes, chosen, opened, about = _real(call, folder, rows, split, 1)
     pictures = []
     for place, row in enumerate(chosen.tolist()):
@@ -181,7 +181,7 @@ def variations(
 def _real(
     call: Call, folder: AnyPath, rows: Sequence[int], split: str | None, num: int
 ) -> tuple[Tensor, dict[str, Tensor], npt.NDArray[np.int64], Opened, dict[str, Any]]:
-    """Gives pixels, codes and rows of real patches, the model, and what of this the pictures depend on."""
+    """Return pixels, codes and rows of real patches, the model, and what of this the pictures depend on."""
     with open_shards(folder) as shards:
         chosen = rows_of(shards, rows, split, num, call.seed)
         opened = open_model(
@@ -210,7 +210,7 @@ def _render(opened: Opened) -> Decode:
 def _noise(
     call: Call, opened: Opened, codes: Mapping[str, int], seed: int | None = None
 ) -> tuple[Latents, Conditions]:
-    """Gives the noise of patch 0 of a seed: the patch that nlbs-generate draws first with it."""
+    """Return the noise of patch 0 of a seed: the patch that nlbs-generate draws first with it."""
     shapes = call.sampler.open(opened.model, call.checkpoint).noise_shapes
     noise = noise_latents(call.seed if seed is None else seed, 0, shapes, opened.device)
     return noise, codes_tensor(codes, opened.device)

@@ -52,7 +52,7 @@ def reconstruct(model: GenerativeModel, pixels: Tensor, conditions: Conditions) 
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Gives the spherical interpolation of latents, ``a`` at t = 0 and ``b`` at t = 1, to the bit.
+    """Return the spherical interpolation of latents, ``a`` at t = 0 and ``b`` at t = 1, to the bit.
 
     sin((1 - t) w) / sin w a + sin(t w) / sin w b, where w is the angle between them (Shoemake 1985): between two
     draws of N(0, I) it keeps their length, which a straight line does not. Where they are parallel or opposite, the
@@ -80,7 +80,7 @@ def interpolate(
     end: tuple[Latents, Conditions],
     steps: int,
 ) -> Tensor:
-    """Gives patches on the way from one latent and condition to another, (steps, 1, R, R) in [-1, 1].
+    """Return patches on the way from one latent and condition to another, (steps, 1, R, R) in [-1, 1].
 
     Latents are interpolated on the sphere, level by level; conditions along a straight line between their
     embeddings. The first and the last patch are those of the ends themselves.
@@ -118,7 +118,7 @@ def traverse(
     dimension: int,
     values: Sequence[float],
 ) -> Tensor:
-    """Gives patches that differ in one number of the latent, (values, 1, R, R) in [-1, 1].
+    """Return patches that differ in one number of the latent, (values, 1, R, R) in [-1, 1].
 
     Args:
         decode: what turns latents into patches.
@@ -147,7 +147,7 @@ def traverse(
 def vary(
     decode: Decode, latents: Latents, conditions: Conditions, num: int, strength: float, seed: int
 ) -> Tensor:
-    """Gives patches around a latent, (num, 1, R, R) in [-1, 1]: z + strength * epsilon, epsilon from N(0, I).
+    """Return patches around a latent, (num, 1, R, R) in [-1, 1]: z + strength * epsilon, epsilon from N(0, I).
 
     Variation i depends on (latents, strength, seed, i) alone.
 
@@ -174,12 +174,12 @@ def vary(
 def noise_latents(
     seed: int, index: int, shapes: Sequence[tuple[int, ...]], device: torch.device
 ) -> list[Tensor]:
-    """Gives the noise that patch ``index`` of a seed is drawn from, (1, *shape) each."""
+    """Return the noise that patch ``index`` of a seed is drawn from, (1, *shape) each."""
     return [torch.from_numpy(level[None]).to(device) for level in draw_noise(seed, index, shapes)]
 
 
 def codes_tensor(codes: Mapping[str, int], device: torch.device) -> dict[str, Tensor]:
-    """Gives the codes of one patch as a model takes them, (1,) int64 each."""
+    """Return the codes of one patch as a model takes them, (1,) int64 each."""
     return {name: torch.from_numpy(np.array([codes[name]], dtype=np.int64)).to(device) for name in CONDITIONS}
 
 
@@ -187,7 +187,7 @@ def codes_tensor(codes: Mapping[str, int], device: torch.device) -> dict[str, Te
 def _embedding_between(
     networks: Sequence[nn.Module], start: Conditions, end: Conditions, t: float
 ) -> Iterator[None]:
-    """Makes each embedding of codes of ``start`` the one at t < 1 on the line to those of ``end``.
+    """Make each embedding of codes of ``start`` the one at t < 1 on the line to those of ``end``.
 
     Where a sampler is guided, some or all of the codes are hidden from it at times: those stay hidden.
     """

@@ -29,11 +29,11 @@ class Plan:
     columns: Mapping[str, Any] = field(default_factory=dict)  #: further columns of samples.csv, (n,) each
 
     def __len__(self) -> int:
-        """Gives the number of patches."""
+        """Return the number of patches."""
         return len(self.codes["view"])
 
     def at(self, index: int) -> dict[str, int]:
-        """Gives the codes of one patch."""
+        """Return the codes of one patch."""
         return {name: int(codes[index]) for name, codes in self.codes.items()}
 
     @property
@@ -50,7 +50,7 @@ class Plan:
 
 
 def checked_number(patches: int) -> int:
-    """Gives a number of patches that can be asked for.
+    """Return a number of patches that can be asked for.
 
     Raises:
         ConfigError: it is more than one call draws.
@@ -63,7 +63,7 @@ def checked_number(patches: int) -> int:
 
 
 def one_condition(codes: Mapping[str, int], num: int) -> Plan:
-    """Gives ``num`` patches of the same conditions.
+    """Return ``num`` patches of the same conditions.
 
     Raises:
         ConfigError: more than one call draws.
@@ -74,7 +74,7 @@ def one_condition(codes: Mapping[str, int], num: int) -> Plan:
 
 
 def combinations(codes: Sequence[Mapping[str, int]], num: int, source: str) -> Plan:
-    """Gives ``num`` patches of each of some combinations of conditions, one combination after the other.
+    """Return ``num`` patches of each of some combinations of conditions, one combination after the other.
 
     Raises:
         ConfigError: more than one call draws.
@@ -85,7 +85,7 @@ def combinations(codes: Sequence[Mapping[str, int]], num: int, source: str) -> P
 
 
 def grid(fixed: Mapping[str, int], num: int) -> Plan:
-    """Gives ``num`` patches of every combination of the known values of the conditions.
+    """Return ``num`` patches of every combination of the known values of the conditions.
 
     Args:
         fixed: condition -> code of those that are not to vary.
@@ -100,6 +100,6 @@ def grid(fixed: Mapping[str, int], num: int) -> Plan:
 
 
 def uniform(purpose: str, seed: int, count: int) -> npt.NDArray[np.float64]:
-    """Gives numbers in [0, 1), (count,); the i-th depends on purpose, seed and i alone, not on how many follow."""
+    """Return numbers in [0, 1), (count,); the i-th depends on purpose, seed and i alone, not on how many follow."""
     digest = hashlib.sha256(f"nlbs generate {purpose} {seed}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(count)

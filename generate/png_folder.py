@@ -41,7 +41,7 @@ class Layout:
     withheld: tuple[str, ...] = ()  #: conditions that stand in the answer key alone
 
     def name(self, index: int) -> str:
-        """Gives the file name of a patch."""
+        """Return the file name of a patch."""
         return f"{self.kind}-{index + self.first:0{self.digits}d}.png"
 
 
@@ -55,7 +55,7 @@ def write_samples(
     kind: str = "png",
     datasheet: str | None = None,
 ) -> bool:
-    """Writes each patch as PNG, then contact sheet and ``samples.csv``; goes on where such a call was interrupted.
+    """Write each patch as PNG, then contact sheet and ``samples.csv``; goes on where such a call was interrupted.
 
     Memory does not grow with the number of patches.
 
@@ -104,7 +104,7 @@ def write_samples(
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows, all of the same names and at least one, as CSV."""
+    """Write rows, all of the same names and at least one, as CSV."""
     left = iter(rows)
     first = next(left)
     with atomic_file(path, "w", encoding="utf-8", newline="") as file:
@@ -115,30 +115,30 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Write a text file, whole or not at all."""
     with atomic_file(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
 def spread(count: int) -> list[int]:
-    """Gives the places that a sheet shows of ``count`` patches: all, or 256 at equal distances."""
+    """Return the places that a sheet shows of ``count`` patches: all, or 256 at equal distances."""
     shown = min(count, _SHEET_LIMIT)
     return [number * count // shown for number in range(shown)]
 
 
 def sheet_title(count: int, what: str = "Synthetic patches") -> str:
-    """Gives the title of a sheet."""
+    """Return the title of a sheet."""
     return what if count <= _SHEET_LIMIT else f"{what}: {_SHEET_LIMIT} of {count:,}"
 
 
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
-    """Gives a grey PNG, (H, W) uint8."""
+    """Return a grey PNG, (H, W) uint8."""
     with Image.open(path) as image:
         return np.asarray(image, dtype=np.uint8)
 
 
 def _first_missing(folder: Path, count: int, layout: Layout) -> int:
-    """Gives the first patch that is not there; they are written whole, and in order."""
+    """Return the first patch that is not there; they are written whole, and in order."""
     for index in range(count):
         if not (folder / layout.name(index)).is_file():
             return index
@@ -201,7 +201,7 @@ def write_sheet(
     provenance: Provenance,
     columns: int = 8,
 ) -> None:
-    """Writes a contact sheet that says it is synthetic."""
+    """Write a contact sheet that says it is synthetic."""
     text = {**provenance.text(), "Seed": str(provenance.seed)}
     write_png(path, contact_sheet(images, captions, columns, title=title), text)
 
@@ -226,7 +226,7 @@ def write_pictures(
     overwrite: bool,
     **asked: Any,
 ) -> bool:
-    """Writes every synthetic picture as PNG, all of them on one sheet, and the table.
+    """Write every synthetic picture as PNG, all of them on one sheet, and the table.
 
     Real patches stand on the sheet to compare with, captioned "real", and in no file of their own.
 

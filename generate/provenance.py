@@ -30,7 +30,7 @@ class Provenance:
     of_patients: bool = False  #: from latents of real patches: a likeness of a patient, not a patch of nobody
 
     def text(self) -> dict[str, str]:
-        """Gives what the metadata of a picture says."""
+        """Return what the metadata of a picture says."""
         return {
             "Synthetic": "yes",
             "Software": SOFTWARE,
@@ -41,7 +41,7 @@ class Provenance:
         }
 
     def record(self, **asked: Any) -> dict[str, Any]:
-        """Gives what a folder of patches says of itself.
+        """Return what a folder of patches says of itself.
 
         Args:
             asked: whatever else the patches depend on, as JSON values.
@@ -55,7 +55,7 @@ class Provenance:
 
 
 def model_id(checkpoint: Path) -> str:
-    """Gives the first 16 digits of the SHA-256 of a checkpoint file.
+    """Return the first 16 digits of the SHA-256 of a checkpoint file.
 
     Raises:
         CheckpointError: it is no file that can be read.
@@ -71,12 +71,12 @@ def model_id(checkpoint: Path) -> str:
 
 
 def fitted_ids(files: Iterable[Path]) -> str:
-    """Gives the ids of files that are fitted to a checkpoint: "flow 0a1b..., grain 2c3d..."."""
+    """Return the ids of files that are fitted to a checkpoint: "flow 0a1b..., grain 2c3d..."."""
     return ", ".join(f"{file.name.split('.')[-2]} {model_id(file)}" for file in files)
 
 
 def in_short(record: Mapping[str, Any]) -> str:
-    """Gives in a few words what a folder of patches holds."""
+    """Return in a few words what a folder of patches holds."""
     patches, recipe, model, seed = (
         printable(str(record.get(name, "?")), 60) for name in ("patches", "recipe", "model", "seed")
     )
@@ -84,7 +84,7 @@ def in_short(record: Mapping[str, Any]) -> str:
 
 
 def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Gives in words what two records of folders do not have in common: "patches: 16 there, 32 asked for"."""
+    """Return in words what two records of folders do not have in common: "patches: 16 there, 32 asked for"."""
     told = [
         f"{name.replace('_', ' ')}: {printable(str(found[name]), 120)} there, {value} asked for"
         for name, value in asked.items()

@@ -17,7 +17,7 @@ from nlbs.shards import ShardSet
 def rows_of(
     shards: ShardSet, rows: Sequence[int], split: str | None, num: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Gives the rows that are asked for: those named, or some of a split at random, in order.
+    """Return the rows that are asked for: those named, or some of a split at random, in order.
 
     Raises:
         ConfigError: a row that is not there, a split that has none, or a set of synthetic patches.

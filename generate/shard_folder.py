@@ -45,7 +45,7 @@ _MOST_PATCHES = (
 def write_synthetic_set(
     root: Path, plan: Plan, draw: Draw, provenance: Provenance, overwrite: bool, datasheet: str | None = None
 ) -> bool:
-    """Writes patches as the shard set ``root/r64-synthetic`` and a contact sheet; goes on where it was interrupted.
+    """Write patches as the shard set ``root/r64-synthetic`` and a contact sheet; goes on where it was interrupted.
 
     Memory holds one shard's patches at a time, and some 200 bytes for every row of the manifest.
 
@@ -80,7 +80,7 @@ def write_synthetic_set(
 
 
 def _write_shards(folder: Path, plan: Plan, draw: Draw, provenance: Provenance, request: str) -> None:
-    """Writes the shards that are missing, each followed by its commit record."""
+    """Write the shards that are missing, each followed by its commit record."""
     begin_set(folder)
     form = _format(provenance)
     with Progress("Drawing", len(plan), "sample") as progress:
@@ -107,7 +107,7 @@ def _patches(
     rows: list[dict[str, Any]],
     progress: Progress,
 ) -> Iterator[Patch]:
-    """Gives some patches as a shard takes them, and what the manifest says of each to ``rows``."""
+    """Yield some patches as a shard takes them, and what the manifest says of each to ``rows``."""
     for index, pixels in enumerate(islice(draw(start), count), start=start):
         row = manifest_row(plan.at(index), index, pixels, provenance, request)
         rows.append(row)
@@ -118,7 +118,7 @@ def _patches(
 def manifest_row(
     codes: Mapping[str, int], index: int, pixels: npt.NDArray[np.uint8], provenance: Provenance, request: str
 ) -> dict[str, Any]:
-    """Gives what the manifest says of a synthetic patch beside its place.
+    """Return what the manifest says of a synthetic patch beside its place.
 
     Image and patient begin with ``s``, which is no hexadecimal digit: no real one is named so. Each patch is
     an image and a patient of its own.
@@ -148,7 +148,7 @@ def manifest_row(
 
 
 def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[str, Any]) -> None:
-    """Makes the shards a set."""
+    """Make the shards a set."""
     parameters = {
         "resolution": provenance.resolution,
         "stride": None,
@@ -190,7 +190,7 @@ def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[st
 
 
 def _content_id(record: Mapping[str, Any], table: pa.Table) -> str:
-    """Gives a digest of what was asked for and of what came: the checksums of all pixels."""
+    """Return a digest of what was asked for and of what came: the checksums of all pixels."""
     checksums = hashlib.sha256(table["crc32c"].to_numpy().astype("<u4").tobytes()).hexdigest()
     return _digest({"format_version": FORMAT_VERSION, "request": record["request"], "crc32c": checksums})
 
@@ -204,7 +204,7 @@ def _format(provenance: Provenance) -> PatchFormat:
 
 
 def _per_shard(resolution: int) -> int:
-    """Gives how many patches a shard holds: a power of two."""
+    """Return how many patches a shard holds: a power of two."""
     fitting = max(16, _SHARD_BYTES // resolution**2)
     return int(min(_MOST_PATCHES, 1 << (fitting.bit_length() - 1)))
 

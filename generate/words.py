@@ -30,7 +30,7 @@ EXPECTED = {
 
 
 def code_of(name: str, text: str) -> int:
-    """Gives the code of a condition as a person writes it; -1 for "unknown" or nothing.
+    """Return the code of a condition as a person writes it; -1 for "unknown" or nothing.
 
     Args:
         name: a name of :data:`EXPECTED`; "age" gives the code of its bin.
@@ -59,7 +59,7 @@ def code_of(name: str, text: str) -> int:
 
 
 def codes_of(text: str) -> dict[str, int]:
-    """Gives the codes of conditions written as "view=CC,age=66,cancer=yes"; those not named are unknown.
+    """Return the codes of conditions written as "view=CC,age=66,cancer=yes"; those not named are unknown.
 
     Raises:
         ValueError: a name that is none, one that is said twice, or a value that is none.
@@ -80,12 +80,12 @@ def codes_of(text: str) -> dict[str, int]:
 
 
 def in_words(codes: Mapping[str, int]) -> dict[str, str]:
-    """Gives each condition as a person writes it; empty where it is unknown."""
+    """Return each condition as a person writes it; empty where it is unknown."""
     return {name: word_of(name, int(codes[name])) for name in CONDITIONS}
 
 
 def caption(words: Mapping[str, str]) -> str:
-    """Gives the conditions in two lines for below a picture; what is unknown has a question mark."""
+    """Return the conditions in two lines for below a picture; what is unknown has a question mark."""
     place = (f"{words['view'] or 'view?'} {words['laterality'] or 'side?'} {words['age_bin'] or 'age?'}",)
     if "cancer" not in words:  # not to be told
         return place[0]

@@ -84,7 +84,7 @@ class Conditions:
     false_positive: bool | None = None
 
     def code(self, name: str) -> int:
-        """Gives the integer code of a condition of :data:`CONDITIONS`; -1 where it is unknown."""
+        """Return the integer code of a condition of :data:`CONDITIONS`; -1 where it is unknown."""
         value = getattr(self, name)
         if name == "view":
             return VIEWS.index(value) if value in VIEWS else UNKNOWN
@@ -94,22 +94,22 @@ class Conditions:
 
 
 def word_of(name: str, code: int) -> str:
-    """Gives a condition's code as a person writes it: "CC", ">65", "yes"; empty where it is unknown."""
+    """Return a condition's code as a person writes it: "CC", ">65", "yes"; empty where it is unknown."""
     return "" if code == UNKNOWN else _WORDS.get(name, ("no", "yes"))[code]
 
 
 def age_bin_of(age_years: int) -> int:
-    """Gives the bin 0 to 3 of an age in years: up to 45, 46-55, 56-65, above 65."""
+    """Return the bin 0 to 3 of an age in years: up to 45, 46-55, 56-65, above 65."""
     return sum(age_years > limit for limit in (45, 55, 65))
 
 
 def is_empty(text: str) -> bool:
-    """Says whether a cell states that the value is not known."""
+    """Return whether a cell states that the value is not known."""
     return text.strip().lower() in _EMPTY
 
 
 def parse_view(text: str) -> str | None:
-    """Reads a view: "CC", "MLO" or one of :data:`OTHER_VIEWS`. None where it is empty.
+    """Read a view: "CC", "MLO" or one of :data:`OTHER_VIEWS`. None where it is empty.
 
     Of a view with a prefix or suffix ("MCC", "CCID") the view alone: see :mod:`nlbs.manifests.kinds`; of one with a
     side ("LCC", "L-MLO") too: see :func:`side_and_view`.
@@ -154,7 +154,7 @@ def _view(text: str) -> tuple[str | None] | None:
 
 
 def parse_laterality(text: str) -> str | None:
-    """Reads a side: L, R, LEFT, right, links, gauche, ..., alone or with a view ("LCC"). None where it is empty.
+    """Read a side: L, R, LEFT, right, links, gauche, ..., alone or with a view ("LCC"). None where it is empty.
 
     Raises:
         ValueError: the text names no side. "B" (both) is no side of an image either.
@@ -171,7 +171,7 @@ def parse_laterality(text: str) -> str | None:
 
 
 def parse_age(text: str) -> int | None:
-    """Reads an age in completed years: "66", "61.7", "66 years", or a DICOM age string (PS3.5 6.2, AS) as "066Y".
+    """Read an age in completed years: "66", "61.7", "66 years", or a DICOM age string (PS3.5 6.2, AS) as "066Y".
 
     Age 0 is how anonymised files spell *unknown* ("000Y"): None, as is an empty cell.
     Ages above 89 become 90, and so do ">89" and "90+", as such tables write them.
@@ -198,7 +198,7 @@ def parse_age(text: str) -> int | None:
 
 
 def parse_age_bin(text: str) -> int | None:
-    """Reads an age bin: its code 0 to 3, or its name ("46-55", "<=45"). None where it is empty.
+    """Read an age bin: its code 0 to 3, or its name ("46-55", "<=45"). None where it is empty.
 
     Raises:
         ValueError: neither.
@@ -215,7 +215,7 @@ def parse_age_bin(text: str) -> int | None:
 
 
 def parse_flag(text: str) -> bool | None:
-    """Reads yes or no: 0/1, True/False, yes/no, X, and yes and no of other languages. None where it is empty.
+    """Read yes or no: 0/1, True/False, yes/no, X, and yes and no of other languages. None where it is empty.
 
     Raises:
         ValueError: none of these.
@@ -231,7 +231,7 @@ def parse_flag(text: str) -> bool | None:
 
 
 def parse_cancer(text: str) -> bool | None:
-    """Reads whether there is cancer: as :func:`parse_flag`, or "malignant", "benign", "normal". None where it is empty.
+    """Read whether there is cancer: as :func:`parse_flag`, or "malignant", "benign", "normal". None where it is empty.
 
     Raises:
         ValueError: none of these.

@@ -56,7 +56,7 @@ def save_checkpoint(path: Path, model: GenerativeModel, metadata: Mapping[str, A
 
 
 def write_weights(path: Path, module: torch.nn.Module, key: str, values: Mapping[str, Any]) -> None:
-    """Writes the weights of a module, and JSON values under one key of the metadata."""
+    """Write the weights of a module, and JSON values under one key of the metadata."""
     text = json.dumps(values, sort_keys=True, allow_nan=False)
     tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
     write_with(path, lambda file: file.write(save(tensors, {key: text})))
@@ -122,7 +122,7 @@ def trained_fit(values: Mapping[str, Any]) -> str:
 
 
 def check_weights(source: Path, model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives the weights that a model expects; they fit it and are numbers.
+    """Return the weights that a model expects; they fit it and are numbers.
 
     Raises:
         CheckpointError: they do not; the message begins with ``source`` and names the tensor.

@@ -25,7 +25,7 @@ class ConditionEncoder(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(VECTOR_DIM, embed_dim), nn.SiLU(), nn.Linear(embed_dim, embed_dim))
 
     def vector(self, conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives the condition vectors v, (B, 14), of codes, each (B,) integers.
+        """Return the condition vectors v, (B, 14), of codes, each (B,) integers.
 
         An unknown condition (-1) is zeros in the one-hots and the age embedding and 0.5 in the
         two scalars: never the value of another patient.
@@ -44,13 +44,13 @@ class ConditionEncoder(nn.Module):
         )
 
     def forward(self, conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives the embeddings c, (B, embed_dim), of condition codes, each (B,) integers."""
+        """Return the embeddings c, (B, embed_dim), of condition codes, each (B,) integers."""
         embedding: Tensor = self.mlp(self.vector(conditions))
         return embedding
 
 
 def checked_conditions(conditions: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Gives the codes as int64 tensors of one size on a device.
+    """Return the codes as int64 tensors of one size on a device.
 
     Args:
         conditions: a (n,) integer tensor for each name of
@@ -69,7 +69,7 @@ def checked_conditions(conditions: Mapping[str, Tensor], device: torch.device) -
 
 
 def repeated(conditions: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """Gives ``count`` conditions: one, repeated, or as many as there are.
+    """Return ``count`` conditions: one, repeated, or as many as there are.
 
     Raises:
         ConfigError: there are several, and not ``count``.

@@ -6,7 +6,7 @@ from nlbs.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Gives the device of "cpu", "cuda" or "auto" (CUDA where there is one).
+    """Return the device of "cpu", "cuda" or "auto" (CUDA where there is one).
 
     Raises:
         ConfigError: "cuda" where there is none.

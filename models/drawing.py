@@ -41,7 +41,7 @@ class Sampler(Protocol):
         ...
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives patches (B, 1, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
+        """Return patches (B, 1, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
         ...
 
 
@@ -51,7 +51,7 @@ class ModelSampler:
     def __init__(
         self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
     ) -> None:
-        """Takes a trained model, which it puts into eval mode; see the samplers for the rest.
+        """Take a trained model, which it puts into eval mode; see the samplers for the rest.
 
         Raises:
             ConfigError: the temperature or a guidance is below 0.
@@ -84,7 +84,7 @@ class PriorSampler(ModelSampler):
     def __init__(
         self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
     ) -> None:
-        """Takes a trained model, which it puts into eval mode.
+        """Take a trained model, which it puts into eval mode.
 
         Args:
             model: on its device.
@@ -97,13 +97,13 @@ class PriorSampler(ModelSampler):
         super().__init__(model, temperature, guidance)
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives patches (B, 1, R, R) in [-1, 1]."""
+        """Return patches (B, 1, R, R) in [-1, 1]."""
         scaled = [self.temperature * level for level in noise]
         return self.model.draw(scaled, conditions, self.guidance)
 
 
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:
-    """Gives the noise of one patch from N(0, I), whatever is drawn beside it: counter-based random numbers."""
+    """Return the noise of one patch from N(0, I), whatever is drawn beside it: counter-based random numbers."""
     stream = np.random.SeedSequence(seed, spawn_key=(index,))
     generator = np.random.Generator(np.random.Philox(stream))
     return [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
@@ -112,7 +112,7 @@ def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list
 def draw_patches(
     sampler: Sampler, conditions: Codes, seed: int, first: int = 0
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Gives synthetic patches, one after the other.
+    """Yield synthetic patches, one after the other.
 
     Args:
         sampler: of a trained model.

@@ -33,7 +33,7 @@ class Guidance:
     of: Mapping[str, float] = field(default_factory=dict)  #: condition -> w_k
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a condition that is not known, or a strength below 0."""
+        """Raise ConfigError for a condition that is not known, or a strength below 0."""
         for name, strength in {"": self.overall, **self.of}.items():
             if name and name not in CONDITIONS:
                 raise ConfigError(
@@ -46,7 +46,7 @@ class Guidance:
                 )
 
     def __str__(self) -> str:
-        """Gives it as --guidance takes it: "2", or "1,cancer=3"."""
+        """Return it as --guidance takes it: "2", or "1,cancer=3"."""
         return ",".join([f"{self.overall:g}", *(f"{name}={value:g}" for name, value in self.of.items())])
 
     @property
@@ -61,7 +61,7 @@ class Guidance:
         ]
 
     def follow(self, conditions: Mapping[str, "Tensor"], predict: "Predict") -> list["Tensor"]:
-        """Gives the guided sum of what a network says, (B, ...) of each level.
+        """Return the guided sum of what a network says, (B, ...) of each level.
 
         Args:
             conditions: codes, (B,) each.
@@ -72,7 +72,7 @@ class Guidance:
     def both(
         self, conditions: Mapping[str, "Tensor"], predict: "Predict"
     ) -> tuple[list["Tensor"], list["Tensor"]]:
-        """Gives what :meth:`follow` gives, and what the network says with all conditions known."""
+        """Return what :meth:`follow` gives, and what the network says with all conditions known."""
         import torch
 
         terms = self.terms
@@ -95,7 +95,7 @@ class Guidance:
 
 
 def as_guidance(guidance: "float | Guidance") -> Guidance:
-    """Gives a guidance; a number is that of all conditions at once.
+    """Return a guidance; a number is that of all conditions at once.
 
     Raises:
         ConfigError: it is below 0.
@@ -104,13 +104,13 @@ def as_guidance(guidance: "float | Guidance") -> Guidance:
 
 
 def check_autoguidance(strength: float) -> None:
-    """Raises ConfigError where it is no autoguidance."""
+    """Raise ConfigError where it is no autoguidance."""
     if not 1 <= strength < float("inf"):
         raise ConfigError(f"an autoguidance of {strength:g} is asked for; expected 1 or more, 1 for none")
 
 
 def parsed_guidance(words: str, usual: Guidance) -> Guidance:
-    """Gives the guidance of "2", "cancer=3" or "1.5,cancer=3,age_bin=1".
+    """Return the guidance of "2", "cancer=3" or "1.5,cancer=3,age_bin=1".
 
     Args:
         words: numbers; one without a name is for all conditions, and leaves nothing of the usual ones.

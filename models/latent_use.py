@@ -23,7 +23,7 @@ class ActiveUnits:
 
 
 def active_units(means: npt.NDArray[Any], threshold: float = ACTIVE_VARIANCE) -> ActiveUnits:
-    """Gives the units with ``Var_x(E_q(z|x)[z]) > threshold`` (Burda et al. 2016, section 5).
+    """Return the units with ``Var_x(E_q(z|x)[z]) > threshold`` (Burda et al. 2016, section 5).
 
     Args:
         means: (n, ...) posterior means, one row per patch; each position of a spatial latent is a unit.
@@ -84,7 +84,7 @@ class LatentUse:
 
 
 def latent_use(kl: Mapping[str, npt.NDArray[Any]]) -> LatentUse:
-    """Gives the mean KL by level.
+    """Return the mean KL by level.
 
     Args:
         kl: level's name -> (n,) nats of each patch, summed over the level's units; coarse to fine.

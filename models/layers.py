@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def norm_layer(channels: int, use_group_norm: bool, groups: int) -> nn.Module:
-    """Gives GroupNorm where there are enough channels for the groups, else BatchNorm2d."""
+    """Return GroupNorm where there are enough channels for the groups, else BatchNorm2d."""
     if use_group_norm and channels >= groups:
         return nn.GroupNorm(groups, channels)
     return nn.BatchNorm2d(channels)
@@ -21,7 +21,7 @@ class ConvBlock(nn.Module):
         self.activation = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gives the block's features."""
+        """Return the block's features."""
         features: Tensor = self.activation(self.norm(self.conv(x)))
         return features
 
@@ -34,14 +34,14 @@ class FiLM(nn.Module):
         self.linear = nn.Linear(condition_dim, 2 * channels)
 
     def start_neutral(self) -> None:
-        """Sets first weights with gamma = 1 and beta = 0, whatever the condition."""
+        """Set first weights with gamma = 1 and beta = 0, whatever the condition."""
         gamma, beta = self.linear.bias.detach().chunk(2)
         nn.init.zeros_(self.linear.weight)
         nn.init.ones_(gamma)
         nn.init.zeros_(beta)
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """Gives the features (B, C, H, W), each channel scaled and shifted by embedding (B, D)."""
+        """Return the features (B, C, H, W), each channel scaled and shifted by embedding (B, D)."""
         gamma, beta = self.linear(embedding)[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(beta, gamma, features)
 
@@ -61,7 +61,7 @@ class DeconvBlock(nn.Module):
         self.film = FiLM(condition_dim, out_channels)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Gives the block's features, modulated by the condition embedding (B, D)."""
+        """Return the block's features, modulated by the condition embedding (B, D)."""
         features: Tensor = self.film(self.activation(self.norm(self.deconv(x))), embedding)
         return features
 
@@ -77,7 +77,7 @@ class Head(nn.Module):
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Gives the maps."""
+        """Return the maps."""
         maps: Tensor = self.deconv(self.film(x, embedding))
         return maps
 
@@ -98,7 +98,7 @@ class ResidualBlock(nn.Module):
         self.activation = nn.SiLU()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Gives features of the same shape."""
+        """Return features of the same shape."""
         inner = self.conv1(self.activation(self.norm1(x)))
         out: Tensor = x + self.conv2(self.activation(self.film(self.norm2(inner), embedding)))
         return out

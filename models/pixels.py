@@ -13,12 +13,12 @@ Corners = npt.NDArray[np.float64]
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Gives uint8 or uint16 pixels as float32 in [-1, 1]; air, 0, becomes -1."""
+    """Return uint8 or uint16 pixels as float32 in [-1, 1]; air, 0, becomes -1."""
     return _scaled(pixels.to(torch.float32), pixels.dtype)
 
 
 def area_means(pixels: Tensor, resolution: int) -> Tensor:
-    """Gives smaller patches, each pixel the mean of the area that it covers.
+    """Return smaller patches, each pixel the mean of the area that it covers.
 
     Args:
         pixels: (B, 1, S, S) uint8 or uint16, S at least ``resolution``.
@@ -43,7 +43,7 @@ def area_means(pixels: Tensor, resolution: int) -> Tensor:
 
 
 def downsample(pixels: Tensor, resolution: int, corners: Corners | None = None) -> Tensor:
-    """Gives the whole patches at the model's resolution, each pixel the mean of the area it covers.
+    """Return the whole patches at the model's resolution, each pixel the mean of the area it covers.
 
     Args:
         pixels: (B, 1, S, S) uint8 or uint16, S at least ``resolution``.
@@ -57,7 +57,7 @@ def downsample(pixels: Tensor, resolution: int, corners: Corners | None = None) 
 
 
 def crop(pixels: Tensor, resolution: int, corners: Corners | None = None) -> Tensor:
-    """Gives a window of each patch at its own scale: the centre, or where ``corners`` says.
+    """Return a window of each patch at its own scale: the centre, or where ``corners`` says.
 
     Args:
         pixels: (B, 1, S, S) uint8 or uint16, S at least ``resolution``.
@@ -88,5 +88,5 @@ _MOST_ROWS = 128  #: whose sums the integers hold: 128 * 255 < 2^15, 128 * 128 *
 
 
 def _scaled(values: Tensor, stored: torch.dtype) -> Tensor:
-    """Gives values in units of stored pixels as [-1, 1]. Changes the values."""
+    """Return values in units of stored pixels as [-1, 1]. Changes the values."""
     return values.div_(torch.iinfo(stored).max / 2).sub_(1)

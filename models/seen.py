@@ -12,7 +12,7 @@ SEEN = "conditions"
 
 
 def unseen(training: Any, codes: Mapping[str, npt.ArrayLike]) -> list[str]:
-    """Gives in words which values of conditions training never met: "cancer yes", "age bin known at all".
+    """Return in words which values of conditions training never met: "cancer yes", "age bin known at all".
 
     Args:
         training: of a checkpoint's metadata; one that does not say what it met gives nothing.
@@ -37,5 +37,5 @@ def unseen(training: Any, codes: Mapping[str, npt.ArrayLike]) -> list[str]:
 
 
 def guess(unseen: list[str]) -> str:
-    """Gives a sentence about what :func:`unseen` found."""
+    """Return a sentence about what :func:`unseen` found."""
     return f"The model met no training patch with {', or with '.join(unseen)}: what it draws for that is a guess."

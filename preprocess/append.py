@@ -129,7 +129,7 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
 
 
 def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[AnyPath], list[AnyPath]]:
-    """Gives the shard sets of a root that were cut from its images, and the others."""
+    """Return the shard sets of a root that were cut from its images, and the others."""
     ours: list[AnyPath] = []
     others: list[AnyPath] = []
     for folder in shard_sets_in(root):
@@ -157,7 +157,7 @@ def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[An
 def _differing(
     sources: Sequence[Source], known: _Known, store: ImageStore, disagree: str
 ) -> list[tuple[Source, list[str]]]:
-    """Gives the rows that say otherwise about an image than images.csv, with the columns."""
+    """Return the rows that say otherwise about an image than images.csv, with the columns."""
     found = []
     for source in sources:
         if source.image in known.usable and source.status != "duplicate":
@@ -174,7 +174,7 @@ def _differing(
 
 
 def _check_kept(root: AnyPath, kept: Sequence[str]) -> None:
-    """Raises DatasetError where the table does not keep the columns that images.csv has."""
+    """Raise DatasetError where the table does not keep the columns that images.csv has."""
     there = kept_columns(root)
     if set(there) != set(kept):
         raise DatasetError(
@@ -199,7 +199,7 @@ def _in_other_words(differing: Sequence[tuple[Source, list[str]]], root: AnyPath
 
 
 def _check_splits(options: BuildOptions) -> None:
-    """Raises DatasetError where the patients of the root do not stand where the options would put them."""
+    """Raise DatasetError where the patients of the root do not stand where the options would put them."""
     if options.shares is None or not (options.out / SOURCES_CSV).exists():
         return
     standing = {}

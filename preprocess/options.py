@@ -79,7 +79,7 @@ COMPRESSION = click.option(
 
 
 def check_container(container: str, compression: str) -> None:
-    """Raises UsageError where a container does not hold what is so compressed."""
+    """Raise UsageError where a container does not hold what is so compressed."""
     from nlbs.shards.format.container import misfit
 
     problem = misfit(container, compression)
@@ -95,7 +95,7 @@ def cut_options(
     dtype: str | None = None,
     **options: Any,
 ) -> "CutOptions":
-    """Gives the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
+    """Return the options of a cut as a command takes them. Raises UsageError where two exclude each other."""
     from nlbs.preprocess.images.grid import CutOptions
 
     check_container(options["container"], options["compression"])
@@ -114,7 +114,7 @@ def cut_options(
 
 
 def workers_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options that say who does the work."""
+    """Add the options that say who does the work."""
     for option in (
         click.option(
             "--scheduler",
@@ -282,7 +282,7 @@ def asked_table(
     patient_part: int | None,
     keep: str | None = None,
 ) -> "TableOptions":
-    """Gives how a table is to be read."""
+    """Return how a table is to be read."""
     from nlbs.manifests.tables.dialects import parse_columns
     from nlbs.manifests.tables.table import TableOptions
 
@@ -312,7 +312,7 @@ def build_options(
     decode: "DecodeOptions | None" = None,
     **others: Any,
 ) -> "BuildOptions":
-    """Gives the options of a build as a command takes them; the others have the names they have there."""
+    """Return the options of a build as a command takes them; the others have the names they have there."""
     from nlbs.manifests.kinds import parse_kinds
     from nlbs.manifests.people.splits import parse_shares
     from nlbs.preprocess.images.decode import DecodeOptions

@@ -53,7 +53,7 @@ class Part:
 
 
 def parse_part(text: str) -> Part:
-    """Reads "3/16" as the third of sixteen parts.
+    """Read "3/16" as the third of sixteen parts.
 
     Raises:
         ConfigError: no such part.
@@ -87,7 +87,7 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
 
 
 def _mounted(root: AnyPath) -> Path:
-    """Gives a root that is in a file system. Raises ConfigError: it is none that several machines can lock at once."""
+    """Return a root that is in a file system. Raises ConfigError: it is none that several machines can lock at once."""
     if not isinstance(root, Path):
         raise ConfigError(
             f"parts of a build need a file system that all machines mount, and {root} is in an object store, whose "
@@ -97,7 +97,7 @@ def _mounted(root: AnyPath) -> Path:
 
 
 def share_of(sources: Sequence[Source], part: Part) -> list[Source]:
-    """Gives the sources of one part, in their order: dealt out by a hash of the image's id, so parts are alike.
+    """Return the sources of one part, in their order: dealt out by a hash of the image's id, so parts are alike.
 
     Rows without a file to decode are in the first.
     """
@@ -158,7 +158,7 @@ def _cut_of(root: Path, values: dict[str, Any]) -> CutOptions:
 
 
 def _described(options: BuildOptions, read: SourcesRead, part: Part, totals: Totals) -> dict[str, Any]:
-    """Gives what a part says of itself; the digest is the same for all parts of one build."""
+    """Return what a part says of itself; the digest is the same for all parts of one build."""
     rows = [
         [
             source.row.row,
@@ -195,7 +195,7 @@ def _write_part(folder: Path, part: dict[str, Any]) -> None:
 
 
 def _parts_of_one_build(root: Path) -> list[dict[str, Any]]:
-    """Gives what each part says of itself, in order, once it is sure that all are there and belong together."""
+    """Return what each part says of itself, in order, once it is sure that all are there and belong together."""
     folder = root / BUILD_PARTS
     begun = [path.name for path in folder.iterdir()]
     of = {int(match[1]) for name in begun if (match := re.fullmatch(r"\d{4}-of-(\d{4})", name))}
@@ -237,7 +237,7 @@ def _read_part(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_part(part: Any, name: str) -> bool:
-    """Says whether a value is what :func:`_described` writes for the part whose folder has that name."""
+    """Return whether a value is what :func:`_described` writes for the part whose folder has that name."""
     if not isinstance(part, dict) or not is_name("sha256", part.get("build")):
         return False
     if not all(type(part.get(key)) is int and 0 <= part[key] < 1 << 31 for key in ("part", "of", "decoded")):

@@ -52,7 +52,7 @@ class SyntheticPatch:
 
 
 def write_captures(samples: Path, out: Path, overwrite: bool = False) -> int:
-    """Writes each synthetic patch of a folder as DICOM file, and gives how many; those that are there stay.
+    """Write each synthetic patch of a folder as DICOM file, and return how many; those that are there stay.
 
     Args:
         samples: what ``nlbs-generate`` wrote: pictures or a shard set.
@@ -83,7 +83,7 @@ def write_captures(samples: Path, out: Path, overwrite: bool = False) -> int:
 
 
 def secondary_capture(patch: SyntheticPatch) -> Any:
-    """Gives a patch as a pydicom Dataset: a secondary capture of a patient, study and series of its own.
+    """Return a patch as a pydicom Dataset: a secondary capture of a patient, study and series of its own.
 
     The UIDs depend on the call and on the patch alone; dates and times are left out.
     """
@@ -144,7 +144,7 @@ def _uid(patch: SyntheticPatch, what: str) -> str:
 
 
 def _is_written(path: Path, patch: SyntheticPatch, overwrite: bool) -> bool:
-    """Says whether a file is that of the patch already; files appear whole."""
+    """Return whether a file is that of the patch already; files appear whole."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -162,7 +162,7 @@ def _is_written(path: Path, patch: SyntheticPatch, overwrite: bool) -> bool:
 
 
 def _record_of(samples: Path) -> dict[str, Any]:
-    """Gives what a folder says of the call that filled it.
+    """Return what a folder says of the call that filled it.
 
     Raises:
         DatasetError: it is not of nlbs-generate, or not complete.
@@ -233,7 +233,7 @@ def _of_pictures(samples: Path, record: Mapping[str, Any]) -> Iterator[Synthetic
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:
-    """Gives the rows of samples.csv. Raises DatasetError: it cannot be read."""
+    """Yield the rows of samples.csv. Raises DatasetError: it cannot be read."""
     try:
         with open_own_table(table) as file:
             yield from csv.DictReader(file)
@@ -244,7 +244,7 @@ def _rows(table: Path) -> Iterator[dict[str, Any]]:
 
 
 def _picture(path: Path) -> npt.NDArray[np.uint8]:
-    """Gives the pixels of a picture. Raises DatasetError: it is none that nlbs-generate writes."""
+    """Return the pixels of a picture. Raises DatasetError: it is none that nlbs-generate writes."""
     try:
         data = io.BytesIO(read_bounded(path, _MOST_PICTURE_BYTES))
         with Image.open(data, formats=["PNG"]) as image:

@@ -53,7 +53,7 @@ class Workers:
     scheduler: str | None = None  #: address of a cluster: "tcp://host:8786"; None is for this machine
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for options that do not go together."""
+        """Raise ConfigError for options that do not go together."""
         if self.backend not in BACKENDS:
             raise ConfigError(f"--backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
         if self.jobs == 0:
@@ -68,7 +68,7 @@ class Workers:
     def run(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath
     ) -> Generator[Result, None, None]:
-        """Gives what ``function(*task)`` gives for each task, in the order they end. Tasks are taken as needed.
+        """Return what ``function(*task)`` gives for each task, in the order they end. Tasks are taken as needed.
 
         Args:
             function: of a module of this package.
@@ -129,7 +129,7 @@ class Workers:
     def _run_by_dask(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: Path
     ) -> Generator[Result, None, None]:
-        """Runs tasks as futures: unlike joblib's backend, one that kills its workers costs that one alone."""
+        """Run tasks as futures: unlike joblib's backend, one that kills its workers costs that one alone."""
         distributed = _distributed()
         waiting, dead = iter(tasks), 0
         with _dask_client(str(self.scheduler)) as client:
@@ -229,7 +229,7 @@ def _dask_client(scheduler: str) -> Iterator[Any]:
 
 
 def _check_dask_workers(client: Any, shared: Path) -> None:
-    """Raises ConfigError where a worker has another release of this package, or does not see the folder."""
+    """Raise ConfigError where a worker has another release of this package, or does not see the folder."""
     probe = temporary_path(shared.absolute() / "probe")
     probe.touch()
 
@@ -271,7 +271,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def end_with_parent() -> None:
-    """Ends this worker soon after the process that started it; does nothing in the command's own process.
+    """End this worker soon after the process that started it; does nothing in the command's own process.
 
     The initializer of every pool. A command that is killed cannot stop its workers, and those of joblib would go on
     with the file in hand and then wait for five minutes.

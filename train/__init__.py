@@ -9,7 +9,7 @@ __all__ = ["Batch", "PatchStream"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch on first use only, so that ``--help`` of a command is instant."""
+    """Import torch on first use only, so that ``--help`` of a command is instant."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from nlbs.train.data import stream

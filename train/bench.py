@@ -123,7 +123,7 @@ class BenchTrainer:
         self._clock = trainer.progress.clock(trainer.config)._replace(step=0)
 
     def take(self, batch: Batch) -> None:
-        """Does a whole step, from the host's memory to the optimiser."""
+        """Do a whole step, from the host's memory to the optimiser."""
         self.trainer.step.take(to_device(batch, self.device), self._clock, _NO_RATE)
 
     def prepare(self, batch: Batch) -> None:
@@ -148,7 +148,7 @@ class BenchTrainer:
                 optimizer.step()
 
     def train_watched(self, watched: WatchedStream, epochs: int = 10**9) -> None:
-        """Trains through a stream to its end, or so many times, with the logs of a run; validates and saves nothing."""
+        """Train through a stream to its end, or so many times, with the logs of a run; validates and save nothing."""
         trainer, progress = self.trainer, self.trainer.progress
         trainer.stream = watched  # type: ignore[assignment]  # it does all that a stream does
         with closing(Log(trainer.run_folder, 0)) as trainer.log:
@@ -158,7 +158,7 @@ class BenchTrainer:
                 epochs -= 1
 
     def synchronise(self) -> None:
-        """Waits for the device."""
+        """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -209,7 +209,7 @@ def _say(what: str) -> None:
 
 
 def harmless(config: TrainConfig) -> TrainConfig:
-    """Gives a configuration that costs the same, but ends at no limit, draws nothing and moves no weight.
+    """Return a configuration that costs the same, but ends at no limit, draws nothing and moves no weight.
 
     The weights of a step that is repeated at a real rate might run away.
     """
@@ -227,7 +227,7 @@ def make_trainer(
     folder: Path,
     like: BenchTrainer | None = None,
 ) -> BenchTrainer:
-    """Gives a trainer of a fresh model, or of that of another, whose logs go into ``folder``."""
+    """Return a trainer of a fresh model, or of that of another, whose logs go into ``folder``."""
     model, optimizers = build(config, device) if like is None else (like.model, like.optimizers)
     decay = config.training.ema_decay
     average = None if decay is None else Average(model, decay)
@@ -257,7 +257,7 @@ def rate(
     seconds: float,
     fewest: int = _FEWEST,
 ) -> float:
-    """Gives patches per second of a piece of work, done for some seconds at least."""
+    """Return patches per second of a piece of work, done for some seconds at least."""
     for _ in range(_WARM_UP):
         work(batch)
     trainer.synchronise()
@@ -270,7 +270,7 @@ def rate(
 
 
 def run_together(trainer: BenchTrainer, stream: PatchStream, seconds: float) -> tuple[float, float]:
-    """Gives patches per second of training, and the share of the time that waits for the loader."""
+    """Return patches per second of training, and the share of the time that waits for the loader."""
     watched = WatchedStream(stream, seconds)
     trainer.train_watched(watched)
     trainer.synchronise()

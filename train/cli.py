@@ -34,12 +34,12 @@ _OF_PRESET = "the preset's"
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Reads names divided by commas."""
+    """Read names divided by commas."""
     return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def _numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """Reads numbers divided by commas."""
+    """Read numbers divided by commas."""
     try:
         return None if value is None else tuple(float(number) for number in value.split(","))
     except ValueError:
@@ -187,7 +187,7 @@ def cli(
 
 
 def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
-    """Gives the flags that were used as sections and keys of the configuration."""
+    """Return the flags that were used as sections and keys of the configuration."""
     from dataclasses import asdict
 
     from nlbs.train.config import NO_AUGMENT

@@ -144,7 +144,7 @@ class AutoguidanceTraining:
     share: Annotated[float, Field(gt=0, lt=1)] = 1 / 16  # of the flow's patches
 
     def weak(self, flow: FlowTraining) -> FlowTraining:
-        """Gives how the weak flow is fitted beside a flow."""
+        """Return how the weak flow is fitted beside a flow."""
         return dataclasses.replace(flow, patches=max(1, round(self.share * flow.patches)))
 
 
@@ -175,7 +175,7 @@ class TrainConfig:
     grain: GrainTraining | None = None  # None: what is drawn is as smooth as what is rendered
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where the sections do not fit together."""
+        """Raise ConfigError where the sections do not fit together."""
         family = registry.family(self.family)
         family.check(self.model, self.training.loss, self.data.resolution)
         for name in ("flow", "autoguidance", "grain"):
@@ -243,7 +243,7 @@ class RemovedOptionError(ConfigError):
 
 
 def resolved_config(name: str, yaml_path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
-    """Gives the configuration of a run.
+    """Return the configuration of a run.
 
     Args:
         name: of a preset, of any family.
@@ -303,7 +303,7 @@ def keys_named(name: str) -> list[str]:
 
 
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:
-    """Checks what the configuration says about patches against what a shard set was cut with.
+    """Check what the configuration says about patches against what a shard set was cut with.
 
     Raises:
         ConfigError: they disagree, or the patches are smaller than the model's images.

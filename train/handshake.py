@@ -16,7 +16,7 @@ _ADVICE = "start every process with the same command, the same release and the s
 
 
 def facts_of(ranks: Ranks, config: TrainConfig, dataset_id: str, patches: list[int]) -> dict[str, Any]:
-    """Gives what has to be the same before anything is loaded.
+    """Return what has to be the same before anything is loaded.
 
     Args:
         ranks: of the run.
@@ -35,12 +35,12 @@ def facts_of(ranks: Ranks, config: TrainConfig, dataset_id: str, patches: list[i
 
 
 def place_of(progress: Progress) -> dict[str, Any]:
-    """Gives what has to be the same before the first step."""
+    """Return what has to be the same before the first step."""
     return {"epoch": progress.epoch, "step": progress.step, "steps per epoch": progress.steps_per_epoch}
 
 
 def shake_hands(ranks: Ranks, facts: Mapping[str, Any]) -> None:
-    """Compares facts over all processes.
+    """Compare facts over all processes.
 
     Raises:
         ConfigError: they differ; in every process, with what differs and where.
@@ -56,7 +56,7 @@ def shake_hands(ranks: Ranks, facts: Mapping[str, Any]) -> None:
 
 
 def _difference(name: str, of_all: list[dict[str, Any]]) -> str:
-    """Gives "dataset id is 1a in process 0, 2, and 3b in process 1"."""
+    """Return "dataset id is 1a in process 0, 2, and 3b in process 1"."""
     where: dict[str, list[str]] = {}
     for rank, facts in enumerate(of_all):
         where.setdefault(str(facts.get(name, "not known")), []).append(str(rank))

@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """Gives an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
+    """Return an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
     event = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -24,7 +24,7 @@ def is_under_torchrun() -> bool:
 def train(
     prepared: "Callable[[], tuple[TrainConfig, Source]]", run_path: Path, device_name: str, timeout_s: float
 ) -> None:
-    """Trains a run to its end, with the processes that torchrun started.
+    """Train a run to its end, with the processes that torchrun started.
 
     Args:
         prepared: opens what is trained on; where it fails in one process, it fails in all.

@@ -28,7 +28,7 @@ class Log:
     """The three places a run reports to. Steps are counted from the start of the run."""
 
     def __init__(self, run: RunFolder, first_step: int) -> None:
-        """Opens the logs; what they hold of ``first_step`` and later, from a run cut off there, goes."""
+        """Open the logs; what they hold of ``first_step`` and later, from a run cut off there, goes."""
         for folder in (run.samples, run.tensorboard):  # pictures replace one another there
             refuse_link(folder)
             make_folder(folder)
@@ -41,13 +41,13 @@ class Log:
         self._pace = Pace()
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         self.end_epoch()
         self._metrics.close()
         self._board.close()
 
     def line(self, text: str) -> None:
-        """Says something on the console, above the progress bar if there is one."""
+        """Say something on the console, above the progress bar if there is one."""
         if self._bar is None:
             click.echo(text)
         else:
@@ -56,7 +56,7 @@ class Log:
     def start_epoch(
         self, name: str, done: int, total: int, batch_size: int, left_in_run: int | None = None
     ) -> None:
-        """Begins to show an epoch.
+        """Begin to show an epoch.
 
         Args:
             name: of it.
@@ -71,7 +71,7 @@ class Log:
             self._bar = tqdm(total=total, initial=done, desc=name, unit="patch", leave=False, file=sys.stderr)
 
     def progress(self, terms: Mapping[str, float], waited_s: float = 0.0) -> None:
-        """Shows one more batch, its loss terms, and the seconds in which it was waited for."""
+        """Show one more batch, its loss terms, and the seconds in which it was waited for."""
         pace = self._pace
         pace.add(self._batch_size, waited_s)
         shown = " ".join(f"{name} {value:.4g}" for name, value in terms.items())
@@ -102,14 +102,14 @@ class Log:
         return self._pace.elapsed_s
 
     def end_epoch(self) -> None:
-        """Stops the epoch's clock, and takes the progress bar away."""
+        """Stop the epoch's clock, and take the progress bar away."""
         self._pace.end_epoch()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def values(self, kind: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Writes one row of metrics.jsonl, and the same to TensorBoard as kind/name."""
+        """Write one row of metrics.jsonl, and the same to TensorBoard as kind/name."""
         row: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch}
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
@@ -118,15 +118,15 @@ class Log:
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def speed(self, step: int, epoch: int) -> None:
-        """Writes how fast it goes: a row of its own, as no other depends on the clock."""
+        """Write how fast it goes: a row of its own, as no other depends on the clock."""
         self.values("speed", step, epoch, {"patches_per_s": self.rate, "waiting": self.waiting})
 
     def picture(self, page: npt.NDArray[np.uint8], step: int) -> None:
-        """Shows a page, uint8 (H, W, 3), in TensorBoard."""
+        """Show a page, uint8 (H, W, 3), in TensorBoard."""
         self._board.add_image("samples", page, step, dataformats="HWC")
 
     def flush(self) -> None:
-        """Sees to it that what was said is on disk before a checkpoint that counts on it."""
+        """See to it that what was said is on disk before a checkpoint that counts on it."""
         sync(self._metrics.fileno())
         self._board.flush()
 
@@ -138,23 +138,23 @@ class SilentLog(Log):
         self._pace = Pace()
 
     def close(self) -> None:
-        """Does nothing, as the methods below."""
+        """Do nothing, as the methods below."""
 
     def line(self, text: str) -> None: ...
 
     def start_epoch(
         self, name: str, done: int, total: int, batch_size: int, left_in_run: int | None = None
     ) -> None:
-        """Starts the epoch's clock."""
+        """Start the epoch's clock."""
         self._batch_size = batch_size
         self._pace.start_epoch(done, total - done)
 
     def progress(self, terms: Mapping[str, float], waited_s: float = 0.0) -> None:
-        """Counts one more batch."""
+        """Count one more batch."""
         self._pace.add(self._batch_size, waited_s)
 
     def end_epoch(self) -> None:
-        """Stops the epoch's clock."""
+        """Stop the epoch's clock."""
         self._pace.end_epoch()
 
     def values(self, kind: str, step: int, epoch: int, values: Mapping[str, float]) -> None: ...
@@ -163,7 +163,7 @@ class SilentLog(Log):
 
 
 def duration(seconds: float) -> str:
-    """Gives a time in words: "42 s", "3 min 5 s", "2 h 7 min"."""
+    """Return a time in words: "42 s", "3 min 5 s", "2 h 7 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -173,7 +173,7 @@ def duration(seconds: float) -> str:
 
 
 def _cut(path: Path, last_step: int) -> None:
-    """Keeps of metrics.jsonl the whole rows up to a step."""
+    """Keep of metrics.jsonl the whole rows up to a step."""
     if not path.exists():
         return
     try:
@@ -209,7 +209,7 @@ class Pace:
         self._left = 0
 
     def start_epoch(self, done: int, left_in_run: int) -> None:
-        """Begins an epoch of which some patches were seen before."""
+        """Begin an epoch of which some patches were seen before."""
         self.seen = self._before = done
         self._waited_s, self._left = 0.0, left_in_run
         self._started, self._ended = time.monotonic(), None
@@ -217,14 +217,14 @@ class Pace:
             self._run_started = self._started
 
     def add(self, patches: int, waited_s: float) -> None:
-        """Counts a batch."""
+        """Count a batch."""
         self.seen += patches
         self._in_run += patches
         self._left -= patches
         self._waited_s += waited_s
 
     def end_epoch(self) -> None:
-        """Stops the clock of the epoch."""
+        """Stop the clock of the epoch."""
         self._ended = self._ended or time.monotonic()
 
     @property

@@ -43,7 +43,7 @@ class Trainer:
         log: Log,
         interrupted: Event,
     ) -> None:
-        """Takes what a run consists of.
+        """Take what a run consists of.
 
         Args:
             config: resolved.
@@ -77,7 +77,7 @@ class Trainer:
         self._batch: DeviceBatch | None = None
 
     def run(self) -> None:
-        """Trains until epochs, steps or minutes are used up, or the loss falls no more.
+        """Train until epochs, steps or minutes are used up, or the loss falls no more.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
@@ -113,7 +113,7 @@ class Trainer:
             self.log.line(f"stopped early: no better loss in {patience} epochs")
 
     def train_epoch(self) -> None:
-        """Trains on the rest of the epoch; returns early where a limit is reached or the run is to leave."""
+        """Train on the rest of the epoch; return early where a limit is reached or the run is to leave."""
         progress, training = self.progress, self.config.training
         if progress.step == progress.steps_per_epoch:
             return
@@ -147,7 +147,7 @@ class Trainer:
         self._is_leaving()  # raises everywhere where a process has no first batch
 
     def _step(self, batch: DeviceBatch) -> Stepped:
-        """Takes a step, counts it, and learns what the other processes wish."""
+        """Take a step, counts it, and learns what the other processes wish."""
         progress, training = self.progress, self.config.training
         rate = learning_rate(training, progress.total_steps, progress.steps_per_epoch)
         stepped = self.step.take(batch, progress.clock(self.config), rate, self._meanwhile)
@@ -164,7 +164,7 @@ class Trainer:
         return stepped
 
     def _meanwhile(self) -> list[float]:
-        """Fetches the next batch while the device is at work. Gives what the processes add up in a step.
+        """Fetch the next batch while the device is at work. Return what the processes add up in a step.
 
         Before the step ends, so that all know together if one of them has no next batch.
         """
@@ -190,7 +190,7 @@ class Trainer:
         return self._agreed["leave"]
 
     def _evaluate(self, whole: bool) -> list[Path] | None:
-        """Judges the weights, keeps them if they are the best yet, and reports.
+        """Judge the weights, keeps them if they are the best yet, and reports.
 
         Args:
             whole: the epoch is complete; otherwise ``max_steps`` ends the run within it.
@@ -249,7 +249,7 @@ class Trainer:
         return True
 
     def count_replaced(self) -> int:
-        """Gives how many damaged patches others stood in for, in all processes since this part of the run began."""
+        """Return how many damaged patches others stood in for, in all processes since this part of the run began."""
         sets = enumerate(sets_of(self.stream.shards))
         found = self.ranks.gather([(number, row) for number, one in sets for row in one.replaced])
         return len(set().union(*found))
@@ -275,7 +275,7 @@ class Trainer:
         )
 
     def _picture(self) -> None:
-        """Puts a page of real, reconstructed and drawn patches into samples/."""
+        """Put a page of real, reconstructed and drawn patches into samples/."""
         if not self.ranks.is_first:
             return
         progress, data = self.progress, self.config.data
@@ -296,7 +296,7 @@ class Trainer:
         return time.monotonic() - self._saved > SAVE_AT_LEAST_EVERY_S
 
     def _save_last(self) -> None:
-        """Saves the state; what goes wrong is raised at the next agreement, in all processes."""
+        """Save the state; what goes wrong is raised at the next agreement, in all processes."""
         now = time.monotonic()
         self.progress.seconds += now - self._clock
         self._clock = self._saved = now
@@ -314,7 +314,7 @@ class Trainer:
             )
 
     def _account(self) -> None:
-        """Adds what has passed since it was last asked to the time of training, within an epoch."""
+        """Add what has passed since it was last asked to the time of training, within an epoch."""
         if self._epoch_clock is not None:
             now = time.monotonic()
             self.progress.training_s += now - self._epoch_clock

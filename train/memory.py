@@ -20,19 +20,19 @@ class SavedBytes:
     """Counts, while it is entered, what autograd keeps for the backward pass. Every storage counts once."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        """Takes the model, whose own weights do not count."""
+        """Take the model, whose own weights do not count."""
         self._own = [parameter.untyped_storage() for parameter in model.parameters()]
         self._own_ids = {id(storage) for storage in self._own}
         self._kept: dict[int, torch.UntypedStorage] = {}
         self._hooks = saved_tensors_hooks(self._keep, lambda tensor: tensor)
 
     def __enter__(self) -> "SavedBytes":
-        """Begins to count."""
+        """Begin to count."""
         self._hooks.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Ends counting."""
+        """End counting."""
         self._hooks.__exit__(*error)
 
     @property
@@ -79,7 +79,7 @@ def estimate(config: TrainConfig) -> dict[str, int]:
 
 
 def memory_line(config: TrainConfig) -> str:
-    """Gives the estimate in words."""
+    """Return the estimate in words."""
     sizes = estimate(config)
     parts = ", ".join(f"{name} {size / _MIB:,.1f}" for name, size in sizes.items())
     return f"memory of training, an estimate: {sum(sizes.values()) / _MIB:,.0f} MiB at float32 ({parts})"

@@ -42,7 +42,7 @@ def report_epoch(
     active: Sequence[int],
     scheduled: Mapping[str, float],
 ) -> None:
-    """Write the rows of an epoch, and says them in a line.
+    """Write the rows of an epoch, and say them in a line.
 
     Args:
         log: where to.
@@ -89,7 +89,7 @@ def announce(
     progress: Progress,
     ranks: Ranks,
 ) -> None:
-    """Says what begins, on what, and where."""
+    """Say what begins, on what, and where."""
     training, validation, _ = streams
     data = config.data
     how = {"downsample": "area-averaged", "crop": "cropped"}[data.fit]
@@ -116,7 +116,7 @@ def announce(
 
 
 def sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
-    """Gives what a run shows of its patches, and in which order, where that is not all alike at random."""
+    """Return what a run shows of its patches, and in which order, where that is not all alike at random."""
     data = config.data
     lines = [] if data.where is None else [f"filter: {data.where}"]
     if data.order == "window":
@@ -132,7 +132,7 @@ def sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
 
 
 def summarise(run_folder: RunFolder, progress: Progress, batch_size: int, replaced: int) -> None:
-    """Says what a run came to."""
+    """Say what a run came to."""
     patches = progress.total_steps * batch_size
     waited = progress.waited_s / max(progress.training_s, 1e-9)
     click.echo(

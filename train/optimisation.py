@@ -20,7 +20,7 @@ class Average(Generic[Model]):
     """
 
     def __init__(self, model: Model, decay: float, warms_up: bool = False) -> None:
-        """Makes an average that has seen no step yet.
+        """Make an average that has seen no step yet.
 
         Args:
             model: whose weights it follows.
@@ -33,7 +33,7 @@ class Average(Generic[Model]):
 
     @torch.no_grad()
     def update(self, model: Model) -> None:
-        """Takes one more step of the model in."""
+        """Take one more step of the model in."""
         mine: list[Tensor] = list(self.model.parameters())
         new: list[Tensor] = list(model.parameters())
         if self.steps == 0:
@@ -46,17 +46,17 @@ class Average(Generic[Model]):
         self.steps += 1
 
     def state(self) -> dict[str, Any]:
-        """Gives what :meth:`restore` takes."""
+        """Return what :meth:`restore` takes."""
         return {"model": self.model.state_dict(), "steps": self.steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to where :meth:`state` was asked."""
+        """Go back to where :meth:`state` was asked."""
         self.model.load_state_dict(state["model"])
         self.steps = int(state["steps"])
 
 
 def clip_gradients(parameters: Iterable[Tensor], most: float) -> Tensor:
-    """Scales gradients down to a norm where theirs is larger; gives their norm before, a scalar.
+    """Scale gradients down to a norm where theirs is larger; return their norm before, a scalar.
 
     As torch's ``clip_grad_norm_`` to the bit, without its pass over gradients that need no scaling: where looking costs
     nothing, that is on a CPU.

@@ -62,7 +62,7 @@ def sample_page(
 
 
 def describe(conditions: Mapping[str, Tensor]) -> list[str]:
-    """Gives each sample's known conditions in words, in two lines: "CC L 56-65", "cancer"."""
+    """Return each sample's known conditions in words, in two lines: "CC L 56-65", "cancer"."""
     codes = {name: code.tolist() for name, code in conditions.items()}
     labels = []
     for cancer, false_positive, *where in zip(
@@ -79,7 +79,7 @@ _PANELS = 3  # the loss, and the first terms of it
 
 
 def epoch_rows(metrics: Path) -> list[dict[str, Any]]:
-    """Gives the rows of metrics.jsonl that judge epochs, in order."""
+    """Return the rows of metrics.jsonl that judge epochs, in order."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [row for row in rows if row.get("kind") == "epoch" and type(row.get("epoch")) is int]
     return [
@@ -111,6 +111,6 @@ def loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def write_curve(path: Path, metrics: Path) -> None:
-    """Writes the loss curve of a run as PNG."""
+    """Write the loss curve of a run as PNG."""
     figure = loss_figure(epoch_rows(metrics))
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=100))

@@ -78,7 +78,7 @@ class Progress:
         return self.epoch * self.steps_per_epoch + self.step
 
     def steps_left(self, config: TrainConfig) -> int:
-        """Gives how many steps epochs and ``max_steps`` still allow."""
+        """Return how many steps epochs and ``max_steps`` still allow."""
         every = config.training.epochs * self.steps_per_epoch
         return max(min(every, config.training.max_steps or every) - self.total_steps, 0)
 
@@ -135,12 +135,12 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
 
     def write_config(self, config: TrainConfig) -> None:
-        """Writes the resolved configuration."""
+        """Write the resolved configuration."""
         with atomic_file(self.config, "w", encoding="utf-8") as file:
             file.write(write_yaml(config))
 
     def save_best(self, model: GenerativeModel, metadata: Mapping[str, Any]) -> None:
-        """Writes ``best_model.safetensors``. Raises CheckpointError where that fails."""
+        """Write ``best_model.safetensors``. Raises CheckpointError where that fails."""
         with self._saving(self.best_model):
             save_checkpoint(self.best_model, model, metadata)
 
@@ -153,7 +153,7 @@ class RunFolder:
         metadata: Mapping[str, Any],
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Writes ``last_state.pt``, keeping the one before, and ``last_model.safetensors``.
+        """Write ``last_state.pt``, keeping the one before, and ``last_model.safetensors``.
 
         The state holds the weights too: one file, replaced in one step, can never disagree
         with itself.
@@ -188,7 +188,7 @@ class RunFolder:
         generations: Mapping[str, int] | None = None,
         steps_per_epoch: int | None = None,
     ) -> "State | None":
-        """Gives the state to continue from; None where there is none.
+        """Return the state to continue from; None where there is none.
 
         Where the last state is damaged, the one before is taken, and a line says so.
 
@@ -345,7 +345,7 @@ def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Gives nested sections as one: {"training.loss.kl_weight": 1.0, ...}."""
+    """Return nested sections as one: {"training.loss.kl_weight": 1.0, ...}."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -6,7 +6,7 @@ from nlbs.train.config import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """Gives the rate of a step counted from the start of the run.
+    """Return the rate of a step counted from the start of the run.
 
     Cosine annealing (Eq. 5 of 1608.03983, without restarts) over all epochs; ``max_steps``
     does not shorten it, so that a run stopped there continues as if it had not been.

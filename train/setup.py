@@ -44,7 +44,7 @@ def train(
     device: torch.device,
     ranks: Ranks | None = None,
 ) -> Progress:
-    """Trains a run to its end, from where it stands.
+    """Train a run to its end, from where it stands.
 
     Args:
         config: resolved.
@@ -155,7 +155,7 @@ def build(config: TrainConfig, device: torch.device) -> tuple[GenerativeModel, l
 def open_streams(
     config: TrainConfig, shards: Source, pin_memory: bool = False, rank: int = 0, world_size: int = 1
 ) -> Streams:
-    """Gives the streams of a run, or the part of them that one of several processes has.
+    """Return the streams of a run, or the part of them that one of several processes has.
 
     Raises:
         NlbsError: the training split is empty or smaller than a batch, or cannot be divided.
@@ -226,7 +226,7 @@ def _checked_streams(config: TrainConfig, shards: Source, device: torch.device, 
 def _kept_on_device(
     config: TrainConfig, streams: Streams, device: torch.device, ranks: Ranks
 ) -> list[PatchStream]:
-    """Lets the streams that the configuration says keep their pixels on the device; gives those."""
+    """Let the streams that the configuration says keep their pixels on the device; return those."""
     return [
         stream
         for stream in filter(None, streams[:2])
@@ -235,7 +235,7 @@ def _kept_on_device(
 
 
 def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:
-    """Gives what each checkpoint says about its data."""
+    """Return what each checkpoint says about its data."""
     return {
         "dataset_id": shards.dataset_id,
         "patch_px": shards.resolution,
@@ -247,7 +247,7 @@ def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:
 
 
 def _met(config: TrainConfig, shards: Source) -> dict[str, list[int]]:
-    """Gives the codes of each condition that training meets, hidden and flipped ones among them."""
+    """Return the codes of each condition that training meets, hidden and flipped ones among them."""
     training = config.training
     met = shards.occurring(config.data.train_split, config.data.where)
     if training.null_token_rate:
@@ -258,11 +258,11 @@ def _met(config: TrainConfig, shards: Source) -> dict[str, list[int]]:
 
 
 def _say_nothing(text: str) -> None:
-    """Speaks in all processes but the first."""
+    """Speak in all processes but the first."""
 
 
 def dry_run(config: TrainConfig, shards: Source) -> str:
-    """Gives what a run would be, in comments below its YAML."""
+    """Return what a run would be, in comments below its YAML."""
     with torch.device("meta"):
         model = fresh_model(config)
     training, validation, _ = open_streams(config, shards)

@@ -11,7 +11,7 @@ class WatchedStream:
     """A stream that notes how long its batches are waited for, and that ends after some seconds."""
 
     def __init__(self, stream: PatchStream, seconds: float, warm_up: int = 2, fewest: int = 4) -> None:
-        """Takes a stream.
+        """Take a stream.
 
         Args:
             stream: gives the batches.

@@ -38,7 +38,7 @@ class PatchScores:
 
 
 def healthy_conditions(conditions: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
-    """Gives the conditions with every finding denied: what is to be found must not be told to the model."""
+    """Return the conditions with every finding denied: what is to be found must not be told to the model."""
     no = np.zeros(len(conditions["view"]), np.int64)
     return {**conditions, "cancer": no, "false_positive": no}
 
@@ -50,7 +50,7 @@ def score_rows(
     abnormal: npt.NDArray[np.bool_],
     fit: str = "downsample",
 ) -> PatchScores:
-    """Gives the scores of patches, read a few hundred at a time.
+    """Return the scores of patches, read a few hundred at a time.
 
     Args:
         model: in eval mode.
@@ -73,7 +73,7 @@ def score_rows(
 
 
 def tissue_error(pixels: Patches, reconstructed: Patches) -> Floats:
-    """Gives mean |x - reconstruction| where x is no air, (n,) in grey levels; 0 where all is air."""
+    """Return mean |x - reconstruction| where x is no air, (n,) in grey levels; 0 where all is air."""
     tissue = pixels > 0
     apart = np.abs(pixels.astype(np.int16) - reconstructed) * tissue
     found: Floats = apart.sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
@@ -81,7 +81,7 @@ def tissue_error(pixels: Patches, reconstructed: Patches) -> Floats:
 
 
 def negative_elbo(absolute_error: Floats, kl: Floats, pixels: int) -> tuple[Floats, float]:
-    """Gives N log 2b + |x - reconstruction| / b + KL in nats, (n,), and the scale b of the Laplace likelihood.
+    """Return N log 2b + |x - reconstruction| / b + KL in nats, (n,), and the scale b of the Laplace likelihood.
 
     b is the mean absolute error of all patches, which makes them likeliest (the optimum of sigma-VAE,
     2006.13202, for a Laplace): it needs no label, and models without a scale of their own have one.
@@ -96,7 +96,7 @@ def negative_elbo(absolute_error: Floats, kl: Floats, pixels: int) -> tuple[Floa
 
 
 def by_image(values: Floats, images: npt.NDArray[np.int64], summary: str) -> Floats:
-    """Gives one score per image, in the order of the images' numbers.
+    """Return one score per image, in the order of the images' numbers.
 
     Args:
         values: (n,) scores of patches.
@@ -116,13 +116,13 @@ def by_image(values: Floats, images: npt.NDArray[np.int64], summary: str) -> Flo
 
 
 def images_of(found: PatchScores) -> tuple[Rows, Rows, npt.NDArray[np.bool_]]:
-    """Gives number, patient and label of each image, (m,) each; one abnormal patch makes it abnormal."""
+    """Return number, patient and label of each image, (m,) each; one abnormal patch makes it abnormal."""
     images, first, member = np.unique(found.images, return_index=True, return_inverse=True)
     return images, found.patients[first], np.bincount(member, weights=found.abnormal) > 0
 
 
 def aurocs(found: PatchScores, seed: int = 0) -> dict[str, dict[str, Interval]]:
-    """Gives the AUROC of each score, of patches and of images, with intervals by patient.
+    """Return the AUROC of each score, of patches and of images, with intervals by patient.
 
     Returns:
         score -> "patch" or a name of :data:`SUMMARIES` -> AUROC.

@@ -16,7 +16,7 @@ DATA_RANGE = 255.0  #: grey levels from black to white
 
 
 def check_patches(patches: Patches, what: str = "patches", at_least: int = 1) -> Patches:
-    """Gives the patches back.
+    """Return the patches back.
 
     Raises:
         EvaluationError: they are not uint8 (n, R, R), or fewer than ``at_least``.
@@ -31,7 +31,7 @@ def check_patches(patches: Patches, what: str = "patches", at_least: int = 1) ->
 
 
 def check_pair(real: Patches, other: Patches, what: str) -> None:
-    """Refuses two sets that are not patches of one shape, image by image.
+    """Refuse two sets that are not patches of one shape, image by image.
 
     Raises:
         EvaluationError: another type, or two shapes.
@@ -43,7 +43,7 @@ def check_pair(real: Patches, other: Patches, what: str) -> None:
 
 
 def check_features(features: Features, what: str, at_least: int = 2) -> Floats:
-    """Gives the features as float64 (n, d).
+    """Return the features as float64 (n, d).
 
     Raises:
         EvaluationError: another shape, fewer rows than ``at_least``, or values that are not finite.
@@ -58,7 +58,7 @@ def check_features(features: Features, what: str, at_least: int = 2) -> Floats:
 
 
 def check_widths(a: Features, b: Features) -> None:
-    """Refuses features of two lengths.
+    """Refuse features of two lengths.
 
     Raises:
         EvaluationError: the two have other dimensions.

@@ -37,7 +37,7 @@ class Auc:
 
 
 def interval_of(value: float, draws: Floats, groups: int) -> Interval:
-    """Gives a figure with the percentile interval of its bootstrap draws; those that are nan do not count."""
+    """Return a figure with the percentile interval of its bootstrap draws; those that are nan do not count."""
     known = draws[~np.isnan(draws)]
     if groups < FEWEST_PATIENTS or len(known) < DRAWS / 2:
         return Interval(value, None, None, LEVEL, groups)
@@ -46,7 +46,7 @@ def interval_of(value: float, draws: Floats, groups: int) -> Interval:
 
 
 def weighted_auc(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
-    """Gives P(score of a positive > score of a negative), ties counting half (Mann and Whitney 1947).
+    """Return P(score of a positive > score of a negative), ties counting half (Mann and Whitney 1947).
 
     Args:
         scores: (n,).
@@ -72,7 +72,7 @@ def weighted_auc(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.Arra
 def binary_auc(
     scores: npt.ArrayLike, labels: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0
 ) -> Auc | None:
-    """Gives the AUC of scores for a label; None where too few clusters have either.
+    """Return the AUC of scores for a label; None where too few clusters have either.
 
     Args:
         scores: (n,).
@@ -92,7 +92,7 @@ def condition_auc(
     seed: int = 0,
     values: Sequence[int] | None = None,
 ) -> Auc | None:
-    """Gives how well scores tell the values of a condition apart; None where nothing can be told.
+    """Return how well scores tell the values of a condition apart; None where nothing can be told.
 
     Args:
         scores: (n, values), the higher the likelier.

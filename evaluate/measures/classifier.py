@@ -33,7 +33,7 @@ class Recipe:
 
     @classmethod
     def of(cls, patches: int) -> "Recipe":
-        """Gives the usual recipe for so many training patches: five times over, within bounds."""
+        """Return the usual recipe for so many training patches: five times over, within bounds."""
         return cls(steps=min(max(5 * patches // cls.batch_size, cls.steps), _MOST_STEPS))
 
 
@@ -52,7 +52,7 @@ class ConditionNet(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width * _PLACES**2, CONDITIONS[name]) for name in names})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Gives the logits, (B, values) for each condition, of pixels (B, 1, R, R) in [-1, 1]."""
+        """Return the logits, (B, values) for each condition, of pixels (B, 1, R, R) in [-1, 1]."""
         features = self.body(pixels)
         return {name: head(features) for name, head in self.heads.items()}
 
@@ -65,7 +65,7 @@ class ConditionClassifier:
         self.unlearnt = dict(unlearnt)  #: condition -> why it could not be learnt
 
     def probabilities(self, pixels: Images) -> dict[str, npt.NDArray[np.float64]]:
-        """Gives for each condition that was learnt the probability of each value, (n, values).
+        """Return for each condition that was learnt the probability of each value, (n, values).
 
         Args:
             pixels: uint8, (n, R, R).
@@ -86,7 +86,7 @@ def train_classifier(
     device: torch.device | str = "cpu",
     recipe: Recipe | None = None,
 ) -> ConditionClassifier:
-    """Trains a classifier from scratch; the same arguments give the same one on the same device.
+    """Train a classifier from scratch; the same arguments give the same one on the same device.
 
     Args:
         pixels: uint8, (n, R, R), at least one.
@@ -137,7 +137,7 @@ def _fit(
 
 
 def _why_not(codes: npt.NDArray[np.int64]) -> str:
-    """Says why a condition cannot be learnt; nothing where it can."""
+    """Return why a condition cannot be learnt; nothing where it can."""
     values = np.unique(codes[codes != UNKNOWN])
     if len(values) >= 2:
         return ""
@@ -149,14 +149,14 @@ def _why_not(codes: npt.NDArray[np.int64]) -> str:
 
 
 def _class_weights(codes: npt.NDArray[np.int64], count: int) -> Tensor:
-    """Gives frequency^-0.5 of each value: rare ones are heard, and single patches do not rule."""
+    """Return frequency^-0.5 of each value: rare ones are heard, and single patches do not rule."""
     counts = np.bincount(codes[codes != UNKNOWN], minlength=count)
     weights = np.where(counts > 0, np.maximum(counts, 1) ** -0.5, 0)
     return torch.from_numpy(weights / weights.max()).float()
 
 
 def _shifted(pixels: Images, most: int, generator: np.random.Generator) -> Images:
-    """Gives the patches moved by up to ``most`` pixels each way, what comes in being mirrored."""
+    """Return the patches moved by up to ``most`` pixels each way, what comes in being mirrored."""
     if not most:
         return pixels
     edge = pixels.shape[-1]
@@ -169,5 +169,5 @@ def _shifted(pixels: Images, most: int, generator: np.random.Generator) -> Image
 
 
 def _floats(pixels: Images, device: torch.device) -> Tensor:
-    """Gives uint8 pixels (n, R, R) as (n, 1, R, R) float32 in [-1, 1]."""
+    """Return uint8 pixels (n, R, R) as (n, 1, R, R) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float().div(127.5).sub(1).unsqueeze(1)

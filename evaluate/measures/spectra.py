@@ -32,7 +32,7 @@ class Sharpness:
 
 
 def power_spectra(patches: Patches) -> Floats:
-    """Gives the radially averaged power spectrum of each patch, (n, R/2).
+    """Return the radially averaged power spectrum of each patch, (n, R/2).
 
     Column f - 1 is the mean power over the ring of frequencies that round to f cycles per patch,
     f = 1 to R/2. Patches are scaled to 0 to 1, their mean is taken off, and a Hann window keeps the
@@ -64,7 +64,7 @@ def power_spectra(patches: Patches) -> Floats:
 
 
 def _rings(size: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Floats]:
-    """Gives each frequency's ring (R * R,), those beyond R/2 in ring R/2 + 1, and the rings' sizes."""
+    """Return each frequency's ring (R * R,), those beyond R/2 in ring R/2 + 1, and the rings' sizes."""
     axis = np.fft.fftfreq(size, 1 / size)
     radius = np.hypot(axis[:, None], axis[None, :])
     ring = np.minimum(np.rint(radius), size // 2 + 1).astype(np.intp).ravel()
@@ -74,7 +74,7 @@ def _rings(size: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Floats
 def spectral_exponent(
     spectrum: Floats, lowest: float = LOWEST_FREQUENCY, highest: float | None = None
 ) -> float:
-    """Gives beta of ``P(f) ~ 1 / f^beta``: minus the least-squares slope of log P over log f.
+    """Return beta of ``P(f) ~ 1 / f^beta``: minus the least-squares slope of log P over log f.
 
     Args:
         spectrum: (R/2,), power at 1 to R/2 cycles per patch, usually the mean over patches.
@@ -99,7 +99,7 @@ def spectral_exponent(
 
 
 def band_energy(spectra: Floats) -> tuple[Floats, Floats]:
-    """Gives each patch's variance in the top octave [R/4, R/2] and at all frequencies up to R/2, (n,) each.
+    """Return each patch's variance in the top octave [R/4, R/2] and at all frequencies up to R/2, (n,) each.
 
     Args:
         spectra: (n, R/2) of :func:`power_spectra`.
@@ -114,7 +114,7 @@ def band_energy(spectra: Floats) -> tuple[Floats, Floats]:
 
 
 def top_octave_energy(spectra: Floats) -> float:
-    """Gives the share of the variance at frequencies from R/4 to R/2 cycles per patch, 0 to 1.
+    """Return the share of the variance at frequencies from R/4 to R/2 cycles per patch, 0 to 1.
 
     Args:
         spectra: (n, R/2) of :func:`power_spectra`; energies are added up before they are divided.
@@ -132,7 +132,7 @@ def compare_sharpness(
     repeats: int = 200,
     seed: int = 0,
 ) -> Sharpness:
-    """Gives exponent and top octave of both sets, from their mean spectra.
+    """Return exponent and top octave of both sets, from their mean spectra.
 
     Args:
         generated: uint8, (n, R, R), independent samples.

@@ -22,7 +22,7 @@ class Utility:
 def utility(
     on_real: ConditionClassifier, on_synthetic: ConditionClassifier, held_out: RealPatches, seed: int = 0
 ) -> dict[str, Utility]:
-    """Gives for every condition what synthetic training data is worth (TSTR; Esteban et al. 1706.02633).
+    """Return for every condition what synthetic training data is worth (TSTR; Esteban et al. 1706.02633).
 
     Args:
         on_real: trained on real patches.

@@ -52,7 +52,7 @@ class Search:
 
 
 def anomaly_sections(search: Search, heat_maps: int, out: Path) -> list[Section]:
-    """Gives the sections; heat maps are written into ``out`` as PNG too.
+    """Return the sections; heat maps are written into ``out`` as PNG too.
 
     Raises:
         ConfigError: the model bounds no likelihood, a filter takes nothing, or both take the same patches.
@@ -78,7 +78,7 @@ def anomaly_sections(search: Search, heat_maps: int, out: Path) -> list[Section]
 
 
 def chosen_rows(search: Search) -> tuple[Rows, npt.NDArray[np.bool_]]:
-    """Gives the rows to score, sorted, and which of them are abnormal: all patches of each image that is taken.
+    """Return the rows to score, sorted, and which of them are abnormal: all patches of each image that is taken.
 
     Raises:
         ConfigError: a filter takes nothing, or both take the same patches.
@@ -147,7 +147,7 @@ def _histograms(found: PatchScores, abnormal: npt.NDArray[np.bool_]) -> Iterator
 
 
 def _heat_maps(search: Search, found: PatchScores, rows: Rows, most: int, out: Path) -> Iterator[Picture]:
-    """Gives pictures of the images with the highest scores, highest first, and writes them."""
+    """Yield pictures of the images with the highest scores, highest first, and write them."""
     images, _, abnormal = images_of(found)
     totals = by_image(found.scores[_RANKED_BY], found.images, "top")
     chosen = np.argsort(-totals, kind="stable")[:most]
@@ -192,7 +192,7 @@ def _panels(
 
 
 def _places(shards: ShardSet, rows: Rows, fit: str, resolution: int) -> Places:
-    """Gives where the parts of patches lie that the model sees, in pixels of the source image."""
+    """Return where the parts of patches lie that the model sees, in pixels of the source image."""
     y, x, scale = (one_array(shards.manifest[name])[rows].astype(np.float64) for name in ("y", "x", "scale"))
     if fit != "crop":
         return Places(y, x, shards.resolution * scale)

@@ -17,7 +17,7 @@ _DPI = 90
 
 
 def histograms(values: Mapping[str, Floats], label: str) -> npt.NDArray[np.uint8]:
-    """Gives the shares of values in equal bins, one outline per group, (H, W, 3) uint8.
+    """Return the shares of values in equal bins, one outline per group, (H, W, 3) uint8.
 
     Args:
         values: group -> (n,); the bins span all groups but their outermost .5 %, which the end bins hold.
@@ -39,7 +39,7 @@ def histograms(values: Mapping[str, Floats], label: str) -> npt.NDArray[np.uint8
 
 
 def spectra(curves: Mapping[str, Floats]) -> npt.NDArray[np.uint8]:
-    """Gives mean power over frequency, one line per set of patches, (H, W, 3) uint8.
+    """Return mean power over frequency, one line per set of patches, (H, W, 3) uint8.
 
     Args:
         curves: name -> (R/2,) power at 1, 2, ... cycles per patch.
@@ -83,7 +83,7 @@ class Places:
 
 
 def lay_out(maps: npt.NDArray[np.floating], places: Places, most_px: int = 480) -> Floats:
-    """Gives the maps of patches at their places, averaged where they overlap; nan where no patch lies.
+    """Return the maps of patches at their places, averaged where they overlap; nan where no patch lies.
 
     Args:
         maps: (n, R, R), or (n, 1, 1) for one value per patch.
@@ -112,7 +112,7 @@ def lay_out(maps: npt.NDArray[np.floating], places: Places, most_px: int = 480) 
 
 
 def painted(grey: Floats, heat: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:
-    """Gives a grey image with heat over it, (H, W, 3) uint8 RGB.
+    """Return a grey image with heat over it, (H, W, 3) uint8 RGB.
 
     Args:
         grey: (H, W) 0 to 255, nan outside the patches.
@@ -130,6 +130,6 @@ def painted(grey: Floats, heat: Floats, low: float, high: float) -> npt.NDArray[
 
 
 def _span(start: float, length: float, size: int) -> slice:
-    """Gives at least one pixel, inside the picture."""
+    """Return at least one pixel, inside the picture."""
     first = min(round(start), size - 1)
     return slice(first, max(first + 1, min(round(start + length), size)))

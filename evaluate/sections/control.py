@@ -23,7 +23,7 @@ _SAME_MANY = (
 
 
 def galleries(study: Study) -> Section:
-    """Gives real, reconstructed and drawn patches side by side, for each value of each condition."""
+    """Return real, reconstructed and drawn patches side by side, for each value of each condition."""
     section = Section("galleries", "Real, reconstructed, drawn", [
         "In each picture: above, held-out real patches; in the middle, their reconstructions; below, patches drawn by "
         "the same conditions. Chosen at random."
@@ -59,7 +59,7 @@ def _three_rows(study: Study, places: npt.NDArray[np.int64]) -> npt.NDArray[np.u
 
 
 def condition_control(study: Study) -> Section:
-    """Gives how far each condition is obeyed, and what flipping it alone does."""
+    """Return how far each condition is obeyed, and what flipping it alone does."""
     found = control(study.on_real, study.held_out, study.drawn, study.held_out.conditions, study.seed)
     study.say("flipping one condition at a time")
     places = np.sort(subsample(study.held_out.patients, _PAIRS, study.seed))
@@ -125,7 +125,7 @@ def _flip_table(flips: dict[str, Flip]) -> Table:
 
 
 def training_utility(study: Study) -> Section:
-    """Gives what synthetic patches are worth as training data."""
+    """Return what synthetic patches are worth as training data."""
     found = utility(study.on_few_real, study.on_synthetic, study.held_out, study.seed)
     section = Section("utility", "Utility", [
         f"Train on synthetic, test on real: one classifier learns from {len(study.train):,} real training patches, one "

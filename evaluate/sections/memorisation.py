@@ -35,7 +35,7 @@ _READ = {
 
 
 def memorisation(study: Study) -> Section:
-    """Gives distances to training patches, membership by ELBO, and the audit with planted copies."""
+    """Return distances to training patches, membership by ELBO, and the audit with planted copies."""
     section = Section("memorisation", "Memorisation", [
         "Whether drawn patches lie nearer to training patches than patches of new patients do, and whether any is a "
         "copy. An audit that does not catch copies which were planted proves nothing, whatever it finds."
@@ -106,7 +106,7 @@ def _flagged(audit: CopyAudit, drawn: npt.NDArray[np.uint8], train: RealPatches)
 
 
 def _figures(section: Section, study: Study) -> Iterator[tuple[Any, ...]]:
-    """Gives the rows of the table, and keeps their values for report.json."""
+    """Yield the rows of the table, and keep their values for report.json."""
     for name, (measure, reference) in _measures(study).items():
         row: list[Any] = [_READ[name]]
         for place, compute in (("drawn", measure), ("held_out", reference)):
@@ -125,7 +125,7 @@ _Measure = Callable[[Features, Features], Any]
 
 
 def _measures(study: Study) -> dict[str, tuple[_Compute, _Compute | None]]:
-    """Gives for each figure how it is computed of drawn patches, and of held-out ones in their place."""
+    """Return for each figure how it is computed of drawn patches, and of held-out ones in their place."""
     measures: dict[str, tuple[_Compute, _Compute | None]] = {}
     if study.extractor is not None:
         train, held_out, drawn = (study.features(kind) for kind in ("train", "held_out", "drawn"))
@@ -163,7 +163,7 @@ def _membership(study: Study) -> Any:
 
 
 def _by_halves(measure: _Measure, features: Features, held_out: RealPatches, seed: int) -> Any:
-    """Gives a figure of the patches of one half of the patients, beside those of the other."""
+    """Return a figure of the patches of one half of the patients, beside those of the other."""
     patients = np.unique(held_out.patients)
     if len(patients) < 2:
         raise EvaluationError("all held-out patches are of one patient, so there are no halves of them")

@@ -34,7 +34,7 @@ _MEASURES = {"l1": "L1, share of the range", "psnr_db": "PSNR, dB", "ssim": "SSI
 
 
 def reconstruction(study: Study) -> Section:
-    """Gives how well held-out patches are rebuilt, beside the mean training patch."""
+    """Return how well held-out patches are rebuilt, beside the mean training patch."""
     real = study.held_out.take(np.arange(min(_MOST, len(study.held_out))))
     study.say(f"comparing {len(real):,} reconstructions")
     mean = point_mass(study.train.pixels, len(real))
@@ -61,7 +61,7 @@ def reconstruction(study: Study) -> Section:
 
 
 def _add_dots(section: Section, study: Study, real: RealPatches) -> None:
-    """Adds whether small bright dots survive: those of the patches themselves, and some that are planted."""
+    """Add whether small bright dots survive: those of the patches themselves, and some that are planted."""
     study.say("dots, planted and found")
     planted = plant_dots(real.pixels, diameter_px=_DOT_PX, seed=study.seed)
     again = encode(study.model, planted.patches, real.conditions).reconstructed
@@ -91,12 +91,12 @@ def _add_dots(section: Section, study: Study, real: RealPatches) -> None:
 
 
 def _mean(values: Floats, real: RealPatches) -> Interval:
-    """Gives the mean of the finite values: a patch without breast has none, an exact copy no finite PSNR."""
+    """Return the mean of the finite values: a patch without breast has none, an exact copy no finite PSNR."""
     return mean_interval(np.where(np.isfinite(values), values, np.nan), real.patients)
 
 
 def realism(study: Study) -> Section:
-    """Gives distances by features beside floor and point mass, the sampling gap, and spectra."""
+    """Return distances by features beside floor and point mass, the sampling gap, and spectra."""
     section = Section("realism", "Realism and sampling gap", [
         "Drawn patches have the conditions of the held-out ones, one each. The floor is what real training patches "
         "reach; a point mass is a model that always draws the mean training patch."

@@ -46,7 +46,7 @@ class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         self.name, self._condition = name, condition
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Gives the code; a wrong value is a usage error."""
+        """Return the code; a wrong value is a usage error."""
         try:
             return code_of(self._condition, value) if isinstance(value, str) else value
         except ValueError as error:
@@ -59,7 +59,7 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
     name = "conditions"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Gives the codes; a wrong value is a usage error."""
+        """Return the codes; a wrong value is a usage error."""
         try:
             return codes_of(value) if isinstance(value, str) else value
         except ValueError as error:
@@ -70,7 +70,7 @@ CONDITIONS_TEXT = _Conditions()
 
 
 def _all(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Gives one decorator for several options, shown in this order."""
+    """Return one decorator for several options, shown in this order."""
 
     def decorate(command: Command) -> Command:
         return reduce(lambda done, option: option(done), reversed(options), command)
@@ -116,7 +116,7 @@ condition_options = _all(
 
 
 def output_options(default: str = "png") -> Callable[[Command], Command]:
-    """Gives the options of a command that may draw many patches, with its default format."""
+    """Return the options of a command that may draw many patches, with its default format."""
     return _all(
         out_option,
         click.option(
@@ -152,15 +152,15 @@ shards_option = click.option(
 
 
 def num_option(default: int, text: str) -> Callable[[Command], Command]:
-    """Gives --num with its default and help."""
+    """Return --num with its default and help."""
     return click.option("--num", type=click.IntRange(1), default=default, show_default=True, help=text)
 
 
 def said_conditions(flags: Mapping[str, Any]) -> dict[str, int]:
-    """Gives condition -> code of the condition flags that were used, "unknown" among the codes."""
+    """Return condition -> code of the condition flags that were used, "unknown" among the codes."""
     return {condition: flags[flag] for flag, condition in _FLAGS.items() if flags[flag] is not None}
 
 
 def all_conditions(flags: Mapping[str, Any]) -> dict[str, int]:
-    """Gives the code of every condition; one whose flag was not used is unknown."""
+    """Return the code of every condition; one whose flag was not used is unknown."""
     return {**dict.fromkeys(_FLAGS.values(), UNKNOWN), **said_conditions(flags)}

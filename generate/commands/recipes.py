@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def call_of(recipe: str, asked: dict[str, Any]) -> "Call":
-    """Gives what the options that all commands share say."""
+    """Return what the options that all commands share say."""
     from nlbs.generate.draw import Call
 
     flags = {field.name: asked[field.name] for field in fields(SamplerChoice) if field.name in asked}

@@ -6,7 +6,7 @@ from nlbs.manifests.tables.dialect import Dialect, Rule, always, words
 
 
 def split_of(path: str) -> str | None:
-    """Gives the dataset's own split, which stands in the path alone: "Mass-Training_P_00001_LEFT_CC/..."."""
+    """Return the dataset's own split, which stands in the path alone: "Mass-Training_P_00001_LEFT_CC/..."."""
     match = re.search(r"(?:Mass|Calc)-(Training|Test)_", path)
     return {"Training": "train", "Test": "test"}[match[1]] if match else None
 

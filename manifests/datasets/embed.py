@@ -27,12 +27,12 @@ def spot_or_magnified(text: str) -> str | None:
 
 
 def below_cohort(path: str) -> str:
-    """Gives the path from "cohort_1/" on: what stands before it is Emory's own disk."""
+    """Return the path from "cohort_1/" on: what stands before it is Emory's own disk."""
     return re.sub(r"^.*?(?=cohort_\d+[\\/])", "", path.strip())
 
 
 def by_breast(rows: Sequence[Row]) -> Mapping[tuple[str, ...], Sequence[Row]]:
-    """Gives the findings of each (exam, side): side B or blank is both. Whether a screen was false is added."""
+    """Return the findings of each (exam, side): side B or blank is both. Whether a screen was false is added."""
     false = _false_positives(rows)
     found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -43,7 +43,7 @@ def by_breast(rows: Sequence[Row]) -> Mapping[tuple[str, ...], Sequence[Row]]:
 
 
 def _false_positives(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
-    """Gives "1" for a screen read A whose next exam of that breast was read negative or benign, "0" where cancer came.
+    """Return "1" for a screen read A whose next exam of that breast was read negative or benign, "0" where cancer came.
 
     A screen read negative or benign is "0" too. All others are not known.
     """

@@ -6,12 +6,12 @@ from nlbs.manifests.tables.extras import joined, parse_birads
 
 
 def proven_cancer(birads: str) -> bool | None:
-    """Gives True for BI-RADS 6, which by definition is a malignancy proven by biopsy; others prove nothing."""
+    """Return True for BI-RADS 6, which by definition is a malignancy proven by biopsy; others prove nothing."""
     return True if parse_birads(birads) == "6" else None
 
 
 def marked(*cells: str) -> str | None:
-    """Gives the kinds of finding whose column has a mark."""
+    """Return the kinds of finding whose column has a mark."""
     kinds = ("Mass", "Micros", "Distortion", "Asymmetry")
     return joined(kind for kind, cell in zip(kinds, cells, strict=True) if parse_flag(cell))
 

@@ -4,12 +4,12 @@ from nlbs.manifests.tables.dialect import Dialect, Rule, always, words
 
 
 def side_of(reference: str) -> str:
-    """Gives the side: films stand in pairs of one woman, "left (even filename numbers) and right (odd)"."""
+    """Return the side: films stand in pairs of one woman, "left (even filename numbers) and right (odd)"."""
     return "R" if int(reference[3:]) % 2 else "L"
 
 
 def pair_of(reference: str) -> str:
-    """Gives the woman: mdb001 and mdb002 are one pair."""
+    """Return the woman: mdb001 and mdb002 are one pair."""
     return f"pair {(int(reference[3:]) + 1) // 2}"
 
 

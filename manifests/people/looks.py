@@ -149,7 +149,7 @@ def _says_something_else(people: People, rule: PatientRule) -> str | None:
 
 
 def _is_a_side_or_view(people: People, rule: PatientRule) -> str | None:
-    """Names that hold a side and a view are those of images: a person would be four."""
+    """Name that hold a side and a view are those of images: a person would be four."""
     if len(people) < 2:
         return None
     holding = [name for name in people if _has_side_and_view(name)]

@@ -39,7 +39,7 @@ def united(
 ) -> tuple[tuple[ImageRow, ...], tuple[str, ...]]:
     """Return rows in which every person has one id, and notes on those who had several.
 
-    Ids of one :func:`~nlbs.manifests.people.same_id.same_id_key` are one person. The person keeps the id under which the
+    Ids of one :func:`~nlbs.manifests.people.same_id.same_id_key` are one person, who keeps the id under which the
     root holds them, else gets the shortest spelling, of several the first in order: neither the order of rows nor
     other people matter. An id in one spelling stays as it is.
 

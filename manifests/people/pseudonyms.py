@@ -25,16 +25,16 @@ class Pseudonyms:
     key: bytes
 
     def image(self, path: str) -> str:
-        """Gives the id of an image from its path in the dataset: 16 hexadecimal digits."""
+        """Return the id of an image from its path in the dataset: 16 hexadecimal digits."""
         return self._digest("image", path)[:16]
 
     def patient(self, patient: str) -> str:
-        """Gives the id of a patient: "p" and 12 hexadecimal digits."""
+        """Return the id of a patient: "p" and 12 hexadecimal digits."""
         return "p" + self._digest("patient", patient)[:12]
 
     @property
     def fingerprint(self) -> str:
-        """Tells keys apart without telling the key."""
+        """Tell keys apart without telling the key."""
         return self._digest("fingerprint", "")[:16]
 
     def _digest(self, kind: str, text: str) -> str:
@@ -44,7 +44,7 @@ class Pseudonyms:
 
 
 def default_key_file() -> Path:
-    """Gives where the key lies when nobody says otherwise: ``$NLBS_KEY_FILE``, else the user's own folder.
+    """Return where the key lies when nobody says otherwise: ``$NLBS_KEY_FILE``, else the user's own folder.
 
     Raises:
         ConfigError: the user has no home folder.
@@ -61,7 +61,7 @@ def default_key_file() -> Path:
 
 
 def load_pseudonyms(path: Path) -> Pseudonyms:
-    """Gives the pseudonyms of the key in a file; a file that is not there is made, readable by its owner only.
+    """Return the pseudonyms of the key in a file; a file that is not there is made, readable by its owner only.
 
     Raises:
         ConfigError: the file cannot be read or made, or does not hold 64 hexadecimal digits.
@@ -86,14 +86,14 @@ def load_pseudonyms(path: Path) -> Pseudonyms:
 
 
 def _read(path: Path) -> bytes:
-    """Gives the start of a file that is one; the user may have put a link to a key there, but no pipe is waited for."""
+    """Return the start of a file that is one; the user may have put a link to a key there, no pipe is waited for."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
     with open(descriptor, "rb") as file:
         return file.read(_MOST_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
 
 
 def _make_key(path: Path) -> None:
-    """Writes a new key: whole from the first moment, and never over that of a process that was quicker."""
+    """Write a new key: whole from the first moment, and never over that of a process that was quicker."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary, text = temporary_path(path), f"{secrets.token_hex(32)}\n".encode()
     with contextlib.suppress(FileExistsError):

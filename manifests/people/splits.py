@@ -11,7 +11,7 @@ SPLITS = ("train", "val", "test")
 
 
 def parse_shares(text: str) -> tuple[float, float, float]:
-    """Reads "80/10/10" as the fractions of train, val and test.
+    """Read "80/10/10" as the fractions of train, val and test.
 
     Raises:
         ConfigError: not three numbers, or a sum of zero.
@@ -32,7 +32,7 @@ def assign_splits(
     seed: int,
     known: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Gives the split of each patient.
+    """Return the split of each patient.
 
     A patient's place is a hash of (seed, patient), so it does not move when others are added.
     Where that leaves a wanted split empty, the patient nearest to its interval joins it from the

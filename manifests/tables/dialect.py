@@ -97,7 +97,7 @@ class Dialect:
 
 
 def rule_of(said: str | Rule, read: Callable[[str], Any] = str.strip) -> Rule:
-    """Gives the rule that a declaration means: of a column, of a template, or the rule itself."""
+    """Return the rule that a declaration means: of a column, of a template, or the rule itself."""
     if isinstance(said, Rule):
         return said
     columns = tuple(re.findall(r"\{([^{}]+)\}", said))
@@ -114,7 +114,7 @@ def rule_of(said: str | Rule, read: Callable[[str], Any] = str.strip) -> Rule:
 
 
 def words(meanings: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Gives a parser of a column with a closed list of words. Case does not matter; an empty cell is unknown."""
+    """Return a parser of a column with a closed list of words. Case does not matter; an empty cell is unknown."""
     known = {word.casefold(): value for word, value in meanings.items()}
 
     def read(text: str) -> Any:
@@ -129,5 +129,5 @@ def words(meanings: Mapping[str, Any]) -> Callable[[str], Any]:
 
 
 def always(value: Any) -> Rule:
-    """Gives the rule of what is the same for every image of a dataset."""
+    """Return the rule of what is the same for every image of a dataset."""
     return Rule((), lambda: value)

@@ -22,7 +22,7 @@ _OTHER_NAMES = {"age": "age_years", "side": "laterality", "falsepositive": "fals
 
 
 def dialect_of(key: str) -> Dialect:
-    """Gives the dataset of a name.
+    """Return the dataset of a name.
 
     Raises:
         ConfigError: there is none of that name.
@@ -37,7 +37,7 @@ def dialect_of(key: str) -> Dialect:
 def recognise(
     header: Sequence[str], source: str, dialects: Sequence[Dialect] = WITH_HEADER
 ) -> tuple[Dialect, dict[str, int]]:
-    """Gives the dialect of a table and the position of each of its columns.
+    """Return the dialect of a table and the position of each of its columns.
 
     Case, spaces and underscores in names do not matter; columns that no dialect knows are left alone.
 
@@ -67,12 +67,12 @@ def recognise(
 
 
 def positions(header: Sequence[str]) -> dict[str, int]:
-    """Gives simplified name -> position; of two columns of one name the first counts."""
+    """Return simplified name -> position; of two columns of one name the first counts."""
     return {simplified(name): place for place, name in reversed(list(enumerate(header)))}
 
 
 def parse_columns(texts: Sequence[str]) -> dict[str, str]:
-    """Reads ``--map``: "view=View Position,path=file" as condition -> column.
+    """Read ``--map``: "view=View Position,path=file" as condition -> column.
 
     Raises:
         ConfigError: no "=", a condition that does not exist, or one that is named twice.
@@ -98,7 +98,7 @@ def parse_columns(texts: Sequence[str]) -> dict[str, str]:
 
 
 def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dialect:
-    """Gives the dialect in which the named columns say what they are said to say, in place of a dataset's own.
+    """Return the dialect in which the named columns say what they are said to say, in place of a dataset's own.
 
     Args:
         columns: condition, "path" or "patient" -> column or template.

@@ -42,7 +42,7 @@ _IDENTIFIES = (
 
 
 def parse_density(text: str) -> str | None:
-    """Reads a breast density: "A" to "D" of 1 to 4, a to d, "DENSITY C". 0 and 5 (a male breast, EMBED) are unknown.
+    """Read a breast density: "A" to "D" of 1 to 4, a to d, "DENSITY C". 0 and 5 (a male breast, EMBED) are unknown.
 
     Raises:
         ValueError: none of these.
@@ -56,7 +56,7 @@ def parse_density(text: str) -> str | None:
 
 
 def parse_birads(text: str) -> str | None:
-    """Reads a BI-RADS assessment: "0" to "6", "4A" to "4C", of 4, 4.0, "BI-RADS 4", 4a or a letter of EMBED.
+    """Read a BI-RADS assessment: "0" to "6", "4A" to "4C", of 4, 4.0, "BI-RADS 4", 4a or a letter of EMBED.
 
     EMBED writes A 0 (additional evaluation), N 1 (negative), B 2 (benign), P 3 (probably benign), S 4 (suspicious),
     M 5 (highly suggestive of malignancy), K 6 (known malignancy), X none.
@@ -76,7 +76,7 @@ def parse_birads(text: str) -> str | None:
 
 
 def parse_findings(text: str) -> str | None:
-    """Reads findings: "Mass|Nodule", or a Python list as "['Mass', 'Nodule']"; gives them sorted and joined by "|"."""
+    """Read findings: "Mass|Nodule", or a Python list as "['Mass', 'Nodule']"; return them sorted and joined by "|"."""
     if is_empty(text):
         return None
     items = _listed(text) if text.strip().startswith("[") else [text]
@@ -85,7 +85,7 @@ def parse_findings(text: str) -> str | None:
 
 
 def _listed(text: str) -> list[str]:
-    """Gives the items of a Python list of texts or numbers, None for one that is not known."""
+    """Return the items of a Python list of texts or numbers, None for one that is not known."""
     try:
         with warnings.catch_warnings():  # a warning about a backslash would repeat the cell, and end a test
             warnings.simplefilter("ignore")
@@ -98,7 +98,7 @@ def _listed(text: str) -> list[str]:
 
 
 def parse_split(text: str) -> str | None:
-    """Reads a dataset's own split: "train", "val" or "test".
+    """Read a dataset's own split: "train", "val" or "test".
 
     Raises:
         ValueError: none of these.
@@ -113,7 +113,7 @@ def parse_split(text: str) -> str | None:
 
 
 def parse_text(text: str) -> str | None:
-    """Gives any cell as one line of at most 64 characters; None where it is empty."""
+    """Return any cell as one line of at most 64 characters; None where it is empty."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(line.split())
     if is_empty(line):
@@ -122,12 +122,12 @@ def parse_text(text: str) -> str | None:
 
 
 def joined(parts: Iterable[str]) -> str | None:
-    """Gives several values as one: those that say something, each once, sorted, joined by "|"."""
+    """Return several values as one: those that say something, each once, sorted, joined by "|"."""
     return parse_text("|".join(sorted({" ".join(part.split()) for part in parts if not is_empty(part)})))
 
 
 def united(name: str, values: Iterable[str | None]) -> str | None:
-    """Gives the value of an image of which several rows tell: the gravest BI-RADS, findings side by side.
+    """Return the value of an image of which several rows tell: the gravest BI-RADS, findings side by side.
 
     A density on which rows differ is unknown.
     """
@@ -144,7 +144,7 @@ def united(name: str, values: Iterable[str | None]) -> str | None:
 def refuse_identifying(
     name: str, identifying: Iterable[str], values: Iterable[str | None], may_differ: bool = False
 ) -> None:
-    """Refuses to keep a column that could lead to a patient.
+    """Refuse to keep a column that could lead to a patient.
 
     Args:
         name: of the column.

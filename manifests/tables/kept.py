@@ -15,7 +15,7 @@ _CLOSED = ("density", "birads", "dataset_split")
 def kept_rule(
     asked: str, sheet: Sheet, extras: Mapping[str, Rule], sheets: Sequence[Sheet]
 ) -> tuple[str, Rule]:
-    """Gives the name and the rule of a column to be kept.
+    """Return the name and the rule of a column to be kept.
 
     Args:
         asked: the name of an extra or of a column.
@@ -61,7 +61,7 @@ def _check_name(asked: str, column: str, extras: Mapping[str, Rule]) -> None:
 def check_kept(
     dialect: Dialect, rows: Sequence[ImageRow], columns: Mapping[str, str], patient_column: str | None
 ) -> None:
-    """Refuses what would be kept if it identifies.
+    """Refuse what would be kept if it identifies.
 
     Args:
         dialect: of the table.

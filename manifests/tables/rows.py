@@ -53,7 +53,7 @@ class RowReader:
         kept: Mapping[str, Rule],
         patient: Rule | None,
     ) -> None:
-        """Binds the rules.
+        """Bind the rules.
 
         Args:
             dialect: of the table.
@@ -83,7 +83,7 @@ class RowReader:
         self._side_of_view = _bound(rule_of(view, _side_of_view), where) if isinstance(view, str) else None
 
     def read(self, number: int, cells: Sequence[str]) -> ImageRow:
-        """Gives what one row says."""
+        """Return what one row says."""
         if len(cells) != self._width:
             return _bad(number, f"the row has {len(cells)} cells, the header has {self._width}")
         text = str(self._path(cells))
@@ -124,7 +124,7 @@ class RowReader:
 
 
 def patient_in(path: str, dialect: Dialect) -> str | None:
-    """Gives the patient whom a path names, by folder or by file name; None where it names none."""
+    """Return the patient whom a path names, by folder or by file name; None where it names none."""
     if dialect.patient_token is not None:
         tokens = PurePosixPath(path).stem.split("_")
         return tokens[dialect.patient_token - 1] if len(tokens) >= dialect.patient_token else None
@@ -136,7 +136,7 @@ def patient_in(path: str, dialect: Dialect) -> str | None:
 
 
 def merged(rows: Sequence[ImageRow]) -> ImageRow:
-    """Gives one row of several that tell of one image.
+    """Return one row of several that tell of one image.
 
     Cancer and false positive are yes where any row says yes, and no where every row says no. Of anything else on
     which rows differ nothing is known, and a note says so.

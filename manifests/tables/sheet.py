@@ -86,7 +86,7 @@ def _has_lines(text: str, pattern: str) -> bool:
 
 
 def _matched(text: str, pattern: str) -> Iterator[list[str]]:
-    """Gives the groups of each line from the first that fits; a later one that does not fit is a row of one cell."""
+    """Yield the groups of each line from the first that fits; a later one that does not fit is a row of one cell."""
     compiled, begun = re.compile(pattern), False
     for line in text.splitlines():
         match = compiled.fullmatch(line.strip()) if len(line) < 10_000 else None
@@ -122,7 +122,7 @@ def _place_of_header(text: str, first: str, headers: Sequence[IsHeader]) -> tupl
 
 
 def _head(text: str, delimiter: str, nested: bool) -> Iterator[list[str]]:
-    """Gives the first rows that are not blank, up to one that cannot be read."""
+    """Yield the first rows that are not blank, up to one that cannot be read."""
     csv.field_size_limit(_LARGEST_CELL)
     # A slice, because StringIO copies: the header of a table does not begin behind its first 4 MiB.
     reader = csv.reader(
@@ -146,7 +146,7 @@ def _inner(cells: list[str], delimiter: str) -> list[str]:
 
 
 def _records(text: str, path: AnyPath, delimiter: str, before: int, nested: bool) -> Iterator[list[str]]:
-    """Gives the cells of each row that is not blank, the header first.
+    """Yield the cells of each row that is not blank, the header first.
 
     Args:
         text: of the table.

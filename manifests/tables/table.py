@@ -50,10 +50,10 @@ def read_table(
     options: TableOptions | None = None,
     images: AnyPath | None = None,
 ) -> Table:
-    """Gives the images of a dataset's tables, in a form of :data:`nlbs.manifests.tables.dialects.DIALECTS` or one's own.
+    """Return the images of a dataset's tables, in a form of :data:`~nlbs.manifests.tables.dialects.DIALECTS` or an own one.
 
-    Of any encoding and separator that :func:`~nlbs.manifests.tables.sheet.open_sheet` reads; blank lines do not count. Rows
-    are counted on from table to table.
+    Of any encoding and separator that :func:`~nlbs.manifests.tables.sheet.open_sheet` reads; blank lines do not count.
+    Rows are counted on from table to table.
 
     Args:
         paths: of the CSV, or of the several that a dataset has.
@@ -132,7 +132,7 @@ def _header_test(options: TableOptions) -> IsHeader:
 
 
 def _dialect(sheets: Sequence[Sheet], options: TableOptions) -> tuple[Dialect, list[Sheet], Join | None]:
-    """Gives the dialect of all the tables, and those with images in them: a companion is joined to each."""
+    """Return the dialect of all the tables, and those with images in them: a companion is joined to each."""
     candidates = _candidates(options)
     main, second = _apart(sheets, candidates)
     if options.columns:
@@ -174,7 +174,7 @@ def _recognised(sheet: Sheet, candidates: Sequence[Dialect]) -> Dialect:
 
 
 def _apart(sheets: Sequence[Sheet], candidates: Sequence[Dialect]) -> tuple[list[Sheet], Sheet | None]:
-    """Gives the tables with images, and the companion of them where there is one."""
+    """Return the tables with images, and the companion of them where there is one."""
     for dialect in candidates:
         if dialect.companion is None:
             continue
@@ -199,7 +199,7 @@ def _apart(sheets: Sequence[Sheet], candidates: Sequence[Dialect]) -> tuple[list
 def _rows(
     sheets: Sequence[Sheet], dialect: Dialect, options: TableOptions
 ) -> tuple[tuple[ImageRow, ...], int]:
-    """Gives the rows of all tables, those of one image together where the dataset has a row per lesion."""
+    """Return the rows of all tables, those of one image together where the dataset has a row per lesion."""
     by_image: dict[str, list[ImageRow]] = {}
     images: list[list[ImageRow]] = []
     before = number = 0
@@ -275,7 +275,7 @@ def _notes(dialect: Dialect, rows: Sequence[ImageRow], counted: int) -> tuple[st
 
 
 def problems_by_row(rows: Sequence[ImageRow]) -> list[str]:
-    """Gives a line per kind of problem, the most frequent first, with the numbers of its rows; no text of cells."""
+    """Return a line per kind of problem, the most frequent first, with the numbers of its rows; no text of cells."""
     found: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         for problem in (*row.notes, *([row.problem] if row.problem else [])):
@@ -285,7 +285,7 @@ def problems_by_row(rows: Sequence[ImageRow]) -> list[str]:
 
 
 def row_list(numbers: Sequence[int], most: int = 8) -> str:
-    """Gives row numbers in words: "row 3", "rows 3, 5 and 9", "rows 3, 5, 7 and 20 more"."""
+    """Return row numbers in words: "row 3", "rows 3, 5 and 9", "rows 3, 5, 7 and 20 more"."""
     shown = [str(number) for number in numbers[:most]]
     if len(numbers) == 1:
         return f"row {shown[0]}"

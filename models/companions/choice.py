@@ -39,7 +39,7 @@ class SamplerChoice:
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
-        """Gives it in words: every output says it."""
+        """Return it in words: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
         autoguidance = (
@@ -49,7 +49,7 @@ class SamplerChoice:
         return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{grain}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
-        """Gives the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
+        """Return the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
 
         Raises:
             CheckpointError: flow, weak flow or grain are asked for, and there is none.
@@ -83,7 +83,7 @@ class SamplerChoice:
         )
 
     def files(self, checkpoint: Path) -> list[Path]:
-        """Gives the files beside a checkpoint that the choice, made by :meth:`of`, draws with."""
+        """Return the files beside a checkpoint that the choice, made by :meth:`of`, draws with."""
         choice = self.of(checkpoint)
         used = {
             flow_path: choice.sampler == "flow",
@@ -93,7 +93,7 @@ class SamplerChoice:
         return [path(checkpoint) for path, is_used in used.items() if is_used]
 
     def open(self, model: "GenerativeModel", checkpoint: Path) -> "Sampler":
-        """Gives the sampler over the trained model of a checkpoint.
+        """Return the sampler over the trained model of a checkpoint.
 
         Raises:
             CheckpointError: flow or grain do not fit the model.
@@ -146,17 +146,17 @@ class SamplerChoice:
 
 
 def flow_path(checkpoint: Path) -> Path:
-    """Gives where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
+    """Return where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
     return _beside(checkpoint, "flow")
 
 
 def weak_flow_path(checkpoint: Path) -> Path:
-    """Gives where the weak flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.weak-flow.safetensors``."""
+    """Return where the weak flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.weak-flow.safetensors``."""
     return _beside(checkpoint, "weak-flow")
 
 
 def grain_path(checkpoint: Path) -> Path:
-    """Gives where the grain of a checkpoint lies: ``NAME.safetensors`` has ``NAME.grain.safetensors``."""
+    """Return where the grain of a checkpoint lies: ``NAME.safetensors`` has ``NAME.grain.safetensors``."""
     return _beside(checkpoint, "grain")
 
 
@@ -186,7 +186,7 @@ _OPTIONS = (
 
 
 def sampler_options(command: Command) -> Command:
-    """Adds the flags of a :class:`SamplerChoice` to a command, under the names of its fields."""
+    """Add the flags of a :class:`SamplerChoice` to a command, under the names of its fields."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

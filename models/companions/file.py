@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Gives a SHA-256 of a network's weights, 64 hexadecimal digits: what is fitted to it belongs to just these."""
+    """Return a SHA-256 of a network's weights, 64 hexadecimal digits: what is fitted to it belongs to just these."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -33,7 +33,7 @@ def write_fitted(
     about: Mapping[str, Any],
     metadata: Mapping[str, Any] | None,
 ) -> None:
-    """Writes weights, whole or not at all; the same ones give the same bytes.
+    """Write weights, whole or not at all; the same ones give the same bytes.
 
     Args:
         path: the file.
@@ -87,7 +87,7 @@ def load_fitted(path: Path, kind: str, fitted: nn.Module, model: GenerativeModel
 
 
 def fitting_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives the metadata that :func:`write_fitted` was given, of what :func:`read_fitted` gives."""
+    """Return the metadata that :func:`write_fitted` was given, of what :func:`read_fitted` gives."""
     fitting = values.get("fitting")
     return fitting if isinstance(fitting, dict) else {}
 

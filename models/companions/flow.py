@@ -34,7 +34,7 @@ class LatentFlow(nn.Module):
     """v(x_t, t, c) over the coarsest latents of a model, each scaled to mean 0 and deviation 1 per channel."""
 
     def __init__(self, config: FlowConfig, model: Encodes) -> None:
-        """Makes a flow with fresh weights for the latents of a model.
+        """Make a flow with fresh weights for the latents of a model.
 
         Raises:
             ConfigError: the model has fewer levels, or its global latent does not fill its coarsest map.
@@ -67,7 +67,7 @@ class LatentFlow(nn.Module):
             self.register_buffer(f"deviation{number}", torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        """Gives the velocity of scaled latents (B, C, H, W) of each level at times t, (B,) in [0, 1]."""
+        """Return the velocity of scaled latents (B, C, H, W) of each level at times t, (B,) in [0, 1]."""
         rates = torch.exp(torch.linspace(0, math.log(1000), _FREQUENCIES, device=t.device)) * t[:, None]
         embedding = self.time(torch.cat([rates.sin(), rates.cos()], dim=1)) + self.condition_encoder(
             conditions
@@ -103,35 +103,35 @@ class LatentFlow(nn.Module):
         return [*maps[:-1], own, functional.pixel_shuffle(finest, 2)]
 
     def set_scale(self, latents: Sequence[Tensor]) -> None:
-        """Takes means and deviations per channel from latents of many images, maps (n, C, H, W) of each level."""
+        """Take means and deviations per channel from latents of many images, maps (n, C, H, W) of each level."""
         for number, level in enumerate(latents):
             getattr(self, f"mean{number}").copy_(level.mean(dim=(0, 2, 3), keepdim=True))
             getattr(self, f"deviation{number}").copy_(level.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
 
     def take_scale(self, other: "LatentFlow") -> None:
-        """Takes means and deviations of another flow over the same latents."""
+        """Take means and deviations of another flow over the same latents."""
         for buffer, theirs in zip(self.buffers(), other.buffers(), strict=True):
             buffer.copy_(theirs)
 
     def is_scaled_like(self, other: "LatentFlow") -> bool:
-        """Says whether another flow sees the same latents as the same numbers."""
+        """Return whether another flow sees the same latents as the same numbers."""
         if self.shapes != other.shapes:
             return False
         return all(torch.equal(a, b) for a, b in zip(self.buffers(), other.buffers(), strict=True))
 
     def scaled(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """Gives a model's latents, as ``infer`` gives them, as this flow sees them: maps, of its levels alone."""
+        """Return a model's latents, as ``infer`` gives them, as this flow sees them: maps, of its levels alone."""
         return [
             (level - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
             for i, level in enumerate(self.as_maps(latents))
         ]
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """Gives the latents of this flow's levels as maps (B, C, H, W)."""
+        """Return the latents of this flow's levels as maps (B, C, H, W)."""
         return [level.reshape(len(level), *shape) for level, shape in zip(latents, self.shapes, strict=False)]
 
     def unscaled(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Gives latents as a model's ``render`` takes them: the inverse of :meth:`scaled`."""
+        """Return latents as a model's ``render`` takes them: the inverse of :meth:`scaled`."""
         latents = [
             level * getattr(self, f"deviation{i}") + getattr(self, f"mean{i}") for i, level in enumerate(maps)
         ]
@@ -145,7 +145,7 @@ def flow_loss(
     t: Tensor,
     conditions: Mapping[str, Tensor],
 ) -> Tensor:
-    """Gives the mean squared error of the velocity, a scalar: each level counts alike.
+    """Return the mean squared error of the velocity, a scalar: each level counts alike.
 
     Args:
         flow: to be fitted.
@@ -162,7 +162,7 @@ def flow_loss(
 
 
 def map_shapes(model: Encodes) -> list[tuple[int, int, int]]:
-    """Gives the shapes (C, H, W) of a model's latents as maps: the global one lies on the coarsest map.
+    """Return the shapes (C, H, W) of a model's latents as maps: the global one lies on the coarsest map.
 
     Raises:
         ConfigError: it does not fill that map.
@@ -231,13 +231,13 @@ _INSTEAD = "draw with --sampler prior"
 def save_flow(
     path: Path, flow: LatentFlow, model: GenerativeModel, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes a flow's weights, whole or not at all; the same flow gives the same bytes."""
+    """Write a flow's weights, whole or not at all; the same flow gives the same bytes."""
     about = {"flow": dataclasses.asdict(flow.config)}
     write_fitted(path, _KIND, flow, model, about, metadata)
 
 
 def load_flow(path: Path, model: GenerativeModel, instead: str = _INSTEAD) -> LatentFlow:
-    """Gives the flow of a model, in eval mode, on its device.
+    """Return the flow of a model, in eval mode, on its device.
 
     Args:
         path: the file.
@@ -253,7 +253,7 @@ def load_flow(path: Path, model: GenerativeModel, instead: str = _INSTEAD) -> La
 def open_flow(
     path: Path, model: GenerativeModel, instead: str = _INSTEAD
 ) -> tuple[LatentFlow, dict[str, Any]]:
-    """Gives the same with the metadata that :func:`save_flow` was given."""
+    """Return the same with the metadata that :func:`save_flow` was given."""
     fit_again = f"fit it again with nlbs-train, or {instead}"
     values = read_fitted(path, _KIND, model, fit_again)
     try:

@@ -31,7 +31,7 @@ class FlowSampler(ModelSampler):
         weak: LatentFlow | None = None,
         autoguidance: float = 1.0,
     ) -> None:
-        """Takes a trained model and the flow that was fitted to it; puts them into eval mode.
+        """Take a trained model and the flow that was fitted to it; put them into eval mode.
 
         Args:
             model, flow: on one device.
@@ -68,12 +68,12 @@ class FlowSampler(ModelSampler):
         return [self.model, self.flow, *([] if self.weak is None else [self.weak])]
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives patches (B, 1, R, R) in [-1, 1]."""
+        """Return patches (B, 1, R, R) in [-1, 1]."""
         finer = [self.temperature * level for level in noise]
         return self._render(self.latents(noise, conditions), conditions, finer)
 
     def latents(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        """Gives the coarse latents (B, *shape) that noise is carried to."""
+        """Return the coarse latents (B, *shape) that noise is carried to."""
         x = [level.contiguous(memory_format=torch.channels_last) for level in self.flow.as_maps(noise)]
         length = 1 / self.steps
         for number in range(self.steps):

@@ -32,7 +32,7 @@ class Grain(nn.Module):
     rings: Tensor
 
     def __init__(self, deviations: Tensor, gains: Tensor, resolution: int) -> None:
-        """Takes what was measured.
+        """Take what was measured.
 
         Args:
             deviations: (LEVELS,) standard deviations on the scale of images, [-1, 1]; air first.
@@ -46,7 +46,7 @@ class Grain(nn.Module):
         self.noise_shape = (1, resolution, resolution)
 
     def forward(self, rendered: Tensor, noise: Tensor) -> Tensor:
-        """Gives rendered patches (B, 1, R, R) in [-1, 1] with the grain that noise from N(0, I), as large, becomes."""
+        """Return rendered patches (B, 1, R, R) in [-1, 1] with the grain that noise from N(0, I), as large, becomes."""
         spectrum = torch.fft.rfft2(noise) * self.gains[self.rings]
         grain = torch.fft.irfft2(spectrum, s=noise.shape[-2:])
         found: Tensor = (rendered + self.deviations[level_of(rendered)] * grain).clamp(-1, 1)
@@ -57,7 +57,7 @@ class GrainySampler:
     """A sampler whose patches have grain."""
 
     def __init__(self, sampler: Sampler, grain: Grain) -> None:
-        """Takes any sampler of the model that the grain was measured on."""
+        """Take any sampler of the model that the grain was measured on."""
         self.sampler, self.grain = sampler, grain.eval()
 
     @property
@@ -76,7 +76,7 @@ class GrainySampler:
         return self.sampler.device
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Gives patches (B, 1, R, R) in [-1, 1]."""
+        """Return patches (B, 1, R, R) in [-1, 1]."""
         found: Tensor = self.grain(self.sampler.draw(noise[:-1], conditions), noise[-1])
         return found
 
@@ -85,26 +85,26 @@ class GrainMeasure:
     """Measures grain: first how strong it is at each brightness, then, by that, its spectrum."""
 
     def __init__(self, resolution: int, device: torch.device) -> None:
-        """Takes the edge of the patches in pixels, and where they are."""
+        """Take the edge of the patches in pixels, and where they are."""
         self.resolution = resolution
         self._pixels, self._sizes = torch.zeros(2, LEVELS, dtype=torch.float64, device=device)
         self._power = torch.zeros(resolution, resolution // 2 + 1, dtype=torch.float64, device=device)
 
     def add_strength(self, real: Tensor, rendered: Tensor) -> None:
-        """Takes patches and what the model renders of them, (B, 1, R, R) in [-1, 1] each."""
+        """Take patches and what the model renders of them, (B, 1, R, R) in [-1, 1] each."""
         level = level_of(rendered).flatten()
         rest = (real - rendered).double().flatten()
         self._pixels.index_add_(0, level, torch.ones_like(rest))
         self._sizes.index_add_(0, level, rest.abs())
 
     def add_spectrum(self, real: Tensor, rendered: Tensor) -> None:
-        """Takes more of them, of which the strengths are known by now."""
+        """Take more of them, of which the strengths are known by now."""
         deviations = self.deviations()[level_of(rendered)]
         rest = torch.where(deviations > 0, (real - rendered) / deviations.clamp(min=1e-6), 0.0)
         self._power += torch.fft.rfft2(rest.double())[:, 0].abs().square().sum(dim=0)
 
     def deviations(self) -> Tensor:
-        """Gives the strengths, (LEVELS,) float32; 0 in air.
+        """Return the strengths, (LEVELS,) float32; 0 in air.
 
         They are those of normal noise of the same mean size: edges and dots that a model does not render are few and
         large, and would count for more than all noise by their squares.
@@ -119,7 +119,7 @@ class GrainMeasure:
         return found.float()
 
     def grain(self) -> Grain:
-        """Gives the grain; without any contrast in the patches, none."""
+        """Return the grain; without any contrast in the patches, none."""
         rings = _rings(self.resolution).to(self._power.device)
         # rfft2 holds one half of the plane: its inner columns stand for two frequencies each.
         weight = torch.full_like(self._power, 2.0)
@@ -136,18 +136,18 @@ class GrainMeasure:
 
 
 def level_of(rendered: Tensor) -> Tensor:
-    """Gives the level of each pixel of images in [-1, 1], int64 from 0: what becomes grey value 0 is air."""
+    """Return the level of each pixel of images in [-1, 1], int64 from 0: what becomes grey value 0 is air."""
     grey = (rendered.clamp(-1, 1) + 1).mul(127.5).round().long()
     return torch.where(grey == 0, 0, 1 + (grey - 1) * (LEVELS - 1) // 255)
 
 
 def ring_count(resolution: int) -> int:
-    """Gives how many rings a spectrum of patches of R x R pixels has."""
+    """Return how many rings a spectrum of patches of R x R pixels has."""
     return int(_rings(resolution).max()) + 1
 
 
 def _rings(resolution: int) -> Tensor:
-    """Gives the whole cycles per patch of each frequency of rfft2, (R, R / 2 + 1) int64."""
+    """Return the whole cycles per patch of each frequency of rfft2, (R, R / 2 + 1) int64."""
     down, across = torch.fft.fftfreq(resolution), torch.fft.rfftfreq(resolution)
     cycles = torch.hypot(down[:, None], across[None]) * resolution
     return torch.floor(cycles + 0.5 + math.ulp(1.0)).long()
@@ -160,12 +160,12 @@ _MEASURE_AGAIN = "measure it again with nlbs-train, or draw with --no-grain"
 def save_grain(
     path: Path, grain: Grain, model: GenerativeModel, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes a grain, whole or not at all; the same one gives the same bytes."""
+    """Write a grain, whole or not at all; the same one gives the same bytes."""
     write_fitted(path, _KIND, grain, model, {}, metadata)
 
 
 def load_grain(path: Path, model: GenerativeModel) -> Grain:
-    """Gives the grain of a model, on its device.
+    """Return the grain of a model, on its device.
 
     Raises:
         CheckpointError: missing, damaged, of another format version, or measured on other weights.
@@ -174,7 +174,7 @@ def load_grain(path: Path, model: GenerativeModel) -> Grain:
 
 
 def open_grain(path: Path, model: GenerativeModel) -> tuple[Grain, dict[str, Any]]:
-    """Gives the same with the metadata that :func:`save_grain` was given."""
+    """Return the same with the metadata that :func:`save_grain` was given."""
     values = read_fitted(path, _KIND, model, _MEASURE_AGAIN)
     expected = Grain(torch.zeros(LEVELS), torch.zeros(ring_count(model.resolution)), model.resolution)
     state = load_fitted(path, _KIND, expected, model)

@@ -27,7 +27,7 @@ def _rle(frame: bytes, bits_allocated: int, pixels: int) -> Cells:
 
 
 def _jpeg(frame: bytes, *_: int) -> Cells:
-    """Decodes by libjpeg-turbo: liblj92, ``ljpeg_decode``, is no faster and dies of damaged lossless streams."""
+    """Decode by libjpeg-turbo: liblj92, ``ljpeg_decode``, is no faster and dies of damaged lossless streams."""
     return imagecodecs.jpeg8_decode(frame)
 
 
@@ -71,7 +71,7 @@ _REFERENCE_FIRST = (syntaxes.JPEG_BASELINE, syntaxes.JPEG_EXTENDED)
 
 
 def names_of_decoders(transfer_syntax: str, wanted: str) -> list[str]:
-    """Gives the decoder to use for a transfer syntax: empty when there is none, else one name."""
+    """Return the decoder to use for a transfer syntax: empty when there is none, else one name."""
     fast = transfer_syntax in CODECS
     syntax = syntaxes.SYNTAXES.get(transfer_syntax)
     reference = syntax is not None and _installed(_PLUGINS.get(syntax.coding, ""))
@@ -83,13 +83,13 @@ def names_of_decoders(transfer_syntax: str, wanted: str) -> list[str]:
 
 
 def decode_with_pydicom(dataset: pydicom.Dataset) -> tuple[Cells, str]:
-    """Gives the pixels of a dataset's compressed frame by pydicom with pylibjpeg, and the decoder's name."""
+    """Return the pixels of a dataset's compressed frame by pydicom with pylibjpeg, and the decoder's name."""
     return pixel_array(dataset, raw=True, decoding_plugin="pylibjpeg"), "pylibjpeg"
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Gives the installed version of each package that decodes pixels."""
+    """Return the installed version of each package that decodes pixels."""
     found = {}
     packages = (
         "pydicom",

@@ -18,7 +18,7 @@ class Codestream:
 
 
 def codestream(frame: bytes) -> Codestream | None:
-    """Gives what JPEG, JPEG-LS or JPEG 2000 (HTJ2K too) says of itself; None where ``frame`` is none of them.
+    """Return what JPEG, JPEG-LS or JPEG 2000 (HTJ2K too) says of itself; None where ``frame`` is none of them.
 
     T.81 B.2.2, T.87 C.2.2, T.800 A.5.1.
     """
@@ -62,7 +62,7 @@ def end_of_codestream(frame: bytes) -> int | None:
 
 
 def jpeg_xl_size(frame: bytes) -> tuple[int, int] | None:
-    """Gives rows and columns of a JPEG XL image (ISO/IEC 18181-1 annex D.2); None where it is none."""
+    """Return rows and columns of a JPEG XL image (ISO/IEC 18181-1 annex D.2); None where it is none."""
     data = _jpeg_xl_codestream(frame)
     if data is None or len(data) < 12:
         return None
@@ -77,7 +77,7 @@ def jpeg_xl_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def with_full_spectrum(frame: bytes) -> bytes:
-    """Gives a DCT JPEG whose scan ends at coefficient 63, where some vendors write 0 (T.81 B.2.3).
+    """Return a DCT JPEG whose scan ends at coefficient 63, where some vendors write 0 (T.81 B.2.3).
 
     Sequential DCT knows no other end; libjpeg refuses 0.
     """
@@ -119,7 +119,7 @@ def _jpeg(frame: bytes) -> Codestream | None:
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
-    """Gives the code and place of each marker segment up to the first scan."""
+    """Yield the code and place of each marker segment up to the first scan."""
     position = 2
     while position + 1 < len(frame) and frame[position] == 0xFF:
         marker = frame[position + 1]
@@ -133,7 +133,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _jpeg_xl_codestream(frame: bytes) -> bytes | None:
-    """Gives the beginning of the codestream: the file itself, or in a box of it (18181-2 annex 9)."""
+    """Return the beginning of the codestream: the file itself, or in a box of it (18181-2 annex 9)."""
     if frame[:2] == b"\xff\x0a":
         return frame[:64]
     if frame[4:8] != b"JXL ":
@@ -168,7 +168,7 @@ class _Bits:
         self._number = int.from_bytes(data, "little")
 
     def take(self, count: int) -> int:
-        """Gives the next ``count`` bits as a number."""
+        """Return the next ``count`` bits as a number."""
         taken = self._number & ((1 << count) - 1)
         self._number >>= count
         return taken

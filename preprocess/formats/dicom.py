@@ -49,7 +49,7 @@ _MOST_LINE_ENDS = 64  #: line feeds that may all stand behind carriage returns b
 def read_dicom(
     path: Path, decoder: str = "auto", frame: int | str | None = None, max_pixels: int = MAX_PIXELS
 ) -> SourceImage:
-    """Gives the stored pixel values of a grey DICOM file, as :func:`dicom_image` does."""
+    """Return the stored pixel values of a grey DICOM file, as :func:`dicom_image` does."""
     with opened(path) as file:
         return dicom_image(file, decoder, frame, max_pixels)
 
@@ -61,7 +61,7 @@ def dicom_image(
     max_pixels: int,
     check: Callable[[pydicom.Dataset], None] | None = None,
 ) -> SourceImage:
-    """Gives the stored pixel values of one grey image.
+    """Return the stored pixel values of one grey image.
 
     Args:
         file: a DICOM file, at its beginning; of other frames than the one no pixels are read.
@@ -147,7 +147,7 @@ def _known_syntax(dataset: pydicom.FileDataset) -> tuple[Syntax, tuple[str, ...]
 def _native_frame(
     pixels: PixelData, header: Header, number: int, frames: int
 ) -> tuple[Stored, tuple[str, ...]]:
-    """Gives the stored values of one uncompressed frame, and a remark on bytes that are too many."""
+    """Return the stored values of one uncompressed frame, and a remark on bytes that are too many."""
     if pixels.length is None:
         raise AssertionError("uncompressed pixels without a length are refused before")
     size, need = frame_bytes(header), frame_bytes(header) * frames
@@ -207,7 +207,7 @@ def _length_notes(length: int, available: int, need: int) -> tuple[str, ...]:
 
 
 def _trailing_notes(file: BinaryIO, syntax: Syntax) -> tuple[str, ...]:
-    """Gives a remark where what follows the pixels is no element: then they may stand elsewhere than they should.
+    """Return a remark where what follows the pixels is no element: then they may stand elsewhere than they should.
 
     Zeros are let pass: some writers fill up a block with them.
     """
@@ -222,7 +222,7 @@ def _trailing_notes(file: BinaryIO, syntax: Syntax) -> tuple[str, ...]:
 
 
 def _is_element(head: bytes, syntax: Syntax, left: int) -> bool:
-    """Says whether eight bytes may begin an element behind Pixel Data, whose tags ascend (PS3.5 7.1)."""
+    """Return whether eight bytes may begin an element behind Pixel Data, whose tags ascend (PS3.5 7.1)."""
     order = "<" if syntax.little_endian else ">"
     group, number, length = struct.unpack(f"{order}HHI", head)
     if (group, number) <= (0x7FE0, 0x0010):
@@ -234,7 +234,7 @@ def _is_element(head: bytes, syntax: Syntax, left: int) -> bool:
 
 
 def _swapped(data: bytes) -> bytes:
-    """Gives bytes whose pairs stand the other way round, as in big-endian words of two pixels (PS3.5 A.3)."""
+    """Return bytes whose pairs stand the other way round, as in big-endian words of two pixels (PS3.5 A.3)."""
     swapped = bytearray(data)
     swapped[0 : len(data) // 2 * 2 : 2], swapped[1::2] = data[1::2], data[0 : len(data) // 2 * 2 : 2]
     return bytes(swapped)

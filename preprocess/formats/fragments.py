@@ -227,7 +227,7 @@ def _ends(file: BinaryIO, fragments: list[Fragment]) -> list[int]:
 
 
 def _is_last(file: BinaryIO, fragment: Fragment) -> bool:
-    """Says whether a frame ends here: by FFD9, behind which a few bytes of padding may follow."""
+    """Return whether a frame ends here: by FFD9, behind which a few bytes of padding may follow."""
     length = min(fragment.length, 16)
     file.seek(fragment.place + fragment.length - length)
     return b"\xff\xd9" in file.read(length)

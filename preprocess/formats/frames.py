@@ -27,7 +27,7 @@ _GROUPS = {
 
 
 def parse_frame(text: str | None) -> int | str | None:
-    """Gives what ``--frame`` asks for: a number from 1, "middle", or None.
+    """Return what ``--frame`` asks for: a number from 1, "middle", or None.
 
     Raises:
         ConfigError: it is neither.
@@ -40,7 +40,7 @@ def parse_frame(text: str | None) -> int | str | None:
 
 
 def chosen_frame(frames: int, asked: int | str | None) -> int:
-    """Gives the number of the frame to take, from 1.
+    """Return the number of the frame to take, from 1.
 
     Args:
         frames: how many the file has.
@@ -63,7 +63,7 @@ def chosen_frame(frames: int, asked: int | str | None) -> int:
 
 
 def flatten_groups(dataset: pydicom.Dataset, frame: int, frames: int) -> None:
-    """Puts what the functional groups say of one frame where single-frame images have it.
+    """Put what the functional groups say of one frame where single-frame images have it.
 
     Args:
         dataset: changed in place.

@@ -71,7 +71,7 @@ class SourceImage:
 
 
 def element(dataset: pydicom.Dataset, keyword: str | int) -> Any:
-    """Gives the value of an element; None where it is missing, empty, or cannot be read."""
+    """Return the value of an element; None where it is missing, empty, or cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the very values that the caller judges
@@ -82,7 +82,7 @@ def element(dataset: pydicom.Dataset, keyword: str | int) -> Any:
 
 
 def whole_number(dataset: pydicom.Dataset, keyword: str, default: int | None = None) -> int:
-    """Gives an element's value as an integer.
+    """Return an element's value as an integer.
 
     Raises:
         BadHeaderError: it is no single whole number, or is missing and there is no default.
@@ -113,7 +113,7 @@ def whole_of(value: Any, keyword: str) -> int:
 
 
 def check_size(rows: int, columns: int, max_pixels: int) -> None:
-    """Refuses an image without pixels, or with more than allowed.
+    """Refuse an image without pixels, or with more than allowed.
 
     Raises:
         BadHeaderError: it is one of them.
@@ -123,7 +123,7 @@ def check_size(rows: int, columns: int, max_pixels: int) -> None:
 
 
 def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int) -> Header:
-    """Gives what the elements of a grey image say, one frame of it where there are more.
+    """Return what the elements of a grey image say, one frame of it where there are more.
 
     Args:
         dataset: its elements; those of the frame's functional groups stand among them.
@@ -201,7 +201,7 @@ def _stated_polarity(dataset: pydicom.Dataset, samples: int) -> tuple[bool | Non
 
 
 def plain_header(rows: int, columns: int, bits: int, kind: str, signed: bool, inverted: bool) -> Header:
-    """Gives the header of an image whose file says nothing but its size: PNG, PGM, TIFF.
+    """Return the header of an image whose file says nothing but its size: PNG, PGM, TIFF.
 
     Its spacing is unknown: the resolution in such a file is that of a printer or a screen.
 
@@ -228,7 +228,7 @@ def plain_header(rows: int, columns: int, bits: int, kind: str, signed: bool, in
 
 
 def size_text(shape: tuple[int, ...]) -> str:
-    """Gives a size as messages have it: "61 x 47"."""
+    """Return a size as messages have it: "61 x 47"."""
     return " x ".join(str(length) for length in shape)
 
 
@@ -246,7 +246,7 @@ def padding_of(dataset: pydicom.Dataset, bits_allocated: int, signed: bool) -> t
 
 
 def _as_cell(number: int, signed: bool, bits_allocated: int) -> int:
-    """Gives a padding value, written as US where the pixels are SS or the other way round, as the pixels have it."""
+    """Return a padding value, written as US where the pixels are SS or the other way round, as the pixels have it."""
     span = 1 << bits_allocated
     if signed and number >= span // 2:
         return number - span

@@ -29,7 +29,7 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     check: Callable[[pydicom.Dataset], None] | None = None,
 ) -> SourceImage:
-    """Gives the stored values of one grey image; arguments and errors as of :func:`~nlbs.preprocess.dicom.dicom_image`.
+    """Return the stored values of one grey image; arguments and errors as of :func:`~.dicom.dicom_image`.
 
     Raises:
         ImageError: there is no such image; its ``status`` says why.

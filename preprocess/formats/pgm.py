@@ -17,7 +17,7 @@ _HEAD = re.compile(
 
 
 def pgm_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
-    """Gives the values of a PGM file; arguments as of ``dicom_image``.
+    """Return the values of a PGM file; arguments as of ``dicom_image``.
 
     Raises:
         ImageError: it is no such file, or ends before its pixels do.

@@ -11,7 +11,7 @@ from nlbs.preprocess.formats.image_errors import DecodeError, UnsupportedImageEr
 
 
 def grey_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored:
-    """Gives the one channel of a grey image, also where it was written as three equal ones.
+    """Return the one channel of a grey image, also where it was written as three equal ones.
 
     Args:
         pixels: (H, W) or (H, W, channels), integers.

@@ -22,7 +22,7 @@ _GREY, _COLOUR, _PALETTE, _ALPHA = 0, 2, 3, 4  #: of the colour type; alpha may 
 
 
 def png_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
-    """Gives the values of a PNG file of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
+    """Return the values of a PNG file of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
 
     Raises:
         ImageError: it is no such file.
@@ -65,7 +65,7 @@ def _exif(data: bytes, chunks: list[tuple[bytes, int]]) -> bytes:
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, int]]:
-    """Gives name and length of every chunk that is complete (11.2), their checksums verified (5.3)."""
+    """Return name and length of every chunk that is complete (11.2), their checksums verified (5.3)."""
     found, position = [], 8
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)

@@ -117,7 +117,7 @@ def whole(file: BinaryIO) -> bytes:
 
 
 def kind_of(start: bytes) -> str | None:
-    """Gives "dicom", "png", "pgm" or "tiff" by the first :data:`START_BYTES` of a file; None for any other kind."""
+    """Return "dicom", "png", "pgm" or "tiff" by the first :data:`START_BYTES` of a file; None for any other kind."""
     if start[128:132] == b"DICM":  # first, as its preamble may be the head of a TIFF (PS3.10 7.1)
         return "dicom"
     if start.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -23,7 +23,7 @@ from nlbs.preprocess.formats.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, SYNTA
 
 
 def frame_bytes(header: Header) -> int:
-    """Gives how many bytes one uncompressed frame takes."""
+    """Return how many bytes one uncompressed frame takes."""
     return header.rows * header.columns * header.bits_allocated // 8
 
 
@@ -72,7 +72,7 @@ def stored_values(cells: Stored, header: Header) -> tuple[Stored, tuple[str, ...
 
 
 def sign_extended(values: Stored, bits: int) -> Stored:
-    """Gives two's-complement numbers of ``bits`` bits, held in unsigned cells, as signed integers."""
+    """Return two's-complement numbers of ``bits`` bits, held in unsigned cells, as signed integers."""
     unused = values.dtype.itemsize * 8 - bits
     signed = np.dtype(f"i{values.dtype.itemsize}")
     shifted: Stored = np.right_shift(np.left_shift(values, unused).view(signed), unused)
@@ -80,7 +80,7 @@ def sign_extended(values: Stored, bits: int) -> Stored:
 
 
 def compressed_values(frame: bytes, header: Header, decoder: str) -> tuple[Stored, str, tuple[str, ...]]:
-    """Gives the stored values of a compressed frame, the decoder's name, and what looked wrong.
+    """Return the stored values of a compressed frame, the decoder's name, and what looked wrong.
 
     Raises:
         ImageError: the frame is cut short, is another image than the header says, or cannot be decoded.
@@ -115,7 +115,7 @@ def compressed_values(frame: bytes, header: Header, decoder: str) -> tuple[Store
 
 
 def range_notes(stored: Stored, header: Header) -> tuple[str, ...]:
-    """Gives a remark where values lie beyond what BitsStored allows."""
+    """Return a remark where values lie beyond what BitsStored allows."""
     top = 1 << (header.bits_stored - header.signed)
     lowest, highest = int(stored.min()), int(stored.max())
     if highest < top and lowest >= (-top if header.signed else 0):
@@ -125,7 +125,7 @@ def range_notes(stored: Stored, header: Header) -> tuple[str, ...]:
 
 
 def _checked_codestream(frame: bytes, header: Header) -> Codestream | None:
-    """Gives what a frame says of itself, refusing what the header does not say too."""
+    """Return what a frame says of itself, refusing what the header does not say too."""
     syntax = SYNTAXES[header.transfer_syntax]
     if syntax.coding == "rle":  # says nothing but the number of its segments
         return None
@@ -175,7 +175,7 @@ def with_size_of(header: Header, frame: bytes) -> tuple[Header, tuple[str, ...]]
 
 
 def _inflated(frame: bytes, wanted: int) -> bytes:
-    """Gives a deflated frame (RFC 1951), unpacked to no more than the header allows."""
+    """Return a deflated frame (RFC 1951), unpacked to no more than the header allows."""
     unpack = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         data = unpack.decompress(frame, wanted + 2)
@@ -199,7 +199,7 @@ def _cells(frame: bytes, header: Header, name: str, stated: Codestream | None) -
 
 
 def _bare_dataset(frame: bytes, header: Header, stated: Codestream | None) -> pydicom.Dataset:
-    """Gives the least dataset that pydicom decodes: nothing else in the file can disturb it."""
+    """Return the least dataset that pydicom decodes: nothing else in the file can disturb it."""
     coding = SYNTAXES[header.transfer_syntax].coding
     allocated = header.bits_allocated
     if stated is not None and coding in ("jpeg", "jpeg-ls") and stated.precision <= 8:

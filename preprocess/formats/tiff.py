@@ -53,7 +53,7 @@ class _Layout:
 
 
 def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
-    """Gives the values of a TIFF page of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
+    """Return the values of a TIFF page of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
 
     Raises:
         ImageError: it is no such file, or one with several pages where no frame is asked for.
@@ -107,7 +107,7 @@ def _one(page: Page, name: str, default: int | None = None) -> int:
 
 
 def _pages(data: bytes) -> list[Page]:
-    """Gives the directories of a file, in order (TIFF 6.0 section 2)."""
+    """Return the directories of a file, in order (TIFF 6.0 section 2)."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
     layout = _Layout(order, big)
@@ -124,7 +124,7 @@ def _pages(data: bytes) -> list[Page]:
 
 
 def _directory(data: bytes, place: int, layout: _Layout) -> tuple[Page, int]:
-    """Gives the known entries of a directory, and where the next one is."""
+    """Return the known entries of a directory, and where the next one is."""
     order, wide = layout.order, "Q" if layout.big else "I"
     (count,) = struct.unpack_from(f"{order}{'Q' if layout.big else 'H'}", data, place)
     place += 8 if layout.big else 2
@@ -150,7 +150,7 @@ def _directory(data: bytes, place: int, layout: _Layout) -> tuple[Page, int]:
 
 
 def _check(page: Page, size: int, max_pixels: int) -> None:
-    """Refuses a page that is no grey image, or whose pixels are not all in the file, before it is decoded."""
+    """Refuse a page that is no grey image, or whose pixels are not all in the file, before it is decoded."""
     rows, columns, samples = _one(page, "rows"), _one(page, "columns"), _one(page, "samples", 1)
     check_size(rows, columns, max_pixels)
     if _one(page, "photometric") not in (0, 1, 2) or not 1 <= samples <= 4:
@@ -176,7 +176,7 @@ def _check(page: Page, size: int, max_pixels: int) -> None:
 
 
 def _check_parts(page: Page, size: int, max_pixels: int, bytes_per_value: int) -> None:
-    """Refuses a page that lacks strips or tiles: a reader would fill them with 0."""
+    """Refuse a page that lacks strips or tiles: a reader would fill them with 0."""
     rows, columns, samples = _one(page, "rows"), _one(page, "columns"), _one(page, "samples", 1)
     offsets, counts = page.get("offsets", _NOTHING), page.get("byte_counts", _NOTHING)
     if "tile_rows" in page:

@@ -46,7 +46,7 @@ class DecodeOptions:
     kinds: tuple[str, ...] = STANDARD_KINDS
 
     def recipe(self) -> dict[str, Any]:
-        """Gives the options as they are recorded with the store; the decoder's version stands with each image."""
+        """Return the options as they are recorded with the store; the decoder's version stands with each image."""
         recipe = asdict(self)
         del recipe["kinds"]  # which says what is decoded, and not how
         if self.frame is None:  # as in stores that were made before there was this option
@@ -64,7 +64,7 @@ class DecodedImage:
 
 
 def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
-    """Gives a mammogram as display values, cropped to the breast.
+    """Return a mammogram as display values, cropped to the breast.
 
     Raises:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
@@ -120,7 +120,7 @@ def _contrast_notes(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def crop_box(mask: BreastMask) -> tuple[slice, slice]:
-    """Gives the rows and columns of an image that hold its breast and the margin around it."""
+    """Return the rows and columns of an image that hold its breast and the margin around it."""
     lines, positions = np.flatnonzero(mask.keep.any(1)), np.flatnonzero(mask.keep.any(0))
     step = mask.step
     return (
@@ -130,7 +130,7 @@ def crop_box(mask: BreastMask) -> tuple[slice, slice]:
 
 
 def clear_outside(crop: npt.NDArray[Any], mask: BreastMask) -> None:
-    """Makes what lies outside the margin (labels, film rims, noise) air, 0.
+    """Make what lies outside the margin (labels, film rims, noise) air, 0.
 
     Args:
         crop: display values of :func:`crop_box`, changed in place.

@@ -41,7 +41,7 @@ class Display:
 def display_table(
     header: Header, first: int, last: int, breast: Values, dtype: npt.DTypeLike, choice: str = "auto"
 ) -> Display:
-    """Gives the table that turns stored values into display values, air 0.
+    """Return the table that turns stored values into display values, air 0.
 
     The order is that of PS3.3 C.11.1 and C.11.2: modality LUT, VOI LUT, and the inversion of
     MONOCHROME1 or of Presentation LUT Shape INVERSE last. Padding values become 0.
@@ -84,7 +84,7 @@ def display_table(
 
 
 def display_pixels(stored: Stored, display: Display) -> npt.NDArray[Any]:
-    """Gives display values of stored ones: (H, W) of the table's dtype, air 0."""
+    """Return display values of stored ones: (H, W) of the table's dtype, air 0."""
     pixels = np.empty(stored.shape, display.table.dtype)
     for start in range(0, len(stored), _LINES_AT_ONCE):
         index = stored[start : start + _LINES_AT_ONCE]
@@ -96,7 +96,7 @@ def display_pixels(stored: Stored, display: Display) -> npt.NDArray[Any]:
 
 
 def modality_values(header: Header, levels: npt.NDArray[np.int64]) -> Values:
-    """Gives modality values of stored values (PS3.3 C.11.1): a LUT sequence, or slope and intercept.
+    """Return modality values of stored values (PS3.3 C.11.1): a LUT sequence, or slope and intercept.
 
     Raises:
         ValueError: the elements are there and cannot be used.
@@ -115,7 +115,7 @@ def modality_values(header: Header, levels: npt.NDArray[np.int64]) -> Values:
 
 
 def modality_falls(header: Header) -> bool:
-    """Says whether the modality LUT gives higher stored values lower modality values."""
+    """Return whether the modality LUT gives higher stored values lower modality values."""
     lowest = -(1 << header.bits_stored - 1) if header.signed else 0
     ends, _ = _modality_values_or_levels(header, np.array([lowest, lowest + (1 << header.bits_stored) - 1]))
     return bool(ends[1] < ends[0])
@@ -139,7 +139,7 @@ def _of_half_a_scale(header: Header) -> str | None:
 
 
 def window_fractions(values: Values, center: float, width: float, function: str) -> Values:
-    """Gives a window's output as a fraction 0 to 1 of the output range.
+    """Return a window's output as a fraction 0 to 1 of the output range.
 
     PS3.3 C.11.2.1.2 (LINEAR, equation C.11-1), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2 (LINEAR_EXACT).
 
@@ -159,7 +159,7 @@ def window_fractions(values: Values, center: float, width: float, function: str)
 
 
 def _voi_fractions(header: Header, values: Values, kind: str) -> Values | None:
-    """Gives the output of the header's first LUT or window; None where there is none that can be used."""
+    """Return the output of the header's first LUT or window; None where there is none that can be used."""
     if kind == "lut":
         return _lut_fractions(header, values)
     dataset = header.dataset
@@ -180,7 +180,7 @@ def _of_unusable(header: Header, kind: str) -> list[str]:
 
 
 def _lut_fractions(header: Header, values: Values) -> Values | None:
-    """Gives the first VOI LUT's output as a fraction of the range that its descriptor states."""
+    """Return the first VOI LUT's output as a fraction of the range that its descriptor states."""
     items = element(header.dataset, "VOILUTSequence")
     if not items:
         return None
@@ -194,7 +194,7 @@ def _lut_fractions(header: Header, values: Values) -> Values | None:
 
 
 def _looked_up(item: pydicom.Dataset, values: Values, header: Header) -> tuple[Values, int, int]:
-    """Gives a LUT's output (PS3.3 C.11.1.1, C.11.2.1.1), the bits of its range, and its largest entry.
+    """Return a LUT's output (PS3.3 C.11.1.1, C.11.2.1.1), the bits of its range, and its largest entry.
 
     Raises:
         ValueError: descriptor and data do not make a LUT.
@@ -217,7 +217,7 @@ def _looked_up(item: pydicom.Dataset, values: Values, header: Header) -> tuple[V
 
 
 def _lut_words(data: object, little_endian: bool | None) -> npt.NDArray[np.uint16]:
-    """Gives LUT Data, which is US, or OW: 16-bit words, each of one entry or of two of 8 bits."""
+    """Return LUT Data, which is US, or OW: 16-bit words, each of one entry or of two of 8 bits."""
     if isinstance(data, bytes):
         words = np.frombuffer(data, "<u2" if little_endian else ">u2", count=len(data) // 2)
     else:

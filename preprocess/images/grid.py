@@ -35,7 +35,7 @@ class CutOptions:
     compression: str = "none"  #: of a patch, as the container takes it
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for numbers that no patch can have, and for options that exclude each other."""
+        """Raise ConfigError for numbers that no patch can have, and for options that exclude each other."""
         if not 8 <= self.resolution <= LARGEST_RESOLUTION:
             raise ConfigError(f"--resolution {self.resolution}: expected 8 to {LARGEST_RESOLUTION} pixels")
         if self.stride < 1:
@@ -64,7 +64,7 @@ class CutOptions:
         return f"{cut}{spacing}{dtype}{suffix(self.container, self.compression)}"
 
     def for_store(self, dtype: str) -> "CutOptions":
-        """Gives the same options for a store of some dtype; their own is None where it is that of the store.
+        """Return the same options for a store of some dtype; their own is None where it is that of the store.
 
         Raises:
             ConfigError: the store holds less than the patches are to have.
@@ -77,13 +77,13 @@ class CutOptions:
         return replace(self, dtype=None if self.dtype == dtype else self.dtype)
 
     def parameters(self) -> dict[str, Any]:
-        """Gives what shard_set.json says about the cut: all that the bytes depend on, None for what means nothing."""
+        """Return what shard_set.json says about the cut: all that the bytes depend on, None for what means nothing."""
         known = {key: value for key, value in asdict(self).items() if key != "unknown_spacing"}
         return {**known, "stride": None if self.mode == "whole" else self.stride}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "CutOptions":
-        """Gives the options that a set was cut with, of what its shard_set.json says."""
+        """Return the options that a set was cut with, of what its shard_set.json says."""
         known = {field.name: parameters.get(field.name) for field in fields(cls)}
         # A set whose images all had a spacing is cut alike by either rule.
         options: dict[str, Any] = {**known, "unknown_spacing": "skip"}
@@ -102,7 +102,7 @@ class Patch:
 
 
 def sampling_of(record: Mapping[str, Any], options: CutOptions) -> Sampling | None:
-    """Gives the grid that the patches of a stored image are cut from; None where its spacing had to be known."""
+    """Return the grid that the patches of a stored image are cut from; None where its spacing had to be known."""
     if options.mode == "whole":
         return fitted(record, mask_of(record)[0], options.resolution)
     if options.spacing_mm is not None:
@@ -111,7 +111,7 @@ def sampling_of(record: Mapping[str, Any], options: CutOptions) -> Sampling | No
 
 
 def patches_of(record: Mapping[str, Any], options: CutOptions) -> list[Patch]:
-    """Gives the patches of a stored image, row by row; none where its spacing is unknown and had to be known."""
+    """Return the patches of a stored image, row by row; none where its spacing is unknown and had to be known."""
     grid = sampling_of(record, options)
     if grid is None:
         return []
@@ -132,7 +132,7 @@ def patches_of(record: Mapping[str, Any], options: CutOptions) -> list[Patch]:
 
 
 def axis_positions(length: int, resolution: int, stride: int) -> list[int]:
-    """Gives where patches begin along one axis of a crop.
+    """Return where patches begin along one axis of a crop.
 
     From 0 in steps of the stride. What is left at the end gets a patch of its own, flush with
     the end: always where strides of at most a patch promise to cover everything, otherwise
@@ -155,7 +155,7 @@ def foreground_fractions(
     height: float,
     width: float | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Gives the share of each patch that is breast.
+    """Return the share of each patch that is breast.
 
     Args:
         bits: the crop's mask, (rows, columns), each pixel standing for step x step pixels.
@@ -173,7 +173,7 @@ def foreground_fractions(
 
 
 def _overlaps(cells: int, step: int, starts: Sequence[float], length: float) -> npt.NDArray[np.float64]:
-    """Gives how many pixels each patch shares with each line of the mask: (patches, cells)."""
+    """Return how many pixels each patch shares with each line of the mask: (patches, cells)."""
     edges = np.arange(cells + 1) * step
     begin = np.asarray(starts)[:, None]
     low, high = np.maximum(edges[:-1], begin), np.minimum(edges[1:], begin + length)

@@ -47,7 +47,7 @@ class Settled:
 
 
 def stated_conditions(dataset: pydicom.Dataset) -> dict[str, str | int | None]:
-    """Gives view, side, age and the way of rows that a header states, None where it states none that is known.
+    """Return view, side, age and the way of rows that a header states, None where it states none that is known.
 
     Returns:
         header_view, header_laterality, header_age_years (up to 90), and header_rows_toward ("A" anterior, "P"
@@ -62,7 +62,7 @@ def stated_conditions(dataset: pydicom.Dataset) -> dict[str, str | int | None]:
 
 
 def stated_side(dataset: pydicom.Dataset) -> str | None:
-    """Gives the side that a header states: of the image, of the series, or of its only frame."""
+    """Return the side that a header states: of the image, of the series, or of its only frame."""
     groups = element(dataset, "SharedFunctionalGroupsSequence")
     anatomy = element(groups[0], "FrameAnatomySequence") if groups else None
     frame = element(anatomy[0], "FrameLaterality") if anatomy else None
@@ -71,7 +71,7 @@ def stated_side(dataset: pydicom.Dataset) -> str | None:
 
 
 def modality_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
-    """Gives a remark where the header states a modality that is not mammography (MG)."""
+    """Return a remark where the header states a modality that is not mammography (MG)."""
     modality = element(dataset, "Modality")
     if modality in (None, "", "MG"):
         return ()
@@ -79,7 +79,7 @@ def modality_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
 
 
 def settled(record: Mapping[str, Any], known: Conditions, counts: str = "table") -> Settled:
-    """Gives the conditions of an image from its table, filled from its header, and where the two disagree.
+    """Return the conditions of an image from its table, filled from its header, and where the two disagree.
 
     Args:
         record: of the stored image.
@@ -113,7 +113,7 @@ def _differ(name: str, own: Any, value: Any) -> bool:
 
 
 def _side_remarks(record: Mapping[str, Any], laterality: str | None) -> tuple[str, ...]:
-    """Gives a remark where the breast lies against the edge at which the other one is shown.
+    """Return a remark where the breast lies against the edge at which the other one is shown.
 
     Rows run away from the chest wall in a left breast, and toward it in a right one, unless Patient Orientation says
     how they run: A, toward anterior, or P (PS3.3 C.7.6.1.1.1).
@@ -131,7 +131,7 @@ def _side_remarks(record: Mapping[str, Any], laterality: str | None) -> tuple[st
 
 
 def _edge(record: Mapping[str, Any]) -> str | None:
-    """Gives the edge of the source image at which the breast lies; None where it lies at neither, or nobody knows."""
+    """Return the edge of the source image at which the breast lies; None where it lies at neither, or nobody knows."""
     if not {"crop_x", "crop_columns", "source_columns"} <= set(record):
         return None
     left = record["crop_x"]
@@ -142,7 +142,7 @@ def _edge(record: Mapping[str, Any]) -> str | None:
 
 
 def _rows_toward(dataset: pydicom.Dataset) -> str | None:
-    """Gives where rows run to by Patient Orientation: "A", anterior, or "P", posterior; None where it says neither."""
+    """Return where rows run to by Patient Orientation: "A", anterior, or "P", posterior; None where it says neither."""
     value = element(dataset, "PatientOrientation")
     first = value[0] if isinstance(value, pydicom.multival.MultiValue) and len(value) == 2 else None
     return first[0] if isinstance(first, str) and first[:1] in ("A", "P") else None

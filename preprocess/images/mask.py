@@ -59,7 +59,7 @@ class BreastMask:
 
 
 def breast_mask(stored: Stored, header: Header) -> BreastMask:
-    """Gives the breast's place in an image.
+    """Return the breast's place in an image.
 
     On a copy of about 512 rows: the background's mode gives the threshold, strips along the
     edges are cut off, thin things are opened away, and of the components the largest stays,
@@ -89,7 +89,7 @@ def breast_mask(stored: Stored, header: Header) -> BreastMask:
 
 
 def small_copy(stored: Stored, header: Header, step: int) -> Small:
-    """Gives every ``step``-th pixel as the mean of its 3 x 3 neighbours, air low, padding as air."""
+    """Return every ``step``-th pixel as the mean of its 3 x 3 neighbours, air low, padding as air."""
     rows, columns = (max(1, length // step) for length in stored.shape)
     small_shape = rows, columns
     start = step // 2
@@ -112,7 +112,7 @@ def small_copy(stored: Stored, header: Header, step: int) -> Small:
 
 
 def background_thresholds(small: Small) -> list[float]:
-    """Gives the values above which a pixel may be no background, likeliest first.
+    """Return the values above which a pixel may be no background, likeliest first.
 
     A background is a clear peak of the histogram, the darkest one first. Its threshold lies
     above its own foot, and above it by a small share of the way to the bright end.
@@ -137,7 +137,7 @@ def background_thresholds(small: Small) -> list[float]:
 
 
 def without_strips(small: Small, threshold: float) -> tuple[Bits, Bits]:
-    """Gives what is brighter than a threshold, without strips along the edges, and the lines cut off whole.
+    """Return what is brighter than a threshold, without strips along the edges, and the lines cut off whole.
 
     The rim of a film, its glow, a paddle or another part of the body at an edge: bright where
     the image just behind is not, along much of the edge or into a corner. Where a strip is the
@@ -172,7 +172,7 @@ def without_strips(small: Small, threshold: float) -> tuple[Bits, Bits]:
 
 
 def _rim_lines(values: Small, stray: Bits, behind: Bits, step: float, whitest: float) -> int:
-    """Gives how many lines at an edge a white rim covers.
+    """Return how many lines at an edge a white rim covers.
 
     Args:
         values: (depth + 1, n), the first line at the edge.
@@ -194,7 +194,7 @@ def _rim_lines(values: Small, stray: Bits, behind: Bits, step: float, whitest: f
 
 
 def _as_thin_as_most(stray: Bits) -> Bits:
-    """Gives the positions along an edge where a strip has its usual thickness: more is a breast behind it."""
+    """Return the positions along an edge where a strip has its usual thickness: more is a breast behind it."""
     thickness = np.where(stray.all(0), len(stray), stray.argmin(0))
     present = thickness[stray.any(0)]
     usual = np.median(present) if len(present) else 0.0
@@ -203,12 +203,12 @@ def _as_thin_as_most(stray: Bits) -> Bits:
 
 
 def _reaches_a_corner(line: Bits) -> Bits:
-    """Gives the runs of True that begin at either end of a line."""
+    """Return the runs of True that begin at either end of a line."""
     return np.logical_and.accumulate(line) | np.logical_and.accumulate(line[::-1])[::-1]
 
 
 def _from_each_edge(image: Image) -> tuple[Image, Image, Image, Image]:
-    """Gives views of the image whose first line is its top, bottom, left and right one."""
+    """Return views of the image whose first line is its top, bottom, left and right one."""
     return image, image[::-1], image.T, image.T[::-1]
 
 
@@ -220,7 +220,7 @@ def _breast_above(small: Small, threshold: float) -> tuple[Bits, Bits]:
 
 
 def _is_a_lit_field(bits: Bits) -> bool:
-    """Says whether both sides are mostly foreground: a breast has air at the side of its nipple."""
+    """Return whether both sides are mostly foreground: a breast has air at the side of its nipple."""
     rows, columns = np.flatnonzero(bits.any(1)), np.flatnonzero(bits.any(0))
     if len(rows) < 20 or len(columns) < 20:
         return False
@@ -244,7 +244,7 @@ def _breast_components(bright: Bits) -> Bits:
 
 
 def _closed(bits: Bits) -> Bits:
-    """Gives the mask with notches closed; the padding keeps the image's edge from eroding it."""
+    """Return the mask with notches closed; the padding keeps the image's edge from eroding it."""
     width = _CLOSING + 1
     padded = np.pad(bits, width, mode="edge")
     closed: Bits = eroded(dilated(padded, _CLOSING), _CLOSING)[width:-width, width:-width]
@@ -252,7 +252,7 @@ def _closed(bits: Bits) -> Bits:
 
 
 def filled(bits: Bits) -> Bits:
-    """Gives the mask with what its foreground encloses: all but the air that is connected to a side."""
+    """Return the mask with what its foreground encloses: all but the air that is connected to a side."""
     labels, count = ndimage.label(~bits)
     is_air = np.zeros(count + 1, np.bool_)
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
@@ -263,7 +263,7 @@ def filled(bits: Bits) -> Bits:
 
 
 def dilated(bits: Bits, iterations: int) -> Bits:
-    """Gives the dilation by a cross, repeated; five times as fast as scipy's, whose elements may be any."""
+    """Return the dilation by a cross, repeated; five times as fast as scipy's, whose elements may be any."""
     for _ in range(iterations):
         grown = bits.copy()
         grown[1:] |= bits[:-1]
@@ -275,13 +275,13 @@ def dilated(bits: Bits, iterations: int) -> Bits:
 
 
 def eroded(bits: Bits, iterations: int) -> Bits:
-    """Gives the erosion by a cross, repeated; outside the image nothing is foreground."""
+    """Return the erosion by a cross, repeated; outside the image nothing is foreground."""
     around = np.pad(~bits, 1, constant_values=True)
     return ~dilated(around, iterations)[1:-1, 1:-1]
 
 
 def breast_values(stored: Stored, mask: BreastMask) -> npt.NDArray[np.float64]:
-    """Gives the stored values of the breast's pixels, one per pixel of the mask: (n,) float64."""
+    """Return the stored values of the breast's pixels, one per pixel of the mask: (n,) float64."""
     rows, columns = mask.bits.shape
     start = mask.step // 2
     part = stored[start :: mask.step, start :: mask.step][:rows, :columns]

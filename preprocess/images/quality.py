@@ -19,7 +19,7 @@ _LEAST_BLOCKS = 9  # fewer say nothing of an image
 def mask_figures(
     bits: Bits, step: int, corner: tuple[int, int], source: tuple[int, int]
 ) -> dict[str, int | float]:
-    """Gives place and shape of a breast mask, in pixels of the source image.
+    """Return place and shape of a breast mask, in pixels of the source image.
 
     ``mask_raggedness`` is the length of the outline over that of the bounding box, both along pixel edges:
     exactly 1 for every shape that each row and column crosses once, more for each notch, hole and island.
@@ -52,7 +52,7 @@ def mask_figures(
 
 
 def mask_flags(record: Mapping[str, Any]) -> list[str]:
-    """Gives what is unusual about the mask of a stored image, in short codes; empty where nothing is."""
+    """Return what is unusual about the mask of a stored image, in short codes; empty where nothing is."""
     fraction, aspect = record["mask_fraction"], record["mask_rows"] / max(1, record["mask_columns"])
     flags = {
         "small": fraction < SMALLEST_FRACTION,
@@ -66,7 +66,7 @@ def mask_flags(record: Mapping[str, Any]) -> list[str]:
 
 
 def pixel_figures(pixels: npt.NDArray[Any], bits: Bits, step: int) -> dict[str, float | None]:
-    """Gives what the pixels of a breast look like: intensities, and signs of a stream that decoded to garbage.
+    """Return what the pixels of a breast look like: intensities, and signs of a stream that decoded to garbage.
 
     Texture is compared in blocks of 32 x 32 pixels inside the breast, by the change from row to row of means
     over 32 columns, and from column to column of means over 32 rows; all as shares of 255 grey levels:
@@ -121,7 +121,7 @@ def _damage_figures(pixels: npt.NDArray[Any], bits: Bits, step: int) -> dict[str
 
 
 def _inner_blocks(bits: Bits, step: int, high: int, wide: int) -> Bits:
-    """Gives which blocks lie inside the breast, a block's width from its outline: (high, wide)."""
+    """Return which blocks lie inside the breast, a block's width from its outline: (high, wide)."""
     inner = ndimage.binary_erosion(bits, iterations=max(1, -(-_BLOCK // step)))
     centres = (np.arange(max(high, wide)) * _BLOCK + _BLOCK // 2) // step
     rows = np.minimum(centres[:high], bits.shape[0] - 1)

@@ -35,7 +35,7 @@ class Sampling:
 
 
 def at_spacing(record: Mapping[str, Any], spacing_mm: float) -> Sampling | None:
-    """Gives the grid of a stored image whose pixels are ``spacing_mm`` apart in both directions.
+    """Return the grid of a stored image whose pixels are ``spacing_mm`` apart in both directions.
 
     It ends with the last pixel that lies wholly inside the crop, so that none is mixed with air.
 
@@ -51,7 +51,7 @@ def at_spacing(record: Mapping[str, Any], spacing_mm: float) -> Sampling | None:
 
 
 def fitted(record: Mapping[str, Any], bits: Bits, resolution: int) -> Sampling:
-    """Gives the grid on which a whole crop just fits into (resolution, resolution), its aspect kept.
+    """Return the grid on which a whole crop just fits into (resolution, resolution), its aspect kept.
 
     Args:
         record: of a stored image; where its spacing is known, the aspect is that in mm.
@@ -73,7 +73,7 @@ def fitted(record: Mapping[str, Any], bits: Bits, resolution: int) -> Sampling:
 
 
 def wall_is_right(bits: Bits) -> bool:
-    """Says whether the chest wall is at the right: where the crop's edge touches more breast.
+    """Return whether the chest wall is at the right: where the crop's edge touches more breast.
 
     Where both edges touch as much, it is the side of the half that holds more of the breast.
     """
@@ -85,7 +85,7 @@ def wall_is_right(bits: Bits) -> bool:
 
 
 def resampled(crop: npt.NDArray[Any], sampling: Sampling) -> npt.NDArray[Any]:
-    """Gives the pixels of a grid over a crop: (rows, columns), the crop's own where the grid is plain, else float32.
+    """Return the pixels of a grid over a crop: (rows, columns), the crop's own where the grid is plain, else float32.
 
     Each is a mean weighted by a triangle that reaches one pixel of the grid, and at least one of
     the crop, to each side of its centre: Pillow's ``BILINEAR``, which widens with the scale and
@@ -116,7 +116,7 @@ def resampled(crop: npt.NDArray[Any], sampling: Sampling) -> npt.NDArray[Any]:
 
 
 def as_dtype(values: npt.NDArray[Any], stored: np.dtype[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Gives display values as ``dtype``: rounded to the nearest, halves to the even one.
+    """Return display values as ``dtype``: rounded to the nearest, halves to the even one.
 
     Args:
         values: over the range of ``stored``; integers, or float32 after resampling.

@@ -43,7 +43,7 @@ class ImageStore:
 
     @classmethod
     def open(cls, path: AnyPath, recipe: Mapping[str, Any]) -> "ImageStore":
-        """Opens the store at ``path``, or makes an empty one.
+        """Open the store at ``path``, or makes an empty one.
 
         Args:
             path: ``images.zarr`` of a dataset root.
@@ -74,7 +74,7 @@ class ImageStore:
 
     @classmethod
     def existing(cls, path: AnyPath) -> "ImageStore":
-        """Opens the store at ``path`` as it is.
+        """Open the store at ``path`` as it is.
 
         Raises:
             DatasetError: there is none.
@@ -98,7 +98,7 @@ class ImageStore:
         return dict(description["attributes"])
 
     def record(self, image: str) -> dict[str, Any] | None:
-        """Gives the record of an image; None where the store does not hold it.
+        """Return the record of an image; None where the store does not hold it.
 
         Raises:
             DatasetError: the record is damaged.
@@ -119,7 +119,7 @@ class ImageStore:
         return attributes
 
     def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> dict[str, Any]:
-        """Stores an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0.
+        """Store an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0.
 
         Returns:
             The record as it is stored, with its checksums.
@@ -140,7 +140,7 @@ class ImageStore:
         return attributes
 
     def pixels(self, image: str) -> npt.NDArray[Any]:
-        """Gives the pixels of an image, (rows, columns) uint8 or uint16.
+        """Return the pixels of an image, (rows, columns) uint8 or uint16.
 
         Raises:
             DatasetError: the image is missing or damaged.
@@ -158,14 +158,14 @@ class ImageStore:
             ) from None
 
     def _folder(self, image: str) -> AnyPath:
-        """Gives the folder of an image. Raises DatasetError: the id, which a table may hold, is none."""
+        """Return the folder of an image. Raises DatasetError: the id, which a table may hold, is none."""
         return self.path / checked_name(
             "image", image, f"what is read from {self.path.name}", DatasetError, "run build-shards again"
         )
 
 
 def _chunk_of(pixels: npt.NDArray[Any]) -> bytes:
-    """Gives the array's one chunk: blosc, then its CRC-32C (zarr's codecs ``blosc`` and ``crc32c``)."""
+    """Return the array's one chunk: blosc, then its CRC-32C (zarr's codecs ``blosc`` and ``crc32c``)."""
     packed = imagecodecs.blosc_encode(
         pixels.data.cast("B"),  # type: ignore[arg-type]  # its stubs know bytes alone, it takes any buffer
         level=_BLOSC["clevel"],
@@ -179,7 +179,7 @@ def _chunk_of(pixels: npt.NDArray[Any]) -> bytes:
 
 
 def _pixels_of(chunk: bytes, description: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Gives the pixels in a chunk. Raises ValueError where it is not the one that was stored."""
+    """Return the pixels in a chunk. Raises ValueError where it is not the one that was stored."""
     rows, columns = check_array(description)
     packed, checksum = chunk[:-4], chunk[-4:]
     stored = description["attributes"]["chunk_crc32c"]
@@ -192,7 +192,7 @@ def _pixels_of(chunk: bytes, description: Mapping[str, Any]) -> npt.NDArray[Any]
 
 
 def _array_description(pixels: npt.NDArray[Any], attributes: dict[str, Any]) -> dict[str, Any]:
-    """Gives the zarr.json of an image: zarr core specification version 3, array metadata."""
+    """Return the zarr.json of an image: zarr core specification version 3, array metadata."""
     bytes_codec = {"name": "bytes", "configuration": {"endian": "little"}}
     return {
         "zarr_format": 3,
@@ -213,7 +213,7 @@ def _array_description(pixels: npt.NDArray[Any], attributes: dict[str, Any]) -> 
 
 
 def run_lengths(bits: Bits) -> list[int]:
-    """Gives a mask as lengths of runs in row-major order, the first run False (perhaps of length 0)."""
+    """Return a mask as lengths of runs in row-major order, the first run False (perhaps of length 0)."""
     flat = bits.ravel()
     bounds = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]))
     runs = [int(run) for run in np.diff(bounds)]
@@ -221,7 +221,7 @@ def run_lengths(bits: Bits) -> list[int]:
 
 
 def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
-    """Gives the breast mask of a stored image: True inside, and its pixels per mask pixel."""
+    """Return the breast mask of a stored image: True inside, and its pixels per mask pixel."""
     mask = record["mask"]
     runs = np.asarray(mask["runs"], dtype=np.int64)
     values = np.arange(len(runs)) % 2 == 1
@@ -229,7 +229,7 @@ def mask_of(record: Mapping[str, Any]) -> tuple[Bits, int]:
 
 
 def _description(folder: AnyPath) -> dict[str, Any] | None:
-    """Gives what zarr keeps of an array or group; None where there is none."""
+    """Return what zarr keeps of an array or group; None where there is none."""
     try:
         description = read_json(folder / "zarr.json", _MOST_RECORD_BYTES)
     except FileNotFoundError:
@@ -254,7 +254,7 @@ def _check_record(description: Mapping[str, Any], folder: AnyPath) -> None:
 
 
 def _record_digest(description: Mapping[str, Any]) -> str:
-    """Gives a checksum of a record, with shape and type of its pixels: a flipped digit would move patches."""
+    """Return a checksum of a record, with shape and type of its pixels: a flipped digit would move patches."""
     attributes = {key: value for key, value in description["attributes"].items() if key != "record_sha256"}
     checked = [attributes, description.get("shape"), description.get("data_type")]
     return hashlib.sha256(json.dumps(checked, sort_keys=True).encode()).hexdigest()

@@ -55,7 +55,7 @@ class Maps:
 
 
 def draw_anatomy(breast: Breast, view: str, generator: np.random.Generator) -> Anatomy:
-    """Gives the anatomy of a breast in a view, "CC" or "MLO"."""
+    """Return the anatomy of a breast in a view, "CC" or "MLO"."""
     if view == "CC":
         outline, nipple = _cc_outline(breast, generator)
         extent = breast.half_height_mm
@@ -83,7 +83,7 @@ def draw_anatomy(breast: Breast, view: str, generator: np.random.Generator) -> A
 
 
 def draw_maps(anatomy: Anatomy, width_mm: float) -> Maps:
-    """Gives the maps of an anatomy for an image :data:`FIELD_MM` high and ``width_mm`` wide."""
+    """Return the maps of an anatomy for an image :data:`FIELD_MM` high and ``width_mm`` wide."""
     rows, columns = round(FIELD_MM / GRID_MM), round(width_mm / GRID_MM)
     y, x = np.meshgrid(
         (np.arange(rows) + 0.5) * FIELD_MM / rows,
@@ -156,7 +156,7 @@ def _mlo_outline(breast: Breast, generator: np.random.Generator) -> tuple[Points
 
 
 def _with_nipple(outline: Points, nipple: tuple[float, float], generator: np.random.Generator) -> Points:
-    """Adds the nipple's bump, unless it is out of profile."""
+    """Add the nipple's bump, unless it is out of profile."""
     height = generator.uniform(2.5, 5.0) if generator.random() < 0.7 else 0.0
     along = np.linalg.norm(outline - np.asarray(nipple), axis=1)
     bump = height * np.exp(-((along / generator.uniform(4.5, 6)) ** 3))

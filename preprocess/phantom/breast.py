@@ -59,12 +59,12 @@ class Drawing:
 
 
 def spacing_of(rows: int) -> float:
-    """Gives the pixel spacing in mm of an image of so many rows: the detector keeps its size."""
+    """Return the pixel spacing in mm of an image of so many rows: the detector keeps its size."""
     return FIELD_MM / rows
 
 
 def draw_view(breast: Breast, view: str, width_mm: float, generator: np.random.Generator) -> View:
-    """Gives what an image of a breast shows, on a detector ``width_mm`` wide."""
+    """Return what an image of a breast shows, on a detector ``width_mm`` wide."""
     anatomy = draw_anatomy(breast, view, generator)
     finding = Finding()
     if breast.cancer or breast.false_positive:
@@ -80,7 +80,7 @@ def draw_view(breast: Breast, view: str, width_mm: float, generator: np.random.G
 
 
 def draw_pixels(view: View, rows: int, columns: int, generator: np.random.Generator) -> Drawing:
-    """Gives the image of a view.
+    """Return the image of a view.
 
     The noise of ``generator`` does not depend on the finding: the same view without it differs
     only there.

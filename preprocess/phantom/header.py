@@ -52,7 +52,7 @@ _BITS = 12
 def make_dataset(
     view: View, pixels: npt.NDArray[np.uint16], spacing_mm: float, seed: int, syntax: UID
 ) -> Dataset:
-    """Gives the DICOM file of an image, pixels compressed, ready to be written.
+    """Return the DICOM file of an image, pixels compressed, ready to be written.
 
     The same arguments give the same dataset: UIDs are hashes of the seed and of what the image is.
 

@@ -42,11 +42,11 @@ class Calcification:
     contrast: float  #: stored values added at the centre
 
     def drawn_sigma_mm(self, spacing_mm: float) -> float:
-        """Gives the width at which the dot is drawn: a finer one than a pixel would fall between pixels."""
+        """Return the width at which the dot is drawn: a finer one than a pixel would fall between pixels."""
         return max(self.diameter_mm / 2.5, _SMALLEST_SIGMA_PX * spacing_mm)
 
     def window(self, shape: tuple[int, ...], spacing_mm: float) -> tuple[slice, slice]:
-        """Gives rows and columns of the pixels that the dot changes in an image of a left breast."""
+        """Return rows and columns of the pixels that the dot changes in an image of a left breast."""
         extent_mm = 3 * self.drawn_sigma_mm(spacing_mm)
         return _window(shape, self.y_mm, self.x_mm, extent_mm, spacing_mm)
 
@@ -60,7 +60,7 @@ class Finding:
 
 
 def draw_finding(breast: Breast, maps: Maps, nipple_x_mm: float, generator: np.random.Generator) -> Finding:
-    """Gives the finding of a breast with a cancer or a false positive, as one of its views shows it."""
+    """Return the finding of a breast with a cancer or a false positive, as one of its views shows it."""
     radius_mm = (breast.mass_radius_mm or 6.0) * float(generator.normal(1, 0.05))
     y_mm, x_mm = _draw_place(maps, nipple_x_mm - breast.finding_depth_mm, radius_mm, generator)
     mass = None
@@ -76,7 +76,7 @@ def draw_finding(breast: Breast, maps: Maps, nipple_x_mm: float, generator: np.r
 
 
 def add_finding(pixels: Field, finding: Finding, spacing_mm: float) -> None:
-    """Adds a finding to an image, float32, (H, W), in place."""
+    """Add a finding to an image, float32, (H, W), in place."""
     if finding.mass is not None:
         _add_mass(pixels, finding.mass, spacing_mm)
     for dot in finding.calcifications:

@@ -20,7 +20,7 @@ class Findings:
     false_positive_share: float = 0.15
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where these are not shares of one whole."""
+        """Raise ConfigError where these are not shares of one whole."""
         shares = (self.cancer_share, self.false_positive_share)
         if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1:
             raise ConfigError(
@@ -62,7 +62,7 @@ class Breast:
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
-    """Gives the random generator of one part of a phantom, independent of every other part's.
+    """Return the random generator of one part of a phantom, independent of every other part's.
 
     ``spawn_key`` and not a longer entropy: numpy pads entropy with zeros, so (seed, 3) and
     (seed, 3, 0) would be the same stream.
@@ -71,12 +71,12 @@ def stream(seed: int, *key: int) -> np.random.Generator:
 
 
 def expected_density(age_years: float) -> float:
-    """Gives the mean share of fibroglandular tissue at an age: 0.42 at 40, 0.10 at 85 years."""
+    """Return the mean share of fibroglandular tissue at an age: 0.42 at 40, 0.10 at 85 years."""
     return 0.42 - 0.0072 * (age_years - 40)
 
 
 def draw_patient(index: int, generator: np.random.Generator, findings: Findings | None = None) -> Patient:
-    """Gives the patient at a place in the set; a few places have a fixed fate."""
+    """Return the patient at a place in the set; a few places have a fixed fate."""
     findings = findings or Findings()
     number = f"{generator.integers(10_000_000, 100_000_000)}{index:04d}"
     age_years = int(40 + 45 * generator.beta(1.1, 1.4))
@@ -106,7 +106,7 @@ def draw_patient(index: int, generator: np.random.Generator, findings: Findings 
 
 
 def draw_breast(patient: Patient, laterality: str, generator: np.random.Generator) -> Breast:
-    """Gives one breast of a patient: like the other one up to a few percent, with its own findings."""
+    """Return one breast of a patient: like the other one up to a few percent, with its own findings."""
     size = generator.normal(1, 0.02)
     density = float(np.clip(patient.density * generator.normal(1, 0.05), 0.03, 0.8))
     depth_mm = patient.depth_mm * size

@@ -49,7 +49,7 @@ def write_phantom(
     transfer_syntax: str | None = None,
     findings: Findings | None = None,
 ) -> PhantomSummary:
-    """Writes made-up patients with four views each: DICOM files, ``meta.csv`` and ``truth.csv``.
+    """Write made-up patients with four views each: DICOM files, ``meta.csv`` and ``truth.csv``.
 
     An image depends on the seed, its patient's place, side and view only: fewer patients are the
     first ones of more, and the number of jobs changes nothing. ``meta.csv`` is written last; a folder
@@ -100,7 +100,7 @@ def _write_patient(
     out: Path, index: int, seed: int, rows: int, columns: int, transfer_syntax: str | None,
     findings: Findings | None,
 ) -> tuple[Patient, list[Truth]]:  # fmt: skip
-    """Writes the four images of one patient and gives what they show."""
+    """Write the four images of one patient and return what they show."""
     patient = draw_patient(index, stream(seed, index), findings)
     truths = []
     for number, (laterality, view_name) in enumerate(_SCREENING_VIEWS):

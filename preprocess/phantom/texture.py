@@ -13,7 +13,7 @@ Field = npt.NDArray[np.float32]
 def power_law(
     rows: int, columns: int, beta: float, corner_per_px: float, generator: np.random.Generator
 ) -> Field:
-    """Gives a random texture whose power spectrum falls as ``1 / f^beta``.
+    """Return a random texture whose power spectrum falls as ``1 / f^beta``.
 
     White noise filtered in Fourier space, ``P(f) = (f^2 + f0^2)^(-beta / 2)``. Mammograms follow
     this law with beta about 3 (Burgess 2001, Med. Phys. 28:419).
@@ -49,7 +49,7 @@ def converging(
     scale: float,
     generator: np.random.Generator,
 ) -> Field:
-    """Gives a random texture stretched towards the nipple, as ducts and ligaments stretch the breast's.
+    """Return a random texture stretched towards the nipple, as ducts and ligaments stretch the breast's.
 
     A power-law texture in polar coordinates round a point in front of the nipple, where a step
     along the radius counts less than a step across it.
@@ -74,14 +74,14 @@ def converging(
 
 
 def ridges(texture: Field, width: float) -> Field:
-    """Gives the lines along which a texture of unit variance crosses zero, 1 on them and 0 away from them."""
+    """Return the lines along which a texture of unit variance crosses zero, 1 on them and 0 away from them."""
     return cast(Field, np.exp(-((texture / np.float32(width)) ** 2)))
 
 
 def vessels(
     shape: tuple[int, int], pixel_mm: float, paths_mm: tuple[tuple[tuple[float, float], ...], ...]
 ) -> Field:
-    """Gives blood vessels: smooth tubes along Bézier curves.
+    """Return blood vessels: smooth tubes along Bézier curves.
 
     Args:
         shape: (H, W) of the result.

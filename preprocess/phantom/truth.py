@@ -43,7 +43,7 @@ COLUMNS = tuple(field.name for field in fields(Truth))
 
 
 def truth_of(view: View, drawing: Drawing, path: str, syntax: str) -> Truth:
-    """Gives the truth about an image that lies at ``path``, in transfer syntax ``syntax``."""
+    """Return the truth about an image that lies at ``path``, in transfer syntax ``syntax``."""
     breast, finding = view.breast, view.finding
     scale = 1 / drawing.spacing_mm
     columns = drawing.pixels.shape[1]
@@ -82,7 +82,7 @@ def truth_of(view: View, drawing: Drawing, path: str, syntax: str) -> Truth:
 
 
 def cells(truth: Truth) -> list[str]:
-    """Gives the cells of a row of ``truth.csv``, in the order of :data:`COLUMNS`."""
+    """Return the cells of a row of ``truth.csv``, in the order of :data:`COLUMNS`."""
     return [_cell(value) for value in astuple(truth)]
 
 

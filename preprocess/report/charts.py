@@ -8,7 +8,7 @@ _WIDTH, _HEIGHT, _FOOT = 320, 110, 16  # pixels of a chart; the foot holds the a
 
 
 def histogram_svg(counts: Sequence[int], low: str, high: str, label: str) -> Markup:
-    """Gives a bar chart: one bar per count, the ends of the axis labelled, the height relative to the largest.
+    """Return a bar chart: one bar per count, the ends of the axis labelled, the height relative to the largest.
 
     Args:
         counts: of equal bins from left to right.

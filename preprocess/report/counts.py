@@ -21,7 +21,7 @@ Counts = dict[str, int]  #: "patches", "images", "patients"
 
 
 def images_of(shards: ShardSet) -> pd.DataFrame:
-    """Gives one row per image of a shard set: what the manifest says of it, and its "patches".
+    """Return one row per image of a shard set: what the manifest says of it, and its "patches".
 
     The columns of the manifest that speak of the image, and columns that it has beside those of the format.
     Conditions are in words; unknown is "unknown".
@@ -42,12 +42,12 @@ def images_of(shards: ShardSet) -> pd.DataFrame:
 
 
 def extra_columns(shards: ShardSet) -> list[str]:
-    """Gives the columns that a manifest has beside those of the format."""
+    """Return the columns that a manifest has beside those of the format."""
     return [name for name in shards.manifest.column_names if name not in SCHEMA.names]
 
 
 def totals(images: pd.DataFrame) -> Counts:
-    """Gives how many patches, images and patients some images are."""
+    """Return how many patches, images and patients some images are."""
     return {
         "patches": int(images["patches"].sum()),
         "images": len(images),
@@ -56,12 +56,12 @@ def totals(images: pd.DataFrame) -> Counts:
 
 
 def by_split(images: pd.DataFrame) -> dict[str, Counts]:
-    """Gives the totals of "train", "val", "test" and "all", in that order."""
+    """Return the totals of "train", "val", "test" and "all", in that order."""
     return {split: totals(images[images["split"] == split]) for split in SPLITS} | {"all": totals(images)}
 
 
 def by_condition(images: pd.DataFrame) -> dict[str, dict[str, dict[str, Counts]]]:
-    """Gives condition -> value -> split -> totals; values in order, unknown last where there is any."""
+    """Return condition -> value -> split -> totals; values in order, unknown last where there is any."""
     return {
         name: {
             value: by_split(images[images[name] == value]) for value in _ordered(name, images[name].unique())
@@ -71,7 +71,7 @@ def by_condition(images: pd.DataFrame) -> dict[str, dict[str, dict[str, Counts]]
 
 
 def crosstab(images: pd.DataFrame, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], Counts]]:
-    """Gives the totals of each combination of values that occurs, in order."""
+    """Return the totals of each combination of values that occurs, in order."""
     groups = images.groupby(list(names), sort=True, observed=True)
     return [(tuple(str(value) for value in values), totals(group)) for values, group in groups]
 

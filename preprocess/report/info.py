@@ -70,7 +70,7 @@ def shard_set_info(
 
 
 def info_lines(info: dict[str, Any]) -> list[str]:
-    """Gives what shard_set_info says, in lines of text."""
+    """Return what shard_set_info says, in lines of text."""
     cut, counts, store = info["parameters"], info["counts"], info["store"]
     of_all = counts["all"]
     where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
@@ -135,7 +135,7 @@ def info_lines(info: dict[str, Any]) -> list[str]:
 
 
 def batch_mix(images: pd.DataFrame, batch_size: int) -> dict[str, int | float]:
-    """Gives how many images and patients a batch is of, on average, where all patches are shuffled together."""
+    """Return how many images and patients a batch is of, on average, where all patches are shuffled together."""
     patches = images["patches"].to_numpy(np.int64)
     of_patients = images.groupby("patient", observed=True)["patches"].sum().to_numpy(np.int64)
     batch = min(batch_size, int(patches.sum()))
@@ -149,7 +149,7 @@ def batch_mix(images: pd.DataFrame, batch_size: int) -> dict[str, int | float]:
 
 
 def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
-    """Gives how many images a batch of patches drawn without replacement comes from, on average.
+    """Return how many images a batch of patches drawn without replacement comes from, on average.
 
     An image with k of n patches is missing from a batch of b with probability C(n-k, b) / C(n, b).
 
@@ -167,7 +167,7 @@ def expected_distinct(patches: npt.NDArray[Any], batch: int) -> float:
 
 
 def store_info(root: AnyPath, found: Survey | None = None) -> dict[str, Any] | None:
-    """Gives ``images``, ``bytes`` on disk, ``raw_bytes`` of the pixels and their ``ratio``; None without a store.
+    """Return ``images``, ``bytes`` on disk, ``raw_bytes`` of the pixels and their ``ratio``; None without a store.
 
     ``found`` is what images.csv says, where that is known already. ``raw_bytes`` and ``ratio`` are None where there
     is no images.csv.
@@ -186,7 +186,7 @@ def store_info(root: AnyPath, found: Survey | None = None) -> dict[str, Any] | N
 
 
 def folder_bytes(folder: AnyPath) -> int:
-    """Gives the size of all files in a folder and below it, without what is just being written."""
+    """Return the size of all files in a folder and below it, without what is just being written."""
     if isinstance(folder, RemotePath):
         return sum(folder.sizes().values())
     return sum(
@@ -197,12 +197,12 @@ def folder_bytes(folder: AnyPath) -> int:
 
 
 def set_bytes(folder: AnyPath) -> int:
-    """Gives the size of the shards of a shard set."""
+    """Return the size of the shards of a shard set."""
     return sum(int(shard["bytes"]) for shard in read_shard_set_json(folder)["shards"])
 
 
 def _bytes_or_none(folder: AnyPath) -> int | None:
-    """Gives the size of the shards of a set; None where its description cannot be read: it is not asked about."""
+    """Return the size of the shards of a set; None where its description cannot be read: it is not asked about."""
     try:
         return set_bytes(folder)
     except ShardError:

@@ -39,7 +39,7 @@ INTENSITY = {
 
 
 def outliers(columns: Mapping[str, Values], how: Mapping[str, Usual], far: float = FAR) -> dict[int, str]:
-    """Gives position of each odd image -> the figure that is farthest out, and how far, the oddest first.
+    """Return position of each odd image -> the figure that is farthest out, and how far, the oddest first.
 
     A value's distance is (value - median) / (1.4826 MAD), with a least spread so that a set of alike images
     does not flag its own noise. None is odd where fewer than 8 images have the figure.
@@ -64,7 +64,7 @@ def outliers(columns: Mapping[str, Values], how: Mapping[str, Usual], far: float
 
 
 def distances(values: Values, usual: Usual) -> Values:
-    """Gives how far each value is from the usual one, in robust standard deviations; 0 where unknown or allowed."""
+    """Return how far each value is from the usual one, in robust standard deviations; 0 where unknown or allowed."""
     compared = np.log(np.maximum(values, 1e-6)) if usual.logarithm else np.asarray(values, dtype=np.float64)
     known = np.isfinite(compared)
     if np.count_nonzero(known) < LEAST_IMAGES:

@@ -31,7 +31,7 @@ _MOST_PROBLEMS = 12  # lines on the table; images.csv has every row
 
 
 def write_report(shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int) -> list[str]:
-    """Writes the page; gives lines that say where it is, what is left out and what asks for attention.
+    """Write the page; return lines that say where it is, what is left out and what asks for attention.
 
     Args:
         shards: a shard set, or a dataset root with one, or one whose build stopped before the first.
@@ -62,7 +62,7 @@ def write_report(shards: AnyPath, out: AnyPath, images: int, patches: int, seed:
 
 
 def render(sections: dict[str, Any]) -> str:
-    """Gives the page as HTML. Every text is escaped, and cut off where it is absurdly long."""
+    """Return the page as HTML. Every text is escaped, and cut off where it is absurdly long."""
     environment = jinja2.Environment(
         autoescape=True,
         finalize=_cut_off,
@@ -80,7 +80,7 @@ def render(sections: dict[str, Any]) -> str:
 
 
 def _found(shards: AnyPath) -> tuple[AnyPath | None, AnyPath | None]:
-    """Gives the dataset root, None without images.csv, and the shard set, None where there is none yet."""
+    """Return the dataset root, None without images.csv, and the shard set, None where there is none yet."""
     if (shards / IMAGES_CSV).is_file() and not shard_sets_in(shards):
         return shards, None
     folder = find_shard_set(shards)
@@ -103,7 +103,7 @@ def _missing(root: AnyPath | None, folder: AnyPath | None) -> list[str]:
 
 
 def _made(root: AnyPath | None, shard_set: ShardSet | None, found: Survey | None) -> dict[str, Any]:
-    """Gives parameters, sizes and versions."""
+    """Return parameters, sizes and versions."""
     provenance = ("decoder", "transfer_syntax", "voi", "mask_method")
     counts = found.counted if found else {}
     return {
@@ -118,7 +118,7 @@ def _made(root: AnyPath | None, shard_set: ShardSet | None, found: Survey | None
 
 
 def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet | None) -> list[str]:
-    """Gives the commands that go on from here, paths as they were given."""
+    """Return the commands that go on from here, paths as they were given."""
     commands = []
     if folder and shard_set:
         shards = shlex.quote(str(folder))
@@ -142,7 +142,7 @@ def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet 
 
 
 def _cut_off(value: Any) -> Any:
-    """Gives a text that a page can hold; what is markup of ours stays as it is."""
+    """Return a text that a page can hold; what is markup of ours stays as it is."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     if len(value) > _MOST_CHARS:

@@ -56,13 +56,13 @@ class ImageSections:
     def __init__(
         self, found: Survey, root: AnyPath, pictures: int, sections: Mapping[str, list[str]]
     ) -> None:
-        """Takes what images.csv says, how many pictures of images may be drawn, and the two lists of sentences."""
+        """Take what images.csv says, how many pictures of images may be drawn, and the two lists of sentences."""
         self.found, self.pictures = found, pictures
         self.store = ImageStore(root / STORE) if (root / STORE).is_dir() else None
         self.left_out, self.attention = sections["left_out"], sections["attention"]
 
     def all(self) -> dict[str, Any]:
-        """Gives each section by its name in the template; None where it is left out."""
+        """Return each section by its name in the template; None where it is left out."""
         return {
             "read": self.read(),
             "duplicates": self.duplicates(),
@@ -72,7 +72,7 @@ class ImageSections:
         }
 
     def read(self) -> dict[str, Any]:
-        """Gives what became of every row: counts, the rows without an image, remarks by kind."""
+        """Return what became of every row: counts, the rows without an image, remarks by kind."""
         found = self.found
         skipped = found.rows - found.statuses["ok"]
         remarks = [(kind, count, found.examples[kind]) for kind, count in found.remarks.most_common()]
@@ -103,7 +103,7 @@ class ImageSections:
         }
 
     def duplicates(self) -> dict[str, Any] | None:
-        """Gives the groups of images with equal pixels."""
+        """Return the groups of images with equal pixels."""
         groups = self.found.duplicates()
         if groups is None:
             self.left_out.append(
@@ -120,7 +120,7 @@ class ImageSections:
         return {"groups": _listing(groups), "across": across, "leaks": leaks}
 
     def damage(self) -> dict[str, Any] | None:
-        """Gives the images whose pixels look like a damaged stream."""
+        """Return the images whose pixels look like a damaged stream."""
         figures = self.found.figures()
         known = max((int(np.isfinite(figures[name]).sum()) for name in DAMAGE if name in figures), default=0)
         if known < LEAST_IMAGES:
@@ -135,7 +135,7 @@ class ImageSections:
         return {"known": known, "images": self._listed(odd), "shown": self._shown(odd)}
 
     def masks(self) -> dict[str, Any] | None:
-        """Gives the masks that are flagged, and the extremes, flagged or not."""
+        """Return the masks that are flagged, and the extremes, flagged or not."""
         figures, images = self.found.figures(), self.found.images
         if "mask_fraction" not in figures or images.empty:
             return None
@@ -154,7 +154,7 @@ class ImageSections:
         return {"flagged": flagged, "shown": self._shown(worth), "histogram": svg}
 
     def intensities(self) -> dict[str, Any] | None:
-        """Gives how bright the images are inside the breast, and the odd ones."""
+        """Return how bright the images are inside the breast, and the odd ones."""
         figures = self.found.figures()
         charts = [
             (words, _histogram(figures[name], words)) for name, words in _LEVELS.items() if name in figures
@@ -172,7 +172,7 @@ class ImageSections:
         return Listing([(names[place], text) for place, text in some], len(why) - len(some))
 
     def _shown(self, why: Mapping[int, str]) -> list[Shown]:
-        """Draws images, as many as are left of those that may be drawn."""
+        """Draw images, as many as are left of those that may be drawn."""
         shown: list[Shown] = []
         if self.store is None:
             return shown
@@ -194,7 +194,7 @@ def _listing(rows: Sequence[Any], count: int | None = None) -> Listing:
 
 
 def _ends(values: npt.NDArray[np.float64] | None, sign: int) -> list[int]:
-    """Gives the places of the lowest values (sign 1) or the highest (-1), NaN never."""
+    """Return the places of the lowest values (sign 1) or the highest (-1), NaN never."""
     if values is None:
         return []
     order = np.argsort(sign * values, kind="stable")  # NaN comes last

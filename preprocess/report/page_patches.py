@@ -23,7 +23,7 @@ _PATCH_PX = 128
 
 
 def holds(shards: ShardSet, found: Survey | None) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Gives the counts of a shard set, and its images: see nlbs.preprocess.report.counts.images_of."""
+    """Return the counts of a shard set, and its images: see nlbs.preprocess.report.counts.images_of."""
     held = images_of(shards)
     section = {
         "splits": by_split(held),
@@ -38,7 +38,7 @@ def holds(shards: ShardSet, found: Survey | None) -> tuple[dict[str, Any], pd.Da
 def patch_pictures(
     shards: ShardSet, held: pd.DataFrame, most: int, generator: np.random.Generator
 ) -> dict[str, Any]:
-    """Gives grey levels by split, and patches at random by split and by value of each condition.
+    """Return grey levels by split, and patches at random by split and by value of each condition.
 
     Args:
         shards: the set.

@@ -21,7 +21,7 @@ _MASK, _PATCH = (255, 80, 80), (80, 220, 80)
 def write_preview(
     shards: AnyPath, out: AnyPath, images: int, patches: int, seed: int
 ) -> tuple[AnyPath, AnyPath]:
-    """Writes ``patches.png`` and ``images.png`` into a folder.
+    """Write ``patches.png`` and ``images.png`` into a folder.
 
     Args:
         shards: a shard set, or a root with one.
@@ -51,7 +51,7 @@ def write_preview(
 
 
 def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Gives a page of patches with what is known about them, (H, W, 3) uint8."""
+    """Return a page of patches with what is known about them, (H, W, 3) uint8."""
     known = shard_set.manifest.take(rows).to_pylist()
     title = f"{len(rows)} of {len(shard_set)} patches of {shard_set.folder.name}"
     return contact_sheet(
@@ -64,7 +64,7 @@ def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray
 
 
 def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Gives a page of decoded images: the mask's outline in red, the patches in green."""
+    """Return a page of decoded images: the mask's outline in red, the patches in green."""
     store = ImageStore(shard_set.folder.parent / STORE)
     places = shard_set.manifest.select(["image", "y", "x", "scale", "view", "laterality"]).to_pylist()
     tiles, captions = [], []
@@ -76,14 +76,14 @@ def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.ui
 
 
 def as_uint8(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Gives uint8 or uint16 display values as uint8."""
+    """Return uint8 or uint16 display values as uint8."""
     return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
 def drawn_image(
     store: ImageStore, image: str, patches: Sequence[dict[str, Any]], resolution: int
 ) -> npt.NDArray[np.uint8]:
-    """Gives a small copy of a decoded image with its mask's outline and its patches, (H, W, 3) uint8.
+    """Return a small copy of a decoded image with its mask's outline and its patches, (H, W, 3) uint8.
 
     Raises:
         DatasetError: the image is missing or damaged.
@@ -110,7 +110,7 @@ def drawn_image(
 
 
 def patch_caption(known: dict[str, Any]) -> str:
-    """Gives in a few words what is known about a patch, a row of the manifest."""
+    """Return in a few words what is known about a patch, a row of the manifest."""
     words = [str(known[name] or f"{name}?") for name in ("view", "laterality")]
     if known.get("foreground") is not None:
         words.append(f"{100 * known['foreground']:.0f} %")

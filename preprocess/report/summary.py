@@ -13,12 +13,12 @@ _MOST_KINDS = 8  #: of skipped rows that are named one by one
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Gives a number with its noun: "1 file", "1,200 files"."""
+    """Return a number with its noun: "1 file", "1,200 files"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def cut_summary(cut: CutSummary) -> list[str]:
-    """Gives what a shard set holds."""
+    """Return what a shard set holds."""
     there = f", {cut.reused:,} of them there already" if cut.reused else ""
     left_out = f"Left out    {counted(cut.unknown_spacing, 'image')} of unknown spacing"
     return [
@@ -80,7 +80,7 @@ def append_summary(summary: AppendSummary, root: AnyPath) -> list[str]:
 
 
 def report_command(shards: AnyPath, out: AnyPath) -> str:
-    """Gives the command that shows a shard set to a person, as it is typed."""
+    """Return the command that shows a shard set to a person, as it is typed."""
     return f"nlbs-preprocess report --shards {shlex.quote(str(shards))} --out {shlex.quote(str(out))}"
 
 

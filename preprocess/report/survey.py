@@ -48,13 +48,13 @@ class Survey:
     images: pd.DataFrame = field(default_factory=pd.DataFrame)  #: a row per usable image: texts and figures
 
     def figures(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Gives each figure that images.csv has, (images,) float64, NaN where unknown."""
+        """Return each figure that images.csv has, (images,) float64, NaN where unknown."""
         return {
             name: self.images[name].to_numpy(np.float64) for name in FIGURES if name in self.images.columns
         }
 
     def duplicates(self) -> list[Duplicate] | None:
-        """Gives the images with equal pixels; None where images.csv does not say, written by an older release."""
+        """Return the images with equal pixels; None where images.csv does not say, written by an older release."""
         if not {"pixels_sha256", "patient", "split"} <= set(self.images.columns):
             return None
         doubled = self.images[self.images["pixels_sha256"].duplicated(keep=False)]
@@ -64,7 +64,7 @@ class Survey:
 
 
 def survey(root: AnyPath, most_skipped: int = 200) -> Survey:
-    """Reads images.csv of a dataset root, some rows at a time; columns are found by name, most may be missing.
+    """Read images.csv of a dataset root, some rows at a time; columns are found by name, most may be missing.
 
     Args:
         root: the dataset root.
@@ -91,7 +91,7 @@ def survey(root: AnyPath, most_skipped: int = 200) -> Survey:
 
 
 def _take(found: Survey, chunk: pd.DataFrame, most_skipped: int) -> pd.DataFrame:
-    """Adds some rows to a survey; gives the usable ones, with the columns that are kept of each."""
+    """Add some rows to a survey; return the usable ones, with the columns that are kept of each."""
     found.rows += len(chunk)
     found.statuses.update({_short(status): count for status, count in _counts(chunk["status"]).items()})
     usable = chunk["status"] == "ok"

@@ -40,7 +40,7 @@ class Duplicate:
 
 
 def find_duplicates(images: Iterable[StoredPixels]) -> list[Duplicate]:
-    """Gives each group of images with equal pixels, leaks first, then those across patients, then by id.
+    """Return each group of images with equal pixels, leaks first, then those across patients, then by id.
 
     Reads no pixels. Equal means equal after decoding: the same exposure that was windowed or compressed
     with loss another time is not found.
@@ -65,7 +65,7 @@ def find_duplicates(images: Iterable[StoredPixels]) -> list[Duplicate]:
 
 
 def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, tables: AnyPath | str) -> list[Duplicate]:
-    """Gives the equal images among rows of images.csv.
+    """Return the equal images among rows of images.csv.
 
     Args:
         rows: of images.csv, as they are written or read.
@@ -87,7 +87,7 @@ def refuse_leaks(rows: Iterable[Mapping[str, Any]], allow: bool, tables: AnyPath
 
 
 def leak_message(duplicates: Sequence[Duplicate]) -> str | None:
-    """Gives in one sentence what leaks between splits, and what to do; None where nothing does."""
+    """Return in one sentence what leaks between splits, and what to do; None where nothing does."""
     leaks = [duplicate for duplicate in duplicates if duplicate.is_leak]
     if not leaks:
         return None
@@ -103,13 +103,13 @@ def leak_message(duplicates: Sequence[Duplicate]) -> str | None:
 
 
 def refuse_changes(csv: object, out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
-    """Raises DatasetError where a build without --overwrite would change what stands in the root."""
+    """Raise DatasetError where a build without --overwrite would change what stands in the root."""
     refuse_what_append_does(csv, out, cut_name, sources)
     refuse_moved_patients(out, sources)
 
 
 def refuse_what_append_does(csv: object, out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
-    """Raises DatasetError where a complete set would be lost to a table that grew."""
+    """Raise DatasetError where a complete set would be lost to a table that grew."""
     if not (out / IMAGES_CSV).is_file() or not (out / cut_name / SHARD_SET_JSON).is_file():
         return
     add = f"nlbs-preprocess append --csv {csv} --out {out}"
@@ -128,7 +128,7 @@ def refuse_what_append_does(csv: object, out: AnyPath, cut_name: str, sources: S
 
 
 def refuse_moved_patients(out: AnyPath, sources: Sequence[Source]) -> None:
-    """Raises DatasetError where a patient would stand in another split than in the shard sets of the root.
+    """Raise DatasetError where a patient would stand in another split than in the shard sets of the root.
 
     All sets of a root divide patients alike: who is held out from a model that was trained on one is from all.
     """

@@ -45,12 +45,12 @@ class Decoding:
     timeout_s: float  #: after so many seconds a process ends itself, whatever native code holds it
 
     def __call__(self, source: Source) -> Outcome:
-        """Decodes one file without any fence."""
+        """Decode one file without any fence."""
         return kept(decode_into_store(source, self.store, self.options, self.decode), self.cut)
 
 
 def decode_guarded(source: Source, how: Decoding, notes: Path) -> Outcome:
-    """Decodes one file in a worker process: noted while it is in hand, with limits of time and memory.
+    """Decode one file in a worker process: noted while it is in hand, with limits of time and memory.
 
     Args:
         source: the file.
@@ -67,7 +67,7 @@ def decode_guarded(source: Source, how: Decoding, notes: Path) -> Outcome:
 
 
 def decode_alone(source: Source, how: Decoding) -> Outcome:
-    """Decodes one suspect in a process of its own, and gives a verdict if that process dies."""
+    """Decode one suspect in a process of its own, and return a verdict if that process dies."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_decode_in_child, args=(sender, source, how), daemon=True)
@@ -100,7 +100,7 @@ def _verdict(source: Source, exitcode: int | None, timeout_s: float) -> Outcome:
 
 @contextmanager
 def _limits(timeout_s: float) -> Iterator[None]:
-    """Ends this process if the body takes too long; makes an allocation beyond the limit a MemoryError."""
+    """End this process if the body takes too long; make an allocation beyond the limit a MemoryError."""
     with _memory_limit(), open(os.devnull, "w", encoding="ascii") as nowhere:
         faulthandler.dump_traceback_later(timeout_s, exit=True, file=nowhere)
         try:
@@ -129,7 +129,7 @@ class KeptRecord(Mapping[str, Any]):
     __slots__ = ("_packed",)
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        """Takes its part of a record; what is not there is None."""
+        """Take its part of a record; what is not there is None."""
         # As JSON, which a record is of: half the size of as many Python objects.
         self._packed = json.dumps([values.get(key) for key in RECORD_KEYS], separators=(",", ":")).encode()
 
@@ -152,7 +152,7 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
 
 
 def kept(outcome: Outcome, cut: CutOptions) -> Outcome:
-    """Gives an outcome without what only the store needs; with its number of patches instead.
+    """Return an outcome without what only the store needs; with its number of patches instead.
 
     Args:
         outcome: of a source.

@@ -14,7 +14,7 @@ LARGEST_FILE_BYTES = 2 * MAX_PIXELS + (64 << 20)
 
 @contextmanager
 def fetched(path: AnyPath) -> Iterator[Path]:
-    """Gives a source file as a local one: itself, or a copy that is gone after the body.
+    """Return a source file as a local one: itself, or a copy that is gone after the body.
 
     Raises:
         ImageError: there is no such object, or it is larger than any image.
@@ -40,7 +40,7 @@ def fetched(path: AnyPath) -> Iterator[Path]:
 
 @contextmanager
 def fetched_start(path: AnyPath, nbytes: int) -> Iterator[Path]:
-    """Gives a file to look at its first bytes alone: itself, or a copy of these that is gone after the body.
+    """Return a file to look at its first bytes alone: itself, or a copy of these that is gone after the body.
 
     Raises:
         MissingFileError: there is no such object, or it may not be read.

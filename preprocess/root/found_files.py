@@ -107,7 +107,7 @@ def _is_object(root: RemotePath, path: str) -> bool:
 
 
 def files_below(root: AnyPath) -> list[str]:
-    """Gives the regular files below a folder as paths relative to it, sorted; links to folders are not followed."""
+    """Return the regular files below a folder as paths relative to it, sorted; links to folders are not followed."""
     if isinstance(root, RemotePath):
         return sorted(
             name for name in root.sizes() if not any(part.startswith(".") for part in name.split("/"))
@@ -133,7 +133,7 @@ def _found(row: ImageRow, files: Sequence[str], dialect: Dialect) -> ImageRow:
 
 
 def _by_breast(rows: Sequence[ImageRow], index: Index, root: AnyPath) -> tuple[ImageRow, ...]:
-    """Gives a row per file of each row's patient whose header states the row's side."""
+    """Return a row per file of each row's patient whose header states the row's side."""
     sides: dict[str, str | None] = {}
     result: list[ImageRow] = []
     for row in rows:
@@ -157,7 +157,7 @@ def _by_breast(rows: Sequence[ImageRow], index: Index, root: AnyPath) -> tuple[I
 
 
 def side_of_file(path: AnyPath) -> str | None:
-    """Gives the side that the header of a DICOM file states; None where it states none or cannot be read."""
+    """Return the side that the header of a DICOM file states; None where it states none or cannot be read."""
     try:
         with fetched(path) as local:
             return stated_side(scanned(local, SIDE_KEYWORDS))

@@ -40,7 +40,7 @@ def ingest(
     decode: Decoder = decode_image,
     notes: Path | None = None,
 ) -> list[Outcome]:
-    """Decodes what the store does not hold yet; gives one outcome per source, in their order.
+    """Decode what the store does not hold yet; return one outcome per source, in their order.
 
     Where more than ``most_failures`` sources fail, the rest is left with the status "not_reached".
 
@@ -97,7 +97,7 @@ def _notes_of(store: ImageStore) -> Path:
 def _decoded(
     left: dict[str, Source], how: Decoding, workers: Workers, notes: Path
 ) -> Generator[Outcome, None, None]:
-    """Takes each source out of ``left`` and gives its outcome, as it comes, whatever dies on the way."""
+    """Take each source out of ``left`` and return its outcome, as it comes, whatever dies on the way."""
     broken = 0
     try:
         while left:
@@ -128,7 +128,7 @@ def _run(
 
 
 def _suspects(notes: Path, left: dict[str, Source], workers: Workers) -> list[Source]:
-    """Gives the sources that some worker had in its hands when it died."""
+    """Return the sources that some worker had in its hands when it died."""
     if workers.backend == "dask":  # which has done everything else
         return list(left.values())
     return [left[note.name] for note in sorted(notes.iterdir()) if note.name in left]
@@ -141,7 +141,7 @@ def known_outcomes(
     stamps: dict[str, str],
     kinds: tuple[str, ...] = tuple(KINDS),
 ) -> list[Outcome | None]:
-    """Gives what is known of each source without opening its file, in order; None where it has to be decoded.
+    """Return what is known of each source without opening its file, in order; None where it has to be decoded.
 
     What only the store needs is left out: see :mod:`nlbs.preprocess.root.fence`.
 

@@ -45,7 +45,7 @@ class Outcome:
 
 
 def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions, decode: Decoder) -> Outcome:
-    """Decodes one file and stores the image; an ImageError becomes an outcome."""
+    """Decode one file and stores the image; an ImageError becomes an outcome."""
     if source.path is None:
         raise AssertionError("a source without a path has nothing to decode")
     stamp = stamp_of(source.path)
@@ -84,7 +84,7 @@ def _failed(source: Source, error: ImageError) -> Outcome:
 
 
 def planned_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -> Outcome:
-    """Gives what is to stand in sources.csv of a source before it is decoded: the stamp of the file as it is now.
+    """Return what is to stand in sources.csv of a source before it is decoded: the stamp of the file as it is now.
 
     An image that is in the store keeps the stamp of the file that it was decoded from.
     """
@@ -98,7 +98,7 @@ def planned_outcome(source: Source, store: ImageStore, stamps: dict[str, str]) -
 def known_outcome(
     source: Source, store: ImageStore, stamps: dict[str, str], kinds: tuple[str, ...] = tuple(KINDS)
 ) -> Outcome | None:
-    """Gives what is known of a source without opening its file; None where it has to be decoded.
+    """Return what is known of a source without opening its file; None where it has to be decoded.
 
     Args:
         source: a row of the table.
@@ -125,7 +125,7 @@ def known_outcome(
 
 
 def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool) -> Outcome:
-    """Gives the outcome of a source whose image is in the store."""
+    """Return the outcome of a source whose image is in the store."""
     return Outcome(
         source,
         reason="; ".join((*source.row.notes, *record.get("notes", ()))),
@@ -138,7 +138,7 @@ def succeeded(source: Source, record: dict[str, Any], stamp: str, decoded: bool)
 
 
 def with_header(outcome: Outcome, disagree: str) -> Outcome:
-    """Gives an outcome with what the DICOM header adds to the table, and a remark where the two disagree.
+    """Return an outcome with what the DICOM header adds to the table, and a remark where the two disagree.
 
     Args:
         outcome: of a source whose image is in the store; any other is given back as it is.
@@ -170,7 +170,7 @@ def _filled(reason: str, names: tuple[str, ...]) -> str:
 
 
 def stamp_of(path: AnyPath) -> str:
-    """Gives what tells a file from an earlier one of its name; empty where there is none.
+    """Return what tells a file from an earlier one of its name; empty where there is none.
 
     Size and modification time; of an object, size and tag.
     """

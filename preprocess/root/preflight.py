@@ -56,7 +56,7 @@ class Preflight:
 
 
 def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int | None = None) -> Preflight:
-    """Gives which transfer syntaxes the files have; reads nothing but the first few hundred bytes of each.
+    """Return which transfer syntaxes the files have; read nothing but the first few hundred bytes of each.
 
     Args:
         paths: of the files; where there are more than ``most_files``, an even sample of them.
@@ -74,7 +74,7 @@ def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int |
 
 
 def require_decoders(paths: Sequence[AnyPath], decoder: str) -> str | None:
-    """Gives one line about files that no decoder here reads; None where there is nothing to say.
+    """Return one line about files that no decoder here reads; None where there is nothing to say.
 
     Raises:
         DatasetError: not one of the files can be decoded.
@@ -94,7 +94,7 @@ def require_decoders(paths: Sequence[AnyPath], decoder: str) -> str | None:
 
 
 def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
-    """Gives the files that the rows of a table name inside a folder, each once."""
+    """Return the files that the rows of a table name inside a folder, each once."""
     paths: dict[AnyPath, None] = {}
     for row in rows:
         if row.problem is None:
@@ -106,7 +106,7 @@ def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
 
 
 def preflight_lines(result: Preflight) -> list[str]:
-    """Gives the table of a preflight for the console."""
+    """Return the table of a preflight for the console."""
     width = max(40, *(len(one.name) for one in result.found)) if result.found else 40
     lines = [f"{'Transfer syntax':<{width}} {'Files':>8}  Decoder"]
     lines += [
@@ -118,7 +118,7 @@ def preflight_lines(result: Preflight) -> list[str]:
 
 
 def syntax_of(path: AnyPath) -> str | Foreign:
-    """Gives a file's transfer syntax UID; "png", "pgm" or "tiff"; MISSING or UNSTATED; what else it is, NO_IMAGE."""
+    """Return a file's transfer syntax UID; "png", "pgm" or "tiff"; MISSING or UNSTATED; what else it is, NO_IMAGE."""
     try:
         with fetched_start(path, _REMOTE_BYTES) as local:
             return _syntax_of(local)

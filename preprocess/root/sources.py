@@ -43,7 +43,7 @@ def locate_sources(
     patient_per_image: bool,
     known_splits: Mapping[str, str] | None = None,
 ) -> list[Source]:
-    """Gives where each row's file is, who its patient is and in which split that patient stands.
+    """Return where each row's file is, who its patient is and in which split that patient stands.
 
     Args:
         rows: of the CSV.
@@ -94,7 +94,7 @@ def locate_sources(
 
 
 def safe_path(root: AnyPath, text: str) -> AnyPath:
-    """Gives the file that a path in the CSV means, if it lies inside ``root``, links resolved.
+    """Return the file that a path in the CSV means, if it lies inside ``root``, links resolved.
 
     Raises:
         UnsafePathError: it does not, or no such path can exist.
@@ -134,7 +134,7 @@ def _safe_object(root: RemotePath, text: str) -> RemotePath:
 
 
 def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
-    """Gives the split of each patient as the dataset itself divides them.
+    """Return the split of each patient as the dataset itself divides them.
 
     Raises:
         DatasetError: it does not say, or has a patient in two splits.
@@ -166,7 +166,7 @@ def _patient(row: ImageRow) -> str:
 def _standing(
     rows: Sequence[ImageRow], pseudonyms: Pseudonyms, known: Mapping[str, str] | None
 ) -> dict[str, str] | None:
-    """Gives the splits of patients that have one already; None where nobody has."""
+    """Return the splits of patients that have one already; None where nobody has."""
     if known is None:
         return None
     old = {person: known.get(pseudonyms.patient(person)) for person in {_patient(row) for row in rows}}

@@ -233,7 +233,7 @@ def _readings(path: str) -> list[list[str]]:
 
 
 def _misread(path: str) -> Iterator[str]:
-    """Gives a path as it becomes where a program takes its bytes for another encoding, and as it was before."""
+    """Yield a path as it becomes where a program takes its bytes for another encoding, and as it was before."""
     for written, read in _MISREAD:
         for one, another in ((written, read), (read, written)):
             try:

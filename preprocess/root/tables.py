@@ -82,7 +82,7 @@ def write_tables(
     sources: Iterable[dict[str, Any]],
     kept: Sequence[str] = (),
 ) -> None:
-    """Writes images.csv, which identifies nobody, and sources.csv, readable by the owner only.
+    """Write images.csv, which identifies nobody, and sources.csv, readable by the owner only.
 
     Args:
         root: the dataset root.
@@ -95,7 +95,7 @@ def write_tables(
 
 
 def write_sources(root: AnyPath, sources: Iterable[dict[str, Any]]) -> None:
-    """Writes sources.csv alone. Args: as for :func:`write_tables`."""
+    """Write sources.csv alone. Args: as for :func:`write_tables`."""
     _write(root / SOURCES_CSV, _SOURCE_COLUMNS, sources, 0o600)
 
 
@@ -105,7 +105,7 @@ def extend_tables(
     sources: Iterable[dict[str, Any]],
     kept: Sequence[str] = (),
 ) -> None:
-    """Adds rows to images.csv and sources.csv; those that are there stay as they are.
+    """Add rows to images.csv and sources.csv; those that are there stay as they are.
 
     Args: as for :func:`write_tables`.
     """
@@ -116,7 +116,7 @@ def extend_tables(
 
 
 def source_row(outcome: Outcome) -> dict[str, Any]:
-    """Gives what leads from an image id back to its file and patient: a row of sources.csv."""
+    """Return what leads from an image id back to its file and patient: a row of sources.csv."""
     return {
         "row": outcome.source.row.row,
         "image": outcome.source.image,
@@ -128,7 +128,7 @@ def source_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def read_stamps(root: AnyPath) -> dict[str, str]:
-    """Gives image id -> stamp of its source file, from the last run; empty where there was none.
+    """Return image id -> stamp of its source file, from the last run; empty where there was none.
 
     Raises:
         DatasetError: sources.csv is there and cannot be read.
@@ -148,7 +148,7 @@ def read_stamps(root: AnyPath) -> dict[str, str]:
 
 
 def read_labelled_images(root: AnyPath) -> list[LabelledImage]:
-    """Gives what images.csv of a dataset root says about each usable image.
+    """Return what images.csv of a dataset root says about each usable image.
 
     Raises:
         DatasetError: the file is missing or damaged.
@@ -157,7 +157,7 @@ def read_labelled_images(root: AnyPath) -> list[LabelledImage]:
 
 
 def read_generations(root: AnyPath) -> dict[int, list[LabelledImage]]:
-    """Gives the usable images of images.csv by the generation that they came with, 1 and those of appends.
+    """Return the usable images of images.csv by the generation that they came with, 1 and those of appends.
 
     Raises:
         DatasetError: the file is missing or damaged.
@@ -173,22 +173,22 @@ def read_generations(root: AnyPath) -> dict[int, list[LabelledImage]]:
 
 
 def kept_columns(root: AnyPath) -> tuple[str, ...]:
-    """Gives the columns of images.csv that --keep took along; none where there is no row."""
+    """Return the columns of images.csv that --keep took along; none where there is no row."""
     return tuple(name for name in next(read_image_rows(root), {}) if name not in _IMAGE_COLUMNS)
 
 
 def generation_of(row: dict[str, str]) -> int:
-    """Gives the generation of a row of images.csv."""
+    """Return the generation of a row of images.csv."""
     return int(row.get("generation") or 1)
 
 
 def require_root(root: AnyPath) -> None:
-    """Raises DatasetError where a folder is no dataset root, before anything is made in it."""
+    """Raise DatasetError where a folder is no dataset root, before anything is made in it."""
     next(read_image_rows(root), None)
 
 
 def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
-    """Gives the rows of images.csv as they are, one after the other.
+    """Yield the rows of images.csv as they are, one after the other.
 
     Raises:
         DatasetError: the file is missing or damaged.
@@ -207,7 +207,7 @@ def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
 
 
 def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
-    """Gives the rows of sources.csv as they are, one after the other.
+    """Yield the rows of sources.csv as they are, one after the other.
 
     Raises:
         DatasetError: the file is missing or damaged.
@@ -244,7 +244,7 @@ def _unreadable(path: AnyPath, error: Exception) -> DatasetError:
 
 
 def row_problem(row: Mapping[Any, Any]) -> str | None:
-    """Gives what a row of images.csv has that none can have; None where it is as a build writes it.
+    """Return what a row of images.csv has that none can have; None where it is as a build writes it.
 
     The table may come from somebody else: its ids become names of folders and of files in archives.
     """
@@ -299,7 +299,7 @@ def _labelled(row: dict[str, str]) -> LabelledImage:
 
 
 def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
-    """Gives what is known of an image and identifies nobody: a row of images.csv."""
+    """Return what is known of an image and identifies nobody: a row of images.csv."""
     row: dict[str, Any] = {
         "row": outcome.source.row.row,
         "image": outcome.source.image,
@@ -339,10 +339,10 @@ def _write(path: AnyPath, columns: Sequence[str], rows: Iterable[dict[str, Any]]
 
 
 def plain_cell(cell: str) -> str | None:
-    """Gives what a cell said before it was made harmless; None where it is empty."""
+    """Return what a cell said before it was made harmless; None where it is empty."""
     return (cell[1:] if _MADE_HARMLESS.match(cell) else cell) or None
 
 
 def _harmless(value: Any) -> Any:
-    """Gives a cell that no spreadsheet takes for a formula."""
+    """Return a cell that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

@@ -53,14 +53,14 @@ class ConvertOptions:
     overwrite: bool = False  #: write anew where another set stands
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where the container does not hold what is so compressed."""
+        """Raise ConfigError where the container does not hold what is so compressed."""
         problem = misfit(self.container, self.compression)
         if problem is not None:
             raise ConfigError(problem)
 
 
 def convert(shards: AnyPath, options: ConvertOptions) -> CutSummary:
-    """Moves a shard set to another container, or finishes a move that was interrupted.
+    """Move a shard set to another container, or finishes a move that was interrupted.
 
     What comes is to the last byte the set that a cut into that container gives, so that a way
     there and back ends with the bytes that it began with.
@@ -98,7 +98,7 @@ def convert(shards: AnyPath, options: ConvertOptions) -> CutSummary:
 def _convert_shards(
     source: ShardSet, folder: AnyPath, form: PatchFormat, dataset_id: str, workers: Workers
 ) -> int:
-    """Writes what is missing of all shards; gives how many were there."""
+    """Write what is missing of all shards; return how many were there."""
     numbers = range(len(source.info["shards"]))
     missing = [n for n in numbers if committed_rows(folder, n, form.container, dataset_id) is None]
     tasks = (
@@ -117,7 +117,7 @@ def _convert_shards(
 def _convert_some(
     source: AnyPath, folder: AnyPath, numbers: Sequence[int], form: PatchFormat, dataset_id: str
 ) -> tuple[int, int]:
-    """Writes some shards, each followed by its commit record; gives how many shards and patches these are."""
+    """Write some shards, each followed by its commit record; return how many shards and patches these are."""
     patches = 0
     with ShardSet(source) as shards:
         of_shard = indices(shards.manifest["shard"]).to_numpy()
@@ -134,7 +134,7 @@ def _convert_some(
 
 
 def _patches(shards: ShardSet, rows: npt.NDArray[np.int64], container: str) -> Iterator[Patch]:
-    """Gives the patches of some rows, as a cut gives them to a shard."""
+    """Yield the patches of some rows, as a cut gives them to a shard."""
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
         pixels = shards.read(some)
@@ -150,7 +150,7 @@ def _patches(shards: ShardSet, rows: npt.NDArray[np.int64], container: str) -> I
 
 
 def _commit(source: ShardSet, folder: AnyPath, parameters: dict[str, Any], dataset_id: str) -> None:
-    """Makes the shards a set: the rows of the old manifest at their new places."""
+    """Make the shards a set: the rows of the old manifest at their new places."""
     shards: list[dict[str, Any]] = []
     columns: dict[str, list[Any]] = {name: [] for name in _PLACE[1:]}
     for number in range(len(source.info["shards"])):
@@ -170,7 +170,7 @@ def _commit(source: ShardSet, folder: AnyPath, parameters: dict[str, Any], datas
 
 
 def _name(source: ShardSet, options: ConvertOptions) -> str:
-    """Gives the name of the old folder with the ending of the new container."""
+    """Return the name of the old folder with the ending of the new container."""
     endings = {suffix(container, kind) for container, kinds in CONTAINERS.items() for kind in kinds}
     base = source.folder.name
     for ending in sorted(endings - {""}, key=len, reverse=True):

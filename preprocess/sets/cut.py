@@ -35,7 +35,7 @@ def cut_shard(
     content_id: str,
     dataset_id: str,
 ) -> CutShard:
-    """Writes one shard and then, as its commit record, its rows of the manifest."""
+    """Write one shard and then, as its commit record, its rows of the manifest."""
     name = shard_name(number, options.container)
     committed = committed_rows(folder, number, options.container, dataset_id)
     if committed is not None:
@@ -66,7 +66,7 @@ class _CutPatch:
     pixels: npt.NDArray[Any]
 
     def row(self) -> dict[str, Any]:
-        """Gives what the manifest says of the patch beside its place."""
+        """Return what the manifest says of the patch beside its place."""
         known = self.labelled.conditions
         return {
             "image": self.labelled.image,
@@ -86,7 +86,7 @@ class _CutPatch:
         }
 
     def member(self, row: dict[str, Any]) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
-        """Gives key, pixels and record of the patch in a tar shard."""
+        """Return key, pixels and record of the patch in a tar shard."""
         return f"{self.labelled.image}_{self.y:05d}_{self.x:05d}", self.pixels, row
 
 
@@ -110,7 +110,7 @@ def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) 
 
 
 def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.NDArray[Any]:
-    """Gives a patch (resolution, resolution) of a crop; what lies outside the crop is air, 0."""
+    """Return a patch (resolution, resolution) of a crop; what lies outside the crop is air, 0."""
     left = max(0, patch.x)
     part = crop[patch.y : patch.y + resolution, left : patch.x + resolution]
     if part.shape == (resolution, resolution):

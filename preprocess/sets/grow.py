@@ -21,7 +21,7 @@ Generations = Mapping[int, Sequence[LabelledImage]]
 def add_generation(
     folder: AnyPath, store: ImageStore, generations: Generations, workers: Workers
 ) -> CutSummary | None:
-    """Cuts the images that a shard set lacks into new shards; None where it lacks none.
+    """Cut the images that a shard set lacks into new shards; None where it lacks none.
 
     Readers see the set as it was until ``shard_set.json`` is replaced, last of all.
 
@@ -59,7 +59,7 @@ def plan_generation(
     history: Sequence[dict[str, Any]],
     newest: int,
 ) -> ShardPlan:
-    """Gives the plan of one generation of a shard set.
+    """Return the plan of one generation of a shard set.
 
     Args:
         images: that came with it.
@@ -87,7 +87,7 @@ def plan_generation(
 
 
 def history_entry(folder: AnyPath, info: Mapping[str, Any], name: str = SHARD_SET_JSON) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` of the next generation says about this one, whose description has a name."""
+    """Return what ``shard_set.json`` of the next generation says about this one, whose description has a name."""
     return {
         "name": description_name(int(info.get("generation", 1))),
         "sha256": sha256_of(folder / name),
@@ -101,12 +101,12 @@ def history_entry(folder: AnyPath, info: Mapping[str, Any], name: str = SHARD_SE
 
 
 def images_generation(info: Mapping[str, Any]) -> int:
-    """Gives the newest generation of images.csv that a shard set holds."""
+    """Return the newest generation of images.csv that a shard set holds."""
     return int(info.get("images_generation", 1))
 
 
 def images_between(generations: Generations, after: int, until: int) -> list[LabelledImage]:
-    """Gives the images of the generations after one, until another and with it."""
+    """Return the images of the generations after one, until another and with it."""
     return [
         image
         for generation in sorted(generations)
@@ -116,5 +116,5 @@ def images_between(generations: Generations, after: int, until: int) -> list[Lab
 
 
 def cut_options_of(info: Mapping[str, Any]) -> CutOptions:
-    """Gives how a shard set was cut."""
+    """Return how a shard set was cut."""
     return CutOptions.from_parameters(info["parameters"])

@@ -71,7 +71,7 @@ class ShardPlan:
 
 
 def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: CutOptions) -> ShardPlan:
-    """Gives the images of each shard: an order by hash, in groups of one size.
+    """Return the images of each shard: an order by hash, in groups of one size.
 
     Raises:
         DatasetError: the store does not hold an image, or images cannot be brought to the
@@ -96,7 +96,7 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
 
 
 def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters: Mapping[str, Any]) -> str:
-    """Gives a digest of the JSON of format_version, images, parameters, which is never whole in memory."""
+    """Return a digest of the JSON of format_version, images, parameters, which is never whole in memory."""
     meant = {key: value for key, value in parameters.items() if key not in _STORED_AS}
     digest = hashlib.sha256(f'{{"format_version": {FORMAT_VERSION}, "images": ['.encode())
     for number, (labelled, record) in enumerate(zip(ordered, _records(ordered, store), strict=True)):
@@ -107,18 +107,18 @@ def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters:
 
 
 def dataset_id_of(content_id: str, parameters: Mapping[str, Any]) -> str:
-    """Gives the id of the same patches in some container: equal ids mean equal bytes."""
+    """Return the id of the same patches in some container: equal ids mean equal bytes."""
     return digest_of({"content_id": content_id, **{key: parameters[key] for key in _STORED_AS}})
 
 
 def _described(labelled: LabelledImage) -> dict[str, Any]:
-    """Gives what the digest of a set holds of an image; a set that keeps nothing has the id it always had."""
+    """Return what the digest of a set holds of an image; a set that keeps nothing has the id it always had."""
     known = asdict(labelled)
     return known if known["kept"] else {name: value for name, value in known.items() if name != "kept"}
 
 
 def record_of(store: ImageStore, image: str) -> dict[str, Any]:
-    """Gives the record of a stored image.
+    """Return the record of a stored image.
 
     Raises:
         DatasetError: the store does not hold it.
@@ -136,7 +136,7 @@ def record_of(store: ImageStore, image: str) -> dict[str, Any]:
 
 
 def _records(images: Sequence[LabelledImage], store: ImageStore) -> Iterator[dict[str, Any]]:
-    """Gives the record of each image, some at a time: of a remote store these come together."""
+    """Yield the record of each image, some at a time: of a remote store these come together."""
     for start in range(0, len(images), _AT_ONCE):
         some = images[start : start + _AT_ONCE]
         yield from in_parallel(store.path, lambda labelled: record_of(store, labelled.image), some)
@@ -158,7 +158,7 @@ def _parameters(options: CutOptions, store: ImageStore) -> dict[str, Any]:
 def _of_known_spacing(
     images: Sequence[LabelledImage], store: ImageStore, options: CutOptions
 ) -> list[LabelledImage]:
-    """Gives the images that can be resampled to a spacing."""
+    """Return the images that can be resampled to a spacing."""
     asked = options.spacing_mm or 0.0
     spacings = [record["spacing_mm"] for record in _records(images, store)]
     known = [(image, max(spacing)) for image, spacing in zip(images, spacings, strict=True) if spacing]
@@ -186,5 +186,5 @@ def _some(images: Sequence[str]) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """Gives 32 hexadecimal digits that stand for a JSON value."""
+    """Return 32 hexadecimal digits that stand for a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

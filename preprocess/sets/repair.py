@@ -38,7 +38,7 @@ from nlbs.shards.format.verify import damages
 
 
 def repair(folder: AnyPath, workers: Workers) -> None:
-    """Restores what is damaged in a shard set, of whichever generation.
+    """Restore what is damaged in a shard set, of whichever generation.
 
     Raises:
         DatasetError: the images, conditions or splits are no longer those that the set was cut from.
@@ -66,7 +66,7 @@ def repair(folder: AnyPath, workers: Workers) -> None:
 def _restore_description(
     folder: AnyPath, store: ImageStore, generations: Generations, workers: Workers
 ) -> None:
-    """Restores a damaged ``shard_set.json``, with the shards that only it describes."""
+    """Restore a damaged ``shard_set.json``, with the shards that only it describes."""
     history: list[dict[str, Any]] = []
     before: list[dict[str, Any]] = []
     while (folder / description_name(len(history) + 1)).is_file():
@@ -92,7 +92,7 @@ def _restore_description(
 
 
 def _what_was_cut(folder: AnyPath) -> CutOptions:
-    """Gives the options of a set with a damaged description: what can still be read there; else by its name."""
+    """Return the options of a set with a damaged description: what can still be read there; else by its name."""
     try:
         return cut_options_of(read_json(folder / SHARD_SET_JSON))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ConfigError):
@@ -110,7 +110,7 @@ def _cut_from_others(folder: AnyPath) -> DatasetError:
 def _plans(
     folder: AnyPath, info: Mapping[str, Any], store: ImageStore, generations: Generations
 ) -> list[ShardPlan]:
-    """Gives the plan of each generation of a set, checked against what the set says of itself."""
+    """Return the plan of each generation of a set, checked against what the set says of itself."""
     history: Sequence[dict[str, Any]] = info.get("history", ())
     plans, before = [], 0
     for number, entry in enumerate([*history, history_entry(folder, info)]):
@@ -136,7 +136,7 @@ def _restore(
     damaged: set[str],
     workers: Workers,
 ) -> None:
-    """Restores the damaged files of one generation; those before it are whole."""
+    """Restore the damaged files of one generation; those before it are whole."""
     until = plan.first + len(plan.groups)
     numbers = [n for n in range(plan.first, until) if info["shards"][n]["name"] in damaged]
     name = manifest_name(plan.generation)

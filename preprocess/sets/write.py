@@ -52,7 +52,7 @@ def cut_shard_set(
     images_generation: int = 1,
     folder: AnyPath | None = None,
 ) -> CutSummary:
-    """Cuts a shard set into ``root``/``options.name``, or finishes one that was interrupted.
+    """Cut a shard set into ``root``/``options.name``, or finishes one that was interrupted.
 
     The unit of work is a shard: a fixed group of images, so that the bytes do not depend on the
     number of jobs. ``shard_set.json`` comes last and makes the set complete.
@@ -94,7 +94,7 @@ def cut_groups(
     workers: Workers,
     only: Collection[int] | None = None,
 ) -> int:
-    """Cuts the shards of a plan; gives how many were there already.
+    """Cut the shards of a plan; return how many were there already.
 
     Args:
         folder: of the shard set.
@@ -127,7 +127,7 @@ def cut_groups(
 
 
 def commit(folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Makes the shards of a plan a set, or the next generation of one.
+    """Make the shards of a plan a set, or the next generation of one.
 
     Args:
         folder: of the shard set, every shard of the plan cut.
@@ -144,7 +144,7 @@ def commit(folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
 def assemble(
     folder: AnyPath, plan: ShardPlan, before: Sequence[Mapping[str, Any]]
 ) -> tuple[pa.Table, list[Mapping[str, Any]]]:
-    """Gives the manifest of a plan whose shards are cut, and what ``shard_set.json`` says of each shard.
+    """Return the manifest of a plan whose shards are cut, and what ``shard_set.json`` says of each shard.
 
     Args: as for :func:`commit`.
     """
@@ -176,7 +176,7 @@ def assemble(
 
 
 def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` says of a plan that is cut, but for its manifest."""
+    """Return what ``shard_set.json`` says of a plan that is cut, but for its manifest."""
     known = described(table, plan.kept)
     return {
         **known,
@@ -192,7 +192,7 @@ def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, 
 
 
 def summary_of(folder: AnyPath) -> CutSummary:
-    """Gives what the newest generation of a shard set holds."""
+    """Return what the newest generation of a shard set holds."""
     info = read_shard_set_json(folder)
     shards = info["shards"]
     return CutSummary(

@@ -16,7 +16,7 @@ class CodeColumns:
     """The codes of the conditions of a manifest, by row."""
 
     def __init__(self, manifest: pa.Table) -> None:
-        """Takes a manifest; reads nothing of it where its columns are of one piece, as they are in a file."""
+        """Take a manifest; read nothing of it where its columns are of one piece, as they are in a file."""
         if all(manifest[name].num_chunks == 1 for name in CONDITIONS):
             self._columns = {
                 name: _Column(manifest[name].chunk(0), count) for name, count in CONDITIONS.items()
@@ -28,14 +28,14 @@ class CodeColumns:
             }
 
     def codes(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Gives the codes of some rows, (conditions, n) int64 in the order of CONDITIONS, -1 where unknown."""
+        """Return the codes of some rows, (conditions, n) int64 in the order of CONDITIONS, -1 where unknown."""
         found = np.empty((len(self._columns), len(rows)), dtype=np.int64)
         for codes, column in zip(found, self._columns.values(), strict=True):
             column.fill(codes, rows)
         return found
 
     def names(self) -> Iterable[str]:
-        """Gives the names of the conditions, in order."""
+        """Return the names of the conditions, in order."""
         return self._columns
 
 

@@ -14,7 +14,7 @@ _NAMED = {"view": (*VIEWS, *OTHER_VIEWS), "laterality": LATERALITIES, "split": S
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """Gives a column of a manifest.
+    """Return a column of a manifest.
 
     Raises:
         ConfigError: there is none of that name.
@@ -25,12 +25,12 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def is_text(column: pa.ChunkedArray) -> bool:
-    """Says whether a column holds text; otherwise it holds numbers."""
+    """Return whether a column holds text; otherwise it holds numbers."""
     return bool(pa.types.is_dictionary(column.type) or pa.types.is_string(column.type))
 
 
 def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Gives a column as one dictionary array: int codes, null where unknown, and the values behind them."""
+    """Return a column as one dictionary array: int codes, null where unknown, and the values behind them."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     if column.num_chunks == 1:
@@ -39,7 +39,7 @@ def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def check_value(column: pa.ChunkedArray, name: str, value: str | int | float) -> None:
-    """Refuses to ask a column for a value that it can never have: it would only find nothing.
+    """Refuse to ask a column for a value that it can never have: it would only find nothing.
 
     Raises:
         ConfigError: text where there are numbers or the reverse, or no such value.
@@ -56,7 +56,7 @@ def check_value(column: pa.ChunkedArray, name: str, value: str | int | float) ->
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Gives the advice that an error about an unknown word ends with."""
+    """Return the advice that an error about an unknown word ends with."""
     names = list(known)
     by_case = {name.lower(): name for name in names}
     found = difflib.get_close_matches(word.lower(), list(by_case), n=1, cutoff=0.5)

@@ -48,7 +48,7 @@ _ENTRY = {"bytes", "crc32c", "zarr_json_crc32c"}  # what a commit record says of
 
 
 def begin_set(folder: AnyPath) -> None:
-    """Makes the folder of a set that is to be written, and removes what a killed process left half-written in it."""
+    """Make the folder of a set that is to be written, and remove what a killed process left half-written in it."""
     _refuse_links(folder)
     make_folder(folder / PARTS)
     _remove_replaced(folder)
@@ -57,7 +57,7 @@ def begin_set(folder: AnyPath) -> None:
 
 
 def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
-    """Says whether a set stands there whole; one of another id goes, where it may.
+    """Return whether a set stands there whole; one of another id goes, where it may.
 
     Raises:
         DatasetError: one of another id stands there and is not to be overwritten.
@@ -82,13 +82,13 @@ def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
 
 
 def _refuse_links(folder: AnyPath) -> None:
-    """Raises NlbsError where what is written or removed in a set would be so elsewhere."""
+    """Raise NlbsError where what is written or removed in a set would be so elsewhere."""
     refuse_link(folder)
     refuse_link(folder / PARTS)
 
 
 def _remove_replaced(folder: AnyPath) -> None:
-    """Removes the files of a set that is being overwritten."""
+    """Remove the files of a set that is being overwritten."""
     record = folder / PARTS / _REPLACED
     try:
         record.stat()
@@ -115,7 +115,7 @@ def _remove_replaced(folder: AnyPath) -> None:
 def manifest_columns(
     rows: Sequence[dict[str, Any]], placements: Sequence[Placement], name: str
 ) -> dict[str, list[Any]]:
-    """Gives the columns of the manifest of one shard.
+    """Return the columns of the manifest of one shard.
 
     Args:
         rows: what is said of each patch beside its place; every row has the same names.
@@ -135,7 +135,7 @@ def manifest_columns(
 def write_part(
     folder: AnyPath, number: int, dataset_id: str, written: WrittenShard, columns: dict[str, list[Any]]
 ) -> None:
-    """Writes the commit record of one shard."""
+    """Write the commit record of one shard."""
     with atomic_file(_part_path(folder, number), "w", encoding="utf-8") as file:
         # dumps: dump goes through a slower encoder, written in Python.
         file.write(json.dumps({"dataset_id": dataset_id, "entry": written.entry, "columns": columns}))
@@ -144,7 +144,7 @@ def write_part(
 def committed_rows(
     folder: AnyPath, number: int, container: str, dataset_id: str
 ) -> dict[str, list[Any]] | None:
-    """Gives the manifest rows of a shard that this plan has already written; None where it has to be cut."""
+    """Return the manifest rows of a shard that this plan has already written; None where it has to be cut."""
     part = read_part(folder, number)
     shard = pixels_file(folder, shard_name(number, container))
     if part is None or part["dataset_id"] != dataset_id:
@@ -156,7 +156,7 @@ def committed_rows(
 
 
 def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
-    """Gives the commit record of a shard; None where there is none, or none that can be read."""
+    """Return the commit record of a shard; None where there is none, or none that can be read."""
     try:
         part = read_json(_part_path(folder, number), _MOST_PART_BYTES)
     except (FileNotFoundError, ValueError):
@@ -165,7 +165,7 @@ def read_part(folder: AnyPath, number: int) -> dict[str, Any] | None:
 
 
 def _is_part(part: Any) -> bool:
-    """Says whether a value has the form of a commit record: sizes, and columns of one length, places first."""
+    """Return whether a value has the form of a commit record: sizes, and columns of one length, places first."""
     if not isinstance(part, dict) or not {"dataset_id", "entry", "columns"} <= part.keys():
         return False
     entry, columns = part["entry"], part["columns"]
@@ -183,7 +183,7 @@ def _is_part(part: Any) -> bool:
 
 
 def _are_whole(values: list[Any], end: int) -> bool:
-    """Says whether values are whole numbers from 0 to below ``end``."""
+    """Return whether values are whole numbers from 0 to below ``end``."""
     return not values or (set(map(type, values)) == {int} and min(values) >= 0 and max(values) < end)
 
 
@@ -194,7 +194,7 @@ def _part_path(folder: AnyPath, number: int) -> AnyPath:
 def committed_shard(
     folder: AnyPath, number: int, container: str
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Gives what shard_set.json says of a shard that was written, and its columns of the manifest.
+    """Return what shard_set.json says of a shard that was written, and its columns of the manifest.
 
     Raises:
         ShardError: its commit record is gone.
@@ -207,7 +207,7 @@ def committed_shard(
 
 
 def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any]) -> None:
-    """Writes the manifest, then ``shard_set.json``, and removes the records of the single shards.
+    """Write the manifest, then ``shard_set.json``, and remove the records of the single shards.
 
     Args:
         folder: of the set, with all its shards.
@@ -220,14 +220,14 @@ def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any]) -> None:
 
 
 def with_manifest(folder: AnyPath, info: dict[str, Any], rows: int) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
+    """Return what ``shard_set.json`` says in whole, of a set whose manifest is in place."""
     name = manifest_name(info["generation"])
     whole = {**info, "manifest": {"name": name, "rows": rows, "sha256": sha256_of(folder / name)}}
     return {**whole, RECORD_SHA256: record_digest(whole)}
 
 
 def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> None:
-    """Removes the records of single shards, and shards of an earlier, longer plan that they name."""
+    """Remove the records of single shards, and shards of an earlier, longer plan that they name."""
     for part in (folder / PARTS).glob("[0-9]*.json"):
         if not re.fullmatch(r"[0-9]{5,9}", part.stem):
             continue
@@ -238,7 +238,7 @@ def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> No
 
 
 def described(table: pa.Table, kept: Sequence[str] = ()) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` says of a manifest: format, counts and code books.
+    """Return what ``shard_set.json`` says of a manifest: format, counts and code books.
 
     Args:
         table: the manifest.
@@ -261,7 +261,7 @@ def described(table: pa.Table, kept: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _counts(table: pa.Table) -> dict[str, Any]:
-    """Gives the patches per split and per value of each condition; "unknown" where a value is null."""
+    """Return the patches per split and per value of each condition; "unknown" where a value is null."""
     books = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
     counts: dict[str, Any] = {"patches": table.num_rows}
     counts["patients"] = len(table["patient"].unique())

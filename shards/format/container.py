@@ -32,7 +32,7 @@ class PatchFormat:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "PatchFormat":
-        """Gives the format that the parameters of a shard set state."""
+        """Return the format that the parameters of a shard set state."""
         compression = str(parameters.get("compression", "none"))
         return cls(
             str(parameters["container"]), compression, int(parameters["resolution"]), str(parameters["dtype"])
@@ -48,7 +48,7 @@ class WrittenShard:
 
 
 def misfit(container: str, compression: str) -> str | None:
-    """Gives in one sentence why a container cannot hold what is so compressed; None where it can."""
+    """Return in one sentence why a container cannot hold what is so compressed; None where it can."""
     if container not in CONTAINERS:
         return f"there is no container {shown(container)}: expected {' or '.join(CONTAINERS)}"
     if compression in CONTAINERS[container]:
@@ -62,27 +62,27 @@ def misfit(container: str, compression: str) -> str | None:
 
 
 def suffix(container: str, compression: str) -> str:
-    """Gives what the folder name of a set ends with: "-zarr-zstd"; "" for plain tar."""
+    """Return what the folder name of a set ends with: "-zarr-zstd"; "" for plain tar."""
     return "".join(f"-{part}" for part in (container, compression) if part not in ("tar", "none"))
 
 
 def shard_name(number: int, container: str) -> str:
-    """Gives the name of a shard: of a file, or of the folder of an array."""
+    """Return the name of a shard: of a file, or of the folder of an array."""
     return f"{number:05d}.{container}"
 
 
 def pixels_name(name: str) -> str:
-    """Gives the name, in the folder of a shard set, of the file that the offsets of a shard count in."""
+    """Return the name, in the folder of a shard set, of the file that the offsets of a shard count in."""
     return f"{name}/{CHUNK_FILE}" if name.endswith(".zarr") else name
 
 
 def pixels_file(folder: AnyPath, name: str) -> AnyPath:
-    """Gives the file that the offsets of a shard count in: the tar itself, or the chunk file of an array."""
+    """Return the file that the offsets of a shard count in: the tar itself, or the chunk file of an array."""
     return folder / pixels_name(name)
 
 
 def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> WrittenShard:
-    """Writes a shard, whole or not at all; one of that name, which no complete set has, goes first."""
+    """Write a shard, whole or not at all; one of that name, which no complete set has, goes first."""
     if form.container == "tar":
         with atomic_file(path) as file:
             summed = _Summed(file)
@@ -103,7 +103,7 @@ def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> W
 
 
 def remove_shard(folder: AnyPath, name: str) -> None:
-    """Removes a shard of ours where it is there; what has another kind of name is left alone.
+    """Remove a shard of ours where it is there; what has another kind of name is left alone.
 
     Of a link, the link goes, and what it names stays.
     """

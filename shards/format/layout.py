@@ -24,12 +24,12 @@ MANIFEST = "manifest.arrow"  #: one row per patch
 
 
 def manifest_name(generation: int) -> str:
-    """Gives the file name of the manifest of a generation of a shard set, counted from 1."""
+    """Return the file name of the manifest of a generation of a shard set, counted from 1."""
     return MANIFEST if generation == 1 else f"manifest-{generation:05d}.arrow"
 
 
 def description_name(generation: int) -> str:
-    """Gives the file name under which ``shard_set.json`` of a generation is kept once there is a newer one."""
+    """Return the file name under which ``shard_set.json`` of a generation is kept once there is a newer one."""
     return f"shard_set-{generation:05d}.json"
 
 
@@ -41,19 +41,19 @@ _HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --ou
 
 
 def how_to_restore(folder: AnyPath) -> str:
-    """Gives what to do about a shard set with damaged files, for the end of a message."""
+    """Return what to do about a shard set with damaged files, for the end of a message."""
     return f"nlbs-preprocess verify --shards {shlex.quote(str(folder))} --repair cuts it anew from the decoded images"
 
 
 def how_to_recut(folder: AnyPath) -> str:
-    """Gives what to do about a shard set that does not even say what it holds, for the end of a message."""
+    """Return what to do about a shard set that does not even say what it holds, for the end of a message."""
     if (folder.parent / STORE).is_dir():
         return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
     return f"copy {folder} again from where it came: the decoded images it was cut from are not beside it"
 
 
 def shard_sets_in(root: AnyPath) -> list[AnyPath]:
-    """Gives the complete shard sets of a dataset root, sorted by name."""
+    """Return the complete shard sets of a dataset root, sorted by name."""
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if (path / SHARD_SET_JSON).is_file())
@@ -99,7 +99,7 @@ def find_shard_sets(path: AnyPath) -> list[AnyPath]:
 
 
 def read_shard_set_json(folder: AnyPath, generation: int | None = None) -> dict[str, Any]:
-    """Gives what ``shard_set.json`` of a shard set says, or its copy for an earlier generation.
+    """Return what ``shard_set.json`` of a shard set says, or its copy for an earlier generation.
 
     Raises:
         ShardError: it is no JSON, not ours, or of a format version that this release does not read; or
@@ -115,7 +115,7 @@ def read_shard_set_json(folder: AnyPath, generation: int | None = None) -> dict[
 
 
 def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
-    """Gives what one description of a shard set says, of this generation or another. Raises ShardError."""
+    """Return what one description of a shard set says, of this generation or another. Raises ShardError."""
     path = folder / name
     try:
         info = read_json(path)
@@ -136,6 +136,6 @@ def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
 
 
 def record_digest(info: Mapping[str, Any]) -> str:
-    """Gives the SHA-256 of what ``shard_set.json`` says beside it: JSON, keys sorted, as ``json.dumps`` writes it."""
+    """Return the SHA-256 of what ``shard_set.json`` says beside it: JSON, keys sorted, as ``json.dumps`` writes it."""
     others = {key: value for key, value in info.items() if key != RECORD_SHA256}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()

@@ -47,7 +47,7 @@ _FIXED_VALUES: dict[str, tuple[str, ...]] = {"view": VIEWS, "laterality": LATERA
 
 
 def manifest_table(columns: Mapping[str, Sequence[Any]], shard_names: Sequence[str]) -> pa.Table:
-    """Gives the manifest of plain columns, one value per patch.
+    """Return the manifest of plain columns, one value per patch.
 
     Args:
         columns: the names of :data:`SCHEMA`; strings for view, laterality, image, patient, split
@@ -70,17 +70,17 @@ def manifest_table(columns: Mapping[str, Sequence[Any]], shard_names: Sequence[s
 
 
 def write_manifest(path: AnyPath, table: pa.Table, dataset_id: str) -> None:
-    """Writes a manifest as one Arrow IPC file that knows which shard set it belongs to."""
+    """Write a manifest as one Arrow IPC file that knows which shard set it belongs to."""
     table = table.combine_chunks().replace_schema_metadata({"dataset_id": dataset_id})
     with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
 def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
-    """Gives a manifest by memory map: no row is read before it is used.
+    """Return a manifest by memory map: no row is read before it is used.
 
-    That its values are sound is seen by :func:`nlbs.shards.format.manifest_rows.check_rows`; until then only its numbers
-    may be used, each within bounds, and no value of a dictionary.
+    That its values are sound is seen by :func:`~nlbs.shards.format.manifest_rows.check_rows`; until then only its
+    numbers may be used, each within bounds, and no value of a dictionary.
 
     Raises:
         ShardError: missing, damaged, or the manifest of another shard set.
@@ -105,7 +105,7 @@ def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
 
 
 def dataset_id_of(path: AnyPath) -> str | None:
-    """Gives which shard set a manifest says it belongs to; None where it cannot be read."""
+    """Return which shard set a manifest says it belongs to; None where it cannot be read."""
     try:
         with local_file(path) as local, mapped(local) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
@@ -125,7 +125,7 @@ def _refuse_other(schema: pa.Schema) -> None:
 
 
 def _is_manifest(schema: pa.Schema) -> bool:
-    """Says whether a schema has the columns of a manifest, and after them at most columns of text."""
+    """Return whether a schema has the columns of a manifest, and after them at most columns of text."""
     fields = list(schema.remove_metadata())
     try:
         names = set(schema.names)
@@ -140,7 +140,7 @@ def _is_manifest(schema: pa.Schema) -> bool:
 
 
 def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:
-    """Gives the codes of each condition, (rows,) int8 each, -1 where unknown or no condition of a model."""
+    """Return the codes of each condition, (rows,) int8 each, -1 where unknown or no condition of a model."""
     codes = {}
     for name, count in CONDITIONS.items():
         column = indices(table[name]) if pa.types.is_dictionary(table[name].type) else table[name]
@@ -150,12 +150,12 @@ def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:
 
 
 def indices(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Gives the integers behind a dictionary column, null where it is null."""
+    """Return the integers behind a dictionary column, null where it is null."""
     return pa.chunked_array([chunk.indices for chunk in column.chunks], type=column.type.index_type)
 
 
 def one_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Gives a column of numbers without nulls; where it is one piece, as it is in a manifest, without a copy."""
+    """Return a column of numbers without nulls; where it is one piece, as it is in a manifest, without a copy."""
     if column.num_chunks == 1:
         found: npt.NDArray[Any] = column.chunk(0).to_numpy()
         return found

@@ -15,7 +15,7 @@ class ManifestCheck:
     """Compares a local manifest with its SHA-256: a thread does where it is larger than 64 MiB."""
 
     def __init__(self, path: Path, sha256: str, at_once: bool = False) -> None:
-        """Begins.
+        """Begin.
 
         Raises:
             ShardError: the manifest is damaged, and small; or it is to be known ``at_once``.
@@ -31,7 +31,7 @@ class ManifestCheck:
             self._thread.start()
 
     def refuse(self) -> None:
-        """Raises ShardError where the manifest is known to be damaged."""
+        """Raise ShardError where the manifest is known to be damaged."""
         if self._differs:
             raise ShardError(
                 f"the manifest {self._path} is damaged (its SHA-256 is not that of {SHARD_SET_JSON}); "
@@ -39,7 +39,7 @@ class ManifestCheck:
             )
 
     def wait(self) -> None:
-        """Waits until it is known."""
+        """Wait until it is known."""
         if self._thread is not None:
             self._thread.join()
 

@@ -45,12 +45,12 @@ def fewest_stored_bytes(parameters: Mapping[str, Any]) -> int:
 
 
 def raw_bytes(pixels: Pixels) -> bytes:
-    """Gives the pixels row by row, little-endian."""
+    """Return the pixels row by row, little-endian."""
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<")).tobytes()
 
 
 def png_bytes(pixels: Pixels) -> bytes:
-    """Gives the pixels as a PNG file: grayscale, 8 or 16 bits (ISO/IEC 15948)."""
+    """Return the pixels as a PNG file: grayscale, 8 or 16 bits (ISO/IEC 15948)."""
     import imagecodecs  # only sets of this kind need it
 
     native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
@@ -58,14 +58,14 @@ def png_bytes(pixels: Pixels) -> bytes:
 
 
 def zstd_bytes(pixels: Pixels) -> bytes:
-    """Gives the pixels, row by row and little-endian, as one zstd frame that tells its size (RFC 8878)."""
+    """Return the pixels, row by row and little-endian, as one zstd frame that tells its size (RFC 8878)."""
     import pyarrow as pa
 
     return bytes(pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(raw_bytes(pixels), asbytes=True))
 
 
 def read_png(data: bytearray, out: Pixels) -> None:
-    """Fills ``out`` (R, R) from a PNG file. Raises ValueError: it is none, or of another shape or type."""
+    """Fill ``out`` (R, R) from a PNG file. Raises ValueError: it is none, or of another shape or type."""
     import imagecodecs
 
     # ISO/IEC 15948, 5.2 and 11.2.1: the signature, then IHDR. What it says is held against what is expected before
@@ -80,7 +80,7 @@ def read_png(data: bytearray, out: Pixels) -> None:
 
 
 def read_zstd(data: bytearray, out: Pixels) -> None:
-    """Fills ``out`` (R, R) from a zstd frame. Raises ValueError: it is none, or of another size."""
+    """Fill ``out`` (R, R) from a zstd frame. Raises ValueError: it is none, or of another size."""
     import pyarrow as pa
 
     try:

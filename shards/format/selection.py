@@ -16,7 +16,7 @@ class Selection:
     """Rows, sorted. Reads like an array of their numbers: ``selection[positions]`` gives rows."""
 
     def __init__(self, parts: Iterable[npt.NDArray[np.bool_]]) -> None:
-        """Takes which rows are in, (rows,) bool, in parts that follow each other.
+        """Take which rows are in, (rows,) bool, in parts that follow each other.
 
         Args:
             parts: all but the last of a multiple of 512 rows.
@@ -32,11 +32,11 @@ class Selection:
         self._count = int(self._ends[-1]) if len(counts) else 0
 
     def __len__(self) -> int:
-        """Gives how many rows there are."""
+        """Return how many rows there are."""
         return self._count
 
     def __getitem__(self, positions: npt.ArrayLike) -> Rows:
-        """Gives the rows at some positions, which lie in 0..len-1; int64, the shape of ``positions``."""
+        """Return the rows at some positions, which lie in 0..len-1; int64, the shape of ``positions``."""
         number: Rows = np.asarray(positions, dtype=np.int64)
         block = np.searchsorted(self._ends, number, side="right")
         words = self._blocks[block]
@@ -51,7 +51,7 @@ class Selection:
         return rows
 
     def rank(self, rows: npt.ArrayLike) -> Rows:
-        """Gives how many of the rows stand before each of some rows; of one that is in, its position."""
+        """Return how many of the rows stand before each of some rows; of one that is in, its position."""
         row = np.asarray(rows, dtype=np.int64)
         block, bit = np.divmod(np.minimum(row, self._blocks.size * _WORD - 1), _BLOCK)
         if not self._blocks.size:
@@ -66,7 +66,7 @@ class Selection:
         return np.asarray(self._ends[block] - whole + inside, dtype=np.int64)
 
     def numbers(self) -> Rows:
-        """Gives the numbers of all rows, (len,) int64."""
+        """Return the numbers of all rows, (len,) int64."""
         return np.flatnonzero(np.unpackbits(self._blocks.view(np.uint8), bitorder="little")).astype(np.int64)
 
 
@@ -74,28 +74,28 @@ class AllRows:
     """All rows of a manifest, read like a :class:`Selection`."""
 
     def __init__(self, count: int) -> None:
-        """Takes how many there are."""
+        """Take how many there are."""
         self._count = count
 
     def __len__(self) -> int:
-        """Gives how many rows there are."""
+        """Return how many rows there are."""
         return self._count
 
     def __getitem__(self, positions: npt.ArrayLike) -> Rows:
-        """Gives the rows at some positions: these."""
+        """Return the rows at some positions: these."""
         return np.array(positions, dtype=np.int64)
 
     def rank(self, rows: npt.ArrayLike) -> Rows:
-        """Gives how many rows stand before each of some rows."""
+        """Return how many rows stand before each of some rows."""
         return np.array(rows, dtype=np.int64)
 
     def numbers(self) -> Rows:
-        """Gives the numbers of all rows, (len,) int64."""
+        """Return the numbers of all rows, (len,) int64."""
         return np.arange(self._count, dtype=np.int64)
 
 
 def _nth_bit(words: npt.NDArray[np.uint64], number: Rows) -> Rows:
-    """Gives the place of the set bit of that number, from 0, in each word: a search that halves the word."""
+    """Return the place of the set bit of that number, from 0, in each word: a search that halves the word."""
     place = np.zeros_like(number)
     rest = words.astype(np.uint64)
     for width in (32, 16, 8, 4, 2, 1):

@@ -35,7 +35,7 @@ class Placement(NamedTuple):
 def write_tar(
     file: Sink, patches: Iterable[tuple[str, Pixels, Mapping[str, Any]]], compression: str = "none"
 ) -> list[Placement]:
-    """Writes a tar shard and gives where each patch's pixels lie.
+    """Write a tar shard and return where each patch's pixels lie.
 
     The bytes depend on the patches only: no time, user or host goes into a header.
 
@@ -66,7 +66,7 @@ def write_tar(
 
 
 def npy_header(pixels: Pixels) -> bytes:
-    """Gives what stands before the pixels in a .npy file (format 1.0, 128 bytes)."""
+    """Return what stands before the pixels in a .npy file (format 1.0, 128 bytes)."""
     return _npy_header(pixels.dtype.newbyteorder("<").str, pixels.shape)
 
 
@@ -85,7 +85,7 @@ def _write_member(file: Sink, name: str, *parts: bytes) -> int:
 
 
 def member_header(name: str, size: int) -> bytes:
-    """Gives the header of a member: mtime, uid and gid 0, no names (POSIX 1003.1, ustar)."""
+    """Return the header of a member: mtime, uid and gid 0, no names (POSIX 1003.1, ustar)."""
     encoded, number = name.encode("ascii"), b"%011o\0" % size
     if len(encoded) > 100 or len(number) > 12:  # tarfile knows what to do, or refuses
         info = tarfile.TarInfo(name)
@@ -99,7 +99,7 @@ def member_header(name: str, size: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _unchanging() -> tuple[bytes, bytes, bytes, int]:
-    """Gives what stands before the size, between size and checksum, and after it, and the sum of it all."""
+    """Return what stands before the size, between size and checksum, and after it, and the sum of it all."""
     header = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, encoding="ascii", errors="strict")
     parts = header[100:124], header[136:148], header[156:]
     return *parts, sum(map(sum, parts)) + 8 * ord(" ")  # the checksum itself counts as spaces

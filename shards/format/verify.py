@@ -28,7 +28,7 @@ class Damage:
 
 
 def damages(folder: AnyPath) -> Iterator[Damage]:
-    """Gives each file of a shard set that is missing, cut short, changed or another set's.
+    """Yield each file of a shard set that is missing, cut short, changed or another set's.
 
     Args:
         folder: of a complete shard set. Where its ``shard_set.json`` is damaged, no other file can be judged.
@@ -69,7 +69,7 @@ def damages(folder: AnyPath) -> Iterator[Damage]:
 
 
 def _damages_of_earlier(folder: AnyPath, entry: dict[str, Any]) -> Iterator[Damage]:
-    """Gives what is wrong with description and manifest of an earlier generation, an entry of ``history``."""
+    """Yield what is wrong with description and manifest of an earlier generation, an entry of ``history``."""
     for name, digest in (
         (entry["name"], entry["sha256"]),
         (entry["manifest"]["name"], entry["manifest"]["sha256"]),
@@ -82,7 +82,7 @@ def _damages_of_earlier(folder: AnyPath, entry: dict[str, Any]) -> Iterator[Dama
 
 
 def crc32c_of(path: AnyPath) -> int:
-    """Gives the CRC-32C of a whole file."""
+    """Return the CRC-32C of a whole file."""
     checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -91,13 +91,13 @@ def crc32c_of(path: AnyPath) -> int:
 
 
 def sha256_of(path: AnyPath) -> str:
-    """Gives the SHA-256 of a whole file, in hexadecimal digits."""
+    """Return the SHA-256 of a whole file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest_trouble(path: AnyPath, info: dict[str, Any], intact: bool) -> str | None:
-    """Gives what is wrong with a manifest, also where it is as it was written: it may hold what none can hold."""
+    """Return what is wrong with a manifest, also where it is as it was written: it may hold what none can hold."""
     if not path.is_file():
         return "is missing"
     try:
@@ -109,7 +109,7 @@ def _manifest_trouble(path: AnyPath, info: dict[str, Any], intact: bool) -> str 
 
 
 def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:
-    """Gives in words which patches of a changed shard do not match their checksums."""
+    """Return in words which patches of a changed shard do not match their checksums."""
     table = read_manifest(
         folder / info["manifest"]["name"], str(info["dataset_id"]), int(info["manifest"]["rows"])
     )

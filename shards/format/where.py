@@ -40,7 +40,7 @@ _SYNTAX = (
 
 
 def select(manifest: pa.Table, where: str) -> npt.NDArray[np.bool_]:
-    """Gives which rows of a manifest a filter takes, (rows,) bool.
+    """Return which rows of a manifest a filter takes, (rows,) bool.
 
     Raises:
         ConfigError: the expression cannot be read, or names a column or a value that does not exist.
@@ -49,7 +49,7 @@ def select(manifest: pa.Table, where: str) -> npt.NDArray[np.bool_]:
 
 
 def explain_empty(manifest: pa.Table, where: str, rows: Rows) -> str:
-    """Says of a filter that takes none of some rows how many each part of it, joined by ``and``, takes."""
+    """Say of a filter that takes none of some rows how many each part of it, joined by ``and``, takes."""
     tree = _parsed(where)
     parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
     counts = (int(_true(_evaluate(manifest, part, where))[rows].sum()) for part in parts)
@@ -74,7 +74,7 @@ def _parsed(where: str) -> ast.expr:
 
 
 def _evaluate(table: pa.Table, node: ast.expr, where: str) -> Any:
-    """Gives a boolean array, null where neither true nor false."""
+    """Return a boolean array, null where neither true nor false."""
     if isinstance(node, ast.BoolOp):
         combine = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene
         result = _evaluate(table, node.values[0], where)

@@ -21,7 +21,7 @@ _NO_CHUNK = 2**64 - 1  # sharding codec: offset and length of an inner chunk tha
 
 
 def write_chunks(file: Sink, patches: Iterable[Pixels], compression: str) -> list[Placement]:
-    """Writes the shard file of an array, one inner chunk per patch, and gives where each patch's pixels lie.
+    """Write the shard file of an array, one inner chunk per patch, and return where each patch's pixels lie.
 
     A chunk is the pixels as stored and their CRC-32C; the index at the end, with a CRC-32C of
     its own, holds offset and length of each chunk.
@@ -48,7 +48,7 @@ def write_chunks(file: Sink, patches: Iterable[Pixels], compression: str) -> lis
 
 
 def zarr_json(patches: int, resolution: int, dtype: str, compression: str) -> bytes:
-    """Gives the description of an array as zarr.json holds it: a pure function, so that it can be made again."""
+    """Return the description of an array as zarr.json holds it: a pure function, so that it can be made again."""
     square = [resolution, resolution]
     checksum = {"name": "crc32c"}
     little = {"name": "bytes", "configuration": {"endian": "little"}}

@@ -27,7 +27,7 @@ class Balance:
 
 
 def classes_of(manifest: pa.Table, columns: Sequence[str], rows: Rows) -> dict[str, Rows]:
-    """Gives the rows of each class that has some, in their order.
+    """Return the rows of each class that has some, in their order.
 
     Args:
         manifest: of a shard set.
@@ -59,7 +59,7 @@ def classes_of(manifest: pa.Table, columns: Sequence[str], rows: Rows) -> dict[s
 
 
 def balanced_shares(counts: npt.ArrayLike, power: float, cap: float) -> npt.NDArray[np.float64]:
-    """Gives the share of each class in the batches.
+    """Return the share of each class in the batches.
 
     Its frequency f times f^-power, scaled so that all come to 1, none being above cap times f.
 
@@ -81,7 +81,7 @@ def balanced_shares(counts: npt.ArrayLike, power: float, cap: float) -> npt.NDAr
 
 
 def _codes(column: pa.ChunkedArray, rows: Rows) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Gives the code of each row, and the names of the codes; the last is unknown."""
+    """Return the code of each row, and the names of the codes; the last is unknown."""
     array = encoded(column)
     values = array.dictionary.to_pylist()
     codes = array.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)[rows].astype(np.int64)

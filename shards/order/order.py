@@ -15,7 +15,7 @@ Order = Callable[[int, Positions], Positions]
 
 
 def sequential_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
-    """Gives the order in which the samples stand, the same in every epoch."""
+    """Return the order in which the samples stand, the same in every epoch."""
     total = int(np.sum(np.asarray(sizes, dtype=np.int64)))
 
     def samples(epoch: int, positions: Positions) -> Positions:
@@ -27,13 +27,13 @@ def sequential_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
 
 
 def global_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
-    """Gives random orders over all samples: for local disks, where it does not matter what is read next."""
+    """Return random orders over all samples: for local disks, where it does not matter what is read next."""
     total = int(np.sum(np.asarray(sizes, dtype=np.int64)))
     return lambda epoch, positions: permutation(total, seed, epoch, positions)
 
 
 def window_order(sizes: npt.ArrayLike, seed: int, window: Window) -> Order:
-    """Gives random orders that need few shards at a time: for network folders and object stores.
+    """Return random orders that need few shards at a time: for network folders and object stores.
 
     ``window.shards`` shards of each of ``window.streams`` streams are in use at one time, see
     :class:`nlbs.shards.order.window.WindowTable`.

@@ -12,7 +12,7 @@ _ROUNDS = 8
 
 
 def permutation(n: int, seed: int, epoch: int, positions: npt.ArrayLike) -> Positions:
-    """Gives the samples that stand at some positions of an epoch's random order.
+    """Return the samples that stand at some positions of an epoch's random order.
 
     A Feistel network over Z_a x Z_b with a*b just above n, and cycle walking for what falls
     outside (Black and Rogaway, *Ciphers with arbitrary finite domains*, 2002): a bijection of
@@ -34,7 +34,7 @@ def permutation(n: int, seed: int, epoch: int, positions: npt.ArrayLike) -> Posi
 
 
 def permutations(n: int, seed: int, epochs: Sequence[int], positions: npt.ArrayLike) -> Positions:
-    """Gives the samples at some positions of several epochs at once, as :func:`permutation` gives them for each.
+    """Return the samples at some positions of several epochs at once, as :func:`permutation` gives them for each.
 
     Args:
         n: how many samples there are.
@@ -65,7 +65,7 @@ def permutations(n: int, seed: int, epochs: Sequence[int], positions: npt.ArrayL
 def permutation_of_parts(
     sizes: npt.ArrayLike, seed: int, parts: npt.ArrayLike, passes: npt.ArrayLike, positions: npt.ArrayLike
 ) -> Positions:
-    """Gives the samples at some positions of the random orders of many parts, all at once.
+    """Return the samples at some positions of the random orders of many parts, all at once.
 
     The same cipher as :func:`permutation`, with keys of their own for every (part, pass).
 
@@ -108,12 +108,12 @@ def _feistel(
 
 
 def _mix(value: Positions, key: np.uint64 | npt.NDArray[np.uint64]) -> Positions:
-    """Gives 62 pseudo-random bits of each value."""
+    """Return 62 pseudo-random bits of each value."""
     return (_hash(value, key) >> np.uint64(2)).astype(np.int64)
 
 
 def _hash(value: Positions, key: np.uint64 | npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Gives 64 pseudo-random bits of each value: the finaliser of SplitMix64 (Steele et al., 2014)."""
+    """Return 64 pseudo-random bits of each value: the finaliser of SplitMix64 (Steele et al., 2014)."""
     x = value.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -21,18 +21,18 @@ class Quotas:
     """
 
     def __init__(self, shares: npt.ArrayLike, batch_size: int) -> None:
-        """Takes the share of each class, (K,) positive numbers, and the places of a batch."""
+        """Take the share of each class, (K,) positive numbers, and the places of a batch."""
         cumulated = np.cumsum(np.asarray(shares, dtype=np.float64))
         edges = np.rint(cumulated / cumulated[-1] * batch_size * _ONE).astype(np.int64)
         self._whole, self._part = edges >> _BITS, edges & (_ONE - 1)
 
     def at(self, step: int) -> Counts:
-        """Gives how many places each class has in the batch of a step, (K,) int64."""
+        """Return how many places each class has in the batch of a step, (K,) int64."""
         teeth = self._whole + (self._part + _reversed_bits(step % _ONE) >> _BITS)
         return _differences(teeth)
 
     def of_steps(self, first: int, steps: int) -> tuple[Counts, Counts]:
-        """Gives what :meth:`at` and :meth:`before` give for steps that follow each other, (steps, K) int64 each."""
+        """Return what :meth:`at` and :meth:`before` give for steps that follow each other, (steps, K) int64 each."""
         combs = np.array(
             [_reversed_bits(step % _ONE) for step in range(first, first + steps)], dtype=np.int64
         )
@@ -41,7 +41,7 @@ class Quotas:
         return quotas, self.before(first) + np.cumsum(quotas, axis=0) - quotas
 
     def before(self, step: int) -> Counts:
-        """Gives how many places each class had in all batches before a step, (K,) int64."""
+        """Return how many places each class had in all batches before a step, (K,) int64."""
         periods, rest = divmod(step, _ONE)
         extra = periods * self._part + _count_at_least(_ONE - self._part, rest)
         return _differences(step * self._whole + extra)
@@ -58,7 +58,7 @@ def _reversed_bits(number: int) -> int:
 
 
 def _count_at_least(limits: Counts, steps: int) -> Counts:
-    """Gives for each limit how many of u(0), ..., u(steps - 1), times 2^32, reach it."""
+    """Return for each limit how many of u(0), ..., u(steps - 1), times 2^32, reach it."""
     counts = np.zeros_like(limits)
     done = 0
     for bit in reversed(range(steps.bit_length())):

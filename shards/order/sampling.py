@@ -43,17 +43,17 @@ class Epochs:
     """Batches of an order that is gone through once in each epoch, and then drawn anew."""
 
     def __init__(self, rows: RowNumbers, order: Order, batch_size: int) -> None:
-        """Takes the rows, by position, an order of as many samples, and the size of a batch."""
+        """Take the rows, by position, an order of as many samples, and the size of a batch."""
         self._rows = rows
         self._order = order
         self._batch_size = batch_size
 
     def rows(self, epoch: int, step: int, places: Positions) -> Rows:
-        """Gives the rows at some places of a batch."""
+        """Return the rows at some places of a batch."""
         return self.rows_of_steps(epoch, step, 1, places).reshape(-1)
 
     def rows_of_steps(self, epoch: int, step: int, steps: int, places: Positions) -> Rows:
-        """Gives the rows at some places of batches that follow each other in an epoch, (steps, places) int64.
+        """Return the rows at some places of batches that follow each other in an epoch, (steps, places) int64.
 
         Behind the last sample of the epoch stands the last again.
         """
@@ -78,7 +78,7 @@ class Strata:
         seed: int,
         window: Window,
     ) -> None:
-        """Takes the strata, each with at least one row, the name of the order in them, and what it goes by."""
+        """Take the strata, each with at least one row, the name of the order in them, and what it goes by."""
         self.strata = tuple(strata)
         self._counts = np.array([len(stratum.rows) for stratum in strata], dtype=np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
@@ -90,11 +90,11 @@ class Strata:
             self._orders = [ORDERS[order](s.sizes, seed + number, window) for number, s in enumerate(strata)]
 
     def rows(self, epoch: int, step: int, places: Positions) -> Rows:
-        """Gives the rows at some places of a batch."""
+        """Return the rows at some places of a batch."""
         return self.rows_of_steps(epoch, step, 1, places).reshape(-1)
 
     def rows_of_steps(self, epoch: int, step: int, steps: int, places: Positions) -> Rows:
-        """Gives the rows at some places of batches that follow each other in an epoch, (steps, places) int64."""
+        """Return the rows at some places of batches that follow each other in an epoch, (steps, places) int64."""
         first = epoch * self._steps + step
         quotas, before = self._quotas.of_steps(first, steps)
         where = np.broadcast_to(places, (steps, len(places)))
@@ -109,7 +109,7 @@ class Strata:
 
     @property
     def digest(self) -> str:
-        """Tells strata of other rows or shares apart, 16 hexadecimal digits."""
+        """Tell strata of other rows or shares apart, 16 hexadecimal digits."""
         text = "\n".join(f"{s.name} {len(s.rows)} {s.share!r}" for s in self.strata)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -15,7 +15,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def strata_of(shards: Any, rows: Rows, balance: Balance | None, with_sizes: bool = False) -> list[Stratum]:
-    """Gives the strata of some rows.
+    """Return the strata of some rows.
 
     Args:
         shards: a shard set, or a mixture: then the classes of each set divide its share.
@@ -44,7 +44,7 @@ def strata_of(shards: Any, rows: Rows, balance: Balance | None, with_sizes: bool
 
 
 def proportions(strata: tuple[Stratum, ...]) -> list[str]:
-    """Gives a line per stratum: its patches, how often it occurs, and its share of the batches."""
+    """Return a line per stratum: its patches, how often it occurs, and its share of the batches."""
     total = sum(len(stratum.rows) for stratum in strata)
     return [
         f"{stratum.label}: {len(stratum.rows):,} patches, {len(stratum.rows) / total:.2%} of all, "

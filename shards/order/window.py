@@ -18,7 +18,7 @@ class Window:
     shards: int = 16  #: W, as many a stream has in use at one time
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where a number is too small."""
+        """Raise ConfigError where a number is too small."""
         if self.streams < 1 or self.shards < 2:
             raise ConfigError(
                 f"a window order of {self.streams} streams of {self.shards} shards cannot be made; take at "
@@ -44,7 +44,7 @@ class WindowTable:
     epoch: int
 
     def samples(self, positions: Positions) -> Positions:
-        """Gives the samples at some positions of the epoch, (m,) int64."""
+        """Return the samples at some positions of the epoch, (m,) int64."""
         total, streams = int(self.stream_starts[-1]), len(self.stream_starts) - 1
         if positions.size and (positions.min() < 0 or positions.max() >= total):
             raise IndexError(f"positions {positions.min()}..{positions.max()} do not lie in 0..{total - 1}")
@@ -57,7 +57,7 @@ class WindowTable:
 
 
 def window_table(sizes: npt.ArrayLike, seed: int, epoch: int, window: Window) -> WindowTable:
-    """Gives the table of an epoch.
+    """Return the table of an epoch.
 
     Args:
         sizes: (shards,) patches in each shard, as they stand one after the other.
@@ -90,7 +90,7 @@ def window_table(sizes: npt.ArrayLike, seed: int, epoch: int, window: Window) ->
 
 
 def _blocks(shard_starts: Positions, begin: int, end: int, shards: int) -> Positions:
-    """Gives where the blocks of the stream ``begin``..``end`` start: every so many shards, or parts of one."""
+    """Return where the blocks of the stream ``begin``..``end`` start: every so many shards, or parts of one."""
     inside = shard_starts[
         np.searchsorted(shard_starts, begin, side="right") : np.searchsorted(shard_starts, end)
     ]

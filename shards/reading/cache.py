@@ -20,7 +20,7 @@ _ABANDONED_S = 3600.0  # a half-written piece of this age has no writer any more
 
 
 def default_folder() -> Path:
-    """Gives where the cache lies: ``$NLBS_CACHE_DIR``, else ``nlbs-cvae`` in the user's cache folder.
+    """Return where the cache lies: ``$NLBS_CACHE_DIR``, else ``nlbs-cvae`` in the user's cache folder.
 
     Raises:
         ConfigError: the user has no home folder.
@@ -36,7 +36,7 @@ def default_folder() -> Path:
 
 
 def default_bytes() -> int:
-    """Gives the limit of the cache: ``$NLBS_CACHE_GB``, else :data:`DEFAULT_GB`.
+    """Return the limit of the cache: ``$NLBS_CACHE_GB``, else :data:`DEFAULT_GB`.
 
     Raises:
         ConfigError: the variable is no number from 0 on.
@@ -55,7 +55,7 @@ class Cache:
     """Pieces by name, in one folder that may be shared. What it gives may be damaged: the caller checks."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        """Takes a folder, made when the first piece comes, and a limit in bytes; 0 keeps nothing."""
+        """Take a folder, made when the first piece comes, and a limit in bytes; 0 keeps nothing."""
         self.folder, self.limit = folder, limit
         self._lock = threading.Lock()
         self._total: int | None = None  # bytes there, as far as this process knows; None: not counted yet
@@ -63,7 +63,7 @@ class Cache:
         self._touched: dict[str, float] = {}
 
     def find(self, name: str, nbytes: int) -> Path | None:
-        """Gives the file of a piece; None where it is not there, or not of this size."""
+        """Return the file of a piece; None where it is not there, or not of this size."""
         path = self._path(name)
         try:
             if path.stat().st_size != nbytes:
@@ -77,7 +77,7 @@ class Cache:
         return path
 
     def put(self, name: str, data: bytes) -> Path | None:
-        """Keeps a piece; gives its file, None where it is too large or the disk takes no more."""
+        """Keep a piece; return its file, None where it is too large or the disk takes no more."""
         if len(data) > self.limit:
             return None
         path = self._path(name)
@@ -103,16 +103,16 @@ class Cache:
         return path
 
     def discard(self, name: str) -> None:
-        """Drops a piece."""
+        """Drop a piece."""
         with contextlib.suppress(OSError):
             self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        """Gives the file of a piece. Raises ConfigError: the name leads out of the cache, or is none."""
+        """Return the file of a piece. Raises ConfigError: the name leads out of the cache, or is none."""
         return self.folder / checked_name("piece", name, "the cache", ConfigError)
 
     def _make_room(self, nbytes: int) -> None:
-        """Removes what was not used for longest, until there is room for so many bytes.
+        """Remove what was not used for longest, until there is room for so many bytes.
 
         Other processes put pieces there too: this one counts anew after every twentieth of the limit.
         """
@@ -123,7 +123,7 @@ class Cache:
         self._added += nbytes
 
     def _evict(self, limit: int) -> int:
-        """Removes the oldest pieces down to a limit; gives the bytes that stay."""
+        """Remove the oldest pieces down to a limit; return the bytes that stay."""
         found = []
         for folder, _, names in os.walk(self.folder):
             for name in names:

@@ -20,7 +20,7 @@ class LocalShards:
         self._files: dict[int, int] = {}
 
     def read_into(self, buffers: Sequence[memoryview], shard: int, offset: int) -> int:
-        """Fills buffers, one after the other, with what stands from ``offset`` on; gives how many bytes there were.
+        """Fill buffers, one after the other, with what stands from ``offset`` on; return how many bytes there were.
 
         Raises:
             FileNotFoundError: the shard is gone.
@@ -39,11 +39,11 @@ class LocalShards:
                 os.close(new)
 
     def descriptor(self, shard: int) -> int | None:
-        """Gives the file of a shard that was read before and is kept open; None where it is not."""
+        """Return the file of a shard that was read before and is kept open; None where it is not."""
         return self._files.get(shard)
 
     def close(self) -> None:
-        """Closes the files; they are opened again when they are next read."""
+        """Close the files; they are opened again when they are next read."""
         files, self._files = self._files, {}
         for descriptor in files.values():
             os.close(descriptor)
@@ -59,7 +59,7 @@ def _fill(file: int, buffers: Sequence[memoryview], offset: int) -> int:
 
 
 def _rest(buffers: Sequence[memoryview], filled: int) -> list[memoryview]:
-    """Gives what of the buffers follows their first ``filled`` bytes."""
+    """Return what of the buffers follows their first ``filled`` bytes."""
     rest = []
     for buffer in buffers:
         if filled < len(buffer):

@@ -40,7 +40,7 @@ class MappedShards:
         nbytes: int,
         open_file: Callable[[int], int | None],
     ) -> None:
-        """Reserves addresses; maps no file before it is used.
+        """Reserve addresses; maps no file before it is used.
 
         Args:
             paths: of the shards.
@@ -65,7 +65,7 @@ class MappedShards:
         self._lock = threading.Lock()
 
     def places(self, shards: Integers, offsets: Integers) -> npt.NDArray[np.int64] | None:
-        """Gives where records begin, as rows of ``windows``; None where a shard is not as long as it was.
+        """Return where records begin, as rows of ``windows``; None where a shard is not as long as it was.
 
         What is cut off a file that is mapped cannot be read: the process would end by a signal, SIGBUS.
         """
@@ -86,7 +86,7 @@ class MappedShards:
             return -1
 
     def _map(self, shard: int) -> bool:
-        """Puts a shard where its addresses are. Says whether it is there."""
+        """Put a shard where its addresses are. Says whether it is there."""
         with self._lock:
             if shard in self._mapped:
                 return True
@@ -110,7 +110,7 @@ class MappedShards:
 
 
 def can_be_mapped(folder: Path, sizes: Sequence[int]) -> bool:
-    """Says whether the shards of a folder may be read by a memory map: they are on this machine, and fit its memory."""
+    """Return whether the shards of a folder may be read by a memory map: they are here, and fit the memory."""
     if not sys.platform.startswith("linux") or sys.maxsize < 2**32 or len(sizes) > _MOST_SHARDS:
         return False
     memory = memory_bytes()
@@ -120,7 +120,7 @@ def can_be_mapped(folder: Path, sizes: Sequence[int]) -> bool:
 
 
 def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """Gives the kind of file system that a path is on, "ext4"; None where Linux does not say (proc(5))."""
+    """Return the kind of file system that a path is on, "ext4"; None where Linux does not say (proc(5))."""
     resolved, best, kind = path.resolve(), -1, None
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

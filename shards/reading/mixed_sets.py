@@ -21,7 +21,7 @@ class MixedSource:
     """
 
     def __init__(self, sets: Sequence[ShardSet], shares: Sequence[float]) -> None:
-        """Puts sets together.
+        """Put sets together.
 
         Args:
             sets: opened, all of one resolution and dtype.
@@ -43,7 +43,7 @@ class MixedSource:
         self.starts = np.concatenate([[0], np.cumsum([len(shards) for shards in self.sets])]).astype(np.int64)
 
     def __len__(self) -> int:
-        """Gives the number of patches."""
+        """Return the number of patches."""
         return int(self.starts[-1])
 
     def __repr__(self) -> str:
@@ -85,23 +85,23 @@ class MixedSource:
         return self.sets[0].dtype
 
     def rows(self, split: str | None = None, where: str | None = None) -> Rows:
-        """Gives the rows of a split that a filter takes, of all sets, in order."""
+        """Return the rows of a split that a filter takes, of all sets, in order."""
         pairs = zip(self.sets, self.starts[:-1], strict=True)
         return np.concatenate([shards.rows(split, where) + start for shards, start in pairs])
 
     def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
-        """Gives the codes of each condition that occur among such rows of any set; see ``ShardSet.occurring``."""
+        """Return the codes of each condition that occur among such rows of any set; see ``ShardSet.occurring``."""
         of_each = [shards.occurring(split, where) for shards in self.sets]
         return {name: set().union(*(found[name] for found in of_each)) for name in of_each[0]}
 
     def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Gives how many of some rows, sorted, each shard of each set holds."""
+        """Return how many of some rows, sorted, each shard of each set holds."""
         cuts = np.searchsorted(rows, self.starts)
         parts = zip(self.sets, self.starts[:-1], cuts[:-1], cuts[1:], strict=True)
         return np.concatenate([shards.shard_sizes(rows[a:b] - start) for shards, start, a, b in parts])
 
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
-        """Gives the condition codes of some rows, or of all; -1 where unknown."""
+        """Return the condition codes of some rows, or of all; -1 where unknown."""
         wanted = np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64)
         codes: dict[str, npt.NDArray[np.int64]] = {}
         for shards, places, local in self._by_set(wanted):
@@ -110,7 +110,7 @@ class MixedSource:
         return codes if codes else self.sets[0].conditions([])
 
     def read(self, rows: npt.ArrayLike, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Gives the pixels of some rows, (n, R, R), in the order asked; see ``ShardSet.read``."""
+        """Return the pixels of some rows, (n, R, R), in the order asked; see ``ShardSet.read``."""
         wanted = np.asarray(rows, dtype=np.int64)
         if out is None:
             out = np.empty((len(wanted), self.resolution, self.resolution), dtype=self.dtype)
@@ -119,7 +119,7 @@ class MixedSource:
         return out
 
     def _by_set(self, rows: Rows) -> list[tuple[ShardSet, npt.NDArray[np.int64], Rows]]:
-        """Gives the sets that have some of the rows, with the places of these and their rows there."""
+        """Return the sets that have some of the rows, with the places of these and their rows there."""
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows {rows.min()}..{rows.max()} do not lie in 0..{len(self) - 1} of {self}")
         number = np.searchsorted(self.starts, rows, side="right") - 1
@@ -128,12 +128,12 @@ class MixedSource:
 
 
 def sets_of(shards: Any) -> tuple[Any, ...]:
-    """Gives the sets of a mixture; of anything else, that itself."""
+    """Return the sets of a mixture; of anything else, that itself."""
     return shards.sets if isinstance(shards, MixedSource) else (shards,)
 
 
 def shares_of_sets(shares: Sequence[float], sets: int) -> list[float]:
-    """Gives the shares so that they sum to 1.
+    """Return the shares so that they sum to 1.
 
     Raises:
         ConfigError: not one positive number for each set.

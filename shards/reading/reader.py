@@ -56,7 +56,7 @@ class Reader:
         verify: str,
         on_damage: str,
     ) -> None:
-        """Takes an opened set; reads nothing."""
+        """Take an opened set; read nothing."""
         self.folder, self.manifest = folder, manifest
         self.replaced: dict[int, int] = {}  #: row that was damaged -> row that was read instead
         self.local = LocalShards(folder, info)
@@ -76,7 +76,7 @@ class Reader:
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def read(self, wanted: Rows, out: Pixels | None) -> Pixels:
-        """Gives the patches of n rows that exist, (n, R, R), in ``out``, C-contiguous, where it is given.
+        """Return the patches of n rows that exist, (n, R, R), in ``out``, C-contiguous, where it is given.
 
         Raises:
             ShardError: as :meth:`nlbs.shards.ShardSet.read` says.
@@ -90,13 +90,13 @@ class Reader:
         return out
 
     def close(self) -> None:
-        """Closes the files; they are opened again when they are next read."""
+        """Close the files; they are opened again when they are next read."""
         self.local.close()
         with contextlib.suppress(AttributeError):
             del self._mapped  # the addresses are given back once no thread copies from them
 
     def _copy_mapped(self, wanted: Rows, out: Pixels | None) -> Pixels | None:
-        """Gives the patches from the memory map; None where one of them is to be read, or the map cannot be used."""
+        """Return the patches from the memory map; None where one of them is to be read, or the map cannot be used."""
         if self._verify == "always" or (mapped := self._mapped) is None or self._seen.missing(wanted).any():
             return None
         places = mapped.places(*(column[wanted] for column in self._places[:2]))
@@ -138,7 +138,7 @@ class Reader:
         return tuple(one_array(column) for column in columns)
 
     def _checked_places(self, rows: Rows) -> tuple[npt.NDArray[Any], ...]:
-        """Gives shard, offset, bytes and checksum of some rows, within bounds: a manifest may say anything.
+        """Return shard, offset, bytes and checksum of some rows, within bounds: a manifest may say anything.
 
         Raises:
             ShardError: a patch lies outside the shards, or has more bytes than a patch has.
@@ -172,7 +172,7 @@ class Reader:
             return None
 
     def _pool(self) -> ThreadPoolExecutor:
-        """Gives the threads that read. A forked process has none of its parent's, so it makes its own."""
+        """Return the threads that read. A forked process has none of its parent's, so it makes its own."""
         if self._threads is None or self._threads[0] != os.getpid():
             self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="nlbs-read")
         return self._threads[1]
@@ -193,7 +193,7 @@ class Reader:
                     self._replace(record.row, out[record.place], str(damage))
 
     def _fill_raw(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Reads patches that are stored as they are. Gives the places whose patches are not as they should be."""
+        """Read patches that are stored as they are. Return the places whose patches are not as they should be."""
         flat = _flat(out)
         size, rows = flat.shape[1], wanted[places]
         shard, offset, nbytes, crc = (column[rows] for column in self._places)
@@ -212,7 +212,7 @@ class Reader:
         return places[~good]
 
     def _records(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> list[Record]:
-        """Gives where the patches lie that go to some places of ``out``; raw ones go there directly."""
+        """Return where the patches lie that go to some places of ``out``; raw ones go there directly."""
         if not len(places):
             return []
         rows = wanted[places]
@@ -230,14 +230,14 @@ class Reader:
         return list(map(Record, *(column.tolist() for column in columns), targets))
 
     def _unsure(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Says which rows are to be compared with their checksums."""
+        """Return which rows are to be compared with their checksums."""
         # What comes over a network, or from a cache that others may write to, is checked each time.
         if self._verify == "first" and self._remote is None:
             return self._seen.missing(rows)
         return np.full(len(rows), self._verify != "off")
 
     def _load_run(self, shard: int, offset: int, buffers: list[memoryview]) -> bool:
-        """Reads neighbours in one go; says whether all came. If not, reading each one tells which is at fault."""
+        """Read neighbours in one go; say whether all came. If not, reading each one tells which is at fault."""
         try:
             got = self.local.read_into(buffers, shard, offset)
         except OSError:
@@ -245,7 +245,7 @@ class Reader:
         return got == sum(map(len, buffers))
 
     def _load(self, record: Record) -> None:
-        """Reads what is stored of a patch."""
+        """Read what is stored of a patch."""
         try:
             if self._remote is not None:
                 got = self._remote.read_into(record.target, record.shard, record.offset, record.crc32c)
@@ -259,7 +259,7 @@ class Reader:
             raise _DamagedError(f"the file ends after {got} of its {len(record.target)} bytes")
 
     def _accept(self, record: Record, pixels: Pixels) -> None:
-        """Checks what was read of a patch, and decodes it."""
+        """Check what was read of a patch, and decodes it."""
         check = record.unsure and self._verify != "off"
         if check and google_crc32c.value(bytes(record.target)) != record.crc32c:
             raise _DamagedError("its checksum does not match")
@@ -274,7 +274,7 @@ class Reader:
             self._seen.add(record.row)
 
     def _replace(self, row: int, pixels: Pixels, what: str) -> None:
-        """Reads another patch where one is damaged, or raises."""
+        """Read another patch where one is damaged, or raises."""
         restore = how_to_restore(self.folder)
         message = f"{self._name(row)} is damaged: {what}"
         if self._on_damage == "raise":
@@ -312,6 +312,6 @@ class Reader:
 
 
 def _flat(pixels: Pixels) -> npt.NDArray[np.uint8]:
-    """Gives the bytes of each patch, (n, bytes); nothing is copied."""
+    """Return the bytes of each patch, (n, bytes); nothing is copied."""
     size = pixels.nbytes // max(1, len(pixels))
     return pixels.reshape(-1).view(np.uint8).reshape(len(pixels), size)

@@ -25,7 +25,7 @@ class Record(NamedTuple):
 
 
 def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], list[memoryview]]]:
-    """Gives records that lie next to each other in a shard, and the buffers that one read fills with them.
+    """Yield records that lie next to each other in a shard, and the buffers that one read fills with them.
 
     Args:
         records: sorted by shard and offset; the same one may come several times.
@@ -51,7 +51,7 @@ def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], list[memoryv
 def run_starts(
     shards: npt.NDArray[np.integer[Any]], offsets: npt.NDArray[np.integer[Any]], nbytes: int
 ) -> list[int]:
-    """Gives where runs of records of one size begin, as :func:`runs` makes them, and at the end their number.
+    """Return where runs of records of one size begin, as :func:`runs` makes them, and at the end their number.
 
     Args:
         shards, offsets: (n,) sorted; the same record may come several times.
@@ -65,7 +65,7 @@ def run_starts(
 
 
 def buffers_of(targets: list[memoryview], offsets: list[int], nbytes: int) -> list[memoryview]:
-    """Gives the buffers that one read of a run fills: the targets, and what takes the gaps between the records."""
+    """Return the buffers that one read of a run fills: the targets, and what takes the gaps between the records."""
     buffers = [targets[0]]
     for before, offset, target in zip(offsets, offsets[1:], targets[1:], strict=False):
         if gap := offset - before - nbytes:
@@ -81,14 +81,14 @@ class Marks:
         self._bits = np.zeros(-(-rows // 8), dtype=np.uint8)  # takes memory only where a bit is set
 
     def add(self, row: int) -> None:
-        """Marks a row."""
+        """Mark a row."""
         self._bits[row >> 3] |= 1 << (row & 7)
 
     def add_all(self, rows: npt.NDArray[np.int64]) -> None:
-        """Marks rows."""
+        """Mark rows."""
         np.bitwise_or.at(self._bits, rows >> 3, (1 << (rows & 7)).astype(np.uint8))
 
     def missing(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Says of each row whether it is not marked."""
+        """Say of each row whether it is not marked."""
         unset: npt.NDArray[np.bool_] = (self._bits[rows >> 3] >> (rows & 7)) & 1 == 0
         return unset

@@ -34,7 +34,7 @@ class RemoteShards:
         self._shards = [(pixels_name(str(shard["name"])), int(shard["bytes"])) for shard in info["shards"]]
 
     def prefetch(self, shards: Integers, offsets: Integers, sizes: Integers) -> None:
-        """Fetches into the cache what is not there of some records, neighbouring blocks in one request.
+        """Fetch into the cache what is not there of some records, neighbouring blocks in one request.
 
         Args:
             shards, offsets, sizes: (n,) number of the shard, first byte and bytes of each record.
@@ -50,7 +50,7 @@ class RemoteShards:
         in_parallel(self.folder, self._fetch, list(_runs(missing)))
 
     def read_into(self, target: memoryview, shard: int, offset: int, crc32c: int) -> int:
-        """Fills ``target`` with the record at ``offset``; gives how many bytes there were.
+        """Fill ``target`` with the record at ``offset``; return how many bytes there were.
 
         What the cache gives is checked; where it is damaged it is dropped, and fetched anew.
 
@@ -105,7 +105,7 @@ class RemoteShards:
 
 @contextmanager
 def local_manifest(folder: RemotePath, info: Mapping[str, Any], cache: Cache) -> Iterator[Path]:
-    """Gives the manifest of a remote shard set as a local file, to be memory-mapped in the body.
+    """Return the manifest of a remote shard set as a local file, to be memory-mapped in the body.
 
     It comes from the cache where its SHA-256 is right there, and else from the store, whatever it is like.
 
@@ -124,7 +124,7 @@ def local_manifest(folder: RemotePath, info: Mapping[str, Any], cache: Cache) ->
 
 
 def _runs(places: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Gives (shard, first block, last block) of neighbouring blocks, a few at most together."""
+    """Yield (shard, first block, last block) of neighbouring blocks, a few at most together."""
     first = 0
     for index in range(1, len(places) + 1):
         shard, start = places[first]

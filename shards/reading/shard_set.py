@@ -43,7 +43,7 @@ def open_shards(
     verify: str = "first",
     on_damage: str = "raise",
 ) -> "ShardSet":
-    """Opens a shard set: its folder, or a dataset root that holds just one.
+    """Open a shard set: its folder, or a dataset root that holds just one.
 
     Args:
         path: local, or in an object store: "s3://bucket/shards".
@@ -80,7 +80,7 @@ class ShardSet:
         verify: str = "first",
         on_damage: str = "raise",
     ) -> None:
-        """Opens the set in ``folder``. Raises as :func:`open_shards` does."""
+        """Open the set in ``folder``. Raises as :func:`open_shards` does."""
         for name, value, known in (("verify", verify, VERIFY), ("on_damage", on_damage, ON_DAMAGE)):
             if value not in known:
                 raise ConfigError(f"{name} is {value!r}: expected one of {', '.join(map(repr, known))}")
@@ -109,7 +109,7 @@ class ShardSet:
         self._reader = Reader(self.folder, self.info, self._table, self._remote, verify, on_damage)
 
     def __len__(self) -> int:
-        """Gives the number of patches."""
+        """Return the number of patches."""
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
@@ -163,7 +163,7 @@ class ShardSet:
         return made_by
 
     def require_real(self) -> None:
-        """Raises ConfigError where the patches are synthetic: no figure, no picture may take them for real ones."""
+        """Raise ConfigError where the patches are synthetic: no figure, no picture may take them for real ones."""
         if self.synthetic is not None:
             raise ConfigError(
                 f"{self.folder} holds synthetic patches, drawn by model {self.synthetic.get('model', 'unknown')}; "
@@ -179,7 +179,7 @@ class ShardSet:
         return dict(self._reader.replaced)
 
     def rows(self, split: str | None = None, where: str | None = None) -> Rows:
-        """Gives the rows of a split in the order of the manifest; all rows for None.
+        """Return the rows of a split in the order of the manifest; all rows for None.
 
         Args:
             split: "train", "val" or "test".
@@ -193,7 +193,7 @@ class ShardSet:
         return self.selection(split, where).numbers()
 
     def selection(self, split: str | None = None, where: str | None = None) -> Selection | AllRows:
-        """Gives the same as :meth:`rows` in a bit per row: for sets whose rows are too many to list."""
+        """Return the same as :meth:`rows` in a bit per row: for sets whose rows are too many to list."""
         if split is not None and split not in SPLITS:
             raise ShardError(f"there is no split {split!r}; a shard set has {', '.join(SPLITS)}")
         if split is None and where is None:
@@ -203,7 +203,7 @@ class ShardSet:
         return self._selections[split, where]
 
     def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
-        """Gives the codes of each condition that occur among such rows as :meth:`rows` gives; -1: some are unknown."""
+        """Return the codes of each condition that occur among such rows as :meth:`rows` gives; -1: some are unknown."""
         found: dict[str, set[int]] = {name: set() for name in CONDITIONS}
         self.selection(split, where)  # raises what there is to raise
         for start, taken in zip(count(step=_ROWS_AT_ONCE), self._taken(split, where), strict=False):
@@ -214,7 +214,7 @@ class ShardSet:
         return found
 
     def shard_sizes(self, rows: Rows | Selection | AllRows) -> npt.NDArray[np.int64]:
-        """Gives how many of some rows, sorted, each shard holds, (shards,) int64."""
+        """Return how many of some rows, sorted, each shard holds, (shards,) int64."""
         shards, count = one_array(indices(self._table["shard"])), len(self.info["shards"])
         if isinstance(rows, Selection | AllRows):
             ends = np.searchsorted(shards, np.arange(count), side="right")
@@ -229,7 +229,7 @@ class ShardSet:
         return np.bincount(of_rows, minlength=count).astype(np.int64)
 
     def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
-        """Gives the condition codes of some rows, or of all.
+        """Return the condition codes of some rows, or of all.
 
         Returns:
             view, laterality, age_bin, cancer, false_positive -> (n,) int64, -1 where unknown.
@@ -239,7 +239,7 @@ class ShardSet:
         return dict(zip(CONDITIONS, self._codes.codes(self._checked(rows)), strict=True))
 
     def read(self, rows: npt.ArrayLike, out: Pixels | None = None) -> Pixels:
-        """Gives the pixels of some rows, in the order asked.
+        """Return the pixels of some rows, in the order asked.
 
         Args:
             rows: (n,) rows of the manifest, repeats allowed.
@@ -262,7 +262,7 @@ class ShardSet:
         return self._reader.read(wanted, out)
 
     def close(self) -> None:
-        """Closes the files; the set opens them again when it is next read."""
+        """Close the files; the set opens them again when it is next read."""
         self._reader.close()
 
     def __enter__(self) -> "ShardSet":
@@ -286,7 +286,7 @@ class ShardSet:
         return CodeColumns(self._table)
 
     def _taken(self, split: str | None, where: str | None) -> Iterator[npt.NDArray[np.bool_]]:
-        """Gives which rows are of a split and taken by a filter, some at a time."""
+        """Yield which rows are of a split and taken by a filter, some at a time."""
         table = self._table if where is None else self.manifest  # a filter goes by the values of dictionaries
         for start in range(0, max(1, len(self)), _ROWS_AT_ONCE):
             part = table.slice(start, _ROWS_AT_ONCE)

@@ -19,7 +19,7 @@ class StandIns:
         self._ends: dict[bytes, npt.NDArray[np.int64]] = {}
 
     def row(self, row: int, attempt: int) -> int:
-        """Gives the row that stands in for ``row``, which may be that itself; another one for each attempt.
+        """Return the row that stands in for ``row``, which may be that itself; another one for each attempt.
 
         Of n such rows it is number k from 0 in the order of the manifest, where k is the first 8 bytes, little-endian,
         of the SHA-256 of ``"{dataset_id} {row} {attempt}"``, modulo n.
@@ -42,7 +42,7 @@ class StandIns:
         return same
 
     def _kinds(self, start: int, rows: int) -> npt.NDArray[np.int8]:
-        """Gives the codes of split and conditions of some rows, (6, rows)."""
+        """Return the codes of split and conditions of some rows, (6, rows)."""
         part = self._manifest.slice(start, rows)
         split = indices(part["split"]).to_numpy().astype(np.int8)
         return np.stack([split, *condition_codes(part).values()])

@@ -62,7 +62,7 @@ _NEEDS_UNIX = (
 
 @contextmanager
 def _printable_streams() -> Iterator[None]:
-    """Lets nothing through to a terminal that steers it: names in files may come from anywhere.
+    """Let nothing through to a terminal that steers it: names in files may come from anywhere.
 
     One place for all that a command says, its warnings and its progress included.
     """
@@ -225,7 +225,7 @@ def _several(names: list[str]) -> str:
 
 
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:
-    """Gives the ``main`` of a console script for a click command.
+    """Return the ``main`` of a console script for a click command.
 
     Exit codes: 0 done, 1 an :class:`NlbsError` (one sentence, no traceback), 2 wrong usage,
     130 interrupted. Any other exception is a defect of ours and keeps its traceback.

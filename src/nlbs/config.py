@@ -20,7 +20,7 @@ _MOST_PROBLEMS = 10  # in a message: the values are somebody else's
 
 
 def from_mapping(kind: type[C], values: Mapping[str, Any], source: str) -> C:
-    """Gives the configuration of dataclass ``kind`` that nested plain values describe.
+    """Return the configuration of dataclass ``kind`` that nested plain values describe.
 
     ``source`` names in messages where the values stand ("config.yaml").
 
@@ -56,14 +56,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_yaml(config: Any) -> str:
-    """Gives a configuration dataclass as YAML, keys in the order of the fields."""
+    """Return a configuration dataclass as YAML, keys in the order of the fields."""
     import yaml
 
     return str(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives ``base`` with the values of ``over`` on top, section by section."""
+    """Return ``base`` with the values of ``over`` on top, section by section."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)

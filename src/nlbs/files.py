@@ -30,12 +30,12 @@ _TEMPORARY = re.compile(rf"\..+\.(\d+|[0-9a-f]{{16}}){re.escape(TEMPORARY_SUFFIX
 
 
 def temporary_path(path: Path) -> Path:
-    """Gives a name beside ``path`` to write before the rename: another one each time, which nobody can guess."""
+    """Return a name beside ``path`` to write before the rename: another one each time, which nobody can guess."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
 
 
 def refuse_link(path: AnyPath) -> None:
-    """Raises NlbsError where a folder in which files are to be replaced or removed is a link to another place.
+    """Raise NlbsError where a folder in which files are to be replaced or removed is a link to another place.
 
     A folder that the user names may be one; what lies in it may have come from someone else.
     """
@@ -47,7 +47,7 @@ def refuse_link(path: AnyPath) -> None:
 
 
 def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
-    """Makes a folder and those above it, where they are missing. An object store has none to make.
+    """Make a folder and those above it, where they are missing. An object store has none to make.
 
     Args:
         folder: to make.
@@ -68,7 +68,7 @@ def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
 def atomic_file(
     path: AnyPath, mode: str = "wb", permissions: int = 0o644, **options: Any
 ) -> Iterator[IO[Any]]:
-    """Opens a file that takes its name only once it is complete and on disk, or uploaded.
+    """Open a file that takes its name only once it is complete and on disk, or uploaded.
 
     An exception inside leaves no file behind, and an existing file of that name as it was.
 
@@ -107,7 +107,7 @@ def atomic_file(
 
 @contextmanager
 def atomic_folder(path: AnyPath) -> Iterator[Path]:
-    """Gives a temporary folder that takes the name ``path`` once all its files are on disk.
+    """Return a temporary folder that takes the name ``path`` once all its files are on disk.
 
     A folder of that name must not exist: unlike a file, it cannot be replaced in one step. In an
     object store its files appear one by one, those directly in it (``zarr.json``) after all others.
@@ -141,7 +141,7 @@ def _upload_folder(local: Path, path: RemotePath) -> None:
 
 @contextmanager
 def local_file(path: AnyPath) -> Iterator[Path]:
-    """Gives a file as a local one: itself, or a copy of a remote one for as long as it is needed.
+    """Return a file as a local one: itself, or a copy of a remote one for as long as it is needed.
 
     Raises:
         FileNotFoundError: there is no such object.
@@ -155,7 +155,7 @@ def local_file(path: AnyPath) -> Iterator[Path]:
 
 
 def file_sizes(folder: AnyPath, names: Iterable[str]) -> dict[str, int]:
-    """Gives the bytes of the named files that are in a folder; of a remote one by a single listing."""
+    """Return the bytes of the named files that are in a folder; of a remote one by a single listing."""
     if isinstance(folder, RemotePath):
         return folder.sizes()
     paths = {name: folder / name for name in names}
@@ -163,7 +163,7 @@ def file_sizes(folder: AnyPath, names: Iterable[str]) -> dict[str, int]:
 
 
 def remove_folder(folder: AnyPath) -> None:
-    """Removes a folder and all that is in it, where it is there; what makes it a folder of ours first.
+    """Remove a folder and all that is in it, where it is there; what makes it a folder of ours first.
 
     Of a link to a folder, the link goes and the folder stays.
     """
@@ -179,7 +179,7 @@ def remove_folder(folder: AnyPath) -> None:
 
 
 def withdraw_folder(folder: AnyPath) -> None:
-    """Removes a folder, where it is there, so that half of it never has its name."""
+    """Remove a folder, where it is there, so that half of it never has its name."""
     if isinstance(folder, Path) and folder.exists() and not folder.is_symlink():
         aside = temporary_path(folder)
         try:
@@ -196,7 +196,7 @@ def withdraw_folder(folder: AnyPath) -> None:
 
 
 def move_file(source: AnyPath, target: AnyPath) -> None:
-    """Gives a file another name in the same store, whole at every moment; a remote one may have both for a while."""
+    """Return a file another name in the same store, whole at every moment; a remote one may have both for a while."""
     if isinstance(source, RemotePath):
         data = source.read_bytes()
         write_with(target, lambda file: file.write(data))
@@ -207,7 +207,7 @@ def move_file(source: AnyPath, target: AnyPath) -> None:
 
 @contextmanager
 def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]:
-    """Keeps other processes from the same work in a folder; the lock ends with the process, however it ends.
+    """Keep other processes from the same work in a folder; the lock ends with the process, however it ends.
 
     In a file system see :mod:`nlbs.folder_lock`. In an object store the lock is an object, which a killed process
     leaves behind: see :mod:`nlbs.locks`.
@@ -237,7 +237,7 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
 
 
 def remove_partials(folder: AnyPath) -> None:
-    """Removes what a killed process left half-written in a folder; call it under the folder's lock.
+    """Remove what a killed process left half-written in a folder; call it under the folder's lock.
 
     Raises:
         NlbsError: the folder is a link, and not the one that is locked.
@@ -255,20 +255,20 @@ def remove_partials(folder: AnyPath) -> None:
 
 
 def write_json(path: AnyPath, value: Any) -> None:
-    """Writes a value as JSON with sorted keys, atomically: the same value gives the same bytes."""
+    """Write a value as JSON with sorted keys, atomically: the same value gives the same bytes."""
     with atomic_file(path, "w", encoding="utf-8", newline="\n") as file:
         json.dump(value, file, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
 
 def write_with(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
-    """Calls ``write`` with a binary file that becomes ``path`` when complete."""
+    """Call ``write`` with a binary file that becomes ``path`` when complete."""
     with atomic_file(path) as file:
         write(file)
 
 
 def sync_file(path: Path) -> None:
-    """Returns once the contents of a file are on disk."""
+    """Return once the contents of a file are on disk."""
     # Windows syncs no file that is open for reading alone.
     descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY)
     try:

@@ -42,7 +42,7 @@ _POLL_S = 0.02
 
 @contextmanager
 def folder_lock(folder: Path, what: str, shared: bool) -> Iterator[None]:
-    """Holds the lock of a folder, which exists, while the body runs.
+    """Hold the lock of a folder, which exists, while the body runs.
 
     Args:
         folder: of the lock.
@@ -65,7 +65,7 @@ def folder_lock(folder: Path, what: str, shared: bool) -> Iterator[None]:
 
 
 def _take_members(folder: Path, what: str) -> None:
-    """Removes the files of shared holders that are gone. Raises NlbsError where one of them is at work."""
+    """Remove the files of shared holders that are gone. Raises NlbsError where one of them is at work."""
     for path in sorted(folder.glob(_MEMBER.format("*"))):
         member = path.with_name(path.name.removesuffix(SOFT_SUFFIX))
         with _held(member, folder, what, _MOMENT_S, passing=True):
@@ -81,7 +81,7 @@ def _held(
     silent: bool = False,
     passing: bool = False,
 ) -> Iterator[None]:
-    """Holds one lock while the body runs.
+    """Hold one lock while the body runs.
 
     Args:
         path: of the lock.
@@ -127,7 +127,7 @@ def _remove(path: Path) -> None:
 
 
 def _taken(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> bool:
-    """Takes a lock of the system. Says whether it could be asked for one: no means that there are none here."""
+    """Take a lock of the system. Says whether it could be asked for one: no means that there are none here."""
     if isinstance(lock, filelock.SoftFileLock):
         return False
     try:
@@ -151,7 +151,7 @@ def _taken(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> bool:
 
 
 def _refuses_every_lock(folder: Path) -> bool:
-    """Says whether a file system says "taken" (EACCES) of a lock that nobody can have."""
+    """Return whether a file system says "taken" (EACCES) of a lock that nobody can have."""
     path = folder / _MEMBER.format(secrets.token_hex(8))
     lock = filelock.FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
     try:
@@ -165,7 +165,7 @@ def _refuses_every_lock(folder: Path) -> bool:
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, wait_s: float) -> None:
-    """Takes a lock that others may have for a moment; whoever says that he works there is not waited for long."""
+    """Take a lock that others may have for a moment; whoever says that he works there is not waited for long."""
     begun = time.monotonic()
     while True:
         try:
@@ -186,7 +186,7 @@ class _Note:
         self._silent, self._file = silent, -1
 
     def write(self, file: int) -> None:
-        """Says who has the lock; a file with other words in it is not ours to write to."""
+        """Say who has the lock; a file with other words in it is not ours to write to."""
         with contextlib.suppress(OSError):  # the lock holds without it
             status = os.fstat(file)
             old = os.read(file, 500).decode("utf-8", "replace").strip()
@@ -215,13 +215,13 @@ def _soft(path: Path) -> Path:
 
 
 def _holder(path: Path) -> str | None:
-    """Gives who says that he has a lock of the system."""
+    """Return who says that he has a lock of the system."""
     found = _HOLDER.fullmatch(_text(path).strip())
     return found[1] if found else None
 
 
 def _soft_holder(path: Path) -> str | None:
-    """Gives who made the file that stands in for a lock; None where it does not say."""
+    """Return who made the file that stands in for a lock; None where it does not say."""
     lines = _text(_soft(path)).splitlines()
     if len(lines) < 2 or not lines[0].isdecimal() or not re.fullmatch(r"\S{1,300}", lines[1]):
         return None

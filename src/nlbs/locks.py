@@ -32,7 +32,7 @@ _SETTLE_S = 1.0  # for another process that takes over the same lock at the same
 
 @contextmanager
 def remote_lock(path: RemotePath, what: str) -> Iterator[None]:
-    """Holds the lock at ``path`` while the body runs.
+    """Hold the lock at ``path`` while the body runs.
 
     Raises:
         NlbsError: another process has it, or has taken it over meanwhile.
@@ -126,7 +126,7 @@ def _interrupt_main_thread() -> None:
 
 
 def _holder(path: RemotePath) -> dict[str, Any]:
-    """Gives what a lock says; nothing where it is gone or is none of ours."""
+    """Return what a lock says; nothing where it is gone or is none of ours."""
     try:
         found = read_json(path, _MOST_CLAIM_BYTES)
     except (FileNotFoundError, ValueError):
@@ -135,7 +135,7 @@ def _holder(path: RemotePath) -> dict[str, Any]:
 
 
 def _silent_s(path: RemotePath, token: str) -> float:
-    """Gives how long ago a lock was renewed, both times by the clock of the store."""
+    """Return how long ago a lock was renewed, both times by the clock of the store."""
     probe = path.with_name(f"{path.name}.{token}")
     probe.write_bytes(b"")
     try:
@@ -151,7 +151,7 @@ def _name(holder: dict[str, Any]) -> str:
 
 
 def _machine() -> str | None:
-    """Gives what tells machines and containers apart, so that process ids can be compared; None is unknown."""
+    """Return what tells machines and containers apart, so that process ids can be compared; None is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         processes = Path("/proc/self/ns/pid").readlink()

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 def as_path(text: str | AnyPath) -> AnyPath:
-    """Gives the path that a text means: "s3://bucket/folder" is remote, all else local.
+    """Return the path that a text means: "s3://bucket/folder" is remote, all else local.
 
     Raises:
         ConfigError: a protocol that is not known, whose package is missing, or that lacks a bucket.
@@ -55,7 +55,7 @@ def is_local(path: AnyPath) -> bool:
 
 
 def in_parallel(path: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Gives ``function`` of each item, in their order; by threads where ``path`` is remote."""
+    """Return ``function`` of each item, in their order; by threads where ``path`` is remote."""
     if isinstance(path, Path):
         return [function(item) for item in items]
     with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="nlbs-request") as pool:

@@ -24,7 +24,7 @@ def contact_sheet(
     tile_px: int = 160,
     title: str = "",
 ) -> npt.NDArray[np.uint8]:
-    """Gives one page with every image, its caption below it.
+    """Return one page with every image, its caption below it.
 
     Args:
         images: uint8, each (H, W) grey or (H, W, 3) RGB; scaled to fit a square tile.
@@ -58,7 +58,7 @@ def contact_sheet(
 
 
 def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] | None = None) -> None:
-    """Writes a uint8 image, (H, W) or (H, W, 3), as PNG, with ``text`` as its tEXt/iTXt metadata."""
+    """Write a uint8 image, (H, W) or (H, W, 3), as PNG, with ``text`` as its tEXt/iTXt metadata."""
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_itxt(key, value)
@@ -67,7 +67,7 @@ def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] 
 
 
 def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
-    """Gives a picture as a data URI: PNG, at most ``most_px`` in each direction.
+    """Return a picture as a data URI: PNG, at most ``most_px`` in each direction.
 
     Args:
         image: uint8, (H, W) grey or (H, W, 3) RGB.

@@ -13,7 +13,7 @@ class Progress:
     """Counts images and patches of one stage, with rate and time left, on standard error."""
 
     def __init__(self, what: str, total: int, unit: str = "image") -> None:
-        """Begins a stage of ``total`` images, or of what else ``unit`` says."""
+        """Begin a stage of ``total`` images, or of what else ``unit`` says."""
         self._what, self._total, self._unit = what, total, unit
         self._images = self._patches = 0
         self._begun = self._said = time.monotonic()
@@ -21,7 +21,7 @@ class Progress:
         self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, disable=not terminal)
 
     def advance(self, images: int = 1, patches: int = 0) -> None:
-        """Counts what is done."""
+        """Count what is done."""
         self._images += images
         self._patches += patches
         self._bar.update(images)

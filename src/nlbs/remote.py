@@ -68,11 +68,11 @@ class RemotePath:
         return RemotePath(self.protocol, posixpath.dirname(self.key) or self.key)
 
     def with_name(self, name: str) -> "RemotePath":
-        """Gives the path beside this one."""
+        """Return the path beside this one."""
         return self.parent / name
 
     def absolute(self) -> "RemotePath":
-        """Gives the path itself."""
+        """Return the path itself."""
         return self
 
     def exists(self) -> bool:
@@ -88,7 +88,7 @@ class RemotePath:
         return self._kind() == "directory"
 
     def stat(self) -> RemoteStat:
-        """Gives size, tag and time of an object. Raises FileNotFoundError where there is none."""
+        """Return size, tag and time of an object. Raises FileNotFoundError where there is none."""
         with _explained(self):
             info = self._store().info(self.key)
         if info["type"] != "file":
@@ -96,7 +96,7 @@ class RemotePath:
         return RemoteStat(int(info["size"]), str(info["ETag"]).strip('"'), info["LastModified"])
 
     def iterdir(self) -> Iterator["RemotePath"]:
-        """Gives what lies directly in a folder."""
+        """Yield what lies directly in a folder."""
         with _explained(self):
             names = self._store().ls(self.key, detail=False, refresh=True)
         for name in sorted(names):
@@ -104,30 +104,30 @@ class RemotePath:
                 yield RemotePath(self.protocol, name.strip("/"))
 
     def glob(self, pattern: str) -> Iterator["RemotePath"]:
-        """Gives what lies directly in a folder and has a name of the pattern."""
+        """Yield what lies directly in a folder and has a name of the pattern."""
         try:
             yield from (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
         except FileNotFoundError:
             return
 
     def sizes(self) -> dict[str, int]:
-        """Gives every object below a folder, by its name from there on, with its bytes: one listing."""
+        """Return every object below a folder, by its name from there on, with its bytes: one listing."""
         with _explained(self):
             found = self._store().find(self.key, detail=True)
         start = len(self.key) + 1
         return {name[start:]: int(info["size"]) for name, info in found.items() if len(name) > start}
 
     def read_bytes(self) -> bytes:
-        """Gives an object. Raises FileNotFoundError where there is none."""
+        """Return an object. Raises FileNotFoundError where there is none."""
         with _explained(self):
             return bytes(self._store().cat_file(self.key, max_concurrency=1))
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """Gives an object as text."""
+        """Return an object as text."""
         return self.read_bytes().decode(encoding)
 
     def read_range(self, start: int, end: int) -> bytes:
-        """Gives bytes ``start`` to ``end`` of an object; fewer where it ends before."""
+        """Return bytes ``start`` to ``end`` of an object; fewer where it ends before."""
         with _explained(self):
             try:
                 return bytes(self._store().cat_file(self.key, start=start, end=end))
@@ -137,7 +137,7 @@ class RemotePath:
                 raise
 
     def open(self, mode: str = "r", **options: Any) -> Any:
-        """Gives an object as a file to read from: a copy that needs no memory, or text."""
+        """Return an object as a file to read from: a copy that needs no memory, or text."""
         if mode == "r":
             return io.TextIOWrapper(io.BytesIO(self.read_bytes()), **options)
         if mode != "rb":
@@ -151,7 +151,7 @@ class RemotePath:
         return file
 
     def download(self, file: IO[bytes]) -> None:
-        """Writes an object into a local file and goes back to its start."""
+        """Write an object into a local file and goes back to its start."""
         size = self.stat().st_size
         for start in range(0, size, _DOWNLOAD_BYTES):
             file.write(self.read_range(start, min(start + _DOWNLOAD_BYTES, size)))
@@ -159,17 +159,17 @@ class RemotePath:
         file.seek(0)
 
     def upload(self, local: Path) -> None:
-        """Makes a local file the content of an object. It appears whole, or stays as it was."""
+        """Make a local file the content of an object. It appears whole, or stays as it was."""
         with _explained(self):
             self._store().put_file(str(local), self.key)
 
     def write_bytes(self, data: bytes, exclusive: bool = False) -> None:
-        """Writes an object in one request. Raises FileExistsError where ``exclusive`` and it is there."""
+        """Write an object in one request. Raises FileExistsError where ``exclusive`` and it is there."""
         with _explained(self):
             self._store().pipe_file(self.key, data, mode="create" if exclusive else "overwrite")
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Removes an object. The store does not say whether it was there."""
+        """Remove an object. The store does not say whether it was there."""
         try:
             with _explained(self):
                 self._store().rm_file(self.key)
@@ -185,7 +185,7 @@ class RemotePath:
             return None
 
     def _store(self) -> Any:
-        """Gives the connection of this process; one made before a fork would hang."""
+        """Return the connection of this process; one made before a fork would hang."""
         place = self.protocol, os.getpid()
         with _opening:
             if place not in _opened:
@@ -203,7 +203,7 @@ class RemotePath:
 
 @contextmanager
 def scratch_file() -> Iterator[tuple[IO[bytes], Path]]:
-    """Gives a local file for this process alone, and a path by which it can be opened again.
+    """Return a local file for this process alone, and a path by which it can be opened again.
 
     On Linux it has no name: nothing stays behind, however the process ends.
     """
@@ -219,7 +219,7 @@ def scratch_file() -> Iterator[tuple[IO[bytes], Path]]:
 
 @contextmanager
 def _explained(path: RemotePath) -> Iterator[None]:
-    """Turns what fsspec and its packages raise into what the rest of this package knows."""
+    """Turn what fsspec and its packages raise into what the rest of this package knows."""
     try:
         yield
     except FileExistsError:
@@ -280,7 +280,7 @@ def _refuse_credentials(path: RemotePath, code: str | None) -> None:
 
 
 def _code(error: BaseException) -> str | None:
-    """Gives the service's own code for an error; None where it was not the service that complained."""
+    """Return the service's own code for an error; None where it was not the service that complained."""
     for one in (error, error.__cause__, error.__context__):
         response = getattr(one, "response", None)
         if isinstance(response, dict):

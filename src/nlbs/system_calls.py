@@ -32,7 +32,7 @@ _told: set[str] = set()
 
 
 def tell_once(note: str, key: str) -> None:
-    """Prints a note on the error stream, once per process and key."""
+    """Print a note on the error stream, once per process and key."""
     if key not in _told:
         _told.add(key)
         print(f"Note: {note}", file=sys.stderr)
@@ -52,7 +52,7 @@ def open_regular(path: Path) -> int:
 
 
 def sync(descriptor: int) -> None:
-    """Returns once the contents of an open file are on disk, as far as its file system can say."""
+    """Return once the contents of an open file are on disk, as far as its file system can say."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -61,7 +61,7 @@ def sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Returns once the names in a folder are on disk, as far as its file system can say.
+    """Return once the names in a folder are on disk, as far as its file system can say.
 
     CIFS, FUSE and VirtualBox answer EINVAL, Windows opens no folder at all; data that is there stays there.
     """
@@ -81,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def set_mode(file: int | Path, permissions: int) -> None:
-    """Sets the permissions of an open file or a folder; where its file system keeps none, they stay as they are.
+    """Set the permissions of an open file or a folder; where its file system keeps none, they stay as they are.
 
     A note says so where others can then read what they should not.
     """
@@ -102,7 +102,7 @@ def set_mode(file: int | Path, permissions: int) -> None:
 
 
 def link_new(source: Path, target: Path) -> bool:
-    """Gives a file a second name. Says whether that was possible; False: the file system has no hard links.
+    """Return a file a second name. Says whether that was possible; False: the file system has no hard links.
 
     Raises:
         FileExistsError: ``target`` is there already.
@@ -121,7 +121,7 @@ def link_new(source: Path, target: Path) -> bool:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Gives a file the name of another, which goes; in one step wherever the file system can do that."""
+    """Return a file the name of another, which goes; in one step wherever the file system can do that."""
     until = time.monotonic() + _REPLACE_S
     while True:
         try:
@@ -139,13 +139,13 @@ def replace(source: Path, target: Path) -> None:
 
 
 def touch(path: Path) -> None:
-    """Sets the times of a file to now, where its file system lets us."""
+    """Set the times of a file to now, where its file system lets us."""
     with contextlib.suppress(OSError):
         os.utime(path)
 
 
 def read_at(file: int, buffers: Sequence[memoryview], offset: int) -> int:
-    """Fills buffers with what stands from ``offset`` on in an open file; gives how many bytes that were.
+    """Fill buffers with what stands from ``offset`` on in an open file; return how many bytes that were.
 
     As ``os.preadv``: possibly fewer than asked for, none only at the end. Several threads may call it at once.
     """
@@ -168,7 +168,7 @@ def read_at(file: int, buffers: Sequence[memoryview], offset: int) -> int:
 
 
 def memory_bytes(free: bool = False) -> int | None:
-    """Gives how much memory the machine has, or can give without swapping; None where the system does not say."""
+    """Return how much memory the machine has, or can give without swapping; None where the system does not say."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES" if free else "SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

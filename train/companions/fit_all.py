@@ -32,7 +32,7 @@ def fit_samplers(config: TrainConfig, shards: Source, run_folder: RunFolder, dev
 
 
 def fit_grain_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Measures the grain of a run whose epochs are over, if its configuration has one.
+    """Measure the grain of a run whose epochs are over, if its configuration has one.
 
     Raises:
         NlbsError: as :func:`nlbs.train.companions.grain.fit_grain`.
@@ -47,7 +47,7 @@ def fit_grain_of(config: TrainConfig, shards: Source, run_folder: RunFolder, dev
 
 
 def fit_flow_of(config: TrainConfig, shards: Source, run_folder: RunFolder, device: torch.device) -> None:
-    """Fits the flow of a run whose epochs are over, if its configuration has one.
+    """Fit the flow of a run whose epochs are over, if its configuration has one.
 
     Raises:
         NlbsError: as :func:`nlbs.train.companions.flow.fit_flow`.
@@ -74,7 +74,7 @@ _FITS: dict[str, Callable[[TrainConfig, Source, RunFolder, torch.device], None]]
 
 
 def _fit(kind: str, run_folder: RunFolder, fit: Callable[[Event], Path | None]) -> None:
-    """Has something fitted while no other process is in the folder, and names its file."""
+    """Have something fitted while no other process is in the folder, and names its file."""
     with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
         path = fit(interrupted)
     if path is not None:
@@ -84,7 +84,7 @@ def _fit(kind: str, run_folder: RunFolder, fit: Callable[[Event], Path | None]) 
 def _encoded_stream(
     config: TrainConfig, shards: Source, batch_size: int, device: torch.device
 ) -> PatchStream:
-    """Gives the training patches whose latents are fitted to, as the model has seen them."""
+    """Return the training patches whose latents are fitted to, as the model has seen them."""
     data = config.data
     return PatchStream(
         shards,

@@ -49,7 +49,7 @@ _TIMES_THE_WEIGHTS = 8  #: of a state's tensors: weights, their average and two 
 def fit_flow(
     config: TrainConfig, stream: PatchStream, run_folder: RunFolder, device: torch.device, interrupted: Event
 ) -> Path | None:
-    """Fits a flow to the best model of a finished run and writes it beside that; a weak one too, if there is to be one.
+    """Fit a flow to the best model of a finished run and write it beside that; a weak one too, if there is to be one.
 
     Args:
         config: resolved, with a ``flow``, and with ``autoguidance`` for a weak one.
@@ -99,7 +99,7 @@ class LatentFlowFit:
         state_path: Path,
         beside: LatentFlow | None = None,
     ) -> None:
-        """Takes up a fit where its state left it.
+        """Take up a fit where its state left it.
 
         Args:
             config: resolved.
@@ -143,7 +143,7 @@ class LatentFlowFit:
         return is_there(self.name, path, identity, lambda: open_flow(path, self.model)[1])
 
     def write(self, path: Path, interrupted: Event) -> None:
-        """Takes the steps that are left and writes the flow.
+        """Take the steps that are left and write the flow.
 
         Raises:
             KeyboardInterrupt: interrupted; everything is saved.
@@ -154,7 +154,7 @@ class LatentFlowFit:
         self.save()
 
     def run(self, interrupted: Event) -> None:
-        """Takes the steps that are left. Raises KeyboardInterrupt where it is interrupted; all is saved."""
+        """Take the steps that are left. Raises KeyboardInterrupt where it is interrupted; all is saved."""
         if self.step >= self.steps:
             return
         verb = f"continues at step {self.step:,}" if self.step else "starts"
@@ -219,7 +219,7 @@ class LatentFlowFit:
         self.average.model.take_scale(self.flow)
 
     def save(self) -> None:
-        """Writes what the fit continues from."""
+        """Write what the fit continues from."""
         state = {
             "identity": self._identity,
             "step": self.step,
@@ -238,7 +238,7 @@ class LatentFlowFit:
             ) from None
 
     def _restore(self) -> None:
-        """Goes back to where the fit was left, if it was one of the same model, patches and options."""
+        """Go back to where the fit was left, if it was one of the same model, patches and options."""
         if not os.path.lexists(self.state_path):
             return
         try:
@@ -273,7 +273,7 @@ class LatentFlowFit:
         self.skipped_in_row = state["skipped_in_row"]
 
     def batches(self) -> Iterator[Encoded]:
-        """Gives batches of latents from where the fit is: all of a pool in a new order, then all again."""
+        """Yield batches of latents from where the fit is: all of a pool in a new order, then all again."""
         size, reuse = self.flow_config.batch_size, self.flow_config.reuse
         number, done = divmod(self.step, self.pool_batches * reuse)
         for pool in self.patches.pools(number):

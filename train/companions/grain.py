@@ -22,7 +22,7 @@ _STREAM = 0x677261  #: keeps the random numbers of this part apart from others o
 def fit_grain(
     config: TrainConfig, stream: PatchStream, run_folder: RunFolder, device: torch.device, interrupted: Event
 ) -> Path | None:
-    """Measures the grain of the best model of a finished run and writes it beside that, where it is not there yet.
+    """Measure the grain of the best model of a finished run and write it beside that, where it is not there yet.
 
     Args:
         config: resolved, with a ``grain``.

@@ -27,7 +27,7 @@ _STREAM = 0x656E63  #: keeps these random numbers apart from others of the same 
 
 
 def as_trained_on(config: TrainConfig, batch: DeviceBatch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gives pixels (b, 1, R, R) and codes of a whole batch, changed at random as a run of that configuration does.
+    """Return pixels (b, 1, R, R) and codes of a whole batch, changed at random as a run of that configuration does.
 
     Noise on pixels, where the run has it, comes from torch's global generator.
     """
@@ -38,7 +38,7 @@ def as_trained_on(config: TrainConfig, batch: DeviceBatch) -> tuple[Tensor, dict
 
 
 def endless(stream: PatchStream, device: torch.device) -> Iterator[DeviceBatch]:
-    """Gives the batches of one epoch after the other, without end."""
+    """Yield the batches of one epoch after the other, without end."""
     epoch = 0
     while True:
         stream.seek(epoch)
@@ -58,7 +58,7 @@ class Encoded:
         return len(self.levels[0])
 
     def take(self, rows: Tensor) -> "Encoded":
-        """Gives some of them."""
+        """Return some of them."""
         return Encoded(
             [level[rows] for level in self.levels],
             {name: code[rows] for name, code in self.conditions.items()},
@@ -66,7 +66,7 @@ class Encoded:
 
     @staticmethod
     def joined(parts: "list[Encoded]") -> "Encoded":
-        """Gives parts as one."""
+        """Return parts as one."""
         levels = [torch.cat(level) for level in zip(*(part.levels for part in parts), strict=True)]
         names = parts[0].conditions
         return Encoded(levels, {name: torch.cat([part.conditions[name] for part in parts]) for name in names})
@@ -82,7 +82,7 @@ class EncodedPatches:
     def __init__(
         self, config: TrainConfig, model: GenerativeModel, stream: PatchStream, batches: int
     ) -> None:
-        """Takes what makes the latents.
+        """Take what makes the latents.
 
         Args:
             config: resolved.
@@ -94,7 +94,7 @@ class EncodedPatches:
         self._model, self._device = encoding(model, "what is fitted to latents"), model.device
 
     def pools(self, first: int) -> Iterator[Encoded]:
-        """Gives pool after pool, without end, from a number on."""
+        """Yield pool after pool, without end, from a number on."""
         number = first * self._batches  # of a batch since the start
         parts: list[Encoded] = []
         while True:
@@ -108,7 +108,7 @@ class EncodedPatches:
 
     @torch.no_grad()
     def _encode(self, batch: DeviceBatch, number: int) -> Encoded:
-        """Gives latents drawn from the posterior of a batch that is flipped at random as in training."""
+        """Return latents drawn from the posterior of a batch that is flipped at random as in training."""
         training = self._config.training
         torch.manual_seed(step_seed(training.seed, number, _STREAM))
         pixels, conditions = as_trained_on(self._config, batch)
@@ -119,14 +119,14 @@ class EncodedPatches:
 
 
 def identity_of(options: "DataclassInstance", stream: PatchStream) -> dict[str, Any]:
-    """Gives by what a fit is known again: its options, and its patches from the start of the stream."""
+    """Return by what a fit is known again: its options, and its patches from the start of the stream."""
     return {"options": dataclasses.asdict(options), "stream": stream.state() | {"epoch": 0, "step": 0}}
 
 
 def is_there(
     kind: str, path: Path, identity: Mapping[str, Any], metadata: Callable[[], Mapping[str, Any]]
 ) -> bool:
-    """Says whether a file is what would be fitted; where it is something else, a line says that it is fitted anew.
+    """Return whether a file is what would be fitted; where it is something else, a line says that it is fitted anew.
 
     Args:
         kind: of what is fitted, in words.

@@ -30,7 +30,7 @@ class AugmentParameters:
     hiding: npt.NDArray[np.float64]  #: (B, conditions) in [0, 1): one below the rate is hidden
 
     def part(self, own: slice) -> "AugmentParameters":
-        """Gives those of some places of the batch."""
+        """Return those of some places of the batch."""
         return AugmentParameters(
             self.flip[own], self.angle_deg[own], self.brightness[own], self.contrast[own], self.corners[own],
             self.hiding[own],
@@ -38,7 +38,7 @@ class AugmentParameters:
 
 
 def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, step: int) -> AugmentParameters:
-    """Gives the parameters of a batch: a pure function, so that a resumed run repeats them.
+    """Return the parameters of a batch: a pure function, so that a resumed run repeats them.
 
     Counter-based random numbers (Philox 4x64-10; Salmon et al., *Parallel random numbers: as
     easy as 1, 2, 3*, 2011): the counter holds epoch, step and place in the batch.
@@ -58,7 +58,7 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
 def hidden(
     conditions: Mapping[str, Tensor], rate: float, hiding: npt.NDArray[np.float64]
 ) -> dict[str, Tensor]:
-    """Gives conditions, each made unknown where its number in ``hiding`` (B, conditions) is below the rate."""
+    """Return conditions, each made unknown where its number in ``hiding`` (B, conditions) is below the rate."""
     if not rate:
         return dict(conditions)
     chosen = torch.from_numpy(hiding < rate).to(conditions["view"].device).unbind(dim=1)
@@ -75,7 +75,7 @@ def augment(
     config: AugmentConfig,
     speckle: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gives changed patches and their conditions.
+    """Return changed patches and their conditions.
 
     Args:
         pixels: (B, 1, R, R) floats in [-1, 1], air = -1.
@@ -102,7 +102,7 @@ def augment(
 def flipped(
     pixels: Tensor, conditions: Mapping[str, Tensor], flip: npt.NDArray[np.bool_]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mirrors some patches left to right: a left breast becomes a right one, unknown stays unknown."""
+    """Mirror some patches left to right: a left breast becomes a right one, unknown stays unknown."""
     chosen = torch.from_numpy(flip).to(pixels.device, non_blocking=True)
     side = conditions["laterality"]
     other_side = torch.where(side >= 0, 1 - side, side)
@@ -113,7 +113,7 @@ def flipped(
 
 
 def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
-    """Turns each patch about its centre; what comes in at the corners is mirrored tissue."""
+    """Turn each patch about its centre; what comes in at the corners is mirrored tissue."""
     radians = np.deg2rad(angle_deg)
     cos, sin = (_on_device(ratio, pixels)[:, None, None] for ratio in (np.cos(radians), np.sin(radians)))
     edge = pixels.shape[-1]
@@ -129,7 +129,7 @@ def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
 def adjusted(
     pixels: Tensor, brightness: npt.NDArray[np.float64], contrast: npt.NDArray[np.float64]
 ) -> Tensor:
-    """Multiplies by brightness, and the distance to the patch's mean tissue by contrast; air stays air."""
+    """Multiply by brightness, and the distance to the patch's mean tissue by contrast; air stays air."""
     gain = _column(brightness, pixels)
     spread = _column(contrast, pixels)
     tissue = pixels > _AIR
@@ -141,7 +141,7 @@ def adjusted(
 
 
 def noisy(pixels: Tensor, deviation: float, speckle: Tensor | None = None) -> Tensor:
-    """Adds normal noise to the tissue, given or from torch's global generator; air stays air."""
+    """Add normal noise to the tissue, given or from torch's global generator; air stays air."""
     noise = deviation * (torch.randn_like(pixels) if speckle is None else speckle)
     return torch.where(pixels > _AIR, (pixels + noise).clamp(-1, 1), pixels)
 
@@ -158,5 +158,5 @@ def _column(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
 
 
 def _on_device(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
-    """Gives values where the pixels are, and of their type, without waiting for the device."""
+    """Return values where the pixels are, and of their type, without waiting for the device."""
     return torch.from_numpy(values).to(like.dtype).to(like.device, non_blocking=True)

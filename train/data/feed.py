@@ -32,7 +32,7 @@ class Feed:
         self.waited_s = 0.0  #: on the host; what the device waits for beside that does not show here
 
     def next(self) -> DeviceBatch | None:
-        """Gives the next batch. Raises ShardError where it cannot be read."""
+        """Return the next batch. Raises ShardError where it cannot be read."""
         started = time.perf_counter()
         try:
             batch = next(self._batches, None)
@@ -42,7 +42,7 @@ class Feed:
 
 
 def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
-    """Gives a batch on a device, without waiting for the copy of pinned memory."""
+    """Return a batch on a device, without waiting for the copy of pinned memory."""
     pixels = batch.pixels.to(device, non_blocking=True)
     return DeviceBatch(pixels, _in_one_copy(batch.conditions, device), batch.epoch, batch.step)
 

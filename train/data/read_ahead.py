@@ -41,7 +41,7 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        """Begins with none."""
+        """Begin with none."""
         self._free: deque[_Memory] = deque(
             maxlen=_MOST
         )  # of a full one the oldest goes; append and pop are atomic
@@ -83,7 +83,7 @@ class _End:
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Gives what ``items`` gives, computed up to three ahead by a thread.
+    """Yield what ``items`` gives, computed up to three ahead by a thread.
 
     An error there is raised here. The thread ends when the caller drops this iterator.
     """

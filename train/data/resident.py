@@ -24,7 +24,7 @@ class ResidentPixels:
     """The pixels of some rows as one tensor on a device."""
 
     def __init__(self, source: Any, rows: Rows, device: torch.device) -> None:
-        """Reads them.
+        """Read them.
 
         Args:
             source: a shard set or a mixture.
@@ -43,7 +43,7 @@ class ResidentPixels:
             self._pixels[start : start + len(part)].copy_(torch.from_numpy(source.read(part)))
 
     def gather(self, rows: Rows) -> Tensor:
-        """Gives the pixels of some of the rows, (b, R, R) uint8 or uint16 on the device, a tensor of their own."""
+        """Return the pixels of some of the rows, (b, R, R) uint8 or uint16 on the device, a tensor of their own."""
         places = torch.from_numpy(np.searchsorted(self._rows, rows)).to(self._pixels.device)
         if self._pixels.dtype is torch.uint16:  # torch takes no elements of uint16 by index
             return self._pixels.view(torch.int16)[places].view(torch.uint16)
@@ -51,7 +51,7 @@ class ResidentPixels:
 
 
 def keep_on_device(stream: PatchStream, choice: Choice, device: torch.device) -> bool:
-    """Puts the pixels of a stream on the device, where that is wanted and they fit; its batches then lie there.
+    """Put the pixels of a stream on the device, where that is wanted and they fit; its batches then lie there.
 
     Rows, order, conditions and pixels stay what they are. Reads the whole split at once.
 
@@ -85,7 +85,7 @@ def keep_on_device(stream: PatchStream, choice: Choice, device: torch.device) ->
 
 
 def free_memory(device: torch.device) -> int:
-    """Gives the bytes that a device has free; of a CPU, what the system says it can give without swapping."""
+    """Return the bytes that a device has free; of a CPU, what the system says it can give without swapping."""
     if device.type == "cuda":
         # What torch holds and does not use is free to it as well.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -18,7 +18,7 @@ def open_source(
     verify: str = "first",
     on_damage: str = "raise",
 ) -> Source:
-    """Opens the shard sets of a run.
+    """Open the shard sets of a run.
 
     Args:
         folders: shard sets, or dataset roots that hold one each.
@@ -46,7 +46,7 @@ def open_source(
 
 
 def earlier_generations(source: Source) -> dict[str, int]:
-    """Gives the numbers of a set's earlier generations by their ids; nothing of a mixture."""
+    """Return the numbers of a set's earlier generations by their ids; nothing of a mixture."""
     if isinstance(source, MixedSource):
         return {}
     history = source.info.get("history", [])

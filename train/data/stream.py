@@ -63,7 +63,7 @@ class Batch:
     valid: Tensor  #: (b,) bool; False: a patch seen before that fills the last batch of an evaluation
 
     def only_valid(self) -> "Batch":
-        """Gives the batch without what only fills it; on some ranks, the last one is then empty."""
+        """Return the batch without what only fills it; on some ranks, the last one is then empty."""
         if self.valid.all():
             return self
         kept = self.valid.nonzero()[:, 0]
@@ -116,7 +116,7 @@ class PatchStream:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Opens a stream.
+        """Open a stream.
 
         Args:
             shards: an opened shard set, or several in a mixture.
@@ -162,7 +162,7 @@ class PatchStream:
         self.seek(epoch, step)
 
     def __len__(self) -> int:
-        """Gives the number of batches in an epoch, the same for every rank."""
+        """Return the number of batches in an epoch, the same for every rank."""
         full, rest = divmod(self.num_patches, self.batch_size)
         return full if self.drop_last else full + (rest > 0)
 
@@ -172,13 +172,13 @@ class PatchStream:
         return self._sampling if isinstance(self._sampling, Strata) else None
 
     def seek(self, epoch: int, step: int = 0) -> None:
-        """Lets the next pass start at batch ``step`` of ``epoch``."""
+        """Let the next pass start at batch ``step`` of ``epoch``."""
         if epoch < 0 or not 0 <= step <= len(self):
             raise ValueError(f"there is no batch {step} in epoch {epoch}; an epoch has {len(self)} batches")
         self.epoch, self.step = (epoch, step) if step < len(self) else (epoch + 1, 0)
 
     def state(self, after: Batch | None = None) -> dict[str, Any]:
-        """Gives where the next pass starts, or what follows ``after``, in about 300 bytes of JSON.
+        """Return where the next pass starts, or what follows ``after``, in about 300 bytes of JSON.
 
         The same on every rank, and whatever the number of ranks.
         """
@@ -188,7 +188,7 @@ class PatchStream:
         return self._identity() | {"epoch": epoch, "step": step}
 
     def load_state(self, state: Mapping[str, Any], force: bool = False) -> None:
-        """Lets the next pass start where :meth:`state` says.
+        """Let the next pass start where :meth:`state` says.
 
         Args:
             state: of this stream, or of another with the same shards and options.
@@ -210,11 +210,11 @@ class PatchStream:
             raise ConfigError(f"this state of a stream names no place in it ({error}); start anew") from None
 
     def batch_rows(self, epoch: int, step: int) -> Rows:
-        """Gives the rows of the manifest that make this rank's part of a batch: a pure function."""
+        """Return the rows of the manifest that make this rank's part of a batch: a pure function."""
         return self._planned(epoch, step)[0]
 
     def read(self, epoch: int, step: int) -> Batch:
-        """Gives this rank's part of one batch.
+        """Return this rank's part of one batch.
 
         Raises:
             ShardError: a shard is damaged, or a condition code is none of ours.
@@ -229,7 +229,7 @@ class PatchStream:
         self.seek(epoch + 1)
 
     def _planned(self, epoch: int, step: int) -> tuple[Rows, Rows]:
-        """Gives the rows of a batch, (b,), and their codes, (conditions, b), from a plan of some batches at once.
+        """Return the rows of a batch, (b,), and their codes, (conditions, b), from a plan of some batches at once.
 
         numpy takes as long for one batch as for sixty. What comes depends on nothing but epoch and step.
         """
@@ -240,7 +240,7 @@ class PatchStream:
         return plan.rows[number, :count].copy(), plan.codes[:, number, :count].copy()
 
     def _plan_from(self, epoch: int, step: int, before: "_Plan | None") -> "_Plan":
-        """Gives a plan that begins with a batch: of this one alone, or of twice those of the plan before it."""
+        """Return a plan that begins with a batch: of this one alone, or of twice those of the plan before it."""
         steps = 1
         if before is not None and step in (0, before.first + len(before.rows)):
             steps = min(2 * len(before.rows), max(1, _PLACES_PER_PLAN // self.batch_size), len(self) - step)
@@ -252,19 +252,19 @@ class PatchStream:
         return _Plan(epoch, step, rows, stacked.reshape(len(CONDITIONS), *rows.shape))
 
     def _count(self, step: int) -> int:
-        """Gives how many places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
+        """Return how many places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
         size = self.batch_size // self.world_size
         return size if self.world_size > 1 else min(size, self.num_patches - step * self.batch_size)
 
     def _valid(self, step: int) -> Tensor:
-        """Says of each of this rank's places of a batch whether it is not behind the last patch, (b,) bool."""
+        """Say of each of this rank's places of a batch whether it is not behind the last patch, (b,) bool."""
         valid = np.ones(self._count(step), dtype=np.bool_)
         first = step * self.batch_size + self.rank * (self.batch_size // self.world_size)
         valid[max(0, self.num_patches - first) :] = False
         return torch.from_numpy(valid)
 
     def row_numbers(self) -> Rows:
-        """Gives all rows that the stream goes through, (num_patches,) int64, sorted."""
+        """Return all rows that the stream goes through, (num_patches,) int64, sorted."""
         rows = rows_of(self.shards, self.split, self.where)
         return rows if isinstance(rows, np.ndarray) else rows.numbers()
 
@@ -291,7 +291,7 @@ class PatchStream:
         return Strata(strata, self.order, self.batch_size, len(self), self.seed, self.window)
 
     def _identity(self) -> dict[str, Any]:
-        """Gives what the sequence of batches depends on."""
+        """Return what the sequence of batches depends on."""
         return {
             "dataset_id": self.shards.dataset_id,
             "split": self.split,
@@ -334,7 +334,7 @@ class PatchStream:
 
 
 def rows_of(source: Any, split: str | None, where: str | None) -> Rows | Selection | AllRows:
-    """Gives which rows of a source a stream goes through, in a bit per row where the source can."""
+    """Return which rows of a source a stream goes through, in a bit per row where the source can."""
     if isinstance(source, ShardSet):
         return source.selection(split, where)
     rows: Rows = source.rows(split) if where is None else source.rows(split, where)
@@ -342,7 +342,7 @@ def rows_of(source: Any, split: str | None, where: str | None) -> Rows | Selecti
 
 
 def _check_codes(codes: dict[str, npt.NDArray[np.int64]]) -> None:
-    """Refuses codes out of range: on a CUDA device they would end the process."""
+    """Refuse codes out of range: on a CUDA device they would end the process."""
     for name, count in CONDITIONS.items():
         wrong = codes[name][(codes[name] < UNKNOWN) | (codes[name] >= count)]
         if len(wrong):

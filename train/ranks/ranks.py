@@ -43,7 +43,7 @@ class Ranks:
     """The processes of one run, of which this is number ``rank``. Alone, every method does the plain thing."""
 
     def __init__(self, rank: int = 0, world_size: int = 1, watch: Watch | None = None) -> None:
-        """Takes a group that :func:`joined_ranks` has made; without arguments, a process alone."""
+        """Take a group that :func:`joined_ranks` has made; without arguments, a process alone."""
         self.rank, self.world_size = rank, world_size
         self.joined = watch is not None  #: torchrun has started this process, perhaps as the only one
         self._watch = watch
@@ -58,12 +58,12 @@ class Ranks:
     # What is drawn or read for a whole batch, and this process's part of it.
 
     def part(self, batch_size: int) -> slice:
-        """Gives which places of a batch are this process's."""
+        """Return which places of a batch are this process's."""
         size = batch_size // self.world_size
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def gathered(self, values: Tensor) -> Tensor:
-        """Gives the rows (b, ...) of all processes, (b W, ...), with a gradient; equally many from each."""
+        """Return the rows (b, ...) of all processes, (b W, ...), with a gradient; equally many from each."""
         if self.world_size == 1:
             return values
         room = values.new_zeros(self.world_size, *values.shape)
@@ -73,14 +73,14 @@ class Ranks:
     # What is agreed.
 
     def sum(self, values: Tensor) -> Tensor:
-        """Gives the sum of a tensor over the processes; NaN in one is NaN in all."""
+        """Return the sum of a tensor over the processes; NaN in one is NaN in all."""
         if self.joined:
             with self.waiting("the others"):
                 dist.all_reduce(values, group=self.group_of(values.device))
         return values
 
     def gather(self, value: T) -> list[T]:
-        """Gives a plain value of each process."""
+        """Return a plain value of each process."""
         if not self.joined:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -89,7 +89,7 @@ class Ranks:
         return values
 
     def each(self, work: Callable[[], T]) -> T:
-        """Gives what ``work`` gives here.
+        """Return what ``work`` gives here.
 
         Raises:
             NlbsError: it failed here or elsewhere: then in every process, so that none waits for another.
@@ -105,7 +105,7 @@ class Ranks:
         return result  # type: ignore[return-value]
 
     def from_first(self, work: Callable[[], T]) -> T:
-        """Gives in every process what ``work`` gives in the first, which alone runs it.
+        """Return in every process what ``work`` gives in the first, which alone runs it.
 
         Raises:
             NlbsError: it failed there: then in every process.
@@ -120,18 +120,18 @@ class Ranks:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Keeps an error until the next agreement, where every process raises it."""
+        """Keep an error until the next agreement, where every process raises it."""
         try:
             yield
         except NlbsError as error:
             self._failure = self._failure or error
 
     def flags(self, wishes: Mapping[str, bool]) -> list[float]:
-        """Gives what a sum over the processes takes for :meth:`decided`: the wishes, and whether one failed here."""
+        """Return what a sum over the processes takes for :meth:`decided`: the wishes, and whether one failed here."""
         return [float(wish) for wish in wishes.values()] + [float(self._failure is not None)]
 
     def decided(self, wishes: Mapping[str, bool], sums: list[float]) -> dict[str, bool]:
-        """Gives the wishes that any process has, from the sum of :meth:`flags`.
+        """Return the wishes that any process has, from the sum of :meth:`flags`.
 
         Raises:
             NlbsError: an error that any process kept, in every process.
@@ -142,7 +142,7 @@ class Ranks:
         return {name: value > 0 for name, value in zip(wishes, sums, strict=False)}
 
     def agree(self, wishes: Mapping[str, bool]) -> dict[str, bool]:
-        """Gives the wishes that any process has. Raises NlbsError as :meth:`decided` does."""
+        """Return the wishes that any process has. Raises NlbsError as :meth:`decided` does."""
         return self.decided(wishes, self.sum(torch.tensor(self.flags(wishes))).tolist())
 
     def _raise_together(self, failure: NlbsError | None) -> None:
@@ -156,7 +156,7 @@ class Ranks:
     # The network, and the loss of a process.
 
     def group_of(self, device: torch.device) -> dist.ProcessGroup | None:
-        """Gives what carries tensors of a device: gloo those in the host's memory, NCCL those on CUDA.
+        """Return what carries tensors of a device: gloo those in the host's memory, NCCL those on CUDA.
 
         Asked in all processes at once when first asked for CUDA.
         """
@@ -190,7 +190,7 @@ class Ranks:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Bounds the time in which the others have to answer, and explains where they are lost.
+        """Bound the time in which the others have to answer, and explains where they are lost.
 
         Raises:
             LostRankError: a process ended, or does not answer.
@@ -217,7 +217,7 @@ def _lost(rank: int, world_size: int, what: str, error: BaseException | str) -> 
 
 @contextmanager
 def joined_ranks(timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Ranks]:
-    """Gives the processes that torchrun has started, of which this is one.
+    """Return the processes that torchrun has started, of which this is one.
 
     Raises:
         LostRankError: the others do not come in time.
@@ -242,7 +242,7 @@ def joined_ranks(timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Ranks]:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Gives the CUDA device of this process of its machine: that of its local rank.
+    """Return the CUDA device of this process of its machine: that of its local rank.
 
     Raises:
         ConfigError: the machine has fewer.

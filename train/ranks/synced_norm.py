@@ -25,7 +25,7 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_ranks(values: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Gives the sum of a tensor over the processes of a group (None: all), with a gradient."""
+    """Return the sum of a tensor over the processes of a group (None: all), with a gradient."""
     total: Tensor = _Sum.apply(values, group)  # type: ignore[no-untyped-call]
     return total
 
@@ -41,7 +41,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # a collective is no part of a graph
     def forward(self, x: Tensor) -> Tensor:
-        """Gives the normalised features, (B, C, H, W) as given; equally many in every process."""
+        """Return the normalised features, (B, C, H, W) as given; equally many in every process."""
         if not self.training:
             return super().forward(x)
         values = x.float()
@@ -67,7 +67,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 def synced(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
-    """Puts a :class:`SyncedBatchNorm` with the same weights in place of each BatchNorm2d of a model."""
+    """Put a :class:`SyncedBatchNorm` with the same weights in place of each BatchNorm2d of a model."""
     for name, child in model.named_children():
         if type(child) is nn.BatchNorm2d:
             norm = SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)

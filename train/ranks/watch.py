@@ -21,7 +21,7 @@ class Watch:
     """
 
     def __init__(self, timeout_s: float, explain: Callable[[str], str]) -> None:
-        """Starts to look.
+        """Start to look.
 
         Args:
             timeout_s: of a single wait.
@@ -35,7 +35,7 @@ class Watch:
 
     @contextmanager
     def over(self, what: str) -> Iterator[None]:
-        """Watches a wait; one within another counts as the outer."""
+        """Watch a wait; one within another counts as the outer."""
         outer = self._under_way
         self._under_way = outer or (time.monotonic(), what)
         try:
@@ -44,7 +44,7 @@ class Watch:
             self._under_way = outer
 
     def close(self) -> None:
-        """Ends looking."""
+        """End looking."""
         self._closed.set()
 
     def _look(self) -> None:
