@@ -21,7 +21,10 @@ from nlbs.preprocess.options import (
     workers_options,
 )
 
-_DECODER_HELP = "pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same pixels."
+_DECODER_HELP = (
+    "pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same "
+    "pixels."
+)
 #: In the order of work.
 COMMANDS = {
     "Make a dataset": ("phantom", "preflight", "build-shards", "merge", "append"),

@@ -50,7 +50,7 @@ def read_table(
     options: TableOptions | None = None,
     images: AnyPath | None = None,
 ) -> Table:
-    """Return the images of a dataset's tables, in a form of :data:`~nlbs.manifests.tables.dialects.DIALECTS` or an own one.
+    """Return the images of a dataset's tables, in a form of :data:`~.dialects.DIALECTS` or one's own.
 
     Of any encoding and separator that :func:`~nlbs.manifests.tables.sheet.open_sheet` reads; blank lines do not count.
     Rows are counted on from table to table.
