@@ -11,9 +11,10 @@ from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import atomic_file, remove_folder, remove_partials, withdraw_folder, write_json
 from nlbs.generate.folder import is_finished
 from nlbs.manifests.people.pseudonyms import load_pseudonyms
+from nlbs.preprocess.build import build_shards, reshard
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.parts import build_part, merge, parse_part
-from nlbs.preprocess.root.intake import BuildOptions, build_shards, reshard
+from nlbs.preprocess.root.intake import BuildOptions
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.reading.cache import Cache
 from tests.preprocess.roots import files_of as digests
