@@ -8,6 +8,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from nlbs.cvae import ConditionalVAE, read_metadata, save_checkpoint
 from nlbs.errors import CheckpointError
+from nlbs.models import registry
 from tests.cvae.conftest import codes, tiny
 
 
@@ -43,6 +44,19 @@ def test_a_loaded_model_draws_the_same_images_to_the_bit(tmp_path: Path) -> None
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
     draws = [m.sample(codes(), 4, torch.Generator().manual_seed(1)) for m in (model, loaded)]
     assert torch.equal(*draws)
+
+
+def test_a_file_that_names_no_family_is_of_the_first_and_another_family_is_refused(saved: Path) -> None:
+    tensors, values = parts(saved)
+    assert values.pop("family") == "cvae"
+    rewrite(saved, tensors, values)
+    assert isinstance(registry.load_checkpoint(saved), ConditionalVAE)
+    rewrite(saved, tensors, {**values, "family": "gmvae"})
+    with pytest.raises(CheckpointError, match="does not know: there is no family of models 'gmvae'"):
+        registry.load_checkpoint(saved)
+    rewrite(saved, tensors, {**values, "family": ["cvae"]})
+    with pytest.raises(CheckpointError, match="there is no family of models"):
+        registry.load_checkpoint(saved)
 
 
 def test_loaded_weights_lie_aligned_as_torch_allocates_them(saved: Path) -> None:

@@ -47,14 +47,14 @@ def weights(folder: Path, name: str = "last_model.safetensors") -> dict[str, byt
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 patients with 8 patches of 16 x 16 each; half of them to learn from."""
+    """12 patients with 8 patches of 32 x 32 each; half of them to learn from."""
     folder = tmp_path_factory.mktemp("families") / "set"
     splits = ("train", "train", "val", "test")
     columns = {
         "split": [splits[row // 8 % 4] for row in range(PATCHES)],
         "cancer": [row // 4 % 2 for row in range(PATCHES)],
     }
-    make_shard_set(folder, PATCHES, resolution=16, columns=columns)
+    make_shard_set(folder, PATCHES, resolution=32, columns=columns)
     return folder
 
 
@@ -142,7 +142,7 @@ def test_draws_are_written_as_a_shard_set(whole: tuple[str, Path], shards: Path,
     model = ("--checkpoint", whole[1] / "best_model.safetensors", "--device", "cpu")
     run(generate, *model, "--like", shards, "--num", 20, "--format", "shards", "--out", tmp_path / "out")
     with open_shards(tmp_path / "out") as made:
-        assert (len(made), made.resolution) == (20, 16)
+        assert (len(made), made.resolution) == (20, 32)
 
 
 def test_a_report_says_in_words_what_the_model_lacks(

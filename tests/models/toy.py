@@ -73,5 +73,5 @@ class Toy(GenerativeModel):
 
 
 PRESETS = {"toy": {"training": {"epochs": 2, "learning_rate": 0.01, "ema_decay": 0.5, "log_every_steps": 1},
-                   "data": {"resolution": 16, "batch_size": 8}}}  # fmt: skip
+                   "data": {"resolution": 32, "batch_size": 8}}}  # fmt: skip
 FAMILY = Family("toy", ToyConfig, lambda options, edge, loss: Toy(options, edge), PRESETS, loss=NoOptions)

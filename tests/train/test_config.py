@@ -92,6 +92,7 @@ def test_the_resolved_configuration_is_read_back_from_its_yaml(name: str, tmp_pa
         ("training: {learning_rate: .nan}", "'training.learning_rate' is nan"),
         ("data: {fit: squeeze}", "'data.fit' is 'squeeze'"),
         ("data: {resolution: 250}", "multiple of 16"),
+        ("family: cvea", r"training_config.yaml: there is no family of models 'cvea'; did you mean 'cvae'"),
         ("training: {learning_rate: 1e-7}", "min_learning_rate .* is above"),
         ("training: !!python/object/apply:os.system [ls]", "cannot read the configuration"),
         ("- a list", "holds no mapping"),
@@ -100,6 +101,13 @@ def test_the_resolved_configuration_is_read_back_from_its_yaml(name: str, tmp_pa
 def test_a_file_that_makes_no_sense_is_explained(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolved_config("guide", written(tmp_path, text), {})
+
+
+def test_a_file_that_names_no_family_is_of_the_first(tmp_path: Path) -> None:
+    text = write_yaml(preset("nlbs"))
+    assert text.startswith("family: cvae\n")
+    before = written(tmp_path, text.removeprefix("family: cvae\n"))
+    assert resolved_config("nlbs", before, {}) == preset("nlbs")
 
 
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:
