@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 
 from nlbs.errors import ConfigError
 from nlbs.shards.format.columns import check_value, column_of, encoded, is_text
-from nlbs.text import shown
+from nlbs.text import printable, shown
 
 Rows = npt.NDArray[np.int64]
 
-_LONGEST, _DEEPEST = 2000, 60  # characters; levels of its syntax
+_LONGEST = 2000  # characters
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Eq: ("==", pc.equal),
     ast.NotEq: ("!=", pc.not_equal),
@@ -53,7 +53,7 @@ def explain_empty(manifest: pa.Table, where: str, rows: Rows) -> str:
     tree = _parsed(where)
     parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
     counts = (int(_true(_evaluate(manifest, part, where))[rows].sum()) for part in parts)
-    found = "; ".join(f"{ast.unparse(part)}: {count:,}" for part, count in zip(parts, counts, strict=True))
+    found = "; ".join(f"{_words(part)}: {count:,}" for part, count in zip(parts, counts, strict=True))
     return f"of {len(rows):,} patches it takes none ({found})"
 
 
@@ -61,13 +61,7 @@ def _parsed(where: str) -> ast.expr:
     try:
         if len(where) > _LONGEST:
             raise ValueError(f"{len(where)} characters, at most {_LONGEST} are read")
-        tree = ast.parse(where.strip(), mode="eval").body
-        level: list[ast.AST] = [tree]
-        for _ in range(_DEEPEST):
-            level = [child for node in level for child in ast.iter_child_nodes(node)]
-        if level:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
-        return tree
+        return ast.parse(where.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ConfigError(f"the filter {shown(where, 200)} cannot be read ({reason}); {_SYNTAX}") from None
@@ -160,7 +154,13 @@ def _true(result: Any) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.fill_null(result, False).to_numpy(), dtype=np.bool_)
 
 
+def _words(node: ast.expr) -> str:
+    """Gives a part of a filter for a message."""
+    try:
+        return printable(ast.unparse(node), 200)
+    except RecursionError:
+        return "a part that is nested deep"
+
+
 def _not_understood(node: ast.expr, where: str) -> ConfigError:
-    return ConfigError(
-        f"the filter {shown(where, 200)} has {shown(ast.unparse(node), 200)} where none can stand; {_SYNTAX}"
-    )
+    return ConfigError(f"the filter {shown(where, 200)} has {_words(node)!r} where none can stand; {_SYNTAX}")
