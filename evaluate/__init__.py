@@ -1,1 +1,1 @@
-"""What generated patches are worth: measures of realism, fidelity, copying and latents, as pure functions of arrays."""
+"""What a model is worth: measures (pure functions), sections of a report, and the study that they share."""

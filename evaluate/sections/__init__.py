@@ -1,0 +1,1 @@
+"""The sections of a report: each takes a study and returns figures, pictures and sentences."""

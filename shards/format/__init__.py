@@ -1,0 +1,1 @@
+"""What a shard set is on disk: layout, containers, payloads, the manifest and its columns, commit, verification, filters."""

@@ -1,0 +1,1 @@
+"""Batches: the stream over shards, read ahead, on the device, augmented."""

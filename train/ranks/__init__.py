@@ -1,0 +1,1 @@
+"""Several processes as one run: agreement, sums, watching each other, BatchNorm over all of them."""
