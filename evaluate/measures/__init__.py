@@ -1,4 +1,4 @@
-"""Measures: pure functions of arrays, each with the source of its definition; no disk, no page, no model but as an argument.
+"""Measures: pure functions of arrays, each with the source of its definition; no disk and no page.
 
-Distances, spectra, dots, reconstruction, memorisation and copies, control and utility by classifiers, AUROCs, intervals.
+Distances, spectra, dots, reconstruction, memorisation and copies, control and utility, AUROCs, intervals.
 """

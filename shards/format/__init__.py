@@ -1,1 +1,1 @@
-"""What a shard set is on disk: layout, containers, payloads, the manifest and its columns, commit, verification, filters."""
+"""What a shard set is on disk: layout, containers, payloads, manifest and columns, commit, verification, filters."""
