@@ -20,7 +20,7 @@ from nlbs.preprocess.capture import _record_of
 from nlbs.preprocess.repair import _what_was_cut
 from nlbs.preprocess.report.page import _commands
 from nlbs.preprocess.store import ImageStore
-from nlbs.preprocess.tables import _harmless, _plain
+from nlbs.preprocess.tables import _harmless, plain_cell
 from nlbs.shards import open_shards
 from nlbs.shards.commit import read_part
 from nlbs.shards.layout import how_to_restore, read_shard_set_json
@@ -352,7 +352,7 @@ def test_lists_of_findings_are_read_as_before(cell: str, expected: str | None) -
 )
 def test_no_cell_nor_header_is_a_formula_in_any_width(text: str) -> None:
     assert _harmless(text) == f"'{text}"
-    assert _plain(f"'{text}") == text
+    assert plain_cell(f"'{text}") == text
 
 
 def test_errors_of_received_data_are_errors_that_a_command_explains() -> None:
