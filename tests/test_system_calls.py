@@ -157,11 +157,11 @@ def test_a_manifest_is_read_where_files_cannot_be_mapped(
 def test_a_checkpoint_is_read_where_files_cannot_be_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nlbs.models import checkpoint
+    from nlbs.models import checkpoint, registry
     from tests.generate.conftest import make_checkpoint
 
     path = make_checkpoint(tmp_path / "a.safetensors")
-    expected = checkpoint.load_checkpoint(path).state_dict()
+    expected = registry.load_checkpoint(path).state_dict()
     values = checkpoint.read_metadata(path)
 
     def safe_open(*arguments: object, **options: object) -> None:
@@ -169,7 +169,7 @@ def test_a_checkpoint_is_read_where_files_cannot_be_mapped(
 
     monkeypatch.setattr(checkpoint, "safe_open", safe_open)
     assert checkpoint.read_metadata(path) == values
-    found = checkpoint.load_checkpoint(path).state_dict()
+    found = registry.load_checkpoint(path).state_dict()
     assert all((found[name] == tensor).all() for name, tensor in expected.items())
 
 
