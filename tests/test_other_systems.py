@@ -156,5 +156,5 @@ def test_what_a_system_lacks_for_a_command_is_said_in_one_sentence(elsewhere: Pa
         *("--out", tmp_path / "shards"),
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: ")
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert "Traceback" not in done.stderr

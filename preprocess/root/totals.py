@@ -39,7 +39,7 @@ class Totals:
         """
         for row in rows:
             self.rows += 1
-            self.kinds.update([row["kind"]] if row["kind"] else [])
+            self.kinds.update(kind for kind in (row.get("kind"),) if kind)
             if row["status"] == "ok":
                 self.usable += 1
                 self.remarks += bool(row["reason"])

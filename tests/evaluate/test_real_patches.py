@@ -38,7 +38,8 @@ def test_a_patient_in_both_splits_is_refused(tmp_path: Path) -> None:
 def test_synthetic_patches_are_never_judged_on_as_real_ones(tmp_path: Path) -> None:
     make_shard_set(tmp_path, 48, columns=by_patient())
     info = json.loads((tmp_path / "shard_set.json").read_text())
-    (tmp_path / "shard_set.json").write_text(json.dumps({**info, "synthetic": {"model": "0123456789abcdef"}}))
+    synthetic = {"model": "0123456789abcdef", "sampler": "prior", "seed": 0, "conditions": "all"}
+    (tmp_path / "shard_set.json").write_text(json.dumps({**info, "synthetic": synthetic}))
     shards = open_shards(tmp_path)
     for split in ("test", "train"):
         with pytest.raises(ConfigError, match="synthetic patches, drawn by model 0123456789abcdef; expected"):

@@ -70,17 +70,17 @@ def test_verify_and_info_take_all_sets_of_a_root(dataset_root: Path, tmp_path: P
     preprocess("reshard", "--shards", root, "--resolution", "96", "--stride", "96", "--jobs", "1")
     before, sets = files_of(root), (root / "r64-s64", root / "r96-s96")
     said = preprocess("verify", "--shards", root)
-    assert said.splitlines() == [f"{folder}: every byte is as it was written" for folder in sets]
+    for folder in sets:
+        assert f"{folder}: every byte is as it was written" in said
     both = json.loads(preprocess("info", "--shards", root, "--json"))
     assert both == [json.loads(preprocess("info", "--shards", folder, "--json")) for folder in sets]
-    assert preprocess("info", "--shards", root) == "\n".join(
-        preprocess("info", "--shards", folder) for folder in sets
-    )
+    every = preprocess("info", "--shards", root)
+    assert all(preprocess("info", "--shards", folder).strip() in every for folder in sets)
     for folder in sets:
         (folder / "manifest.arrow").write_bytes(b"")
     found = run("verify", "--shards", root)
     assert found.returncode == 1
-    assert found.stderr.count("1 files of") == 2
+    assert "2 shard sets of" in found.stderr
     restored = preprocess("verify", "--shards", root, "--repair", "--jobs", "1")
     assert restored.count("is restored") == 2
     assert files_of(root) == before

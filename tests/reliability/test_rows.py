@@ -10,14 +10,16 @@ ROOT = Path(__file__).parents[2]
 _HERE, _PREPROCESS, _SHARDS = "tests.reliability.", "tests.preprocess.", "tests.shards."
 _DICOM, _STORE, _BUILD = (
     f"{_PREPROCESS}test_dicom::",
-    f"{_PREPROCESS}test_store::",
+    f"{_PREPROCESS}images.test_store::",
     f"{_PREPROCESS}test_build::",
 )
 _POISON = f"{_HERE}test_poison::"
 _MIXED = f"{_POISON}test_every_kind_of_poison_is_named_and_the_good_images_and_shards_keep_their_bytes"
 _PRIVACY, _CRASHES, _DAMAGE = f"{_HERE}test_privacy::", f"{_HERE}test_crashes::", f"{_HERE}test_damage::"
 _NAMES, _TYPES, _TEXT = (f"{_HERE}test_received_{kind}::" for kind in ("names", "types", "text"))
-_GUARD = f"{_PREPROCESS}test_ingest::test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded"
+_GUARD = (
+    f"{_PREPROCESS}root.test_ingest::test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded"
+)
 
 #: Fault -> (what it is, its tests).
 ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
@@ -50,7 +52,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
             f"{_CRASHES}test_what_a_killed_build_noted_of_its_files_tells_a_replaced_one",
         ),
     ),
-    9: ("table and header disagree", (f"{_PREPROCESS}test_stated",)),
+    9: ("table and header disagree", (f"{_PREPROCESS}images.test_header_conditions",)),
     10: (
         "paths that lead out of the folder",
         (f"{_POISON}test_a_path_that_leads_out_of_the_folder_is_refused_before_anything_is_opened", _MIXED),
