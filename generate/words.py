@@ -15,6 +15,7 @@ from nlbs.manifests.conditions import (
     parse_flag,
     parse_laterality,
     parse_view,
+    side_and_view,
     word_of,
 )
 
@@ -47,10 +48,7 @@ def code_of(name: str, text: str) -> int:
             raise ValueError(f"{text!r} is no age in years from 1 to 120")
         return age_bin_of(years)
     if name == "view":
-        view = parse_view(text)
-        if view not in VIEWS:
-            raise ValueError(f"a model knows {' and '.join(VIEWS)}, not {view}")
-        return VIEWS.index(view)
+        return _view_code(text)
     if name == "laterality":
         return LATERALITIES.index(str(parse_laterality(text)))
     if name == "age_bin":
@@ -96,3 +94,17 @@ def caption(words: Mapping[str, str]) -> str:
     shown = {"yes": "{}", "": "{}?"} | ({} if "yes" in flags.values() else {"no": "no {}"})
     said = [shown[word].format(name.replace("_", " ")) for name, word in flags.items() if word in shown]
     return f"{place[0]}\n{', '.join(said)}"
+
+
+def _view_code(text: str) -> int:
+    """Return the code of a view. Raises ValueError: it is none that a model knows, or says a side as well."""
+    expected = f"expected {' or '.join(VIEWS)}"
+    if side_and_view(text) is not None:
+        raise ValueError(f"{text!r} is a view and a side: {expected}, and the side as laterality")
+    try:
+        view = parse_view(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a view: {expected}") from None
+    if view not in VIEWS:
+        raise ValueError(f"a model knows {' and '.join(VIEWS)}, not {view}")
+    return VIEWS.index(view)

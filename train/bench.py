@@ -49,8 +49,8 @@ BOTTLENECKS = {
         "OMP_NUM_THREADS, and look for other processes"
     ),
     "step": (
-        "The step holds up the loader, which could feed {loader_over_step:.1f} of it: a GPU, a smaller preset, or on a "
-        "card that knows it --precision bfloat16"
+        "The step holds up the loader, which could feed {loader_over_step:.1f} times as many patches: what helps is a "
+        "GPU, a smaller preset, or --precision bfloat16 where the processor or card knows it"
     ),
 }
 

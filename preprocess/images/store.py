@@ -63,6 +63,11 @@ class ImageStore:
             differing = [
                 key for key in sorted({*found, *attributes}) if found.get(key) != attributes.get(key)
             ]
+            if differing == ["key_fingerprint"]:
+                raise DatasetError(
+                    f"the ids in {path} were made with another key file: give that of the first build with "
+                    "--key-file or NLBS_KEY_FILE, or another folder for --out"
+                )
             changes = ", ".join(
                 f"{key} was {found.get(key)!r}, now {attributes.get(key)!r}" for key in differing
             )

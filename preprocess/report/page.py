@@ -126,7 +126,7 @@ def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet 
             f"nlbs-preprocess info --shards {shards}",
             f"nlbs-preprocess verify --shards {shards}",
             f"nlbs-train --shards {shards} --device cuda",
-            f"nlbs-train --shards {shards} --preset guide-small --device cpu",
+            f"nlbs-train --shards {shards} --preset nlbs-small --device cpu",
         ]
     if root and (root / STORE).is_dir():
         reshard = f"nlbs-preprocess reshard --shards {shlex.quote(str(root))}"

@@ -1,5 +1,6 @@
 """Images with equal pixels: the same film filed twice, and the leak where its patients stand in two splits."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,17 +103,20 @@ def leak_message(duplicates: Sequence[Duplicate]) -> str | None:
     )
 
 
-def refuse_changes(csv: object, out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
+def refuse_changes(csvs: Sequence[AnyPath], out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
     """Raise DatasetError where a build without --overwrite would change what stands in the root."""
-    refuse_what_append_does(csv, out, cut_name, sources)
+    refuse_what_append_does(csvs, out, cut_name, sources)
     refuse_moved_patients(out, sources)
 
 
-def refuse_what_append_does(csv: object, out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
+def refuse_what_append_does(
+    csvs: Sequence[AnyPath], out: AnyPath, cut_name: str, sources: Sequence[Source]
+) -> None:
     """Raise DatasetError where a complete set would be lost to a table that grew."""
     if not (out / IMAGES_CSV).is_file() or not (out / cut_name / SHARD_SET_JSON).is_file():
         return
-    add = f"nlbs-preprocess append --csv {csv} --out {out}"
+    tables = " ".join(f"--csv {shlex.quote(str(csv))}" for csv in csvs)
+    add, csv = f"nlbs-preprocess append {tables} --out {shlex.quote(str(out))}", " and ".join(map(str, csvs))
     known = {row["image"]: generation_of(row) for row in read_image_rows(out)}
     if max(known.values(), default=1) > 1:
         raise DatasetError(

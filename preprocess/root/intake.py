@@ -114,7 +114,8 @@ def check_sources(options: BuildOptions, read: SourcesRead, appends: bool) -> No
         DatasetError: a check fails.
     """
     if not appends and not options.overwrite:
-        refuse_changes(options.csv, options.out, options.cut.name, read.sources)
+        csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
+        refuse_changes(csvs, options.out, options.cut.name, read.sources)
 
 
 def take_in(

@@ -16,6 +16,7 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 C = TypeVar("C")
 
+_FEW = 6  # words that are known are listed beside the nearest
 _MOST_PROBLEMS = 10  # in a message: the values are somebody else's
 
 
@@ -74,7 +75,10 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def nearest(word: str, known: list[str]) -> str:
     """Return the advice that an error about an unknown word ends with."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {found[0]!r}?" if found else f"known: {', '.join(known)}"
+    every = f"known: {', '.join(known)}"
+    if not found:
+        return every
+    return f"did you mean {found[0]!r}?" + (f" ({every})" if len(known) <= _FEW else "")
 
 
 def _plain(value: Any) -> Any:

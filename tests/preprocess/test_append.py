@@ -305,7 +305,8 @@ def test_build_shards_names_append_where_the_table_grew(
     more = ("build-shards", "--csv", images / "all.csv", "--out", root, *CUT, *SPLIT)
     refused = run(*more)
     assert refused.returncode == 1
-    assert "nlbs-preprocess append" in refused.stderr
+    assert "nlbs-preprocess append --csv " in refused.stderr
+    assert "Path(" not in refused.stderr  # what is offered can be pasted
     assert "8 images" in refused.stderr
     assert files_of(root) == files_of(old_root)
     shutil.rmtree(root)

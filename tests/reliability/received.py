@@ -28,7 +28,9 @@ for arguments in json.loads(sys.argv[1]):
         traceback.print_exc()
         code = -1
     print("exit code", code, flush=True)
-print("kilobytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not ru_maxrss, in which the process that started this one counts as well.
+status = open("/proc/self/status", encoding="ascii").read()
+print("kilobytes", status.split("VmHWM:")[1].split()[0])
 """
 
 

@@ -162,6 +162,6 @@ def test_the_bottleneck_is_what_the_rest_waits_for(changes: dict[str, float], ex
 
 
 def test_a_bottleneck_is_a_sentence_with_its_figures() -> None:
-    assert "could feed 10.0 of it" in STEP.sentence
+    assert "could feed 10.0 times as many" in STEP.sentence
     slow = replace(STEP, loader=500, together=490, waiting=0.5)
     assert "could take 2.0 times as many" in slow.sentence
