@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 SPINNING, ASLEEP = "spinning", "asleep"
@@ -29,23 +28,22 @@ def steps_per_s(preset: str, batch_size: int, seconds: float) -> float:
     import torch
 
     from nlbs.manifests.conditions import CONDITIONS
-    from nlbs.train.config import PRESETS
-    from nlbs.train.objective import Objective
-    from nlbs.train.optimisation import forward
+    from nlbs.models.contract import Clock
+    from nlbs.train.config import resolved_config
     from nlbs.train.setup import build
 
     cpu = torch.device("cpu")
-    config = PRESETS[preset]
-    config = replace(config, training=replace(config.training, precision="float32"))
-    model, optimizer = build(config, cpu)
-    objective = Objective.of(config.training.loss, model)
+    config = resolved_config(preset, None, {"training": {"precision": "float32"}})
+    model, (optimizer,) = build(config, cpu)
+    (turn,) = model.turns()
+    clock = Clock(step=0, steps_per_epoch=1000, epoch=0, share=0.0)
     pixels = torch.rand(batch_size, 1, model.resolution, model.resolution) * 2 - 1
     conditions = {name: torch.zeros(batch_size, dtype=torch.int64) for name in CONDITIONS}
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        output = forward(config.training, model, pixels, conditions, objective.noise(batch_size, cpu))
-        objective.terms(output, pixels, [1.0] * objective.levels)["total"].backward()  # type: ignore[no-untyped-call]
+        noise = [torch.randn(batch_size, *shape) for shape in turn.noise]
+        model.terms(turn.name, pixels, conditions, noise, clock)["total"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     step()

@@ -37,7 +37,7 @@ import torch
 from nlbs.shards import open_shards
 from nlbs.train import bench
 from nlbs.train import setup as start
-from nlbs.train.config import NO_AUGMENT, PRESETS, TrainConfig
+from nlbs.train.config import NO_AUGMENT, TrainConfig, resolved_config
 from nlbs.train.run_folder import Progress
 from nlbs.train.timed_stream import WatchedStream
 
@@ -91,7 +91,7 @@ def without_augmentation(config: TrainConfig) -> TrainConfig:
 
 def measure_step(preset: str, folder: str, rounds: int, device: torch.device) -> dict[str, Any]:
     """Return the ratios of a preset's step, and milliseconds of its parts."""
-    config = bench.harmless(PRESETS[preset])
+    config = bench.harmless(resolved_config(preset, None, {}))
     with open_shards(folder) as shards, tempfile.TemporaryDirectory() as scratch:
         stream = start.open_streams(config, shards)[0]
         batch = stream.read(0, 0)
@@ -148,7 +148,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
 
 def measure_waiting(preset: str, folder: str, epochs: int, device: torch.device) -> dict[str, Any]:
     """Return the share of whole epochs that is spent waiting for the loader, in a set that was never read."""
-    config = bench.harmless(PRESETS[preset])
+    config = bench.harmless(resolved_config(preset, None, {}))
     found = []
     with open_shards(folder) as shards, tempfile.TemporaryDirectory() as scratch:
         stream = start.open_streams(config, shards)[0]
@@ -218,7 +218,7 @@ def measure_resume(preset: str, folder: str, rounds: int) -> dict[str, Any]:
     """Return seconds from the start of a run that continues to its first batch, the median of some processes."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
-        leave_a_run(PRESETS[preset], folder, run)
+        leave_a_run(resolved_config(preset, None, {}), folder, run)
         found = []
         for _ in range(rounds):
             child = [sys.executable, "-c", RESUME, preset, folder, str(run)]
