@@ -24,4 +24,6 @@ def wait_asleep() -> bool:
     if any(name in os.environ for name in SAID_BY_USER):
         return False
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # libomp and Intel's understand it as KMP_BLOCKTIME=0
+    # libgomp, which torch's CPU builds have, first looks this often: at once asleep cost a quiet machine a quarter.
+    os.environ["GOMP_SPINCOUNT"] = "1000"
     return "torch" not in sys.modules
