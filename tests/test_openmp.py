@@ -45,6 +45,7 @@ def run(command: str, *args: str, **environment: str) -> dict[str, object]:
 def test_every_command_lets_threads_sleep_while_they_wait_and_so_do_its_children(command: str) -> None:
     found = run(command, "--help")
     assert found["own"]["OMP_WAIT_POLICY"] == "PASSIVE"  # type: ignore[index]
+    assert found["own"]["GOMP_SPINCOUNT"] == "1000"  # type: ignore[index]
     assert found["child"]
 
 

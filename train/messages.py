@@ -1,4 +1,4 @@
-"""What a run says of a step and of an epoch."""
+"""What a run says at its start, of a step, of an epoch, and at its end."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights."""
+"""What happens to weights and gradients beside the step: the moving average, clipping, precision and loss scale."""
 
 import copy
 from collections.abc import Iterable

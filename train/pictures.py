@@ -1,4 +1,4 @@
-"""A page that shows what a model does: real patches, their reconstructions where it makes any, and drawn ones."""
+"""Pictures of a run: a page of real, reconstructed and drawn patches, and the curve of its losses."""
 
 import json
 import math

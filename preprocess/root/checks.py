@@ -1,4 +1,4 @@
-"""Images with equal pixels: the same film filed twice, and the leak where its patients stand in two splits."""
+"""What may not stand or change in a dataset root: equal pixels in two splits, moved patients, sets that lose images."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Arrays for one batch after the other."""
+"""Batches read ahead by a thread, into arrays that come back when a batch is let go."""
 
 import threading
 from collections import deque
