@@ -4,13 +4,14 @@ import importlib
 import itertools
 import multiprocessing
 import os
+import queue
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,13 +32,21 @@ BACKENDS = ("loky", "threading", "dask")
 
 #: Seconds to wait for a scheduler, and then for its first worker.
 _PATIENCE_S = 30
-#: Tasks that a cluster has at once, per worker thread: one in work, one waiting, never the whole list.
+#: Tasks given out at once, per worker: one in work, one waiting, never the whole list.
 _IN_FLIGHT = 2
-#: Seconds that the one process of --jobs 1 waits for more work before it ends.
+#: Seconds that processes wait for more work before they end.
 _IDLE_S = 60
+#: What the libraries of a worker are told about threads, where a person says nothing else.
+_THREAD_COUNTS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 
-#: The process of :func:`_run_in_one_process`, and the environment that it was started with.
-_one_process: tuple[dict[str, str], Any] | None = None
+#: The processes of :func:`_run_in_processes`: how many, the environment that they were started with, and the pool.
+_pool: tuple[tuple[int, dict[str, str]], Any] | None = None
 
 
 class WorkersDied(NlbsError):
@@ -100,31 +109,17 @@ class Workers:
         """
         if self.backend == "dask":
             return self.run(function, tasks, shared)
-        if joblib.effective_n_jobs(self.jobs) > 1:
-            return Workers(self.jobs)._run_here(function, tasks)
-        return _run_in_one_process(function, tasks)
+        return _run_in_processes(function, tasks, joblib.effective_n_jobs(self.jobs))
 
     def _run_here(
         self, function: Callable[..., Result], tasks: Iterable[Task]
     ) -> Generator[Result, None, None]:
-        of_processes = {"initializer": end_with_parent} if self.backend == "loky" else {}
-        run = joblib.Parallel(
-            n_jobs=self.jobs,
-            backend=self.backend,
-            return_as="generator_unordered",
-            batch_size=1,
-            **of_processes,
-        )
-        with _quiet():
-            if self.backend == "threading":
-                # Filters belong to the process: a thread that resets them would let another's warning out,
-                # which may quote a file.
-                warnings.simplefilter("ignore")
-            try:
-                with closing(run(joblib.delayed(function)(*task) for task in tasks)) as results:
-                    yield from results
-            except BrokenProcessPool as error:
-                raise WorkersDied(WORKER_DIED) from error
+        jobs = joblib.effective_n_jobs(self.jobs)
+        if self.backend == "threading":
+            return _run_in_threads(function, tasks, jobs)
+        if jobs == 1:
+            return (function(*task) for task in tasks)
+        return _run_in_processes(function, tasks, jobs)
 
     def _run_by_dask(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: Path
@@ -135,13 +130,13 @@ class Workers:
         with _dask_client(str(self.scheduler)) as client:
             _check_dask_workers(client, shared)
             at_once = _IN_FLIGHT * max(1, sum(client.nthreads().values()))
-            futures = distributed.as_completed(loop=client.loop)
+            submitted = distributed.as_completed(loop=client.loop)
             for task in itertools.islice(waiting, at_once):
-                futures.add(client.submit(function, *task, pure=False))
+                submitted.add(client.submit(function, *task, pure=False))
             try:
-                for future in futures:
+                for future in submitted:
                     for task in itertools.islice(waiting, 1):
-                        futures.add(client.submit(function, *task, pure=False))
+                        submitted.add(client.submit(function, *task, pure=False))
                     try:
                         result: Result = future.result()
                     except distributed.KilledWorker:  # tried again by the scheduler, several times
@@ -152,7 +147,7 @@ class Workers:
                         future.release()
             except GeneratorExit:
                 # What runs cannot be stopped, and must not write once the folder is another's.
-                for _ in futures:
+                for _ in submitted:
                     pass
                 raise
         if dead:
@@ -162,42 +157,77 @@ class Workers:
             )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back remarks of joblib: on results that nobody took, and on workers that it starts anew."""
-    with warnings.catch_warnings():
-        # Where too many failures stop the work; and where workers grew.
-        warnings.filterwarnings("ignore", message=".*successfully executed but not used")
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        yield
-
-
-def _run_in_one_process(
-    function: Callable[..., Result], tasks: Iterable[Task]
+def _run_in_threads(
+    function: Callable[..., Result], tasks: Iterable[Task], jobs: int
 ) -> Generator[Result, None, None]:
-    """Yield results of one process beside this one, which stays for the next call: joblib would run one job here."""
-    global _one_process
-    environment = dict(os.environ)
-    if _one_process is None or _one_process[0] != environment:
-        executor = ProcessPoolExecutor(max_workers=1, timeout=_IDLE_S, initializer=end_with_parent)
-        _one_process = environment, executor
-    executor, waiting = _one_process[1], deque[Any]()
+    run = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered", batch_size=1)
+    # Filters belong to the process: a thread that resets them would let another's warning out, which may quote a
+    # file. And where too many failures stop the work, joblib remarks on results that nobody took.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with closing(run(joblib.delayed(function)(*task) for task in tasks)) as results:
+            yield from results
+
+
+def _run_in_processes(
+    function: Callable[..., Result], tasks: Iterable[Task], jobs: int
+) -> Generator[Result, None, None]:
+    """Yield results of processes beside this one, which stay for the next call; joblib would run one job here."""
+    executor, running = _pool_of(jobs), set[Any]()
+    waiting = iter(tasks)
     try:
         with _quiet():
-            for task in tasks:
-                waiting.append(executor.submit(function, *task))
-                if len(waiting) >= _IN_FLIGHT:
-                    yield waiting[0].result()
-                    waiting.popleft()
-            while waiting:
-                yield waiting[0].result()
-                waiting.popleft()
+            for task in itertools.islice(waiting, _IN_FLIGHT * jobs):
+                running.add(executor.submit(function, *task))
+            while running:
+                for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                    result: Result = future.result()
+                    running.remove(future)
+                    for task in itertools.islice(waiting, 1):
+                        running.add(executor.submit(function, *task))
+                    yield result
     except BrokenProcessPool as error:
         raise WorkersDied(WORKER_DIED) from error
     finally:
-        if waiting:  # it died, or what it does must not be written once the folder is another's
-            _one_process = None
-            executor.shutdown(wait=True, kill_workers=True)
+        if running:  # it died, or what it does must not be written once the folder is another's
+            _end_pool(executor)
+
+
+def _pool_of(jobs: int) -> Any:
+    """Return the kept pool of that many processes, or start it where there is none under the environment of now."""
+    global _pool
+    made_for = jobs, dict(os.environ)
+    if _pool is None or _pool[0] != made_for:
+        if _pool is not None:
+            _end_pool(_pool[1])
+        threads = str(max(1, joblib.cpu_count() // jobs))
+        executor = ProcessPoolExecutor(
+            max_workers=jobs,
+            timeout=_IDLE_S,
+            initializer=end_with_parent,
+            env={} if jobs == 1 else {name: os.environ.get(name, threads) for name in _THREAD_COUNTS},
+        )
+        _pool = made_for, executor
+    return _pool[1]
+
+
+def _end_pool(executor: Any) -> None:
+    """End processes at once, whatever they do."""
+    global _pool
+    _pool = None
+    # The pool drops its tasks and then looks up the number of one that no process has taken: a KeyError in its thread.
+    with suppress(queue.Empty):
+        while True:
+            executor._work_ids.get_nowait()
+    executor.shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back the remark of a pool on workers that it starts anew because they grew."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        yield
 
 
 def _distributed() -> Any:

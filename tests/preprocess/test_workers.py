@@ -17,6 +17,7 @@ import nlbs
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.tables.table import ImageRow
+from nlbs.preprocess import workers
 from nlbs.preprocess.formats.image_errors import DecodeError
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
@@ -199,3 +200,20 @@ def test_a_dask_cluster_that_cannot_do_it_is_refused_in_one_sentence(
     nobody = Workers(backend="dask", scheduler="tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"there is no Dask scheduler at tcp://127\.0\.0\.1:9"):
         list(nobody.run(squared, [(1,)], tmp_path))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_work_that_is_given_up_leaves_no_error_of_the_pools_thread(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    given_up = 0
+    for _ in range(10):
+        results = Workers(jobs).run_fenced(abs, [(number,) for number in range(50)], tmp_path)
+        assert next(results) >= 0
+        manager = workers._pool[1]._executor_manager_thread
+        results.close()  # while a task has just been handed over
+        manager.join(30)
+        given_up += not manager.is_alive()
+    assert (given_up, errors) == (10, [])
