@@ -90,5 +90,5 @@ FAMILY = Family(
     presets={name: _sections(name) for name in MODEL_PRESETS},
     loss=LossConfig,
     check=check_sections,
-    companions=("grain", "flow", "autoguidance"),
+    sampler="prior",
 )

@@ -9,7 +9,8 @@ import click
 
 from nlbs import __version__
 from nlbs.command import Group, entry_point
-from nlbs.models.companions.choice import SamplerChoice, sampler_options
+from nlbs.models.folder import CHECKPOINT
+from nlbs.models.stages.choice import SamplerChoice, sampler_options
 from nlbs.paths import LOCAL_PATH, PATH
 
 SECTIONS = ("galleries", "reconstruction", "realism", "control", "utility", "memorisation", "latents")
@@ -55,8 +56,8 @@ def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None)
 def _shared(command: _Command) -> _Command:
     """Add the options that both uses have."""
     options = [
-        click.option("--checkpoint", type=LOCAL_PATH, metavar="FILE",
-                     help="A best_model.safetensors of nlbs-train.  [required]"),
+        click.option("--checkpoint", type=CHECKPOINT, metavar="RUN",
+                     help="A run folder of nlbs-train, or its best_model.safetensors.  [required]"),
         click.option("--shards", type=PATH, metavar="FOLDER",
                      help="A shard set, or a dataset root that holds one; s3://bucket/folder too.  [required]"),
         click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written.  [required]"),

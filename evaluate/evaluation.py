@@ -18,11 +18,11 @@ from nlbs.evaluate.sections.memorisation import memorisation
 from nlbs.evaluate.sections.realism import latents, realism, reconstruction
 from nlbs.evaluate.study import Study
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.companions.choice import SamplerChoice
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.seen import guess, unseen
+from nlbs.models.stages.choice import SamplerChoice
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
 

@@ -13,9 +13,9 @@ from nlbs.evaluate.measures.classifier import ConditionClassifier, Recipe, train
 from nlbs.evaluate.measures.features import FeatureExtractor
 from nlbs.evaluate.measures.model_view import Encoded, as_floats, encode
 from nlbs.evaluate.real_patches import RealPatches
-from nlbs.models.companions.grain import Grain, GrainySampler
 from nlbs.models.contract import Bounds, GenerativeModel, Reconstructs
 from nlbs.models.drawing import Codes, Sampler, draw_noise, draw_patches, to_uint8
+from nlbs.models.stages.grain import Grain, GrainySampler
 
 MEANS_OF = 1000  #: patches whose latents are kept
 

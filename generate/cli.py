@@ -20,7 +20,7 @@ from nlbs.generate.commands.options import (
 )
 from nlbs.generate.commands.recipes import RECIPES, call_of
 from nlbs.help_page import write_options
-from nlbs.models.companions.choice import sampler_options
+from nlbs.models.stages.choice import sampler_options
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"
@@ -54,7 +54,7 @@ COMMANDS = {
     cls=_DefaultGroup,
     sections=SECTIONS,
     command_sections=COMMANDS,
-    subcommand_metavar="[COMMAND] --checkpoint FILE --out FOLDER ...",
+    subcommand_metavar="[COMMAND] --checkpoint RUN --out FOLDER ...",
     options_metavar="",
     epilog="These are the options of a call without a command; nlbs-generate COMMAND --help shows those of a command.",
 )

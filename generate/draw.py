@@ -20,12 +20,12 @@ from nlbs.generate.png_folder import Layout, write_samples
 from nlbs.generate.provenance import Provenance, fitted_ids, model_id
 from nlbs.generate.shard_folder import write_synthetic_set
 from nlbs.models.checkpoint import read_metadata
-from nlbs.models.companions.choice import SamplerChoice
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
 from nlbs.models.drawing import draw_patches
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.seen import guess, unseen
+from nlbs.models.stages.choice import SamplerChoice
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import write_with
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.family import Family, checked_resolution
+from nlbs.models.folder import BEST_MODEL, model_file
 from nlbs.models.pixels import FITS
 from nlbs.text import shown
 
@@ -25,7 +26,7 @@ FORMAT_VERSION = 1
 
 #: The one metadata key. safetensors orders several at random; one keeps the bytes the same.
 _KEY = "nlbs_cvae"
-_EXAMPLE = "runs/NAME/best_model.safetensors"
+_EXAMPLE = f"runs/NAME/{BEST_MODEL}"
 _HOW_TO_MEND = "take another checkpoint of the run, or train again"
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -203,7 +204,8 @@ class _InMemory:
 
 @contextmanager
 def _opened(path: Path, device: str, example: str) -> Iterator[Any]:
-    """Open a safetensors file, and say of what goes wrong with it what it is."""
+    """Open a safetensors file, or that of the model in a folder; say of what goes wrong with it what it is."""
+    path = model_file(path)
     _check_kind(path, example)
     try:
         with _mapped(path, device) as file:

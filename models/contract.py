@@ -71,26 +71,17 @@ def _alone(values: Tensor) -> Tensor:
     return values
 
 
-class GenerativeModel(nn.Module, ABC):
-    """A model that learns from patches with conditions, and draws such patches."""
+class Trainable(nn.Module, ABC):
+    """What the trainer steps: a model of patches, or what a later stage trains on the latents of one."""
 
-    #: Its name in the registry; stands in each checkpoint.
-    family: ClassVar[str]
-    #: The section ``model`` of its configuration, a dataclass; stands in each checkpoint.
+    #: What it is made of, a dataclass; stands in its file.
     config: Any
 
-    def __init__(self, image: ImageSpec) -> None:
-        """Take what its images are like."""
+    def __init__(self) -> None:
         super().__init__()
-        self.image = image
         #: Return the rows of all processes that train together, for a term that is no mean over patches; with a
         #: gradient. The trainer sets it; to be called in training mode alone, and by all processes alike.
         self.gathered: Callable[[Tensor], Tensor] = _alone
-
-    @property
-    def resolution(self) -> int:
-        """The edge of its images in pixels."""
-        return self.image.edge
 
     @property
     def num_parameters(self) -> int:
@@ -102,15 +93,13 @@ class GenerativeModel(nn.Module, ABC):
         """Where its weights are."""
         return next(self.parameters()).device
 
-    # Training.
-
     @abstractmethod
     def turns(self) -> Sequence[Turn]:
         """Return what takes turns on each batch, in that order."""
 
     @abstractmethod
     def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
+        self, turn: str, inputs: Any, conditions: Conditions, noise: Noise, clock: Clock
     ) -> dict[str, Tensor]:
         """Return the terms of a turn by the names that it says, scalars, means over the patches.
 
@@ -119,11 +108,30 @@ class GenerativeModel(nn.Module, ABC):
 
         Args:
             turn: name of the turn.
-            pixels: (B, C, R, R) float32 in [-1, 1].
-            conditions: codes, (B,) int64 each on the device of the pixels; not checked, as this is the hot path.
+            inputs: of a model, pixels (B, C, R, R) float32 in [-1, 1]; of a later stage, latents (B, *shape) each.
+            conditions: codes, (B,) int64 each on the device of the inputs; not checked, as this is the hot path.
             noise: as the turn asks for it.
             clock: where the run is.
         """
+
+
+class GenerativeModel(Trainable):
+    """A model that learns from patches with conditions, and draws such patches."""
+
+    #: Its name in the registry; stands in each checkpoint.
+    family: ClassVar[str]
+
+    def __init__(self, image: ImageSpec) -> None:
+        """Take what its images are like."""
+        super().__init__()
+        self.image = image
+
+    @property
+    def resolution(self) -> int:
+        """The edge of its images in pixels."""
+        return self.image.edge
+
+    # Training.
 
     def judged(self, means: Mapping[str, float]) -> float | None:
         """Return what ranks checkpoints, less is better, from the means of all terms on patches that are held out.
@@ -248,7 +256,7 @@ def encoding(model: GenerativeModel, use: str) -> Encodes:
     """
     if not isinstance(model, Encodes):
         raise ConfigError(
-            f"{use} needs latents, and {lacks(model, 'encode images')}; take a checkpoint of another family"
+            f"{use} needs latents, and {lacks(model, 'encode images')}; take a model of another family"
         )
     return model
 

@@ -42,8 +42,8 @@ class Family:
     loss: type[Any] = NoOptions
     #: Raise ConfigError where options, loss and edge in pixels do not fit together.
     check: Callable[[Any, Any, int], None] = _anything_goes
-    #: Sections of what may be fitted to a trained model, in the order in which it is fitted.
-    companions: tuple[str, ...] = ()
+    #: What --sampler calls the way in which the model itself draws.
+    sampler: str = "model"
 
 
 def checked_resolution(value: object) -> int:

@@ -25,13 +25,13 @@ from nlbs.train.log import Log, SilentLog
 from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.messages import Streams, announce, sampling_lines, summarise
-from nlbs.train.needs import check_disk, check_needs
+from nlbs.train.needs import check_disk, check_needs, networks
 from nlbs.train.optimisation import Average, loss_scaler
 from nlbs.train.pictures import write_curve
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder, State
 from nlbs.train.state import restore_moments
-from nlbs.train.step import OPTIMIZERS, Step
+from nlbs.train.step import Step, optimizers_of
 from nlbs.train.turns import fresh_model
 
 _PICTURE_COLUMNS = 8
@@ -140,16 +140,7 @@ def build(config: TrainConfig, device: torch.device) -> tuple[GenerativeModel, l
     model = fresh_model(config).to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
-    optimizers = [
-        OPTIMIZERS[training.optimizer](
-            turn.parameters,
-            lr=training.learning_rate * turn.rate,
-            betas=turn.betas or training.betas,
-            weight_decay=training.weight_decay,
-        )
-        for turn in model.turns()
-    ]
-    return model, optimizers
+    return model, optimizers_of(model, training)
 
 
 def open_streams(
@@ -263,8 +254,7 @@ def _say_nothing(text: str) -> None:
 
 def dry_run(config: TrainConfig, shards: Source) -> str:
     """Return what a run would be, in comments below its YAML."""
-    with torch.device("meta"):
-        model = fresh_model(config)
+    model, _ = networks(config)
     training, validation, _ = open_streams(config, shards)
     patches = (
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"

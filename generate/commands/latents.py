@@ -16,7 +16,7 @@ from nlbs.generate.commands.options import (
     shards_option,
 )
 from nlbs.generate.commands.recipes import call_of
-from nlbs.models.companions.choice import sampler_options
+from nlbs.models.stages.choice import sampler_options
 from nlbs.paths import PATH, AnyPath
 
 _rows_option = click.option(

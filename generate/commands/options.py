@@ -8,6 +8,7 @@ import click
 
 from nlbs.generate.words import code_of, codes_of
 from nlbs.manifests.conditions import UNKNOWN
+from nlbs.models.folder import CHECKPOINT
 from nlbs.paths import LOCAL_PATH, PATH
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -80,7 +81,10 @@ def _all(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 model_options = _all(
     click.option(
-        "--checkpoint", type=LOCAL_PATH, required=True, help="A best_model.safetensors of nlbs-train."
+        "--checkpoint",
+        type=CHECKPOINT,
+        required=True,
+        help="A run folder of nlbs-train, or its best_model.safetensors.",
     ),
     click.option(
         "--device",

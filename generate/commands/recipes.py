@@ -18,7 +18,7 @@ from nlbs.generate.commands.options import (
     shards_option,
     where_option,
 )
-from nlbs.models.companions.choice import SamplerChoice, sampler_options
+from nlbs.models.stages.choice import SamplerChoice, sampler_options
 from nlbs.paths import PATH, AnyPath
 
 if TYPE_CHECKING:

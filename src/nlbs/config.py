@@ -4,15 +4,27 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from nlbs.errors import ConfigError
 from nlbs.json_text import read_bounded
 from nlbs.text import printable, shown
 from nlbs.yaml_text import MOST_BYTES, parse_yaml
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+#: Bounds of numbers: what is above them is a slip, and would end in a message about memory or time.
+MOST_STEPS, MOST_PATCHES, MOST_BATCH, LARGEST = 10**12, 10**9, 1_000_000, 1e12
+
+Count = Annotated[int, Field(ge=1, le=MOST_STEPS)]  # of steps or epochs
+Some = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Patches = Annotated[int, Field(ge=1, le=MOST_PATCHES)]
+Batch = Annotated[int, Field(ge=1, le=MOST_BATCH)]
+Weight = Annotated[float, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 C = TypeVar("C")
 

@@ -14,7 +14,7 @@ from nlbs.evaluate.report import plain
 from nlbs.evaluate.sections.control import condition_control, galleries, training_utility
 from nlbs.evaluate.sections.realism import realism
 from nlbs.evaluate.study import Study
-from nlbs.models.companions.grain import LEVELS, Grain, GrainySampler, ring_count
+from nlbs.models.stages.grain import LEVELS, Grain, GrainySampler, ring_count
 from tests.evaluate.conftest import QUICK
 from tests.evaluate.made_up import EDGE, SignSampler, signed_patches
 

@@ -17,8 +17,9 @@ from PIL import Image
 from nlbs.cvae import ConditionalVAE
 from nlbs.generate import png_folder as samples_module
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.companions.choice import grain_path
-from nlbs.models.companions.grain import LEVELS, Grain, ring_count, save_grain
+from nlbs.models.stages.fitted import save_stage
+from nlbs.models.stages.grain import LEVELS, Grain, ring_count
+from nlbs.models.stages.grain_stage import GRAIN
 from tests.generate.conftest import Generate, contents, make_checkpoint
 from tests.shards.conftest import make_shard_set
 
@@ -117,7 +118,7 @@ def test_draws_are_not_continued_with_another_file_beside_the_checkpoint(
     call = ("--checkpoint", own, "--num", 2, "--out", tmp_path / "a")
     for strength, code in ((0.1, 0), (0.1, 0), (0.2, 1)):
         grain = Grain(torch.full((LEVELS,), strength), torch.ones(ring_count(32)), 32)
-        save_grain(grain_path(own), grain, model)
+        save_stage(own, GRAIN, grain, model)
         done = generate(*call)
         assert done.code == code
     assert "fitted: grain " in done.err

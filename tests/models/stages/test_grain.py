@@ -12,17 +12,17 @@ from torch import Tensor
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
-from nlbs.models.companions.grain import (
+from nlbs.models.drawing import PriorSampler, draw_noise, draw_patches
+from nlbs.models.stages.fitted import load_stage, save_stage
+from nlbs.models.stages.grain import (
     LEVELS,
     Grain,
     GrainMeasure,
     GrainySampler,
     level_of,
-    load_grain,
     ring_count,
-    save_grain,
 )
-from nlbs.models.drawing import PriorSampler, draw_noise, draw_patches
+from nlbs.models.stages.grain_stage import GRAIN
 from tests.cvae.test_ladder import ladder
 
 EDGE = 32
@@ -54,7 +54,7 @@ def measured(real: Tensor, rendered: Tensor) -> Grain:
     measure = GrainMeasure(EDGE, CPU)
     measure.add_strength(real, rendered)
     measure.add_spectrum(real, rendered)
-    return measure.grain()
+    return measure.result()
 
 
 def test_levels_are_air_and_equal_parts_of_the_rest() -> None:
@@ -138,17 +138,19 @@ def test_grain_comes_on_top_of_the_same_patch_and_depends_on_seed_and_place_alon
 
 
 def test_a_grain_comes_back_from_disk_for_its_own_model_alone(model: ConditionalVAE, tmp_path: Path) -> None:
-    path = tmp_path / "best_model.grain.safetensors"
-    save_grain(path, some_grain(model), model, {"patches": 5})
+    checkpoint, path = tmp_path / "best_model.safetensors", tmp_path / "best_model.grain.safetensors"
+    save_stage(checkpoint, GRAIN, some_grain(model), model, {"patches": 5})
     before = path.read_bytes()
-    save_grain(path, some_grain(model), model, {"patches": 5})
+    save_stage(checkpoint, GRAIN, some_grain(model), model, {"patches": 5})
     assert path.read_bytes() == before
     rendered, noise = (
         torch.zeros(2, 1, model.resolution, model.resolution),
         draw_noise(0, 0, [(2, 1, 16, 16)])[0],
     )
     noise = torch.randn_like(rendered)
-    assert torch.equal(load_grain(path, model)(rendered, noise), some_grain(model)(rendered, noise))
+    assert torch.equal(
+        load_stage(checkpoint, GRAIN, model)(rendered, noise), some_grain(model)(rendered, noise)
+    )
     tensors = load_file(path)
     length = int.from_bytes(before[:8], "little")
     metadata = json.loads(before[8 : 8 + length])["__metadata__"]
@@ -159,9 +161,9 @@ def test_a_grain_comes_back_from_disk_for_its_own_model_alone(model: Conditional
     ):
         save_file(tensors | spoilt, path, metadata)
         with pytest.raises(CheckpointError, match=message):
-            load_grain(path, model)
+            load_stage(checkpoint, GRAIN, model)
     path.write_bytes(before)
     with torch.no_grad():
         model.from_latent.bias += 1e-3
     with pytest.raises(CheckpointError, match=r"fitted to other weights.*--no-grain"):
-        load_grain(path, model)
+        load_stage(checkpoint, GRAIN, model)

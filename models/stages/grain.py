@@ -9,22 +9,18 @@ codecs treat film grain in the same way (AV1 Bitstream & Decoding Process Specif
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nlbs.errors import CheckpointError
-from nlbs.models.companions.file import fitting_of, load_fitted, read_fitted, write_fitted
-from nlbs.models.contract import GenerativeModel
 from nlbs.models.drawing import Sampler
+from nlbs.models.stages.fitted import Fitted
 
 LEVELS = 1 + 32
 _FEWEST_PIXELS = 1000  #: that tell the strength of a level; another takes that of its neighbours
 
 
-class Grain(nn.Module):
+class Grain(Fitted):
     """Noise that makes rendered patches as grainy as real ones."""
 
     deviations: Tensor
@@ -44,6 +40,10 @@ class Grain(nn.Module):
         self.register_buffer("gains", gains)
         self.register_buffer("rings", _rings(resolution).to(gains.device), persistent=False)
         self.noise_shape = (1, resolution, resolution)
+
+    def fault(self) -> str:
+        """Return what is wrong with its numbers, in words; empty: nothing."""
+        return "it has strengths below 0" if any(bool((b < 0).any()) for b in self.buffers()) else ""
 
     def forward(self, rendered: Tensor, noise: Tensor) -> Tensor:
         """Return rendered patches (B, 1, R, R) in [-1, 1] with the grain that noise from N(0, I), as large, becomes."""
@@ -90,6 +90,10 @@ class GrainMeasure:
         self._pixels, self._sizes = torch.zeros(2, LEVELS, dtype=torch.float64, device=device)
         self._power = torch.zeros(resolution, resolution // 2 + 1, dtype=torch.float64, device=device)
 
+    def add(self, real: Tensor, rendered: Tensor, share: float) -> None:
+        """Take patches and what the model renders of them: of the first half the strengths, then the spectrum."""
+        (self.add_strength if share < 0.5 else self.add_spectrum)(real, rendered)
+
     def add_strength(self, real: Tensor, rendered: Tensor) -> None:
         """Take patches and what the model renders of them, (B, 1, R, R) in [-1, 1] each."""
         level = level_of(rendered).flatten()
@@ -118,7 +122,7 @@ class GrainMeasure:
             found[0] = 0
         return found.float()
 
-    def grain(self) -> Grain:
+    def result(self) -> Grain:
         """Return the grain; without any contrast in the patches, none."""
         rings = _rings(self.resolution).to(self._power.device)
         # rfft2 holds one half of the plane: its inner columns stand for two frequencies each.
@@ -141,6 +145,12 @@ def level_of(rendered: Tensor) -> Tensor:
     return torch.where(grey == 0, 0, 1 + (grey - 1) * (LEVELS - 1) // 255)
 
 
+def no_grain(resolution: int) -> Grain:
+    """Return a grain of no strength, on the CPU even where the default device is another, such as meta."""
+    with torch.device("cpu"):
+        return Grain(torch.zeros(LEVELS), torch.zeros(ring_count(resolution)), resolution)
+
+
 def ring_count(resolution: int) -> int:
     """Return how many rings a spectrum of patches of R x R pixels has."""
     return int(_rings(resolution).max()) + 1
@@ -151,34 +161,3 @@ def _rings(resolution: int) -> Tensor:
     down, across = torch.fft.fftfreq(resolution), torch.fft.rfftfreq(resolution)
     cycles = torch.hypot(down[:, None], across[None]) * resolution
     return torch.floor(cycles + 0.5 + math.ulp(1.0)).long()
-
-
-_KIND = "grain"
-_MEASURE_AGAIN = "measure it again with nlbs-train, or draw with --no-grain"
-
-
-def save_grain(
-    path: Path, grain: Grain, model: GenerativeModel, metadata: Mapping[str, Any] | None = None
-) -> None:
-    """Write a grain, whole or not at all; the same one gives the same bytes."""
-    write_fitted(path, _KIND, grain, model, {}, metadata)
-
-
-def load_grain(path: Path, model: GenerativeModel) -> Grain:
-    """Return the grain of a model, on its device.
-
-    Raises:
-        CheckpointError: missing, damaged, of another format version, or measured on other weights.
-    """
-    return open_grain(path, model)[0]
-
-
-def open_grain(path: Path, model: GenerativeModel) -> tuple[Grain, dict[str, Any]]:
-    """Return the same with the metadata that :func:`save_grain` was given."""
-    values = read_fitted(path, _KIND, model, _MEASURE_AGAIN)
-    expected = Grain(torch.zeros(LEVELS), torch.zeros(ring_count(model.resolution)), model.resolution)
-    state = load_fitted(path, _KIND, expected, model)
-    if any(bool((tensor < 0).any()) for tensor in state.values()):
-        raise CheckpointError(f"{path} is spoilt: it has strengths below 0; {_MEASURE_AGAIN}")
-    grain = Grain(state["deviations"], state["gains"], model.resolution)
-    return grain.eval(), fitting_of(values)

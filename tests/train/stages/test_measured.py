@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.models.companions.grain import load_grain
-from nlbs.train.companions.fit_all import fit_samplers
-from nlbs.train.companions.grain import fit_grain
+from nlbs.models.stages.fitted import load_stage
+from nlbs.models.stages.grain_stage import GRAIN
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.run_folder import RunFolder
-from tests.train.companions.test_flow import CPU, LADDER, run_of_a_ladder
+from nlbs.train.stages.run import run_stages
 from tests.train.conftest import MemoryShards, check_fitted_once, tiny_config
+from tests.train.stages.test_trained import CPU, LADDER, fit_of, run_of_a_ladder
 
 
 @pytest.fixture
@@ -23,10 +23,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fit(folder: Path, interrupted: Event | None = None, patches: int = 90, **training: Any) -> Path | None:
+def fit(folder: Path, interrupted: Event | None = None, patches: int = 90, **training: Any) -> Path:
     config = tiny_config(model=LADDER, grain={"patches": patches}, training=training)
-    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
-    return fit_grain(config, stream, RunFolder(folder), CPU, interrupted or Event())
+    return fit_of(config, folder, interrupted)
 
 
 def best_model(folder: Path) -> ConditionalVAE:
@@ -37,7 +36,7 @@ def test_grain_lies_beside_the_best_model_and_is_as_strong_as_what_it_leaves_ove
     path = fit(folder, patches=4000, augment={"horizontal_flip": 0})
     assert path == folder / "best_model.grain.safetensors"
     model = best_model(folder)
-    grain = load_grain(path, model)
+    grain = load_stage(folder, GRAIN, model)
     stream = PatchStream(MemoryShards(), batch_size=40)  # type: ignore[arg-type]
     batch = next(iter(stream))
     pixels = batch.pixels.float() / 127.5 - 1
@@ -76,13 +75,15 @@ def test_measuring_that_is_interrupted_leaves_nothing(folder: Path) -> None:
     assert not (folder / "best_model.grain.safetensors").exists()
 
 
-def test_a_run_without_a_best_model_has_no_grain(tmp_path: Path) -> None:
-    assert fit(tmp_path) is None
+def test_a_run_without_a_best_model_has_no_stages(tmp_path: Path) -> None:
+    shards: Any = MemoryShards()
+    run_stages(tiny_config(model=LADDER, grain={"patches": 16}), shards, RunFolder(tmp_path), CPU)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_ends_with_the_grain_of_its_configuration_alone(folder: Path) -> None:
     shards: Any = MemoryShards()
-    fit_samplers(tiny_config(model=LADDER), shards, RunFolder(folder), CPU)
+    run_stages(tiny_config(model=LADDER), shards, RunFolder(folder), CPU)
     assert not (folder / "best_model.grain.safetensors").exists()
-    fit_samplers(tiny_config(model=LADDER, grain={"patches": 16}), shards, RunFolder(folder), CPU)
+    run_stages(tiny_config(model=LADDER, grain={"patches": 16}), shards, RunFolder(folder), CPU)
     assert (folder / "best_model.grain.safetensors").exists()

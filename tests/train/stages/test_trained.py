@@ -12,12 +12,16 @@ from safetensors.torch import load_file
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
-from nlbs.models.companions.flow import flow_loss, load_flow
-from nlbs.models.companions.flow_sampler import FlowSampler
-from nlbs.train.companions.flow import LatentFlowFit, fit_flow
-from nlbs.train.companions.latents import Encoded, EncodedPatches
+from nlbs.models.stages import flow_stage
+from nlbs.models.stages.fitted import load_stage
+from nlbs.models.stages.flow import LatentFlow
+from nlbs.models.stages.flow_sampler import FlowSampler
+from nlbs.train.config import TrainConfig
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.run_folder import RunFolder
+from nlbs.train.stages.encoded import Encoded, EncodedPatches
+from nlbs.train.stages.run import fit_stage, run_stages
+from nlbs.train.stages.trained import LatentFit
 from tests.train.conftest import MemoryShards, tiny_config
 from tests.train.test_loop import train
 
@@ -41,20 +45,25 @@ def run_of_a_ladder(folder: Path) -> None:
     train(folder, model=LADDER)
 
 
-def fit(folder: Path, interrupted: Event | None = None, **changes: Any) -> Path | None:
-    config = tiny_config(model=LADDER, flow=FLOW | changes)
+def fit_of(config: TrainConfig, folder: Path, interrupted: Event | None = None) -> Path:
+    """Fits all stages of a configuration; gives the file of the first."""
+    run = RunFolder(folder)
+    model = ConditionalVAE.load_from_checkpoint(run.best_model).requires_grad_(False)
     stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
-    return fit_flow(config, stream, RunFolder(folder), CPU, interrupted or Event())
+    given = (model, stream, run, interrupted or Event())
+    first, *_ = [fit_stage(config, stage, options, *given) for stage, options in config.stages]
+    return first
 
 
-def fit_both(folder: Path, interrupted: Event | None = None) -> Path | None:
-    config = tiny_config(model=LADDER, flow=FLOW, autoguidance={"share": 0.25})
-    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
-    return fit_flow(config, stream, RunFolder(folder), CPU, interrupted or Event())
+def fit(folder: Path, interrupted: Event | None = None, **changes: Any) -> Path:
+    return fit_of(tiny_config(model=LADDER, flow=FLOW | changes), folder, interrupted)
 
 
-def weights(path: Path | None) -> dict[str, bytes]:
-    assert path is not None
+def fit_both(folder: Path, interrupted: Event | None = None) -> Path:
+    return fit_of(tiny_config(model=LADDER, flow=FLOW, autoguidance={"share": 0.25}), folder, interrupted)
+
+
+def weights(path: Path) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in load_file(path).items()}
 
 
@@ -75,7 +84,7 @@ def test_a_flow_lies_beside_the_best_model_and_belongs_to_it(tmp_path: Path) -> 
     path = fit(tmp_path)
     assert path == tmp_path / "best_model.flow.safetensors"
     model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
-    flow = load_flow(path, model)
+    flow = load_stage(tmp_path, flow_stage.FLOW, model)
     batch = PatchStream(MemoryShards(), batch_size=40).read(0, 0)  # type: ignore[arg-type]
     pixels = batch.pixels.float() / 127.5 - 1
     scaled = flow.scaled(model.infer(pixels, batch.conditions))
@@ -97,14 +106,13 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: i
 def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(tmp_path: Path) -> None:
     run_of_a_ladder(tmp_path)
     path, weak_path = fit(tmp_path), tmp_path / "best_model.weak-flow.safetensors"
-    assert path is not None
     assert not weak_path.exists()
     alone = weights(path)
     assert fit_both(tmp_path) == path  # of a finished run too, and the flow stays
     assert weights(path) == alone
     assert torch.load(tmp_path / "weak_flow_state.pt", weights_only=True)["step"] == 3  # 24 patches of 96
     model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
-    flow, weak = load_flow(path, model), load_flow(weak_path, model)
+    flow, weak = (load_stage(tmp_path, stage, model) for stage in (flow_stage.FLOW, flow_stage.WEAK_FLOW))
     assert weak.is_scaled_like(flow)
     assert weights(weak_path) != alone
     assert FlowSampler(model, flow, weak=weak, autoguidance=1.5).networks[2] is weak
@@ -130,7 +138,6 @@ def test_a_state_that_is_damaged_is_left_and_the_fit_begins_anew(
     run_of_a_ladder(tmp_path)
     path = fit(tmp_path)
     before = weights(path)
-    assert path is not None
     path.unlink()
     state = tmp_path / "flow_state.pt"
     state.write_bytes(state.read_bytes()[:-100] if bytes_there is None else bytes_there)
@@ -148,17 +155,14 @@ def test_a_weak_flow_of_another_flow_is_fitted_anew(tmp_path: Path) -> None:
     weak_path = tmp_path / "best_model.weak-flow.safetensors"
     before = weights(weak_path)
     config = tiny_config(model=LADDER, flow=FLOW | {"patches": 97}, autoguidance={"share": 24 / 97})
-    assert config.flow is not None
-    assert config.autoguidance is not None
-    assert config.autoguidance.weak(config.flow).patches == 24
-    stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
+    assert [options.patches for _, options in config.stages] == [97, 24]
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "nlbs.train.companions.flow.LatentFlowFit._take",
-            lambda fit, batch, take=LatentFlowFit._take: (seen.append(fit.steps), take(fit, batch))[1],
+            "nlbs.train.stages.trained.LatentFit._take",
+            lambda fit, batch, take=LatentFit._take: (seen.append(fit.steps), take(fit, batch))[1],
         )
-        fit_flow(config, stream, RunFolder(tmp_path), CPU, Event())
+        fit_of(config, tmp_path)
     assert seen == [13] * 13 + [3] * 3
     assert weights(weak_path) == before  # of the same patches with the same noise
 
@@ -169,7 +173,8 @@ def test_a_weak_flow_that_is_no_longer_asked_for_is_named(
     run_of_a_ladder(tmp_path)
     fit_both(tmp_path)
     capsys.readouterr()
-    fit(tmp_path)
+    shards: Any = MemoryShards()
+    run_stages(tiny_config(model=LADDER, flow=FLOW), shards, RunFolder(tmp_path), CPU)
     assert "best_model.weak-flow.safetensors stays" in capsys.readouterr().out
 
 
@@ -237,12 +242,12 @@ def test_conditions_are_hidden_all_at_once_and_each_by_itself(
     run_of_a_ladder(tmp_path)
     seen: list[dict[str, torch.Tensor]] = []
 
-    def watched(*given: Any) -> torch.Tensor:
-        seen.append(given[4])
-        return flow_loss(*given)
+    def watched(flow: LatentFlow, *given: Any, terms: Any = LatentFlow.terms) -> dict[str, torch.Tensor]:
+        seen.append(given[2])
+        return terms(flow, *given)
 
-    monkeypatch.setattr("nlbs.train.companions.flow.flow_loss", watched)
-    monkeypatch.setattr("nlbs.train.companions.flow.EncodedPatches", KnownPatches)
+    monkeypatch.setattr(LatentFlow, "terms", watched)
+    monkeypatch.setattr("nlbs.train.stages.trained.EncodedPatches", KnownPatches)
     fit(tmp_path, unknown_rate=rates[0], each_unknown_rate=rates[1], patches=800)
     hidden = torch.stack([torch.cat([codes[name] for codes in seen]) == UNKNOWN for name in CONDITIONS])
     for some, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
@@ -280,8 +285,8 @@ def test_a_pool_is_seen_as_often_as_asked_for_each_time_in_another_order(tmp_pat
     config = tiny_config(model=LADDER, flow=FLOW | {"reuse": 3, "patches": 48})
     model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors").eval()
     stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
-    assert config.flow is not None
-    steps = LatentFlowFit(config, config.flow, model, stream, tmp_path / "flow_state.pt")
+    ((stage, options),) = config.stages
+    steps = LatentFit(config, stage, options, model, stream, tmp_path / "flow_state.pt")
     pool = next(EncodedPatches(config, model, stream, 2).pools(0)).levels[0]
     seen = [batch.levels[0] for batch in islice(steps.batches(), 6)]
     passes = [torch.cat(seen[start : start + 2]) for start in (0, 2, 4)]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.errors import ConfigError
-from nlbs.models.companions.flow import LatentFlow
 from nlbs.models.contract import GenerativeModel, encoding
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.guidance import Guidance, check_autoguidance
+from nlbs.models.stages.flow import LatentFlow
 
 
 class FlowSampler(ModelSampler):

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
-from nlbs.models.companions.choice import SamplerChoice, flow_path
-from nlbs.models.companions.flow import LatentFlow, flow_loss, load_flow, map_shapes, save_flow
-from nlbs.models.companions.flow_config import FlowConfig
-from nlbs.models.companions.flow_sampler import FlowSampler
+from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.drawing import PriorSampler
+from nlbs.models.stages.choice import SamplerChoice
+from nlbs.models.stages.fitted import load_stage, save_stage
+from nlbs.models.stages.flow import LatentFlow, flow_loss, map_shapes
+from nlbs.models.stages.flow_sampler import FlowSampler
+from nlbs.models.stages.flow_stage import FLOW, FlowConfig
 from tests.cvae.conftest import codes
 from tests.cvae.test_ladder import FIVE, images, ladder
 
@@ -217,38 +219,39 @@ def test_a_flow_comes_back_from_disk_for_its_own_model_alone(
     model: ConditionalVAE, flow: LatentFlow, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "best_model.safetensors"
-    path = flow_path(checkpoint)
-    assert path.name == "best_model.flow.safetensors"
-    save_flow(path, flow, model)
+    assert FLOW.path(checkpoint).name == "best_model.flow.safetensors"
+    save_checkpoint(checkpoint, model)
+    save_stage(checkpoint, FLOW, flow, model)
     noise, before = latent_noise(model, 5), FlowSampler(model, flow, steps=2)
     again = SamplerChoice("flow", guidance="1", flow_steps=2).open(model, checkpoint)
     assert torch.equal(again.draw(noise, FIVE), before.draw(noise, FIVE))
     with torch.no_grad():
         model.from_latent.bias += 1e-3
     with pytest.raises(CheckpointError, match="fitted to other weights"):
-        load_flow(path, model)
+        load_stage(checkpoint, FLOW, model)
 
 
 def test_the_sampler_is_the_flow_where_there_is_one(
     model: ConditionalVAE, flow: LatentFlow, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "best_model.safetensors"
+    save_checkpoint(checkpoint, model)
     assert isinstance(SamplerChoice().open(model, checkpoint), PriorSampler)
     assert str(SamplerChoice(temperature=0.5).of(checkpoint)) == "prior, temperature 0.5"
     with pytest.raises(CheckpointError, match="there is no flow"):
         SamplerChoice("flow").of(checkpoint)
-    save_flow(flow_path(checkpoint), flow, model)
+    save_stage(checkpoint, FLOW, flow, model)
     assert isinstance(SamplerChoice().open(model, checkpoint), FlowSampler)
     assert isinstance(SamplerChoice("prior").open(model, checkpoint), PriorSampler)
     assert str(SamplerChoice(guidance="2").of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 
 def test_a_damaged_flow_is_named(model: ConditionalVAE, flow: LatentFlow, tmp_path: Path) -> None:
-    path = tmp_path / "best_model.flow.safetensors"
-    save_flow(path, flow, model)
+    checkpoint, path = tmp_path / "best_model.safetensors", tmp_path / "best_model.flow.safetensors"
+    save_stage(checkpoint, FLOW, flow, model)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="cut off or damaged"):
-        load_flow(path, model)
+        load_stage(checkpoint, FLOW, model)
 
 
 @pytest.mark.parametrize(

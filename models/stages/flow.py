@@ -6,23 +6,19 @@ x_t = (1 - t) x_0 + t x_1, v = x_1 - x_0 (Liu et al., 2209.03003; Lipman et al.,
 than its own come from the model's prior, given these.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nlbs.config import from_mapping
-from nlbs.errors import CheckpointError, ConfigError
-from nlbs.models.companions.file import fitting_of, load_fitted, read_fitted, write_fitted
-from nlbs.models.companions.flow_config import FlowConfig
+from nlbs.errors import ConfigError
 from nlbs.models.conditioning import ConditionEncoder
-from nlbs.models.contract import Encodes, GenerativeModel, encoding
+from nlbs.models.contract import Clock, Conditions, Encodes, Noise, Turn
 from nlbs.models.layers import ResidualBlock
+from nlbs.models.stages.fitted import Fitted
+from nlbs.models.stages.flow_stage import FlowConfig
 
 _EMBED_DIM = 256
 _FREQUENCIES = 32  #: of the embedding of t
@@ -30,7 +26,7 @@ _GROUPS = 8
 _HEADS = 4
 
 
-class LatentFlow(nn.Module):
+class LatentFlow(Fitted):
     """v(x_t, t, c) over the coarsest latents of a model, each scaled to mean 0 and deviation 1 per channel."""
 
     def __init__(self, config: FlowConfig, model: Encodes) -> None:
@@ -65,6 +61,23 @@ class LatentFlow(nn.Module):
         for number, channels in enumerate(latents):
             self.register_buffer(f"mean{number}", torch.zeros(1, channels, 1, 1))
             self.register_buffer(f"deviation{number}", torch.ones(1, channels, 1, 1))
+
+    def turns(self) -> Sequence[Turn]:
+        """Return its one turn; the noise is x_0, and what times become of."""
+        return [Turn("flow", list(self.parameters()), ("total",), noise=(*self.shapes, ()))]
+
+    def terms(
+        self, turn: str, inputs: Sequence[Tensor], conditions: Conditions, noise: Noise, clock: Clock
+    ) -> dict[str, Tensor]:
+        """Return the loss of latents, as a model's ``infer`` gives them."""
+        # Times of the middle of the way more often: there the velocity is hardest (Esser et al., 2403.03206).
+        return {
+            "total": flow_loss(self, self.scaled(inputs), noise[:-1], torch.sigmoid(noise[-1]), conditions)
+        }
+
+    def begin(self, latents: Sequence[Tensor]) -> None:
+        """Take means and deviations per channel of the latents."""
+        self.set_scale(self.as_maps(latents))
 
     def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the velocity of scaled latents (B, C, H, W) of each level at times t, (B,) in [0, 1]."""
@@ -107,11 +120,6 @@ class LatentFlow(nn.Module):
         for number, level in enumerate(latents):
             getattr(self, f"mean{number}").copy_(level.mean(dim=(0, 2, 3), keepdim=True))
             getattr(self, f"deviation{number}").copy_(level.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
-
-    def take_scale(self, other: "LatentFlow") -> None:
-        """Take means and deviations of another flow over the same latents."""
-        for buffer, theirs in zip(self.buffers(), other.buffers(), strict=True):
-            buffer.copy_(theirs)
 
     def is_scaled_like(self, other: "LatentFlow") -> bool:
         """Return whether another flow sees the same latents as the same numbers."""
@@ -222,48 +230,3 @@ def _leave(width: int, channels: int) -> nn.Sequential:
     last = nn.Conv2d(width, channels, 3, padding=1)
     nn.init.zeros_(last.weight)
     return nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), last)
-
-
-_KIND = "flow"
-_INSTEAD = "draw with --sampler prior"
-
-
-def save_flow(
-    path: Path, flow: LatentFlow, model: GenerativeModel, metadata: Mapping[str, Any] | None = None
-) -> None:
-    """Write a flow's weights, whole or not at all; the same flow gives the same bytes."""
-    about = {"flow": dataclasses.asdict(flow.config)}
-    write_fitted(path, _KIND, flow, model, about, metadata)
-
-
-def load_flow(path: Path, model: GenerativeModel, instead: str = _INSTEAD) -> LatentFlow:
-    """Return the flow of a model, in eval mode, on its device.
-
-    Args:
-        path: the file.
-        model: that it has to belong to.
-        instead: what to do without it, in words.
-
-    Raises:
-        CheckpointError: missing, damaged, of another format version, or fitted to other weights.
-    """
-    return open_flow(path, model, instead)[0]
-
-
-def open_flow(
-    path: Path, model: GenerativeModel, instead: str = _INSTEAD
-) -> tuple[LatentFlow, dict[str, Any]]:
-    """Return the same with the metadata that :func:`save_flow` was given."""
-    fit_again = f"fit it again with nlbs-train, or {instead}"
-    values = read_fitted(path, _KIND, model, fit_again)
-    try:
-        config = from_mapping(FlowConfig, values["flow"], f"the metadata of {path}")
-        latents = encoding(model, "a flow")
-        with torch.device("meta"):
-            expected = LatentFlow(config, latents)
-        weights = load_fitted(path, _KIND, expected, model)
-        flow = LatentFlow(config, latents).to(model.device)
-    except (ConfigError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} describes no flow of ours ({error}); {fit_again}") from None
-    flow.load_state_dict(weights)
-    return flow.eval(), fitting_of(values)
