@@ -31,6 +31,11 @@ def model_file(path: Path) -> Path:
     return path / BEST_MODEL
 
 
+def _from_option(text: str) -> Path:
+    path: Path = LOCAL_PATH.func(text)
+    return model_file(path)
+
+
 #: Type of the option --checkpoint.
-CHECKPOINT: FuncParamType = FuncParamType(lambda text: model_file(LOCAL_PATH.func(text)))
+CHECKPOINT = FuncParamType(_from_option)
 CHECKPOINT.name = "path"
