@@ -143,19 +143,20 @@ def build(config: TrainConfig, device: torch.device) -> tuple[GenerativeModel, l
     return model, optimizers_of(model, training)
 
 
-def open_streams(
-    config: TrainConfig, shards: Source, pin_memory: bool = False, rank: int = 0, world_size: int = 1
-) -> Streams:
-    """Return the streams of a run, or the part of them that one of several processes has.
-
-    Raises:
-        NlbsError: the training split is empty or smaller than a batch, or cannot be divided.
-    """
-    data, seed = config.data, config.training.seed
-    training = PatchStream(
+def training_stream(
+    config: TrainConfig,
+    shards: Source,
+    batch_size: int,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> PatchStream:
+    """Return the stream of the training split, in batches of a size."""
+    data = config.data
+    return PatchStream(
         shards,
-        data.batch_size,
-        seed,
+        batch_size,
+        config.training.seed,
         data.train_split,
         data.order,
         pin_memory=pin_memory,
@@ -165,6 +166,18 @@ def open_streams(
         rank=rank,
         world_size=world_size,
     )
+
+
+def open_streams(
+    config: TrainConfig, shards: Source, pin_memory: bool = False, rank: int = 0, world_size: int = 1
+) -> Streams:
+    """Return the streams of a run, or the part of them that one of several processes has.
+
+    Raises:
+        NlbsError: the training split is empty or smaller than a batch, or cannot be divided.
+    """
+    data, seed = config.data, config.training.seed
+    training = training_stream(config, shards, data.batch_size, pin_memory, rank, world_size)
     validation = None
     if len(rows_of(shards, data.val_split, data.where)):
         validation = PatchStream(

@@ -15,13 +15,12 @@ from nlbs.models.contract import GenerativeModel
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.stages.fitted import load_stage, open_stage, save_stage
 from nlbs.models.stages.stage import LatentTraining, Stage, stages
-from nlbs.shards.order.balance import Balance
-from nlbs.shards.order.window import Window
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.shard_source import Source
 from nlbs.train.data.stream import PatchStream, rows_of
 from nlbs.train.interrupts import interrupts
 from nlbs.train.run_folder import RunFolder
+from nlbs.train.setup import training_stream
 from nlbs.train.stages.measured import MeasuredFit
 from nlbs.train.stages.trained import LatentFit
 
@@ -39,7 +38,8 @@ def run_stages(config: TrainConfig, shards: Source, run_folder: RunFolder, devic
     for stage in stages():
         if stage in fitted:
             options = _fewer(stage, fitted[stage], config, shards)
-            stream = _encoded_stream(config, shards, options, device)
+            size = options.batch_size if isinstance(options, LatentTraining) else config.data.batch_size
+            stream = training_stream(config, shards, size, device.type == "cuda")
             model = load_checkpoint(checkpoint, device).requires_grad_(False)
             with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
                 path = fit_stage(config, stage, options, model, stream, run_folder, interrupted)
@@ -118,19 +118,3 @@ def _fewer(stage: Stage, options: Any, config: TrainConfig, shards: Source) -> A
         f"{stage.words}: batches of {rows} patches, as the split {config.data.train_split!r} has no more"
     )
     return replace(options, batch_size=rows)
-
-
-def _encoded_stream(config: TrainConfig, shards: Source, options: Any, device: torch.device) -> PatchStream:
-    """Return the training patches that a stage is fitted to, as the model has seen them."""
-    data = config.data
-    return PatchStream(
-        shards,
-        options.batch_size if isinstance(options, LatentTraining) else data.batch_size,
-        config.training.seed,
-        data.train_split,
-        data.order,
-        pin_memory=device.type == "cuda",
-        where=data.where,
-        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
-        window=Window(data.streams, data.window_shards),
-    )
