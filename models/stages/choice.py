@@ -55,16 +55,19 @@ class SamplerChoice:
             CheckpointError: there is no such checkpoint, or a stage is asked for that it has not.
             ConfigError: there is no such sampler, the guidance cannot be read, or autoguidance is for a stage alone.
         """
+        from nlbs.models.checkpoint import read_metadata, schema_of
+
         sampler = self._sampler_of(checkpoint, registry.family_of_checkpoint(checkpoint))
         autoguidance = self._autoguidance_of(sampler, checkpoint)
         around = [stage for stage in stages() if stage.around]
         for stage in around if self.grain else []:
             _check_there(stage, checkpoint)
-        usual = _usual_guidance(sampler, autoguidance)
+        schema = schema_of(read_metadata(checkpoint))
+        usual = _usual_guidance(sampler, autoguidance).within(schema)
         return replace(
             self,
             sampler=sampler,
-            guidance=str(usual if self.guidance is None else parsed_guidance(self.guidance, usual)),
+            guidance=str(usual if self.guidance is None else parsed_guidance(self.guidance, usual, schema)),
             grain=any(stage.path(checkpoint).exists() for stage in around) and self.grain is not False,
             autoguidance=autoguidance,
         )
@@ -87,7 +90,7 @@ class SamplerChoice:
 
         choice = self.of(checkpoint)
         stage, weak = _drawing(choice.sampler), choice._weak()
-        guidance = parsed_guidance(choice.guidance or "1", Guidance())
+        guidance = parsed_guidance(choice.guidance or "1", Guidance(), model.schema)
         sampler: Sampler = PriorSampler(model, choice.temperature, guidance)
         if stage is not None and stage.sampler is not None:
             fitted = load_stage(checkpoint, stage, model)

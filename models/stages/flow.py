@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nlbs.errors import ConfigError
+from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, Encodes, Noise, Turn
 from nlbs.models.layers import ResidualBlock
@@ -29,7 +30,7 @@ _HEADS = 4
 class LatentFlow(Fitted):
     """v(x_t, t, c) over the coarsest latents of a model, each scaled to mean 0 and deviation 1 per channel."""
 
-    def __init__(self, config: FlowConfig, model: Encodes) -> None:
+    def __init__(self, config: FlowConfig, model: Encodes, schema: Schema = NLBS) -> None:
         """Make a flow with fresh weights for the latents of a model.
 
         Raises:
@@ -44,7 +45,7 @@ class LatentFlow(Fitted):
                 f"a flow over {levels} levels is asked for, the model has {len(self.shapes)}; give "
                 "flow.network.widths with fewer numbers, or folded: false"
             )
-        self.condition_encoder = ConditionEncoder(_EMBED_DIM)
+        self.condition_encoder = ConditionEncoder(_EMBED_DIM, schema)
         self.time = nn.Sequential(
             nn.Linear(2 * _FREQUENCIES, _EMBED_DIM), nn.SiLU(), nn.Linear(_EMBED_DIM, _EMBED_DIM)
         )

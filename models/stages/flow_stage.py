@@ -66,7 +66,7 @@ def _make(network: FlowConfig, model: "GenerativeModel") -> "LatentFlow":
     from nlbs.models.contract import encoding
     from nlbs.models.stages.flow import LatentFlow
 
-    return LatentFlow(network, encoding(model, "a flow"))
+    return LatentFlow(network, encoding(model, "a flow"), model.schema)
 
 
 def _sampler(

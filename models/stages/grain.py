@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from nlbs.manifests.schema import Schema
 from nlbs.models.drawing import Sampler
 from nlbs.models.stages.fitted import Fitted
 
@@ -69,6 +70,11 @@ class GrainySampler:
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:
         """Those of the sampler, and of the grain last."""
         return [*self.sampler.noise_shapes, self.grain.noise_shape]
+
+    @property
+    def schema(self) -> Schema:
+        """That of the sampler."""
+        return self.sampler.schema
 
     @property
     def device(self) -> torch.device:

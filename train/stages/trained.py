@@ -17,8 +17,8 @@ from torch import Tensor
 
 from nlbs.errors import CheckpointError, NlbsError
 from nlbs.files import atomic_file
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.models.checkpoint import check_weights
+from nlbs.models.conditioning import hidden
 from nlbs.models.contract import Clock, GenerativeModel, Noise
 from nlbs.models.stages.fitted import Fitted, weights_digest
 from nlbs.models.stages.stage import LatentTraining, Stage
@@ -79,11 +79,9 @@ class LatentStep(Step[Fitted]):
         size, options = len(batch), self._options
         torch.manual_seed(step_seed(self.config.training.seed, number, _STREAM))
         all_hidden = torch.rand(size, device=self.device) < options.unknown_rate
-        one_hidden = torch.rand(len(CONDITIONS), size, device=self.device) < options.each_unknown_rate
-        codes = {
-            name: batch.conditions[name].masked_fill(all_hidden | hidden, UNKNOWN)
-            for name, hidden in zip(CONDITIONS, one_hidden, strict=True)
-        }
+        names = list(batch.conditions)
+        one_hidden = torch.rand(len(names), size, device=self.device) < options.each_unknown_rate
+        codes = hidden(batch.conditions, dict(zip(names, all_hidden | one_hidden, strict=True)))
         order = [turn for turn in self.turns for _ in range(turn.steps)]
         return batch.levels, codes, [drawn(turn.noise, size, self.device, slice(size)) for turn in order]
 
