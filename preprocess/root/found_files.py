@@ -13,7 +13,7 @@ from nlbs.manifests.tables.rows import ImageRow, patient_in
 from nlbs.manifests.tables.spelling import BySpelling, spelling
 from nlbs.manifests.tables.table import Table
 from nlbs.paths import AnyPath, in_parallel
-from nlbs.preprocess.formats.scan import scanned
+from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.images.header_conditions import SIDE_KEYWORDS, stated_side
 from nlbs.preprocess.root.fetch import fetched
 from nlbs.preprocess.root.folders import file_spelling

@@ -10,9 +10,9 @@ from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.paths import AnyPath, is_local
 from nlbs.preprocess.formats.codecs import names_of_decoders
+from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import BadHeaderError
-from nlbs.preprocess.formats.scan import scanned
 from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.paths import AnyPath
-from nlbs.preprocess.images.grid import CutOptions, Patch, patches_of, sampling_of
-from nlbs.preprocess.images.resample import as_dtype, resampled
+from nlbs.preprocess.images.grid import CutOptions, Patch, as_dtype, patches_of, resampled, sampling_of
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.sets.plan import LabelledImage, record_of
 from nlbs.shards.format.commit import committed_rows, manifest_columns, write_part

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlbs.preprocess.images.resample import Sampling, as_dtype, at_spacing, fitted, resampled, wall_is_right
+from nlbs.preprocess.images.grid import Sampling, as_dtype, at_spacing, fitted, resampled, wall_is_right
 
 
 def record(rows: int, columns: int, spacing_mm: list[float] | None = None) -> dict[str, Any]:
