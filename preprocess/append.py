@@ -15,8 +15,8 @@ from nlbs.paths import AnyPath
 from nlbs.preprocess.images.decode import DecodeOptions
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.checks import refuse_leaks
-from nlbs.preprocess.root.intake import BuildOptions, OutcomeKey, read_sources, take_in
-from nlbs.preprocess.root.outcome import Outcome, with_header
+from nlbs.preprocess.root.decoding import with_header
+from nlbs.preprocess.root.intake import BuildOptions, SourceKey, read_sources, take_in
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.root.tables import (
     extend_tables,
@@ -50,7 +50,7 @@ class _Known:
     """What images.csv says, as far as append asks."""
 
     usable: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: image -> cells of _COMPARED
-    others: set[OutcomeKey] = field(default_factory=set)  #: of the rest
+    others: set[SourceKey] = field(default_factory=set)  #: of the rest
     splits: dict[str, str] = field(default_factory=dict)  #: patient -> split
     generation: int = 1
 
@@ -184,7 +184,7 @@ def _check_kept(root: AnyPath, kept: Sequence[str]) -> None:
 
 
 def _cells(source: Source, store: ImageStore, disagree: str) -> tuple[str, ...]:
-    known = with_header(Outcome(source, record=store.record(source.image)), disagree)
+    known = with_header(replace(source, status="ok", record=store.record(source.image)), disagree)
     row: Mapping[str, object] = image_row(known)
     return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
 

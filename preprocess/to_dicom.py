@@ -18,7 +18,7 @@ from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, only_one, remove_partials
 from nlbs.json_text import read_bounded, read_json
 from nlbs.names import checked_name
-from nlbs.preprocess.root.own_table import open_own_table
+from nlbs.preprocess.root.tables import open_own_table
 from nlbs.progress import Progress
 from nlbs.shards import open_shards
 from nlbs.shards.format.description_check import LARGEST_RESOLUTION

@@ -40,7 +40,7 @@ def written_statuses() -> set[str]:
     for path in (ROOT / "preprocess").rglob("*.py"):
         code = path.read_text(encoding="utf-8")
         for pattern in (
-            r"""Outcome\(\s*[\w.]+,\s*"(\w+)\"""",
+            r"""\.failed\(\s*"(\w+)\"""",
             r"""\bSource\([^()]*None,\s*"(\w+)\"""",
             r"""status\s*(?::\s*\w+\s*)?(?:==|!=|=)\s*"(\w+)\"""",
             r"""["']status["']\]?\s*(?:==|:|=)\s*"(\w+)\"""",

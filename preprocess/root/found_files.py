@@ -15,9 +15,8 @@ from nlbs.manifests.tables.table import Table
 from nlbs.paths import AnyPath, in_parallel
 from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.images.header_conditions import SIDE_KEYWORDS, stated_side
-from nlbs.preprocess.root.fetch import fetched
 from nlbs.preprocess.root.folders import file_spelling
-from nlbs.preprocess.root.sources import object_name
+from nlbs.preprocess.root.sources import fetched, object_name
 from nlbs.preprocess.root.spelt_files import SpeltFiles
 from nlbs.remote import RemotePath
 

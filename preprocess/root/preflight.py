@@ -16,8 +16,7 @@ from nlbs.preprocess.formats.image_errors import BadHeaderError
 from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
-from nlbs.preprocess.root.fetch import fetched_start
-from nlbs.preprocess.root.sources import UnsafePathError, safe_path
+from nlbs.preprocess.root.sources import UnsafePathError, fetched_start, safe_path
 
 MOST_FILES, MOST_OBJECTS = 2000, 64
 
