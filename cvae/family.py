@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlbs.cvae.config import MODEL_PRESETS, LossConfig, ModelConfig, check_sections
-from nlbs.models.family import Family
+from nlbs.manifests.schema import Schema
+from nlbs.models.family import Family, ImageSpec
 
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
@@ -77,10 +78,10 @@ def _sections(name: str) -> Mapping[str, Any]:
     return {**_PRESETS[name], "model": dataclasses.asdict(model), "data": data}
 
 
-def _make(options: ModelConfig, resolution: int, loss: LossConfig) -> "GenerativeModel":
+def _make(options: ModelConfig, image: ImageSpec, schema: Schema, loss: LossConfig) -> "GenerativeModel":
     from nlbs.cvae import model
 
-    return model.ConditionalVAE(options, resolution, loss)
+    return model.ConditionalVAE(options, image.edge, loss, schema)
 
 
 FAMILY = Family(

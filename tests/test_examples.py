@@ -20,6 +20,7 @@ from nlbs.manifests.people.splits import parse_shares
 from nlbs.manifests.tables.dialects import parse_columns
 from nlbs.manifests.tables.table import TableOptions, read_table
 from nlbs.models import registry
+from nlbs.manifests.schema import NLBS
 from nlbs.models.guidance import Guidance, parsed_guidance
 from nlbs.preprocess.formats.frames import parse_frame
 from nlbs.preprocess.parts import parse_part
@@ -182,7 +183,7 @@ VALUES: Mapping[str, Callable[[str], object]] = {
     "frame": parse_frame,
     "kinds": parse_kinds,
     "max_failures": lambda text: failure_limit(text, 1000),
-    "guidance": lambda text: parsed_guidance(text, Guidance()),
+    "guidance": lambda text: parsed_guidance(text, Guidance(), NLBS),
     "where": lambda text: select(EMPTY, text),
     "healthy": lambda text: select(EMPTY, text),
     "abnormal": lambda text: select(EMPTY, text),

@@ -70,6 +70,10 @@ def _in_configuration(word: str) -> str | None:
 @click.option("--where", metavar="FILTER",
               help="Train and validate on some patches: \"view == 'MLO' and cancer == 0\".  "
               "[default: all]")  # fmt: skip
+@click.option("--conditions", callback=_names, metavar="COLUMNS",
+              help="What the model is told of each patch, such as view,density,findings,position: columns of the shard "
+              "set, age_years, position in the breast; density:categorical says of what kind.  "
+              "[default: view, laterality, age_bin, cancer, false_positive]")  # fmt: skip
 @click.option("--balance", callback=_names, metavar="COLUMNS",
               help="Show rare classes more often; a class is a value of columns such as cancer,view.  "
               "[default: each patch once an epoch]")  # fmt: skip
@@ -156,7 +160,7 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import sets_of
-    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config
+    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config, with_conditions
     from nlbs.train.data.shard_source import Source, open_source
 
     def prepared() -> tuple[TrainConfig, Source]:
@@ -165,7 +169,7 @@ def cli(
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
-        return config, source
+        return with_conditions(config, source), source
 
     if dry_run:
         from nlbs.train import setup as start
@@ -199,7 +203,8 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
     of_data = (
-        "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"
+        "batch_size", "fit", "where", "conditions", "balance", "order", "mix", "resident", "generation", "verify",
+        "on_damage",
     )  # fmt: skip
     data = {name: flags[name] for name in of_data}
     sections: dict[str, Any] = {

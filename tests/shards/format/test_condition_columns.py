@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nlbs.shards.format.code_columns import CodeColumns
+from nlbs.manifests.schema import NLBS
+from nlbs.shards.format.condition_columns import ConditionColumns
 from nlbs.shards.format.manifest import SCHEMA, manifest_table
 
 CODES: dict[str, dict[Any, int]] = {
@@ -43,12 +44,14 @@ def test_the_codes_of_rows_are_those_of_their_values(table: pa.Table, cut: str) 
         "two pieces": pa.concat_tables([table.slice(0, 21), table.slice(21)]),
     }[cut]
     rows = np.random.default_rng(1).integers(0, len(part), 40)
-    codes = CodeColumns(part).codes(rows)
-    assert codes.dtype == np.int64
-    assert codes.tolist() == expected(part, rows.tolist())
-    assert CodeColumns(part).codes(rows[:0]).shape == (5, 0)
+    values = ConditionColumns(part, NLBS, 256).values(rows)
+    assert {codes.dtype.name for codes in values.values()} == {"int64"}
+    assert [codes.tolist() for codes in values.values()] == expected(part, rows.tolist())
+    assert [codes.shape for codes in ConditionColumns(part, NLBS, 256).values(rows[:0]).values()] == [
+        (0,)
+    ] * 5
 
 
 def test_a_column_without_unknowns_has_no_bits_of_them(table: pa.Table) -> None:
     whole = table.set_column(table.column_names.index("cancer"), "cancer", pa.array([1] * 50, pa.int8()))
-    assert CodeColumns(whole).codes(np.arange(50))[3].tolist() == [1] * 50
+    assert ConditionColumns(whole, NLBS, 256).values(np.arange(50))["cancer"].tolist() == [1] * 50
