@@ -15,7 +15,7 @@ from nlbs.errors import ImageError
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.kinds import KINDS
 from nlbs.manifests.tables.dialects import DIALECTS
-from nlbs.preprocess.report.remedies import REMEDIES
+from nlbs.preprocess.report.page_images import REMEDIES
 from nlbs.shards.format.manifest import SCHEMA
 from tests.programs import PAGES
 from tests.shards.conftest import make_shard_set

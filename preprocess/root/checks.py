@@ -1,19 +1,27 @@
-"""What may not stand or change in a dataset root: equal pixels in two splits, moved patients, sets that lose images."""
+"""What may not stand or change in a dataset root: equal pixels in two splits, and what its shard sets were cut from."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.decoding import with_header
 from nlbs.preprocess.root.sources import Source
-from nlbs.preprocess.root.tables import generation_of, read_image_rows
-from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, shard_sets_in
-
+from nlbs.preprocess.root.tables import (
+    CONDITION_COLUMNS,
+    generation_of,
+    image_row,
+    kept_columns,
+    read_image_rows,
+)
+from nlbs.shards.format.layout import IMAGES_CSV, shard_sets_in
+from nlbs.text import counted
 
 #: Columns of images.csv that may not change under a shard set.
-_COMPARED = (*NLBS_COLUMNS, "patient")
+_COMPARED = (*CONDITION_COLUMNS, "patient")
 _ANEW = "pass --overwrite and reshard the other sets too"
 
 
@@ -108,6 +116,10 @@ def leak_message(duplicates: Sequence[Duplicate]) -> str | None:
     )
 
 
+#: A row of a table that says otherwise than images.csv, and the columns.
+Differing = tuple[Source, list[str]]
+
+
 @dataclass
 class KnownImages:
     """What images.csv of a root says, as far as a build or an append that comes to it asks."""
@@ -131,28 +143,31 @@ class KnownImages:
                 known.others.add(("" if row["image"] else row["row"], row["image"], row["status"]))
         return known
 
-    def differing(
-        self, sources: Iterable[Source], store: ImageStore, disagree: str
-    ) -> list[tuple[Source, list[str]]]:
+    def differing(self, sources: Iterable[Source], store: ImageStore, disagree: str) -> list[Differing]:
         """Return the rows of a table that say otherwise about a usable image than images.csv, with the columns."""
         found = []
         for source in sources:
             if source.image not in self.usable or source.status == "duplicate":
                 continue
-            cells = zip(_COMPARED, self.usable[source.image], _cells(source, store, disagree), strict=True)
-            columns = [name for name, old, new in cells if old != new]
+            old, new = self.usable[source.image], _cells(source)
+            if new != old or disagree in (
+                "tag",
+                "drop",
+            ):  # what the header adds; there may be a million records
+                record = store.record(source.image)
+                new = _cells(with_header(replace(source, status="ok", record=record), disagree))
+            columns = [name for name, was, now in zip(_COMPARED, old, new, strict=True) if was != now]
             if columns:
                 found.append((source, columns))
         return found
 
 
-def _cells(source: Source, store: ImageStore, disagree: str) -> tuple[str, ...]:
-    known = with_header(replace(source, status="ok", record=store.record(source.image)), disagree)
-    row: Mapping[str, object] = image_row(known)
+def _cells(source: Source) -> tuple[str, ...]:
+    row = image_row(source)
     return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
 
 
-def in_other_words(differing: Sequence[tuple[Source, list[str]]], root: AnyPath) -> str:
+def in_other_words(differing: Sequence[Differing], root: AnyPath) -> str:
     """Return in a few words which rows say otherwise about images of a root."""
     some = "; ".join(f"row {source.row.row}: {', '.join(columns)}" for source, columns in differing[:20])
     more = f"; and {len(differing) - 20} more" if len(differing) > 20 else ""
@@ -161,7 +176,12 @@ def in_other_words(differing: Sequence[tuple[Source, list[str]]], root: AnyPath)
 
 
 def refuse_changes(
-    csvs: Sequence[AnyPath], out: AnyPath, sources: Sequence[Source], kept: Sequence[str], check: Differs
+    csvs: Sequence[AnyPath],
+    out: AnyPath,
+    sources: Sequence[Source],
+    kept: Sequence[str],
+    store: ImageStore,
+    disagree: str,
 ) -> None:
     """Raise DatasetError where a build without --overwrite would change what the shard sets of a root were cut from.
 
@@ -173,7 +193,8 @@ def refuse_changes(
         out: the root.
         sources: the whole of the table.
         kept: columns that --keep takes along.
-        check: finds the rows that say otherwise about images of the root.
+        store: the decoded images of the root.
+        disagree: whether table or header counts.
     """
     sets = shard_sets_in(out) if (out / IMAGES_CSV).is_file() else []
     if not sets:
@@ -184,7 +205,7 @@ def refuse_changes(
     there = kept_columns(out)
     if set(there) != set(kept):
         raise DatasetError(f"{kept_otherwise(out, there, kept)}, or {_ANEW}")
-    differing = check(known, sources)
+    differing = known.differing(sources, store, disagree)
     if differing:
         raise DatasetError(f"{in_other_words(differing, out)}: keep the table as it was, or {_ANEW}")
 
@@ -225,6 +246,24 @@ def _refuse_other_images(
         )
 
 
+def refuse_other_usable(out: AnyPath, cut_name: str, taken: Iterable[Source]) -> None:
+    """Raise DatasetError where other images could be used now than shard sets of a root, beside one, were cut from.
+
+    Of a file that was mended, a kind that is asked for now, or a header that is believed now.
+    """
+    sets = [folder for folder in shard_sets_in(out) if folder.name != cut_name]
+    if not sets or not (out / IMAGES_CSV).is_file():
+        return
+    before = {row["image"] for row in read_image_rows(out) if row["status"] == "ok"}
+    now = {source.image for source in taken if source.status == "ok"}
+    if now != before:
+        raise DatasetError(
+            f"of the images of {out}, {len(now - before):,} can be used now that could not before, and "
+            f"{len(before - now):,} no more, and {' and '.join(map(str, sets))} would keep what was: give the options "
+            f"and files of before, or {_ANEW}"
+        )
+
+
 def refuse_moved_patients(out: AnyPath, sources: Sequence[Source]) -> None:
     """Raise DatasetError where a patient would stand in another split than in the shard sets of the root.
 
@@ -238,7 +277,8 @@ def refuse_moved_patients(out: AnyPath, sources: Sequence[Source]) -> None:
     if moved:
         first = moved[0]
         raise DatasetError(
-            f"{len(moved)} patients of {out} would move to another split (patient {first} from {before[first]} to "
+            f"{counted(len(moved), 'patient')} of {out} would move to another split (patient {first} "
+            f"from {before[first]} to "
             f"{now[first]}), and the shard sets there hold them as they are: give the --split and --split-seed that "
             "they were built with, build into another --out, or pass --overwrite and reshard the other sets too"
         )

@@ -2,15 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.people.patients import Held, HeldPatient, united
 from nlbs.manifests.people.pseudonyms import Pseudonyms, default_key_file, load_pseudonyms
 from nlbs.manifests.people.rule import PatientRule, check_patients
 from nlbs.manifests.people.same_id import spellings
+from nlbs.manifests.schema import NLBS
 from nlbs.manifests.tables.dialect import Dialect
 from nlbs.manifests.tables.rows import ImageRow
 from nlbs.manifests.tables.table import TableOptions, problems_by_row, read_table, row_list
@@ -18,7 +20,7 @@ from nlbs.paths import AnyPath
 from nlbs.preprocess.images.decode import DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.checks import refuse_changes
+from nlbs.preprocess.root.checks import refuse_changes, refuse_other_usable
 from nlbs.preprocess.root.decoding import FILE_TIMEOUT_S, Decoding, planned, with_header
 from nlbs.preprocess.root.found_files import found_files
 from nlbs.preprocess.root.ingest import ingest
@@ -33,9 +35,11 @@ from nlbs.preprocess.root.tables import (
     write_sources,
     write_tables,
 )
-from nlbs.preprocess.root.totals import Totals, in_words
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.text import counted
+
+_MOST_EXAMPLES = 5
 
 SourceKey = tuple[str, str, str]  #: of :attr:`Source.key`
 
@@ -76,6 +80,54 @@ class SourcesRead:
     kept: tuple[str, ...]  #: columns that --keep took along
     notes: tuple[str, ...]  #: on the tables as a whole
     problems: list[str]  #: of the tables, each with its rows
+
+
+@dataclass
+class Totals:
+    """What is said at the end of a command that takes images in."""
+
+    dialect: str  #: of the table
+    notes: tuple[str, ...]  #: on the tables as a whole
+    problems: list[str]  #: of the tables, each with its rows
+    decoded: int  #: in this run
+    disagreements: int  #: images whose table and header state different things
+    rows: int = 0
+    usable: int = 0
+    remarks: int = 0  #: usable images with a remark in images.csv
+    skipped: Counter[str] = field(default_factory=Counter)  #: status -> rows
+    from_header: Counter[str] = field(default_factory=Counter)  #: condition -> usable images that it filled
+    unknown: Counter[str] = field(default_factory=Counter)  #: condition -> usable images that lack it
+    kinds: Counter[str] = field(default_factory=Counter)  #: kind -> images of it, used or left out
+    examples: list[str] = field(default_factory=list)  #: a few skipped rows in words, for the console
+
+    def counting(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield rows of images.csv as they are, and count them on the way.
+
+        Args:
+            rows: as they are written, or as they were read.
+        """
+        for row in rows:
+            self.rows += 1
+            self.kinds.update(kind for kind in (row.get("kind"),) if kind)
+            if row["status"] == "ok":
+                self.usable += 1
+                self.remarks += bool(row["reason"])
+                self.from_header.update(row["from_header"].split())
+                self.unknown.update(name for name in NLBS.names if row[name] in (None, ""))
+            else:
+                self.skipped[row["status"]] += 1
+                if len(self.examples) < _MOST_EXAMPLES:
+                    self.examples.append(in_words(row))
+            yield row
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return what became of a row, by its number: a path may name a patient, and what is said is kept in logs.
+
+    Args:
+        row: of images.csv.
+    """
+    return f"row {row['row']}: {row['reason']}"
 
 
 def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None = None) -> SourcesRead:
@@ -127,7 +179,7 @@ def check_sources(options: BuildOptions, read: SourcesRead, appends: bool) -> No
     """
     if not appends and not options.overwrite:
         csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
-        refuse_changes(csvs, options.out, options.cut.name, read.sources)
+        refuse_changes(csvs, options.out, read.sources, read.kept, read.store, options.disagree)
 
 
 def take_in(
@@ -170,6 +222,8 @@ def take_in(
         decoded=sum(source.decoded and source.status == "ok" for source in taken),
         disagreements=sum(source.disagrees for source in taken),
     )
+    if folder == options.out and not options.overwrite:
+        refuse_other_usable(options.out, options.cut.name, taken)
     rows = totals.counting(image_row(source, generation) for source in taken)
     write_tables(folder, rows, map(source_row, taken), read.kept)
     if "not_reached" in totals.skipped:
@@ -209,8 +263,11 @@ def nothing_usable(totals: Totals, out: AnyPath, images: AnyPath | None = None) 
     """
     kinds = ", ".join(f"{count} {status}" for status, count in totals.skipped.most_common())
     where = "" if images is None else _relative_to(images)
+    none = "the only image cannot be used"
+    if totals.rows != 1:
+        none = f"none of the {totals.rows} images can be used"
     return (
-        f"none of the {totals.rows} images can be used ({kinds}), for example {totals.examples[0]}.{where} "
+        f"{none} ({kinds}), for example {totals.examples[0]}.{where} "
         f"{out / IMAGES_CSV} says more{_in_a_row(totals.notes)}"
     )
 
@@ -228,7 +285,8 @@ def _too_many_failures(taken: Sequence[Source], limit: float, read: SourcesRead,
     kinds = ", ".join(f"{count} {status}" for status, count in counts)
     where = "" if any(source.status == "ok" for source in taken) else _relative_to(read.images)
     return (
-        f"stopped after {len(failed)} of {len(taken)} images failed ({kinds}), more than {limit:.0f}; for example "
+        f"stopped after {len(failed)} of {counted(len(taken), 'image')} failed ({kinds}), more than "
+        f"{limit:.0f}; for example "
         f"{in_words(image_row(failed[0]))}.{where} {folder / IMAGES_CSV} says more. What was decoded is kept; "
         f"--max-failures allows more{_in_a_row(read.notes)}"
     )
@@ -238,7 +296,7 @@ def _disagreement(taken: Sequence[Source], folder: AnyPath) -> str:
     found = [source for source in taken if source.disagrees]
     rows = row_list([source.row.row for source in found], most=20)
     return (
-        f"table and DICOM header state different things of {len(found)} images ({rows}), for example "
+        f"table and DICOM header state different things of {counted(len(found), 'image')} ({rows}), for example "
         f"{in_words(image_row(found[0]))}. {folder / IMAGES_CSV} says more. Mend the table, or choose with "
         "--disagree csv, tag or drop; what was decoded is kept"
     )

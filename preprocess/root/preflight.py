@@ -17,6 +17,7 @@ from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from nlbs.preprocess.root.sources import UnsafePathError, fetched_start, safe_path
+from nlbs.text import counted
 
 MOST_FILES, MOST_OBJECTS = 2000, 64
 
@@ -83,7 +84,7 @@ def require_decoders(paths: Sequence[AnyPath], decoder: str) -> str | None:
     if not lacking:
         return None
     kinds = "; ".join(f"{one.files} {one.name}: {one.advice}" for one in lacking)
-    of = f"{sum(one.files for one in lacking)} of the {result.looked_at} files looked at"
+    of = f"{sum(one.files for one in lacking)} of the {counted(result.looked_at, 'file')} looked at"
     if all(one.decoder is None for one in result.found):
         raise DatasetError(
             f"none of the files can be decoded: {of} have a transfer syntax without a decoder here ({kinds}). "

@@ -17,6 +17,7 @@ from nlbs.paths import AnyPath
 from nlbs.preprocess.formats.header import MAX_PIXELS
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.remote import RemotePath, scratch_file
+from nlbs.text import counted
 
 
 class UnsafePathError(ImageError):
@@ -170,7 +171,8 @@ def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
     unknown = [row.row for row in rows if row.split is None]
     if unknown:
         raise DatasetError(
-            f"--split dataset: no split is named for {len(unknown)} of {len(rows)} rows (rows {_some(unknown)}); "
+            f"--split dataset: no split is named for {len(unknown)} of {counted(len(rows), 'row')} "
+            f"(rows {_some(unknown)}); "
             "divide by patient, with --split 80/10/10"
         )
     splits: dict[str, str] = {}
@@ -180,7 +182,8 @@ def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
             torn.setdefault(_patient(row), row.row)
     if torn:
         raise DatasetError(
-            f"--split dataset: {len(torn)} patients stand in two splits of the dataset, for example in rows "
+            f"--split dataset: {counted(len(torn), 'patient stands', 'patients stand')} in two splits "
+            "of the dataset, for example in rows "
             f"{_some(list(torn.values()))}, so a model would be tested on patients that it knows; divide by patient, "
             "with --split 80/10/10"
         )
@@ -205,7 +208,8 @@ def _check_patients(rows: Sequence[ImageRow], patient_per_image: bool) -> None:
     unknown = [row.row for row in rows if row.patient is None]
     if unknown and not patient_per_image:
         raise DatasetError(
-            f"the patient of {len(unknown)} of {len(rows)} rows is not known (rows {_some(unknown)}), so images of one "
+            f"the patient of {len(unknown)} of {counted(len(rows), 'row')} is not known (rows "
+            f"{_some(unknown)}), so images of one "
             "patient could come to stand in both train and test. Name the column with --patient-column, or the folder "
             "of the path with --patient-part (1 is the first); --patient-per-image takes each image as its own patient"
         )

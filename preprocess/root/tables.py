@@ -2,23 +2,24 @@
 
 import csv
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, OTHER_VIEWS, VIEWS, Conditions
+from nlbs.manifests.conditions import OTHER_VIEWS, VIEWS, Conditions
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.header_conditions import SETTLED_BY
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.sets.plan import LabelledImage
-from nlbs.shards.format.layout import IMAGES_CSV, SOURCES_CSV
+from nlbs.shards.format.layout import IMAGES_CSV, SOURCES_CSV, how_to_build
 from nlbs.system_calls import open_regular
 from nlbs.text import printable, shown
 
@@ -49,59 +50,26 @@ def open_own_table(path: AnyPath) -> Iterator[IO[str]]:
         yield file
 
 
-_CONDITIONS = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
+CONDITION_COLUMNS = tuple(field.name for field in fields(Conditions))
 _RECORD = (
-    "source_rows",
-    "source_columns",
-    "crop_y",
-    "crop_x",
-    "crop_rows",
-    "crop_columns",
-    "mask_y",
-    "mask_x",
-    "mask_rows",
-    "mask_columns",
-    "mask_fraction",
-    "mask_method",
-    "mask_threshold",
-    "mask_raggedness",
-    "mask_components",
-    "mask_borders",
-    "mask_flags",
-    "breast_p1",
-    "breast_median",
-    "breast_p99",
-    "qc_row_jump",
-    "qc_streaks",
-    "qc_busiest",
-    "qc_flattest",
-    "voi",
-    "inverted",
-    "bits_stored",
-    "transfer_syntax",
-    "decoder",
+    "source_rows", "source_columns", "crop_y", "crop_x", "crop_rows", "crop_columns", "mask_y", "mask_x",
+    "mask_rows", "mask_columns", "mask_fraction", "mask_method", "mask_threshold", "mask_raggedness",
+    "mask_components", "mask_borders", "mask_flags", "breast_p1", "breast_median", "breast_p99", "qc_row_jump",
+    "qc_streaks", "qc_busiest", "qc_flattest", "voi", "inverted", "bits_stored", "transfer_syntax", "decoder",
     "pixels_sha256",
-)
-_KNOWN_VALUES: dict[str, Sequence[str]] = {
-    "view": (*VIEWS, *OTHER_VIEWS), "laterality": LATERALITIES, "age_bin": tuple(map(str, range(len(AGE_BINS)))),
-    "cancer": ("0", "1"), "false_positive": ("0", "1"),
-}  # fmt: skip
+)  # fmt: skip
+_KNOWN_VALUES: dict[str, tuple[str, ...]] = {
+    condition.name: condition.values
+    if condition.kind == "categorical"
+    else tuple(str(code) for code in range(len(condition.values)))
+    for condition in NLBS
+} | {"view": (*VIEWS, *OTHER_VIEWS)}
 #: What images.csv takes from the record of a stored image.
 RECORD_KEYS = tuple(dict.fromkeys((*_RECORD, "spacing_mm", *SETTLED_BY)))
 _IMAGE_COLUMNS = (
-    "row",
-    "image",
-    "status",
-    "reason",
-    *_CONDITIONS,
-    "patient",
-    "split",
-    "from_header",
-    "kind",
-    "spacing_mm",
-    *_RECORD,
-    "generation",
-)
+    "row", "image", "status", "reason", *CONDITION_COLUMNS, "patient", "split", "from_header", "kind", "spacing_mm",
+    *_RECORD, "generation",
+)  # fmt: skip
 _SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
 
 
@@ -229,10 +197,7 @@ def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
                 raise _unreadable(root / IMAGES_CSV, ValueError(f"line {number}: {problem}"))
             yield row
     except FileNotFoundError:
-        raise DatasetError(
-            f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out "
-            f"{shlex.quote(str(root))}"
-        ) from None
+        raise DatasetError(f"{root} is no dataset root (no {IMAGES_CSV}): {how_to_build(root)}") from None
 
 
 def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
@@ -336,7 +301,7 @@ def image_row(source: Source, generation: int = 1) -> dict[str, Any]:
         "generation": generation,
         **source.row.kept,
     }
-    for name in _CONDITIONS:
+    for name in CONDITION_COLUMNS:
         value = getattr(source.row.conditions, name)
         row[name] = int(value) if isinstance(value, bool) else value
     if source.record is not None:
