@@ -51,7 +51,7 @@ Columns = dict[str, npt.NDArray[Any]]
 _MOST_CONDITIONS, _MOST_VALUES, _LONGEST_WORD = 64, 1000, 64
 BETWEEN_LABELS = "|"
 #: Labels that say that there is none of the others.
-NO_LABEL = frozenset({"no finding", "no findings", "none", "normal"})
+NO_LABEL = frozenset({"no finding", "no findings", "normal"})
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Condition:
             what = "a number" if len(self.values) == 1 else f"{len(self.values)} numbers ({words})"
             return f"{what} from {self.low:g} to {self.high:g}"
         if self.kind == "multilabel":
-            return f"some of {words}, joined by {BETWEEN_LABELS}, or none"
+            return f"some of {words}, joined by {BETWEEN_LABELS}, or no finding"
         return (
             f"one of {words}"
             if self.kind == "binary"
@@ -183,7 +183,7 @@ class Condition:
                 return ""
             return (
                 BETWEEN_LABELS.join(word for word, has in zip(self.values, numbers, strict=True) if has)
-                or "none"
+                or "no finding"
             )
         return "" if any(map(math.isnan, numbers)) else ",".join(f"{number:g}" for number in numbers)
 

@@ -11,9 +11,8 @@ import click
 import pytest
 
 from nlbs import errors
-from nlbs.command import Command, entry_point
+from nlbs.command import entry_point
 from nlbs.errors import NlbsError
-from nlbs.paths import PATH
 
 
 def ended(command: click.Command, *args: str) -> int | str | None:
@@ -36,22 +35,6 @@ def count_command(count: int) -> int:
     """Says a number."""
     click.echo(f"counted {count}")
     return count
-
-
-def test_a_folder_that_is_given_twice_is_refused_and_not_the_last_one_taken(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    @click.command(cls=Command)
-    @click.option("--shards", type=PATH)
-    @click.option("--csv", type=PATH, multiple=True)
-    @click.option("--seed", type=int)
-    def command(shards: object, csv: object, seed: int) -> None:
-        click.echo(f"{shards} {len(list(csv))} {seed}")  # type: ignore[call-overload]
-
-    assert ended(command, "--shards", "a", "--shards=b") == 2
-    assert "--shards is given 2 times: it takes one alone." in capsys.readouterr().err
-    assert ended(command, "--shards", "a", "--csv", "b", "--csv", "c", "--seed", "1", "--seed", "2") == 0
-    assert capsys.readouterr().out == "a 2 2\n"
 
 
 @pytest.mark.parametrize("count", ["0", "1", "7"])
