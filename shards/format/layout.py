@@ -4,6 +4,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -56,17 +57,19 @@ def how_to_build(path: AnyPath) -> str:
 
 def _near(path: AnyPath) -> list[str]:
     """Return the shard sets or dataset roots that a path may mean: what it lies in, or what lies in it."""
-    above = path.absolute().parent
-    if (above / IMAGES_CSV).is_file():
-        return [str(above)]
-    if not path.exists():
-        return [str(folder) for folder in shard_sets_in(above)[:5]]
-    if not path.is_dir():
-        return []
-    below: list[AnyPath] = list(islice(path.iterdir(), _MOST_LOOKED_AT))
-    return sorted(
-        str(folder) for folder in below if (folder / IMAGES_CSV).is_file() or shard_sets_in(folder)
-    )[:5]
+    above, found = path.absolute().parent, list[AnyPath]()
+    with suppress(OSError):  # of a folder that may not be read nothing is said
+        if (above / IMAGES_CSV).is_file():
+            return [str(above)]
+        if not path.exists():
+            found = shard_sets_in(above)
+        elif path.is_dir():
+            below: list[AnyPath] = list(islice(path.iterdir(), _MOST_LOOKED_AT))
+            for folder in below:
+                with suppress(OSError):
+                    if (folder / IMAGES_CSV).is_file() or shard_sets_in(folder):
+                        found.append(folder)
+    return sorted(map(str, found))[:5]
 
 
 def how_to_restore(folder: AnyPath) -> str:
