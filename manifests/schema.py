@@ -28,15 +28,12 @@ from nlbs.manifests.conditions import (
     AGE_BINS,
     LATERALITIES,
     OLDEST_AGE_YEARS,
+    PARSERS,
     UNKNOWN,
     VIEWS,
     is_empty,
     parse_age,
-    parse_age_bin,
-    parse_cancer,
     parse_flag,
-    parse_laterality,
-    parse_view,
 )
 from nlbs.text import shown
 
@@ -204,7 +201,7 @@ class Condition:
             return self._numbers(text)
         if self.kind == "multilabel":
             return self._labels(text)
-        reader = _READERS.get(self.name) if self in NLBS else None
+        reader = PARSERS.get(self.name) if self in NLBS else None
         if reader is not None:
             found = reader(text)
             if isinstance(found, str):
@@ -365,14 +362,6 @@ NLBS = Schema(
         Condition("false_positive", "binary", NO_YES, healthy=0),
     )
 )
-#: How tables of datasets write the words of these conditions.
-_READERS: dict[str, Any] = {
-    "view": parse_view,
-    "laterality": parse_laterality,
-    "age_bin": parse_age_bin,
-    "cancer": parse_cancer,
-    "false_positive": parse_flag,
-}
 AGE_YEARS = Condition("age_years", "continuous", ("years",), low=0.0, high=float(OLDEST_AGE_YEARS + 1))
 #: Where the centre of a patch lies in the box around all patches of its image: from left to right, from top to bottom.
 POSITION = Condition("position", "continuous", ("across", "down"), mirrored=(0,))

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from nlbs.errors import ConfigError, DatasetError
+from nlbs.manifests.conditions import PARSERS
 from nlbs.manifests.datasets import DIALECTS
-from nlbs.manifests.tables.dialect import EXTRA_PARSERS, PARSERS, Dialect
+from nlbs.manifests.tables.dialect import EXTRA_PARSERS, Dialect
 from nlbs.manifests.tables.spelling import simplified
 
 _CALLED: dict[str, tuple[str, ...]] = {

@@ -19,10 +19,7 @@ _MOST_SHARD_BYTES, _MOST_BYTES = 1 << 44, 1 << 60
 _MOST_COUNT = 1 << 53
 _MOST_WORD_CHARS = 4000  # of a text in it
 
-_BOOKS: dict[str, tuple[str, ...]] = {
-    **{condition.name: condition.values for condition in NLBS},
-    "split": SPLITS,
-}
+_BOOKS = {**{condition.name: condition.values for condition in NLBS}, "split": SPLITS}
 _OF_A_SYNTHETIC_SET = ("model", "sampler", "seed", "conditions")
 
 

@@ -23,7 +23,7 @@ _NEVER_NULL = ("shard", "offset", "nbytes", "crc32c", "image", "y", "x", "patien
 #: Column -> least and greatest value; null is unknown.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "y": (-1e6, 1e6), "x": (-1e6, 1e6), "scale": (1e-6, 1e6), "foreground": (0.0, 1.01), "age_years": (0, 150),
-    **{c.name: (0, len(c.values) - 1) for c in NLBS if c.kind != "categorical"},
+    **{condition.name: (0, len(condition.values) - 1) for condition in NLBS if condition.kind != "categorical"},
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_no_patient_of_a_root_moves_to_another_split(
 ) -> None:
     root = tmp_path / "shards"
     shutil.copytree(dataset_root, root)
-    build = ("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root, "--jobs", "1")
+    build = ("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root)
     moving = ("--split", "0/0/100")
     refused = run_command(*build, *moving, *(cut or CUT))
     assert refused.returncode == 1
