@@ -4,7 +4,6 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
@@ -50,7 +49,7 @@ def open_own_table(path: AnyPath) -> Iterator[IO[str]]:
         yield file
 
 
-CONDITION_COLUMNS = tuple(field.name for field in fields(Conditions))
+CONDITION_COLUMNS = tuple(Conditions().cells())
 _RECORD = (
     "source_rows", "source_columns", "crop_y", "crop_x", "crop_rows", "crop_columns", "mask_y", "mask_x",
     "mask_rows", "mask_columns", "mask_fraction", "mask_method", "mask_threshold", "mask_raggedness",
@@ -273,23 +272,9 @@ def _condition_problem(row: Mapping[str, str]) -> str | None:
 
 
 def _labelled(row: dict[str, str]) -> LabelledImage:
-    def number(name: str) -> int | None:
-        return int(row[name]) if row[name] else None
-
-    def flag(name: str) -> bool | None:
-        return bool(int(row[name])) if row[name] else None
-
-    conditions = Conditions(
-        view=row["view"] or None,
-        laterality=row["laterality"] or None,
-        age_years=number("age_years"),
-        age_bin=number("age_bin"),
-        cancer=flag("cancer"),
-        false_positive=flag("false_positive"),
-    )
     # What is no column of ours was kept from the table.
     kept = {name: plain_cell(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
-    return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
+    return LabelledImage(row["image"], Conditions.of_cells(row), row["patient"], row["split"], kept)
 
 
 def image_row(source: Source, generation: int = 1) -> dict[str, Any]:
@@ -300,10 +285,8 @@ def image_row(source: Source, generation: int = 1) -> dict[str, Any]:
         "from_header": " ".join(source.from_header),
         "generation": generation,
         **source.row.kept,
+        **source.row.conditions.cells(),
     }
-    for name in CONDITION_COLUMNS:
-        value = getattr(source.row.conditions, name)
-        row[name] = int(value) if isinstance(value, bool) else value
     if source.record is not None:
         row |= {name: source.record.get(name) for name in _RECORD}  # an older store has fewer
         row["mask_flags"] = " ".join(source.record.get("mask_flags", ()))

@@ -85,19 +85,13 @@ class _CutPatch:
 
     def row(self) -> dict[str, Any]:
         """Return what the manifest says of the patch beside its place."""
-        known = self.labelled.conditions
         return {
             "image": self.labelled.image,
             "y": self.y,
             "x": self.x,
             "scale": self.scale,
             "foreground": round(self.patch.foreground, 4),
-            "view": known.view,
-            "laterality": known.laterality,
-            "age_years": known.age_years,
-            "age_bin": known.age_bin,
-            "cancer": None if known.cancer is None else int(known.cancer),
-            "false_positive": None if known.false_positive is None else int(known.false_positive),
+            **self.labelled.conditions.cells(),
             "patient": self.labelled.patient,
             "split": self.labelled.split,
             **self.labelled.kept,
