@@ -12,7 +12,8 @@ from nlbs.suggestions import or_list
 
 SECTIONS = {
     "Which patches": (
-        "--shards", "--mix", "--where", "--balance", "--order", "--generation", "--verify", "--on-damage", "--cache-gb",
+        "--shards", "--mix", "--where", "--conditions", "--balance", "--order", "--generation", "--verify",
+        "--on-damage", "--cache-gb",
     ),
     "Which model, and where it is kept": ("--preset", "--config", "--run"),
     "How long": ("--epochs", "--max-steps", "--max-minutes"),
