@@ -226,6 +226,7 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
         with remote_lock(folder / LOCK, what):
             yield
         return
+    new = not folder.exists()
     try:
         make_folder(folder)
     except OSError as error:
@@ -233,7 +234,20 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"
         ) from None
     with folder_lock(folder, what, shared):
-        yield
+        try:
+            yield
+        except BaseException:
+            if new:
+                _leave_nothing(folder)
+            raise
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove a folder that was made for work which failed before it wrote anything, with the lock that is held."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def remove_partials(folder: AnyPath) -> None:

@@ -82,3 +82,7 @@ def _escaped(letter: str) -> str:
     number = ord(letter)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 file", "1,200 files"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nlbs.errors import DatasetError
-from nlbs.manifests.tables.encodings import decoded
 from nlbs.manifests.tables.table import read_table
+from nlbs.manifests.tables.table_file import decoded
 
 HEADER = "File Path,Image Laterality,View Position,Age,Cancer,False Positive\n"
 
