@@ -12,6 +12,7 @@ from nlbs.errors import ConfigError
 from nlbs.json_text import read_bounded
 from nlbs.text import printable, shown
 from nlbs.yaml_text import MOST_BYTES, parse_yaml
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 C = TypeVar("C")
@@ -47,7 +48,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"cannot read the configuration {path}: there is no such file; check --config.") from None
+        raise ConfigError(
+            f"cannot read the configuration {path}: there is no such file; check --config."
+        ) from None
     except (OSError, ValueError) as error:
         what = printable(" ".join(str(error).split()), 500)
         raise ConfigError(f"cannot read the configuration {path}: {what}.") from None
@@ -106,5 +109,7 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
 def _keys(kind: Any, place: list[str]) -> list[str]:
     for part in place:
         kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(part)
-        kind = next((one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind)  # of a section or None
+        kind = next(
+            (one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind
+        )  # of a section or None
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

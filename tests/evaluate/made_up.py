@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbs.evaluate.real_patches import RealPatches
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS, Schema
 
 EDGE = 32
 
@@ -36,7 +36,7 @@ def draw_signs(conditions: Codes, generator: np.random.Generator) -> npt.NDArray
 
 
 def draw_conditions(count: int, generator: np.random.Generator) -> dict[str, npt.NDArray[np.int64]]:
-    return {name: generator.integers(0, values, count) for name, values in CONDITIONS.items()}
+    return {condition.name: generator.integers(0, len(condition.values), count) for condition in NLBS}
 
 
 def signed_patches(count: int = 240, seed: int = 0, patients: int = 24) -> RealPatches:
@@ -55,6 +55,10 @@ class SignSampler:
     @property
     def noise_shapes(self) -> list[tuple[int, ...]]:
         return [(1,)]
+
+    @property
+    def schema(self) -> Schema:
+        return NLBS
 
     @property
     def device(self) -> torch.device:

@@ -11,8 +11,10 @@ from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate.measures.classifier import ConditionClassifier
 from nlbs.evaluate.measures.features import random_convolutions
 from nlbs.evaluate.report import plain
-from nlbs.evaluate.sections.control import condition_control, galleries, training_utility
+from nlbs.evaluate.sections.control import condition_control
+from nlbs.evaluate.sections.galleries import galleries
 from nlbs.evaluate.sections.realism import realism
+from nlbs.evaluate.sections.utility import training_utility
 from nlbs.evaluate.study import Study
 from nlbs.models.companions.grain import LEVELS, Grain, GrainySampler, ring_count
 from tests.evaluate.conftest import QUICK

@@ -18,6 +18,7 @@ from nlbs.evaluate.measures.anomaly import (
     score_rows,
     tissue_error,
 )
+from nlbs.manifests.schema import NLBS
 from nlbs.shards import open_shards
 from tests.shards.conftest import make_shard_set
 
@@ -25,7 +26,7 @@ from tests.shards.conftest import make_shard_set
 class GreyModel(nn.Module):
     """Rebuilds everything as one grey, at a KL of 3 + 1 nats in two levels; remembers what it was told."""
 
-    resolution, device = 16, torch.device("cpu")
+    resolution, device, schema = 16, torch.device("cpu"), NLBS
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,5 +96,5 @@ def test_the_model_is_told_that_nothing_was_found(tmp_path: Path) -> None:
 def test_healthy_conditions_keep_the_rest() -> None:
     codes = {"view": np.array([1]), "laterality": np.array([-1]), "age_bin": np.array([2]),
              "cancer": np.array([1]), "false_positive": np.array([-1])}  # fmt: skip
-    found = {name: int(code[0]) for name, code in healthy_conditions(codes).items()}
+    found = {name: int(code[0]) for name, code in healthy_conditions(codes, NLBS).items()}
     assert found == {"view": 1, "laterality": -1, "age_bin": 2, "cancer": 0, "false_positive": 0}
