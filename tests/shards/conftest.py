@@ -118,6 +118,11 @@ def make_shard_set(
                 "cancer": ["no", "yes"],
                 "false_positive": ["no", "yes"],
                 "split": list(SPLITS),
+                **{
+                    name: sorted({*given} - {None})
+                    for name, given in values.items()
+                    if name not in SCHEMA.names
+                },
             },
             "manifest": {
                 "name": "manifest.arrow",

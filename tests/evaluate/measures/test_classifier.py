@@ -7,7 +7,7 @@ import torch
 from nlbs.evaluate.measures.classifier import ConditionClassifier, Recipe, train_classifier
 from nlbs.evaluate.measures.intervals import auroc
 from nlbs.manifests.schema import NLBS
-from tests.evaluate.made_up import signed_patches
+from tests.evaluate.made_up import OTHER, other_patches, signed_patches
 
 
 def test_it_learns_the_signs_and_nothing_where_there_is_none(signs_classifier: ConditionClassifier) -> None:
@@ -81,3 +81,36 @@ def test_more_patches_are_looked_at_longer_within_bounds() -> None:
     assert Recipe.of(100).steps == Recipe.of(10_000).steps == Recipe().steps
     assert Recipe.of(25_600).steps == 5 * 25_600 // 64
     assert Recipe.of(10**7).steps == 5000
+
+
+def test_labels_and_numbers_have_heads_of_their_own(other_classifier: ConditionClassifier) -> None:
+    new = other_patches(300, seed=2)
+    found = other_classifier.readings(new.pixels)
+    assert {name: values.shape for name, values in found.items()} == {
+        "view": (300, 2), "density": (300, 4), "findings: Calcification": (300, 2), "findings: Mass": (300, 2),
+        "position: across": (300, 1), "position: down": (300, 1),
+    }  # fmt: skip
+    has, across = new.conditions["findings"], new.conditions["position"][:, 0]
+    assert auroc(found["findings: Mass"][:, 1], has[:, 1]) > 0.9
+    assert 0.4 < auroc(found["findings: Calcification"][:, 1], has[:, 0]) < 0.6
+    assert np.corrcoef(found["position: across"][:, 0], across)[0, 1] > 0.8
+
+
+def test_unknown_labels_and_numbers_teach_nothing() -> None:
+    some, recipe = other_patches(40), Recipe(steps=2, batch_size=8)
+    codes = {
+        **some.conditions,
+        "findings": np.full((40, 2), -1, np.int8),
+        "position": np.full((40, 2), np.nan, np.float32),
+    }
+    codes["position"][:, 0] = 0.5
+    found = train_classifier(some.pixels, codes, OTHER, 0, recipe=recipe)
+    never, same = "it is unknown of every training patch", "all training patches have the same value"
+    assert found.unlearnt == {
+        "findings: Calcification": never, "findings: Mass": never, "position: across": same, "position: down": never
+    }  # fmt: skip
+    codes["position"][:9, 0], codes["findings"][4:, 0] = np.nan, np.arange(36) % 2
+    codes["position"][9:20, 0] = 0.25
+    half_known = train_classifier(some.pixels, codes, OTHER, 0, recipe=recipe)
+    assert set(half_known.unlearnt) == {"findings: Mass", "position: down"}
+    assert all(np.isfinite(values).all() for values in half_known.readings(some.pixels).values())

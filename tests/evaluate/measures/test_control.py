@@ -5,11 +5,12 @@ import pytest
 
 from nlbs.evaluate.measures.classifier import ConditionClassifier, train_classifier
 from nlbs.evaluate.measures.control import Flip, control, flip_all
+from nlbs.evaluate.measures.targets import targets_of
 from nlbs.evaluate.measures.utility import utility
 from nlbs.manifests.schema import NLBS
 from nlbs.models.drawing import draw_patches
 from tests.evaluate.conftest import QUICK
-from tests.evaluate.made_up import SignSampler, signed_patches
+from tests.evaluate.made_up import OTHER, SignSampler, other_patches, signed_patches
 
 SIGNS = ("view", "laterality", "age_bin", "cancer")
 
@@ -74,3 +75,22 @@ def test_synthetic_patches_are_worth_what_they_show(signs_classifier: ConditionC
     sides, view = found["laterality"].difference, found["view"].difference
     assert sides is not None and abs(sides.value) < 0.05
     assert view is not None and view.high is not None and view.high < -0.3
+
+
+def test_labels_and_numbers_are_obeyed_or_not(other_classifier: ConditionClassifier) -> None:
+    held_out, sampler = other_patches(300, seed=5), SignSampler(["findings"], OTHER)
+    drawn = np.stack(list(draw_patches(sampler, held_out.conditions, seed=0)))
+    found = control(other_classifier, held_out, drawn, held_out.conditions)
+    assert list(found) == [target.name for target in targets_of(OTHER)]
+    across, mass = found["position: across"].ratio, found["findings: Mass"].ratio
+    assert across is not None and across.low is not None and across.low > 0.8
+    assert mass is not None and mass.low is not None and mass.high is not None
+    assert mass.low < 0.05 and -0.1 < mass.high < 0.3
+    for name in ("position: down", "findings: Calcification"):
+        assert found[name].ratio is None
+        assert "does not see it in held-out real patches" in found[name].why_not
+    flips = flip_all(sampler, other_classifier, other_patches(64, seed=7).conditions, seed=0)
+    moved = {name: flip.moved for name, flip in flips.items() if flip is not None}
+    assert list(moved) == list(found)
+    assert moved["position: across"] is not None and moved["position: across"] > 0.85
+    assert moved["findings: Mass"] == 0.5
