@@ -6,6 +6,7 @@ one AUC alone with its interval is :func:`nlbs.evaluate.measures.intervals.auroc
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +129,7 @@ def condition_auc(
 def concordance(
     scores: npt.ArrayLike, numbers: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0
 ) -> Auc | None:
-    """Return the concordance index of scores for numbers; None where too few clusters have known ones.
+    """Return the concordance index of scores for numbers; None where too few clusters lie on either side of their mean.
 
     Of the pairs whose numbers differ, the share that the scores have in the same order, ties counting half (Harrell
     et al. 1982, JAMA 247:2543): (1 + Somers' D) / 2, whatever the scale of either.
@@ -142,12 +143,12 @@ def concordance(
     groups = np.arange(len(wanted)) if clusters is None else np.asarray(clusters)
     _, groups = np.unique(groups, return_inverse=True)
     known = ~np.isnan(wanted)
-    found, wanted, have = found[known], wanted[known], len(np.unique(groups[known]))
-    if have < 2 * FEWEST_PATIENTS or len(np.unique(wanted)) < 2:
+    found, wanted = found[known], wanted[known]
+    if not len(wanted) or not _is_judged(wanted > wanted.mean(), groups[known], known[known], True):
         return None
     point = _concordances(found, wanted, np.ones((1, len(found))))[0]
     draws = [_concordances(found, wanted, weights) for weights in _drawn(groups, known, seed)]
-    return Auc(float(point), np.concatenate(draws), (), have)
+    return Auc(float(point), np.concatenate(draws), (), len(np.unique(groups[known])))
 
 
 def _concordances(scores: Floats, numbers: Floats, weights: Floats) -> Floats:
@@ -176,7 +177,7 @@ def _drawn(groups: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], seed: in
 
 
 def _is_judged(
-    codes: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], value: int
+    codes: npt.NDArray[Any], groups: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], value: int
 ) -> bool:
     have = len(np.unique(groups[known & (codes == value)]))
     have_not = len(np.unique(groups[known & (codes != value)]))
