@@ -1,5 +1,6 @@
 """The section on realism: distances beside their floor, the sampling gap, and spectra."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,20 +72,7 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
         "frechet_over_point_mass": frechet["generated"] / frechet["point_mass"],
     }
     section.tables.append(_distance_table(extractor.name, count, frechet, kernel, manifold))
-    ratios = [
-        (
-            "sampling gap: drawn / reconstructions",
-            gap,
-            "1: drawing costs nothing. Bad reconstructions flatter it.",
-        ),
-        ("drawn / floor", section.figures["frechet_over_floor"], "1: as near as other real patients"),
-        (
-            "drawn / point mass",
-            section.figures["frechet_over_point_mass"],
-            "1: no better than one mean patch",
-        ),
-    ]
-    section.tables.append(Table("Ratios of Fréchet distances", ["", "ratio", "how to read it"], ratios))
+    section.tables.append(_ratio_table(section.figures))
     if gap is None:
         section.attention.append(f"There is no sampling gap: {lacks(study.model, 'rebuild images')}.")
     elif gap < 1 and section.figures["frechet_over_floor"] > 2:
@@ -95,6 +83,17 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
         section.attention.append(
             "Drawn patches are no nearer to real ones than one mean patch, again and again."
         )
+
+
+def _ratio_table(figures: Mapping[str, Any]) -> Table:
+    rows = {
+        "sampling gap: drawn / reconstructions": "1: drawing costs nothing. Bad reconstructions flatter it.",
+        "drawn / floor": "1: as near as other real patients",
+        "drawn / point mass": "1: no better than one mean patch",
+    }
+    ratios = (figures[name] for name in ("sampling_gap", "frechet_over_floor", "frechet_over_point_mass"))
+    body = [(words, ratio, reading) for (words, reading), ratio in zip(rows.items(), ratios, strict=True)]
+    return Table("Ratios of Fréchet distances", ["", "ratio", "how to read it"], body)
 
 
 def _distance_table(
