@@ -77,7 +77,7 @@ class Study:
 
     def draw(self, conditions: Codes, seed: int) -> Patches:
         """Return drawn patches, uint8 (n, R, R), one for each of the conditions."""
-        count = len(conditions["view"])
+        count = len(next(iter(conditions.values())))
         self.say(f"drawing {count:,} patches")
         found = np.empty((count, self.model.resolution, self.model.resolution), np.uint8)
         for place, patch in enumerate(draw_patches(self.sampler, conditions, seed)):
@@ -141,5 +141,5 @@ class Study:
 
     def _classifier(self, patches: RealPatches, kind: str) -> ConditionClassifier:
         self.say(f"training a classifier on {len(patches):,} {kind} patches")
-        recipe = self.recipe or Recipe.of(len(patches))
-        return train_classifier(patches.pixels, patches.conditions, self.seed, self.device, recipe)
+        recipe, schema = self.recipe or Recipe.of(len(patches)), self.model.schema
+        return train_classifier(patches.pixels, patches.conditions, schema, self.seed, self.device, recipe)

@@ -59,7 +59,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"cannot read the configuration {path}: there is no such file; check --config.") from None
+        raise ConfigError(
+            f"cannot read the configuration {path}: there is no such file; check --config."
+        ) from None
     except (OSError, ValueError) as error:
         what = printable(" ".join(str(error).split()), 500)
         raise ConfigError(f"cannot read the configuration {path}: {what}.") from None
@@ -118,5 +120,7 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
 def _keys(kind: Any, place: list[str]) -> list[str]:
     for part in place:
         kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(part)
-        kind = next((one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind)  # of a section or None
+        kind = next(
+            (one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind
+        )  # of a section or None
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

@@ -23,6 +23,7 @@ from nlbs.locks import remote_lock
 from nlbs.paths import AnyPath, in_parallel
 from nlbs.remote import RemotePath, scratch_file
 from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folder
+
 TEMPORARY_SUFFIX = ".partial"
 #: Of a write or a sync, which do not say of which file.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, getattr(errno, "ESTALE", errno.EIO))
@@ -61,7 +62,9 @@ def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
     try:
         folder.mkdir(permissions, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NlbsError(f"cannot make the folder {folder}, because a file has that name: choose another") from None
+        raise NlbsError(
+            f"cannot make the folder {folder}, because a file has that name: choose another"
+        ) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ characters that turn the order of those after them, so that a sentence seems to 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 #: Longer messages are cut in the middle.
@@ -47,6 +48,11 @@ def shown(value: Any, most: int = LONGEST_VALUE) -> str:
     if isinstance(value, list | tuple | dict | set):
         return f"a {type(value).__name__} of {len(value):,} items"
     return printable(repr(value), most)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: "view, side and age"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 class PrintableStream:
