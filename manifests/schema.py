@@ -17,10 +17,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nlbs.config import nearest
 from nlbs.errors import ConfigError
@@ -34,8 +31,13 @@ from nlbs.manifests.conditions import (
     is_empty,
     parse_age,
     parse_flag,
+    parse_view,
+    side_and_view,
 )
 from nlbs.text import shown
+
+if TYPE_CHECKING:  # help pages name conditions, and are to be instant
+    import numpy.typing as npt
 
 Kind = Literal["categorical", "ordinal", "binary", "multilabel", "continuous"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -43,7 +45,7 @@ NO_YES = ("no", "yes")
 #: A condition of one patch: a code, or one number per label or per continuous value.
 Value = int | tuple[float, ...]
 #: condition -> its values of n patches, as the table above says
-Columns = dict[str, npt.NDArray[Any]]
+Columns = dict[str, "npt.NDArray[Any]"]
 
 _MOST_CONDITIONS, _MOST_VALUES, _LONGEST_WORD = 64, 1000, 64
 BETWEEN_LABELS = "|"
@@ -110,16 +112,20 @@ class Condition:
         """Its name as an option of a command has it: "false-positive"."""
         return self.name.replace("_", "-")
 
-    def unknown(self, count: int) -> npt.NDArray[Any]:
+    def unknown(self, count: int) -> "npt.NDArray[Any]":
         """Return its values of so many patches of which nothing is known."""
+        import numpy as np
+
         if self.is_coded:
             return np.full(count, UNKNOWN, np.int64)
         if self.kind == "multilabel":
             return np.full((count, len(self.values)), UNKNOWN, np.int8)
         return np.full((count, len(self.values)), np.nan, np.float32)
 
-    def array(self, values: Sequence[Value]) -> npt.NDArray[Any]:
+    def array(self, values: Sequence[Value]) -> "npt.NDArray[Any]":
         """Return its values of n patches as a batch holds them."""
+        import numpy as np
+
         found = self.unknown(len(values))
         if len(values):
             found[:] = np.array(values, dtype=np.float64)
@@ -164,14 +170,13 @@ class Condition:
             return f"{what} from {self.low:g} to {self.high:g}"
         if self.kind == "multilabel":
             return f"some of {words}, joined by {BETWEEN_LABELS}, or no finding"
-        return (
-            f"one of {words}"
-            if self.kind == "binary"
-            else f"one of {words}, or a code 0 to {len(self.values) - 1}"
-        )
+        by_word = self.kind == "binary" or (self in NLBS and self.kind == "categorical")
+        return f"one of {words}" if by_word else f"one of {words}, or a code 0 to {len(self.values) - 1}"
 
     def word(self, value: Any) -> str:
         """Return a value as a person writes it: "CC", ">65", "yes", "Mass|Nodule", "61"; empty where it is unknown."""
+        import numpy as np
+
         if self.is_coded:
             return "" if value == UNKNOWN else self.values[int(value)]
         numbers = np.asarray(value).reshape(-1).tolist()
@@ -184,8 +189,10 @@ class Condition:
             )
         return "" if any(map(math.isnan, numbers)) else ",".join(f"{number:g}" for number in numbers)
 
-    def codes_met(self, values: npt.ArrayLike) -> set[int]:
+    def codes_met(self, values: "npt.ArrayLike") -> set[int]:
         """Return the codes that occur among values: of labels those that some patch has, of numbers 0; -1: unknown."""
+        import numpy as np
+
         if self.is_coded:
             return set(np.unique(np.asarray(values)).tolist())
         values = np.asarray(values).reshape(-1, len(self.values))
@@ -202,6 +209,8 @@ class Condition:
         if self.kind == "multilabel":
             return self._labels(text)
         reader = PARSERS.get(self.name) if self in NLBS else None
+        if reader is parse_view and side_and_view(text) is not None:
+            raise ValueError(text)  # the side that it says would be lost
         if reader is not None:
             found = reader(text)
             if isinstance(found, str):
@@ -275,13 +284,13 @@ class Schema:
         raise ConfigError(f"there is no condition {shown(name)}; {nearest(name, list(self.names))}")
 
     def find(self, word: str) -> Condition:
-        """Return a condition by its name as a person writes it: "false-positive", "View".
+        """Return a condition by its name as a person writes it: "false-positive", "View", "ACR Density".
 
         Raises:
             ConfigError: there is none of that name.
         """
         for condition in self.conditions:
-            if word.strip().casefold() in (condition.name.casefold(), condition.flag.casefold()):
+            if plain_name(word) == plain_name(condition.name):
                 return condition
         return self[word.strip()]
 
@@ -289,7 +298,7 @@ class Schema:
         """Return the conditions of so many patches of which nothing is known."""
         return {condition.name: condition.unknown(count) for condition in self}
 
-    def values_of(self, columns: Mapping[str, npt.NDArray[Any]], place: int) -> dict[str, Value]:
+    def values_of(self, columns: Mapping[str, "npt.NDArray[Any]"], place: int) -> dict[str, Value]:
         """Return the values of one patch."""
         found: dict[str, Value] = {}
         for condition in self:
@@ -323,6 +332,11 @@ class Schema:
         if not isinstance(values, list):
             raise ConfigError(f"the conditions are {shown(values)}; expected a list")
         return cls(tuple(_condition_from(value) for value in values))
+
+
+def plain_name(word: str) -> str:
+    """Return a name without what persons write in different ways: "False Positive" as "false_positive"."""
+    return word.strip().casefold().replace("-", "_").replace(" ", "_")
 
 
 def _condition_from(value: object) -> Condition:

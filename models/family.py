@@ -50,6 +50,8 @@ class Family:
     loss: type[Any] = NoOptions
     #: Raise ConfigError where options, loss and edge in pixels do not fit together.
     check: Callable[[Any, Any, int], None] = _anything_goes
+    #: What it is, in words for those that get its draws.
+    title: str = "generative model"
     #: Sections of what may be fitted to a trained model, in the order in which it is fitted.
     companions: tuple[str, ...] = ()
 
