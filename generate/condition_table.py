@@ -122,14 +122,14 @@ def _merged(
     by: dict[str, str] = {}
     for column in sorted(said, key=schema.names.__contains__):
         for name, value in said[column].items():
-            words = [schema[name].word(some) for some in (merged.get(name, schema[name].parse("")), value)]
-            if all(words) and words[0] != words[1]:
+            if not schema[name].word(value):  # unknown, as what is not said
+                continue
+            first = by.setdefault(name, column)
+            if merged.setdefault(name, value) != value:
                 problems.append(
-                    f"{where}, column {column}: found {_cut(cells[column])} beside the {by[name]} "
-                    f"{_cut(cells[by[name]])}, expected what goes with that, or nothing"
+                    f"{where}, column {column}: found {_cut(cells[column])} beside the {first} {_cut(cells[first])}, "
+                    "expected what goes with that, or nothing"
                 )
-            if words[1] or name not in merged:
-                merged[name], by[name] = value, column
     return merged
 
 

@@ -61,8 +61,10 @@ def cases(
         ShardError: the set cannot be opened.
     """
     told = kinds(schema)
-    if wrong := [f"--{schema[name].flag}" for name in told["normal"] if name in fixed]:
-        raise ConfigError(f"cases are {', '.join(told)}: leave out {' and '.join(wrong)}")
+    if wrong := [schema[name].label for name in told["normal"] if name in fixed]:
+        raise ConfigError(
+            f"cases are {', '.join(told)}: do not say {' or '.join(wrong)}, which tells them apart"
+        )
     count = checked_number(num * len(told))
     order = np.argsort(uniform("cases", seed, count), kind="stable")
     names = np.array(list(told))[order % len(told)].tolist()

@@ -36,7 +36,7 @@ from nlbs.manifests.conditions import (
 )
 from nlbs.text import shown
 
-if TYPE_CHECKING:  # help pages name conditions, and are to be instant
+if TYPE_CHECKING:  # help pages read this file: numpy is imported where arrays are made
     import numpy.typing as npt
 
 Kind = Literal["categorical", "ordinal", "binary", "multilabel", "continuous"]

@@ -1,6 +1,5 @@
 """nlbs-generate as a user calls it."""
 
-import csv
 import errno
 import json
 import pickle  # noqa: TID251  # to make what must not be opened
@@ -19,13 +18,8 @@ from nlbs.generate import png_folder as samples_module
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.companions.choice import grain_path
 from nlbs.models.companions.grain import LEVELS, Grain, ring_count, save_grain
-from tests.generate.conftest import Generate, contents, make_checkpoint
+from tests.generate.conftest import Generate, contents, make_checkpoint, table
 from tests.shards.conftest import make_shard_set
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def png_text(path: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """A model with other conditions than the NLBS dataset's, through the real commands."""
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from nlbs.models.contract import ImageSpec
 from nlbs.shards import open_shards
 from nlbs.shards.format.verify import damages
 from nlbs.train import PatchStream
-from tests.generate.conftest import Done, Generate, contents
+from tests.generate.conftest import Done, Generate, contents, table
 from tests.models.toy import Toy, ToyConfig
 from tests.shards.conftest import make_shard_set
 
@@ -74,11 +73,6 @@ def draw(generate: Generate, model: Path, tmp_path: Path) -> Any:
         return done
 
     return call
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -187,7 +181,7 @@ def test_the_rarest_combinations_have_labels_and_leave_numbers_open(
 
 def test_cases_are_of_what_healthy_patients_do_not_have(draw: Any, tmp_path: Path) -> None:
     done = draw("educational", "--num", 2, "--condition", "findings=Mass", code=1)
-    assert "cases are normal, findings Mass, findings Nodule: leave out --findings" in done.err
+    assert "cases are normal, findings Mass, findings Nodule: do not say findings" in done.err
     draw("educational", "--num", 2, "--view", "CC")
     key = table(tmp_path / "s" / "answers" / "answer_key.csv")
     assert sorted((r["answer"], r["findings"]) for r in key) == [

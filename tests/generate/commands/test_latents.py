@@ -1,6 +1,5 @@
 """reconstruct, interpolate, traverse and vary as a user calls them."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -17,13 +16,8 @@ from nlbs.generate.real import read_real, rows_of
 from nlbs.models.companions.choice import grain_path
 from nlbs.models.companions.grain import LEVELS, Grain, ring_count, save_grain
 from nlbs.shards import open_shards
-from tests.generate.conftest import Generate, contents
+from tests.generate.conftest import Generate, contents, table
 from tests.shards.conftest import make_shard_set
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
