@@ -100,6 +100,18 @@ def schema_of(values: Mapping[str, Any]) -> Schema:
     return Schema.from_json(values["conditions"]) if "conditions" in values else NLBS
 
 
+def read_schema(path: Path) -> Schema:
+    """Return the conditions of the model of a checkpoint; no tensor is read.
+
+    Raises:
+        CheckpointError: it is no checkpoint of ours, or says no conditions.
+    """
+    try:
+        return schema_of(read_metadata(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path} describes no model of ours ({error}); {_HOW_TO_MEND}") from None
+
+
 def _images_of(values: Mapping[str, Any]) -> ImageSpec:
     channels = values.get("channels", 1)
     if type(channels) is not int or not 1 <= channels <= _MOST_CHANNELS:

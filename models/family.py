@@ -52,6 +52,8 @@ class Family:
     check: Callable[[Any, Any, int], None] = _anything_goes
     #: What --sampler calls the way in which the model itself draws.
     sampler: str = "model"
+    #: What it is, in words for those that get its draws.
+    title: str = "generative model"
 
 
 def checked_resolution(value: object) -> int:

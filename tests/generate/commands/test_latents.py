@@ -1,6 +1,5 @@
 """reconstruct, interpolate, traverse and vary as a user calls them."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -18,13 +17,8 @@ from nlbs.models.stages.fitted import save_stage
 from nlbs.models.stages.grain import LEVELS, Grain, ring_count
 from nlbs.models.stages.grain_stage import GRAIN
 from nlbs.shards import open_shards
-from tests.generate.conftest import Generate, contents
+from tests.generate.conftest import Generate, contents, table
 from tests.shards.conftest import make_shard_set
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
