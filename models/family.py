@@ -14,6 +14,8 @@ from nlbs.text import shown
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
 MOST_RESOLUTION = 16_384
+#: Samplers of whatever denoises (:mod:`nlbs.models.samplers`) -> their steps, unless others are asked for.
+SOLVERS = {"dpm": 20, "ode": 20, "sde": 500}
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 
 
@@ -52,6 +54,8 @@ class Family:
     check: Callable[[Any, Any, int], None] = _anything_goes
     #: Sections of what may be fitted to a trained model, in the order in which it is fitted.
     companions: tuple[str, ...] = ()
+    #: Whether its models denoise, and are drawn from by SOLVERS; their options may say ``sampler`` and ``steps``.
+    denoises: bool = False
 
 
 def checked_resolution(value: object) -> int:
