@@ -34,6 +34,7 @@ HELP_SECTIONS = {
         "--autoguidance",
         "--grain",
         "--flow-steps",
+        "--sampler-steps",
     ),
     "Where it runs": ("--device",),
 }

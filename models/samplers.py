@@ -51,17 +51,27 @@ def numbered_noise(keys: Tensor, number: int, shape: Sequence[int]) -> Tensor:
     ).to(keys.device)
 
 
-def heun(start: Tensor, denoise: Denoise, schedule: Schedule, steps: int, noise: Numbered) -> Tensor:
-    """Solve the probability-flow ODE dx/dsigma = (x - D) / sigma by Heun's rule: Algorithm 1 of 2206.00364."""
+def heun(
+    start: Tensor, denoise: Denoise, schedule: Schedule, steps: int, noise: Numbered, passes: int = 1
+) -> Tensor:
+    """Solve the probability-flow ODE dx/dsigma = (x - D) / sigma by Heun's rule: Algorithm 1 of 2206.00364.
+
+    With several passes the noise of each step is added again, and taken away again (Xu et al., 2306.14878): what is
+    drawn settles beside what is known (Lugmayr et al., 2201.09865).
+    """
     sigmas = schedule.sigmas(steps)
-    x = sigmas[0] * start
+    x, number = sigmas[0] * start, 0
     for sigma, after in pairwise(sigmas):
-        slope = (x - denoise(x, sigma)) / sigma
-        euler = x + (after - sigma) * slope
-        if after:
-            slope = (slope + (euler - denoise(euler, after)) / after) / 2
-            euler = x + (after - sigma) * slope
-        x = euler
+        for left in reversed(range(passes if after else 1)):
+            slope = (x - denoise(x, sigma)) / sigma
+            reached = x + (after - sigma) * slope
+            if after:
+                slope = (slope + (reached - denoise(reached, after)) / after) / 2
+                reached = x + (after - sigma) * slope
+            x = reached
+            if left:
+                x = reached + math.sqrt(sigma**2 - after**2) * noise(number)
+                number += 1
     return x
 
 
@@ -95,26 +105,6 @@ def euler_maruyama(
         score = (signal * denoise(x / signal, sigma) - x) * (1 + 1 / sigma**2)
         x = x + (x / 2 + score) * (beta * length) + math.sqrt(beta * length) * noise(number)
     return denoise(x / signals[-1], sigmas[-1]) if sigmas[-1] else x
-
-
-def ancestral(
-    start: Tensor, denoise: Denoise, schedule: Schedule, steps: int, noise: Numbered, passes: int = 1
-) -> Tensor:
-    """Draw from p(x_after | x, D) step by step, several passes over each: Eq. 7 of 2006.11239, 2201.09865.
-
-    Passes let what is drawn settle beside what is known: the noise of the step is added again, and taken away again.
-    """
-    sigmas = schedule.sigmas(steps)
-    x, number = sigmas[0] * start, 0
-    for sigma, after in pairwise(sigmas):
-        share = 1 - (after / sigma) ** 2
-        for left in reversed(range(passes if after else 1)):
-            reached = x + share * (denoise(x, sigma) - x)
-            if after:
-                reached = reached + after * math.sqrt(share) * noise(number)
-            x = reached + sigma * math.sqrt(share) * noise(number + 1) if left else reached
-            number += 2
-    return x
 
 
 #: By the names of :data:`nlbs.models.family.SOLVERS`.
@@ -188,7 +178,7 @@ class DenoisingSampler(ModelSampler):
             passes: over each step.
         """
 
-        return self._solved(partial(ancestral, passes=passes), noise, conditions, onto)
+        return self._solved(partial(heun, passes=passes), noise, conditions, onto)
 
     def _solved(
         self, solve: Solver, noise: Sequence[Tensor], conditions: Mapping[str, Tensor], onto: Onto

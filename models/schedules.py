@@ -14,7 +14,8 @@ from torch import Tensor
 _OFFSET = 0.008  #: s of the cosine (Nichol & Dhariwal, 2102.09672, Eq. 17)
 _LOW, _HIGH = 0.1, 20.0  #: beta at 0 and at 1 of the linear and the quadratic schedule
 _LEAST = 1e-3  #: the first time that is trained at: noise of about one grey level
-_MOST_SIGMA = 100.0  #: the strongest noise that is trained at; more looks alike
+#: The strongest noise that is trained at: the mean of an image of 64 x 64, of deviation 0.3 or so, is lost in it.
+_MOST_SIGMA = 100.0
 
 Function = Callable[[Tensor], Tensor]
 
@@ -28,6 +29,7 @@ class Schedule:
     beta: Function  #: of t: the derivative of B, but for a schedule as published
     least: float = _LEAST  #: the times that are trained at
     most: float = 1.0
+    most_sigma: float = _MOST_SIGMA  #: where solvers begin at the latest
     last: float = _LEAST  #: where the reverse SDE ends; what noise is left there, the denoiser takes away
 
     def signal(self, t: Tensor) -> Tensor:
@@ -46,13 +48,12 @@ class Schedule:
         """Return the times of such noise."""
         return self.inverse(torch.log1p(sigma.double().square()))
 
-    def sigmas(self, steps: int, rho: float = 7.0) -> list[float]:
-        """Return the noise at so many steps of a solver and 0: Eq. 5 of Karras et al., 2206.00364."""
-        ends = self.sigma(_times([self.most, self.least])).clamp(max=_MOST_SIGMA)
-        high, low = (ends ** (1 / rho)).tolist()
-        if steps == 1:
-            return [high**rho, 0.0]
-        return [*((high + place / (steps - 1) * (low - high)) ** rho for place in range(steps)), 0.0]
+    def sigmas(self, steps: int) -> list[float]:
+        """Return the noise at so many steps of a solver, evenly in its logarithm as 2211.01095 has it, and 0."""
+        high, low = self.sigma(_times([self.most, self.least])).tolist()
+        high = min(high, self.most_sigma)
+        ratio = (low / high) ** (1 / max(steps - 1, 1))
+        return [*(high * ratio**place for place in range(steps)), 0.0]
 
     def times(self, steps: int) -> Tensor:
         """Return evenly spaced times from noise to where the reverse SDE ends, (steps + 1,)."""
@@ -78,8 +79,9 @@ def schedule(name: str, shift: float = 1.0) -> Schedule:
     def inverted(value: Tensor) -> Tensor:
         return inverse(torch.log1p(torch.expm1(value) / shift**2))
 
-    most = inverted(_times([math.log1p(_MOST_SIGMA**2)]))
-    return Schedule(shifted, inverted, derivative, most=min(1.0, float(most)))
+    most_sigma = _MOST_SIGMA * shift
+    most = inverted(_times([math.log1p(most_sigma**2)]))
+    return Schedule(shifted, inverted, derivative, most=min(1.0, float(most)), most_sigma=most_sigma)
 
 
 def published_schedule(name: str) -> Schedule:

@@ -33,9 +33,11 @@ SECTIONS = {
         "--view", "--laterality", "--age", "--cancer", "--false-positive", "--conditions", "--like", "--grid", "--from",
         "--to", "--to-seed", "--vary-age", "--vary-laterality",
     ),
-    "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest"),
+    "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale"),
     "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
-    "How it draws": ("--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps"),
+    "How it draws": (
+        "--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps", "--sampler-steps", "--passes",
+    ),
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import click
 from nlbs.command import Finite
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.manifests.schema import NLBS, Schema
+from nlbs.models import registry
+from nlbs.models.family import SOLVERS
 from nlbs.models.guidance import Guidance, check_autoguidance, parsed_guidance
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-#: "auto" is the flow where one lies beside the checkpoint, else the prior.
-SAMPLERS = ("auto", "flow", "prior")
+#: "auto" is the flow where one lies beside the checkpoint, else the model's own: the prior, or one of SOLVERS.
+SAMPLERS = ("auto", "flow", "prior", *SOLVERS)
 #: Unless another is asked for. A flow learns least of what few patches show: draws by these show each condition about
 #: as plainly as real patches do, and are as like them as draws without guidance (docs/decisions/0011).
 GUIDANCE = {"flow": Guidance(1.25, {"cancer": 3}), "prior": Guidance()}
@@ -38,10 +40,13 @@ class SamplerChoice:
     grain: bool | None = None  #: None: where it was measured
     autoguidance: float | None = None  #: of a flow; None: that of AUTOGUIDANCE, where there is a weak flow
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
+    sampler_steps: int | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
 
     def __str__(self) -> str:
         """Return it in words: every output says it."""
         name = f"flow of {self.flow_steps} steps" if self.sampler == "flow" else self.sampler
+        if self.sampler in SOLVERS:
+            name = f"{name} of {self.sampler_steps} steps"
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
         autoguidance = (
             f", autoguidance {self.autoguidance:.12g}" if self.autoguidance not in (None, 1) else ""
@@ -70,9 +75,10 @@ class SamplerChoice:
                 f"there is no grain {grain_path(checkpoint)}; nlbs-train --grain-patches 4000 measures it once all "
                 "epochs are over, of a finished run too; or draw with --no-grain"
             )
-        sampler = self.sampler
-        if sampler == "auto":
-            sampler = "flow" if path.exists() else "prior"
+        sampler, steps = _own_sampler(checkpoint, self.sampler)
+        if self.sampler == "auto" and path.exists():
+            sampler = "flow"
+        self._check_solver(sampler)
         grain = has_grain if self.grain is None else self.grain
         autoguidance = self._autoguidance_of(sampler, checkpoint)
         return replace(
@@ -81,7 +87,20 @@ class SamplerChoice:
             guidance=str(self._guidance_of(sampler, autoguidance, _schema_of(checkpoint))),
             grain=grain,
             autoguidance=autoguidance,
+            sampler_steps=self.sampler_steps or steps if sampler in SOLVERS else None,
         )
+
+    def _check_solver(self, sampler: str) -> None:
+        """Raise ConfigError where temperature or steps are asked for that the sampler does not have."""
+        if sampler in SOLVERS and self.temperature != 1:
+            raise ConfigError(
+                f"--temperature {self.temperature:g} is of a prior, and the sampler {sampler} has none; leave it out"
+            )
+        if sampler not in SOLVERS and self.sampler_steps is not None:
+            raise ConfigError(
+                f"--sampler-steps {self.sampler_steps} is of {', '.join(SOLVERS)}, and these draws are from the "
+                f"{sampler}; leave it out"
+            )
 
     def files(self, checkpoint: Path) -> list[Path]:
         """Return the files beside a checkpoint that the choice, made by :meth:`of`, draws with."""
@@ -110,9 +129,12 @@ class SamplerChoice:
         from nlbs.models.companions.flow import load_flow
         from nlbs.models.companions.flow_sampler import FlowSampler
         from nlbs.models.drawing import PriorSampler
+        from nlbs.models.samplers import DenoisingSampler
 
         autoguidance = 1.0 if self.autoguidance is None else self.autoguidance
         guidance = self._guidance_of(self.sampler, autoguidance, model.schema)
+        if self.sampler in SOLVERS:
+            return DenoisingSampler(model, self.sampler, self.sampler_steps, guidance)
         if self.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
@@ -124,7 +146,9 @@ class SamplerChoice:
         )
 
     def _guidance_of(self, sampler: str, autoguidance: float, schema: Schema) -> Guidance:
-        usual = (GUIDANCE[sampler] if autoguidance == 1 else BESIDE_AUTOGUIDANCE).within(schema)
+        usual = (GUIDANCE.get(sampler, Guidance()) if autoguidance == 1 else BESIDE_AUTOGUIDANCE).within(
+            schema
+        )
         return usual if self.guidance is None else parsed_guidance(self.guidance, usual, schema)
 
     def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
@@ -153,6 +177,33 @@ def _schema_of(checkpoint: Path) -> Schema:
     return schema_of(read_metadata(checkpoint)) if checkpoint.exists() else NLBS
 
 
+def _own_sampler(checkpoint: Path, asked: str) -> tuple[str, int | None]:
+    """Return the sampler that is asked for, or for "auto" the model's own, and its steps where it has some.
+
+    Raises:
+        ConfigError: its model is not drawn from so.
+    """
+    from nlbs.models.checkpoint import read_metadata
+
+    values = read_metadata(checkpoint) if checkpoint.exists() else {}
+    name = values.get("family", registry.DEFAULT)
+    # A family that is not known is refused where the model is opened.
+    if name not in registry.names() or not registry.family(name).denoises:
+        if asked in SOLVERS:
+            raise ConfigError(
+                f"the sampler {asked} needs a model that denoises, and one of the family {name} does not; leave "
+                "--sampler out"
+            )
+        return ("prior" if asked == "auto" else asked), None
+    if asked == "prior":
+        raise ConfigError(
+            f"a model of the family {name} has no prior; take --sampler {', '.join(SOLVERS)}, or leave it out"
+        )
+    own = values["model"].get("sampler")
+    solver = asked if asked in SOLVERS else own or "dpm"
+    return solver, values["model"].get("steps") if solver == own else SOLVERS[solver]
+
+
 def flow_path(checkpoint: Path) -> Path:
     """Return where the flow of a checkpoint lies: ``NAME.safetensors`` has ``NAME.flow.safetensors``."""
     return _beside(checkpoint, "flow")
@@ -174,8 +225,9 @@ def _beside(checkpoint: Path, kind: str) -> Path:
 
 _OPTIONS = (
     click.option("--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
-                 help="flow: what was fitted to the latents of training patches; prior: the model's own; "
-                 "auto: the flow where there is one, else the prior."),
+                 help="flow: what was fitted to the latents of training patches; prior: the model's own; dpm, ode, "
+                 "sde: of a diffusion model, DPM-Solver++, Heun's rule, or noise at each step; auto: the flow where "
+                 "there is one, else what the model has."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
@@ -190,6 +242,9 @@ _OPTIONS = (
                  help="Add what the model does not render: noise of film or detector."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Steps of the flow from noise to latents; each evaluates it twice."),
+    click.option("--sampler-steps", type=click.IntRange(min=1), default=None, metavar="N",
+                 show_default="those of the model; else dpm 20, ode 20, sde 500",
+                 help="Steps of dpm, ode or sde from noise to images; ode evaluates the model twice in each."),
 )  # fmt: skip
 
 
