@@ -28,15 +28,12 @@ from nlbs.manifests.conditions import (
     AGE_BINS,
     LATERALITIES,
     OLDEST_AGE_YEARS,
+    PARSERS,
     UNKNOWN,
     VIEWS,
     is_empty,
     parse_age,
-    parse_age_bin,
-    parse_cancer,
     parse_flag,
-    parse_laterality,
-    parse_view,
 )
 from nlbs.text import shown
 
@@ -51,7 +48,7 @@ Columns = dict[str, npt.NDArray[Any]]
 _MOST_CONDITIONS, _MOST_VALUES, _LONGEST_WORD = 64, 1000, 64
 BETWEEN_LABELS = "|"
 #: Labels that say that there is none of the others.
-NO_LABEL = frozenset({"no finding", "no findings", "none", "normal"})
+NO_LABEL = frozenset({"no finding", "no findings", "normal"})
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ class Condition:
             what = "a number" if len(self.values) == 1 else f"{len(self.values)} numbers ({words})"
             return f"{what} from {self.low:g} to {self.high:g}"
         if self.kind == "multilabel":
-            return f"some of {words}, joined by {BETWEEN_LABELS}, or none"
+            return f"some of {words}, joined by {BETWEEN_LABELS}, or no finding"
         return (
             f"one of {words}"
             if self.kind == "binary"
@@ -183,7 +180,7 @@ class Condition:
                 return ""
             return (
                 BETWEEN_LABELS.join(word for word, has in zip(self.values, numbers, strict=True) if has)
-                or "none"
+                or "no finding"
             )
         return "" if any(map(math.isnan, numbers)) else ",".join(f"{number:g}" for number in numbers)
 
@@ -204,7 +201,7 @@ class Condition:
             return self._numbers(text)
         if self.kind == "multilabel":
             return self._labels(text)
-        reader = _READERS.get(self.name) if self in NLBS else None
+        reader = PARSERS.get(self.name) if self in NLBS else None
         if reader is not None:
             found = reader(text)
             if isinstance(found, str):
@@ -365,14 +362,6 @@ NLBS = Schema(
         Condition("false_positive", "binary", NO_YES, healthy=0),
     )
 )
-#: How tables of datasets write the words of these conditions.
-_READERS: dict[str, Any] = {
-    "view": parse_view,
-    "laterality": parse_laterality,
-    "age_bin": parse_age_bin,
-    "cancer": parse_cancer,
-    "false_positive": parse_flag,
-}
 AGE_YEARS = Condition("age_years", "continuous", ("years",), low=0.0, high=float(OLDEST_AGE_YEARS + 1))
 #: Where the centre of a patch lies in the box around all patches of its image: from left to right, from top to bottom.
 POSITION = Condition("position", "continuous", ("across", "down"), mirrored=(0,))

@@ -279,8 +279,8 @@ class RunFolder:
             if then == now or key in _FREE or (key in _MAY_RISE and now > then):
                 continue
             raise ConfigError(
-                f"{self.path} was trained with {key} = {then}, now it is {now}; give the same options to "
-                "continue it, or another --run to start anew"
+                f"{self.path} was trained with {key} = {_in_words(then)}, now it is {_in_words(now)}; give the same "
+                "options to continue it, or another --run to start anew"
             )
 
     @contextmanager
@@ -292,6 +292,13 @@ class RunFolder:
                 f"cannot save {path} ({error}); make room and run the same command again, which continues "
                 "from the checkpoint before"
             ) from None
+
+
+def _in_words(value: Any) -> Any:
+    """Return a value of a configuration for a message: of conditions, their names and kinds."""
+    if isinstance(value, tuple | list) and value and all(isinstance(item, dict) for item in value):
+        return ", ".join(f"{item['name']}:{item['kind']} ({len(item['values'])} values)" for item in value)
+    return value
 
 
 def _moments(
