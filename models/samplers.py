@@ -104,7 +104,7 @@ def euler_maruyama(
         signal, sigma, beta = signals[number], sigmas[number], betas[number]
         score = (signal * denoise(x / signal, sigma) - x) * (1 + 1 / sigma**2)
         x = x + (x / 2 + score) * (beta * length) + math.sqrt(beta * length) * noise(number)
-    return denoise(x / signals[-1], sigmas[-1]) if sigmas[-1] else x
+    return denoise(x / signals[-1], sigmas[-1]) if schedule.last else x
 
 
 #: By the names of :data:`nlbs.models.family.SOLVERS`.

@@ -108,7 +108,7 @@ _FIRST = math.cos(_OFFSET / (1 + _OFFSET) * (math.pi / 2))  #: cosine of the ang
 
 
 def _cosine_integral(t: Tensor) -> Tensor:
-    return -2 * torch.log(_angle(t).cos() / _FIRST)
+    return (-2 * torch.log(_angle(t).cos() / _FIRST)).clamp(min=0)  # rounding, at t = 0
 
 
 def _cosine_inverse(value: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from nlbs.models.drawing import draw_noise, draw_patches
 from nlbs.models.family import SOLVERS, ImageSpec
 from nlbs.models.guidance import Guidance
 from nlbs.models.samplers import KEY, SOLVE, DenoisingSampler, edited_noise, numbered_noise
-from nlbs.models.schedules import SCHEDULES, schedule
+from nlbs.models.schedules import SCHEDULES, published_schedule, schedule
 from tests.models.toy import Toy, ToyConfig
 
 EDGE, PATCHES = 16, 32
@@ -75,6 +75,14 @@ def test_mean_and_deviation_of_a_gaussian_come_out(solver: str, name: str) -> No
     # The quadratic schedule ends at sigma = 29, where images have left a little of themselves.
     assert float(found.mean()) == pytest.approx(MEAN, abs=0.04 * DEVIATION + (name == "quadratic") * 0.002)
     assert float(found.std()) == pytest.approx(DEVIATION, rel=0.03 if solver != "ode" else 0.05)
+
+
+@pytest.mark.parametrize(("name", "share"), [("cosine", 1.0), ("linear", 0.84), ("quadratic", 0.83)])
+def test_what_the_published_schedules_cost_a_network_without_a_fault(name: str, share: float) -> None:
+    model = Gaussian(name)
+    model.schedule = published_schedule(name)
+    found = drawn(DenoisingSampler(model, "sde"))
+    assert float(found.std()) == pytest.approx(share * DEVIATION, rel=0.03)
 
 
 @pytest.mark.parametrize("solver", ["ode", "dpm"])
