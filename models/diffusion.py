@@ -96,6 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "learning_rate": 2e-4,
             "min_learning_rate": 2e-4,
             "weight_decay": 0.0,
+            "samples_every_steps": 2000,  # a page takes 500 passes
             "epochs": 100,
             "augment": {**_FLIP_ALONE, "horizontal_flip": 0},
         },
