@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 
-from nlbs.config import write_yaml
+from nlbs.config import read_yaml, write_yaml
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
 from nlbs.models.checkpoint import check_weights, save_checkpoint
@@ -133,6 +133,14 @@ class RunFolder:
         self.curve = path / "curve.png"
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
+
+    def precision(self) -> str | None:
+        """Return the precision that the run was started with; None where it is not started."""
+        if not self.config.exists():
+            return None
+        training = read_yaml(self.config).get("training")
+        found = training.get("precision") if isinstance(training, dict) else None
+        return found if isinstance(found, str) and found != "auto" else None
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""
