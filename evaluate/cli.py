@@ -35,6 +35,7 @@ HELP_SECTIONS = {
         "--autoguidance",
         "--grain",
         "--flow-steps",
+        "--sampler-steps",
     ),
     "Where it runs": ("--device",),
 }

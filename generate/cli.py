@@ -7,6 +7,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import Group, entry_point
+from nlbs.generate.commands.editing import EDITING_COMMANDS
 from nlbs.generate.commands.latents import LATENT_COMMANDS
 from nlbs.generate.commands.options import (
     SECTIONS,
@@ -47,6 +48,7 @@ class _DefaultGroup(Group):
 COMMANDS = {
     "Draw": (_DEFAULT, "educational", "augment", "share", "rare"),
     "Look around latents": ("reconstruct", "interpolate", "traverse", "vary"),
+    "Draw over real patches": ("inpaint", "superresolve"),
 }
 
 
@@ -136,7 +138,7 @@ def draw_command(
     draw(call, plan)
 
 
-for _command in (*RECIPES, *LATENT_COMMANDS):
+for _command in (*RECIPES, *LATENT_COMMANDS, *EDITING_COMMANDS):
     cli.add_command(_command)
 
 main = entry_point(cli)

@@ -29,7 +29,8 @@ CAPTURES = "dicom"  #: folder of DICOM files
 _COMPLETE = "complete"
 _DIGESTS = ("codes", "request")  #: of a record, which tell a person nothing
 _MOST_RECORD_BYTES = 64 << 20
-_PICTURE = re.compile(r"(synthetic|case|reconstruction|interpolation|traversal|variation)-\d+(-\d+)*\.png")
+_KINDS = "synthetic|case|reconstruction|interpolation|traversal|variation|inpainted|superresolved"
+_PICTURE = re.compile(rf"({_KINDS})-\d+(-\d+)*\.png")
 _SET = re.compile(r"r\d+-synthetic")
 
 

@@ -18,6 +18,7 @@ from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.conditioning import checked_conditions
 from nlbs.models.family import ImageSpec
 from nlbs.models.guidance import Guidance
+from nlbs.models.schedules import Schedule
 
 Shapes = Sequence[tuple[int, ...]]
 #: condition -> its values of B patches, as :mod:`nlbs.manifests.schema` says: (B,) int64 codes, -1 unknown, for example
@@ -233,6 +234,11 @@ class HasPrior(Protocol):
 @runtime_checkable
 class Denoises(Protocol):
     """Removes noise of any strength: what samplers of diffusion models stand on."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise that it was trained to remove, over time."""
+        ...
 
     def denoise(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         """Return the expected images (B, C, R, R) of noisy ones, whose noise has the deviation sigma, (B,)."""

@@ -14,6 +14,8 @@ from nlbs.text import shown
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
 MOST_RESOLUTION = 16_384
+#: Samplers of whatever denoises (:mod:`nlbs.models.samplers`) -> their steps, unless others are asked for.
+SOLVERS = {"dpm": 20, "ode": 20, "sde": 500}
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 
 
@@ -54,6 +56,8 @@ class Family:
     sampler: str = "model"
     #: What it is, in words for those that get its draws.
     title: str = "generative model"
+    #: Whether its models denoise, and are drawn from by SOLVERS; their options may say ``sampler`` and ``steps``.
+    denoises: bool = False
 
 
 def checked_resolution(value: object) -> int:

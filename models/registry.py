@@ -18,6 +18,7 @@ DEFAULT = "cvae"
 #: name -> module whose ``FAMILY`` describes it
 _MODULES = {
     "cvae": "nlbs.cvae.family",
+    "diffusion": "nlbs.models.diffusion",
 }
 
 

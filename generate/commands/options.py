@@ -31,9 +31,11 @@ SECTIONS = {
         *(flag for flag, _, _ in _SHORT_FORMS.values()), "--condition", "--conditions", "--like", "--grid", "--from",
         "--to", "--to-seed", "--vary-ordinal", "--vary-mirror",
     ),
-    "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest"),
+    "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale"),
     "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
-    "How it draws": ("--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps"),
+    "How it draws": (
+        "--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps", "--sampler-steps", "--passes",
+    ),
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Which sampler draws: the one place where flags become an object of :mod:`nlbs.models.drawing`. Imports torch late."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +11,7 @@ from nlbs.command import Finite
 from nlbs.config import nearest
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models import registry
-from nlbs.models.family import Family
+from nlbs.models.family import SOLVERS, Family
 from nlbs.models.guidance import Guidance, check_autoguidance, parsed_guidance
 from nlbs.models.stages.stage import Stage, stages
 
@@ -35,12 +35,15 @@ class SamplerChoice:
     guidance: str | None = None  #: as parsed_guidance reads it; None: that of the stage
     grain: bool | None = None  #: None: where it was measured
     autoguidance: float | None = None  #: of a stage with a weak one; None: AUTOGUIDANCE, where that is there
+    sampler_steps: int | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
         """Return it in words: every output says it."""
         stage = _drawing(self.sampler)
         name = f"{self.sampler} of {self.flow_steps} steps" if stage and stage.has_steps else self.sampler
+        if self.sampler in SOLVERS:
+            name = f"{name} of {self.sampler_steps} steps"
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
         autoguidance = (
             f", autoguidance {self.autoguidance:.12g}" if self.autoguidance not in (None, 1) else ""
@@ -57,12 +60,13 @@ class SamplerChoice:
         """
         from nlbs.models.checkpoint import read_metadata, schema_of
 
-        sampler = self._sampler_of(checkpoint, registry.family_of_checkpoint(checkpoint))
+        family, values = registry.family_of_checkpoint(checkpoint), read_metadata(checkpoint)
+        sampler = self._sampler_of(checkpoint, family, _own_sampler(family, values["model"]))
         autoguidance = self._autoguidance_of(sampler, checkpoint)
         around = [stage for stage in stages() if stage.around]
         for stage in around if self.grain else []:
             _check_there(stage, checkpoint)
-        schema = schema_of(read_metadata(checkpoint))
+        schema = schema_of(values)
         usual = _usual_guidance(sampler, autoguidance).within(schema)
         return replace(
             self,
@@ -70,6 +74,7 @@ class SamplerChoice:
             guidance=str(usual if self.guidance is None else parsed_guidance(self.guidance, usual, schema)),
             grain=any(stage.path(checkpoint).exists() for stage in around) and self.grain is not False,
             autoguidance=autoguidance,
+            sampler_steps=self._steps_of(sampler, values["model"]),
         )
 
     def files(self, checkpoint: Path) -> list[Path]:
@@ -86,12 +91,17 @@ class SamplerChoice:
             ConfigError: it cannot be had of this model.
         """
         from nlbs.models.drawing import PriorSampler
+        from nlbs.models.samplers import DenoisingSampler
         from nlbs.models.stages.fitted import load_stage
 
         choice = self.of(checkpoint)
         stage, weak = _drawing(choice.sampler), choice._weak()
         guidance = parsed_guidance(choice.guidance or "1", Guidance(), model.schema)
-        sampler: Sampler = PriorSampler(model, choice.temperature, guidance)
+        sampler: Sampler
+        if choice.sampler in SOLVERS:
+            sampler = DenoisingSampler(model, choice.sampler, choice.sampler_steps, guidance)
+        else:
+            sampler = PriorSampler(model, choice.temperature, guidance)
         if stage is not None and stage.sampler is not None:
             fitted = load_stage(checkpoint, stage, model)
             beside = None if weak is None else load_stage(checkpoint, weak, model)
@@ -109,21 +119,46 @@ class SamplerChoice:
         """Return the stages that add to the draws of the sampler."""
         return [s for s in stages() if self.grain and s.around and s.path(checkpoint).exists()]
 
-    def _sampler_of(self, checkpoint: Path, family: Family) -> str:
-        """Return the sampler: a stage's that is there, or the family's own."""
+    def _sampler_of(self, checkpoint: Path, family: Family, own: str) -> str:
+        """Return the sampler: a stage's that is there, or the model's own."""
         drawing = [stage for stage in stages() if stage.sampler]
         if self.sampler == "auto":
-            return next((s.name for s in drawing if s.path(checkpoint).exists()), family.sampler)
-        if self.sampler == family.sampler:
+            return next((s.name for s in drawing if s.path(checkpoint).exists()), own)
+        if self.sampler == own or (family.denoises and self.sampler in SOLVERS):
             return self.sampler
+        if self.sampler in SOLVERS:
+            raise ConfigError(
+                f"the sampler {self.sampler} needs a model that denoises, and one of the family {family.name} does "
+                "not; leave --sampler out"
+            )
         stage = _drawing(self.sampler)
         if stage is None:
-            known = ["auto", *(stage.name for stage in drawing), family.sampler]
+            known = ["auto", *(stage.name for stage in drawing), *(SOLVERS if family.denoises else [own])]
             raise ConfigError(
                 f"a model of the family {family.name} has no sampler {self.sampler!r}; {nearest(self.sampler, known)}"
             )
         _check_there(stage, checkpoint)
         return self.sampler
+
+    def _steps_of(self, sampler: str, options: Mapping[str, Any]) -> int | None:
+        """Return the steps of one of SOLVERS.
+
+        Raises:
+            ConfigError: temperature or steps are asked for that the sampler does not have.
+        """
+        if sampler not in SOLVERS and self.sampler_steps is not None:
+            raise ConfigError(
+                f"--sampler-steps {self.sampler_steps} is of {', '.join(SOLVERS)}, and these draws are from the "
+                f"{sampler}; leave it out"
+            )
+        if sampler not in SOLVERS:
+            return None
+        if self.temperature != 1:
+            raise ConfigError(
+                f"--temperature {self.temperature:g} is of a prior, and the sampler {sampler} has none; leave it out"
+            )
+        own = options.get("steps") if options.get("sampler") == sampler else None
+        return self.sampler_steps or own or SOLVERS[sampler]
 
     def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
         weak = _weak_beside(sampler)
@@ -143,6 +178,11 @@ class SamplerChoice:
             )
         _check_there(weak, checkpoint)
         return self.autoguidance
+
+
+def _own_sampler(family: Family, options: Mapping[str, Any]) -> str:
+    """Return what a model is drawn from where no stage is: what the family calls it, or one of SOLVERS."""
+    return str(options.get("sampler") or "dpm") if family.denoises else family.sampler
 
 
 def _drawing(sampler: str) -> Stage | None:
@@ -173,7 +213,8 @@ def _check_there(stage: Stage, checkpoint: Path) -> None:
 _OPTIONS = (
     click.option("--sampler", default="auto", show_default=True, metavar="NAME",
                  help="flow: what was fitted to the latents of training patches; prior: the model's own (model, of a "
-                 "family without a prior); auto: the flow where there is one, else the model's own."),
+                 "family without a prior); dpm, ode, sde: of a diffusion model, DPM-Solver++, Heun's rule, or noise at "
+                 "each step; auto: the flow where there is one, else the model's own."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
@@ -188,6 +229,9 @@ _OPTIONS = (
                  help="Add what the model does not render: noise of film or detector."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Steps of the flow from noise to latents; each evaluates it twice."),
+    click.option("--sampler-steps", type=click.IntRange(min=1), default=None, metavar="N",
+                 show_default="those of the model; else dpm 20, ode 20, sde 500",
+                 help="Steps of dpm, ode or sde from noise to images; ode evaluates the model twice in each."),
 )  # fmt: skip
 
 

@@ -17,14 +17,13 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, Encodes, Noise, Turn
-from nlbs.models.layers import ResidualBlock
+from nlbs.models.layers import ResidualBlock, SelfAttention
 from nlbs.models.stages.fitted import Fitted
 from nlbs.models.stages.flow_stage import FlowConfig
 
 _EMBED_DIM = 256
 _FREQUENCIES = 32  #: of the embedding of t
 _GROUPS = 8
-_HEADS = 4
 
 
 class LatentFlow(Fitted):
@@ -195,35 +194,12 @@ class _Stage(nn.Module):
         self.blocks = nn.ModuleList(
             ResidualBlock(width, _EMBED_DIM, True, _GROUPS) for _ in range(config.blocks)
         )
-        self.attention = _Attention(width) if level < config.attention else nn.Identity()
+        self.attention = SelfAttention(width) if level < config.attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x, embedding)
         found: Tensor = self.attention(x)
-        return found
-
-
-class _Attention(nn.Module):
-    """x + self-attention over the places of a map (Vaswani et al., 1706.03762); begins as the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(_GROUPS, channels)
-        self.to_all = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        size, channels, height, width = x.shape
-        split = self.to_all(self.norm(x)).reshape(size, 3, _HEADS, channels // _HEADS, height * width)
-        q, k, v = split.transpose(-1, -2).unbind(1)
-        if x.device.type == "cpu":  # where the fused backward takes three times as long on so few places
-            weights = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(channels // _HEADS), dim=-1)
-            mixed = weights @ v
-        else:
-            mixed = functional.scaled_dot_product_attention(q, k, v)
-        found: Tensor = x + self.out(mixed.transpose(-1, -2).reshape(size, channels, height, width))
         return found
 
 

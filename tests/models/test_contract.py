@@ -8,13 +8,13 @@ from torch import Tensor
 
 from nlbs.manifests.conditions import CONDITIONS
 from nlbs.models import registry
-from nlbs.models.contract import Bounds, Clock, Encodes, GenerativeModel, HasPrior, Reconstructs
-from nlbs.train.config import preset
+from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
+from nlbs.train.config import resolved_config
 from nlbs.train.turns import fresh_model, only
 
 TOYS = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
 #: A small preset of each family.
-PRESETS = {"cvae": "guide-small", "toy": "toy", "toy-gan": "toy-gan"}
+PRESETS = {"cvae": "guide-small", "diffusion": "diffusion-small", "toy": "toy", "toy-gan": "toy-gan"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 
@@ -28,10 +28,17 @@ def registered() -> Iterator[None]:
     registry._MODULES.update(before)
 
 
-@pytest.fixture(params=["guide-small", "nlbs-small", "toy", "toy-gan"])
+#: What makes a preset small enough to try.
+TINY = {
+    "diffusion-small": {"model": {"widths": (16, 24), "steps": 5}, "data": {"resolution": 32}},
+    "diffusion-published": {"model": {"widths": (8, 16), "steps": 10}, "data": {"resolution": 16}},
+}
+
+
+@pytest.fixture(params=["guide-small", "nlbs-small", "toy", "toy-gan", *TINY])
 def model(request: pytest.FixtureRequest) -> GenerativeModel:
     torch.manual_seed(0)
-    return fresh_model(preset(request.param))
+    return fresh_model(resolved_config(request.param, None, TINY.get(request.param, {})))
 
 
 def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,8 +112,12 @@ def test_a_draw_depends_on_its_own_noise_and_conditions(model: GenerativeModel) 
 def test_capabilities_do_what_they_say(model: GenerativeModel) -> None:
     model.eval()
     pixels, codes = batch(model)
-    can = [kind for kind in (Reconstructs, Bounds, Encodes, HasPrior) if isinstance(model, kind)]
-    assert bool(can) == (model.family == "cvae")
+    can = [kind for kind in (Reconstructs, Bounds, Encodes, HasPrior, Denoises) if isinstance(model, kind)]
+    assert bool(can) == (model.family in ("cvae", "diffusion"))
+    if isinstance(model, Denoises):
+        assert registry.family(model.family).denoises
+        sigma = model.schedule.sigma(torch.full((4,), 0.3, dtype=torch.float64))
+        assert model.denoise(pixels, sigma, codes).shape == pixels.shape
     if isinstance(model, Reconstructs):
         assert model.reconstruct(pixels, codes).shape == pixels.shape
     if isinstance(model, Bounds):

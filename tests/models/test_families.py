@@ -1,4 +1,4 @@
-"""Two families of a file each, through the real commands: what the contract is for."""
+"""Families through the real commands: two of a file each, which is what the contract is for, and those of the zoo."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,11 @@ from nlbs.train.cli import main as train
 from tests.shards.conftest import make_shard_set
 from tests.train.processes import together
 
-FAMILIES = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
+FAMILIES = {
+    "toy": "tests.models.toy",
+    "toy-gan": "tests.models.toy_gan",
+    "diffusion": "tests.models.tiny_diffusion",
+}
 PATCHES = 96
 
 
@@ -157,6 +161,8 @@ def test_what_ranks_checkpoints_is_the_familys_own(whole: tuple[str, Path]) -> N
         assert {"share of spread", "learning_rate"} <= next(
             row for row in rows if row["kind"] == "train"
         ).keys()
+    elif family == "diffusion":
+        assert last["val_total"] == pytest.approx(last["val_little_noise"] + last["val_much_noise"])
     else:
         assert last["val_total"] == pytest.approx(
             last["val_discriminator_total"] + last["val_generator_total"]
