@@ -14,6 +14,8 @@ from nlbs.text import shown
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
 MOST_RESOLUTION = 16_384
+#: The section ``training.augment`` where images are taken as they are.
+AS_THEY_ARE = {"horizontal_flip": 0.0, "rotation_deg": 0.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 
 

@@ -18,6 +18,8 @@ DEFAULT = "cvae"
 #: name -> module whose ``FAMILY`` describes it
 _MODULES = {
     "cvae": "nlbs.cvae.family",
+    "vae": "nlbs.models.vae",
+    "lsgan": "nlbs.models.lsgan",
 }
 
 
