@@ -20,6 +20,7 @@ _MODULES = {
     "cvae": "nlbs.cvae.family",
     "vae": "nlbs.models.vae",
     "lsgan": "nlbs.models.lsgan",
+    "spatial-cvae": "nlbs.models.spatial_cvae",
 }
 
 

@@ -30,24 +30,21 @@ from torch.nn import functional
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
-from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import (
     Clock,
     Conditions,
     Doubts,
-    GenerativeModel,
     Noise,
-    Shapes,
     Turn,
     full_precision,
 )
 from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec
-from nlbs.models.guidance import Guidance, as_guidance
+from nlbs.models.gaussian_latent import GaussianLatentModel
 from nlbs.models.latent_use import latent_use
 
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
 _SCALE_SPEED = 10.0  #: the scale has to follow the error down faster than weights move
-_LOGVAR_RANGE = (-14.0, 8.0)  #: of mended models: half precision and first steps leave no infinite KL
+LOGVAR_RANGE = (-14.0, 8.0)  #: of mended models: half precision and first steps leave no infinite KL
 
 Width = Annotated[int, Field(ge=1, le=16_384)]
 
@@ -133,8 +130,8 @@ LIKELIHOODS = {
 }
 
 
-class Vae(GenerativeModel):
-    """q(z | x, c) by stages of convolutions and pooling, p(x | z, c) by transposed convolutions, p(z) = N(0, I)."""
+class Vae(GaussianLatentModel):
+    """q(z | x, c) by stages of convolutions and pooling, p(x | z, c) by transposed convolutions."""
 
     family: ClassVar[str] = "vae"
 
@@ -144,13 +141,13 @@ class Vae(GenerativeModel):
         Raises:
             ConfigError: the stages cannot halve its images.
         """
-        super().__init__(image, schema)
+        embed_dim = config.condition_embed_dim
+        super().__init__(image, schema, config.latent_dim, embed_dim)
         check_sections(config, loss, image.edge)
         self.config, self.loss, self.likelihood = config, loss, LIKELIHOODS[config.likelihood]
-        embed_dim, edge = config.condition_embed_dim, image.edge >> len(config.widths)
-        self._map_shape = (config.widths[-1], edge, edge)
+        self.coarsest_edge = image.edge >> len(config.widths)
+        self._map_shape = (config.widths[-1], self.coarsest_edge, self.coarsest_edge)
         flat = math.prod(self._map_shape)
-        self.condition_encoder = ConditionEncoder(embed_dim, schema) if embed_dim else None
         self.encoder = _encoder(config, image.channels)
         self.to_mu = nn.Linear(flat + embed_dim, config.latent_dim)
         self.to_logvar = nn.Linear(flat + embed_dim, config.latent_dim)
@@ -167,8 +164,6 @@ class Vae(GenerativeModel):
             return torch.ones((), device=self.device)
         return (_SCALE_SPEED * self.log_scale).exp().clamp(min=_SMALLEST_SCALE)
 
-    # Training.
-
     def turns(self) -> Sequence[Turn]:
         """Return the one turn: the evidence lower bound, judged with the latents drawn as well."""
         names = ("total", "reconstruction", "kl", *(("scale",) if self.log_scale is not None else ()))
@@ -178,14 +173,13 @@ class Vae(GenerativeModel):
         self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
     ) -> dict[str, Tensor]:
         """Return the loss and what it is the sum of; the KL in nats, before its weight."""
-        embedding = self._embedding(conditions)
-        mu, logvar = self._encode(pixels, embedding)
+        maps, _, _, nats = self.passed(pixels, conditions, noise)
         with full_precision(pixels.device):
-            mu, logvar = mu.float(), logvar.float()
-            kl = kl_divergence(mu, logvar).mean()
-        maps = self._decode(mu + (logvar / 2).exp() * noise[0], embedding)
-        with full_precision(pixels.device):
-            error, scale = self.likelihood.error(maps.float(), pixels.float(), self.scale), self.scale
+            error, scale, kl = (
+                self.likelihood.error(maps, pixels.float(), self.scale),
+                self.scale,
+                nats.mean(),
+            )
         total = error + self.scheduled(clock)["beta"] * kl / self._shares
         terms = {"total": total, "reconstruction": error, "kl": kl}
         return terms if self.log_scale is None else {**terms, "scale": scale}
@@ -207,32 +201,6 @@ class Vae(GenerativeModel):
         return [f"{use.sentence} What helps: a lower training.loss.kl_weight, or model.likelihood: laplace."]
 
     @property
-    def _shares(self) -> int:
-        """What the KL is divided by: the pixels of an image, where the error is a mean over them."""
-        return self.image.channels * self.resolution**2 if self.likelihood.per_pixel else 1
-
-    # Drawing, and what it can beside that.
-
-    @property
-    def drawing_noise(self) -> Shapes:
-        """Epsilon of the latent."""
-        return self.latent_shapes
-
-    @property
-    def latent_shapes(self) -> Shapes:
-        """The one latent."""
-        return ((self.config.latent_dim,),)
-
-    @property
-    def coarsest_edge(self) -> int:
-        """Edge of the encoder's last map."""
-        return self._map_shape[1]
-
-    def draw(self, noise: Noise, conditions: Conditions, guidance: float | Guidance = 1) -> Tensor:
-        """Return images of latents from N(0, I); guidance moves the embedding of the conditions."""
-        return self._image(self._decode(noise[0], self._guided(conditions, guidance))).clamp(-1, 1)
-
-    @property
     def doubts(self) -> Doubts:
         """What the published losses do to draws."""
         if self.config.likelihood == "laplace":
@@ -242,68 +210,28 @@ class Vae(GenerativeModel):
             "published as generated are variations of real images: nlbs-generate vary."
         )
 
-    def reconstruct(self, pixels: Tensor, conditions: Conditions) -> Tensor:
-        """Return the images of the latents' means, (B, C, R, R)."""
-        return self.bound(pixels, conditions)[0]
+    @property
+    def _shares(self) -> int:
+        """What the KL is divided by: the pixels of an image, where the error is a mean over them."""
+        return self.image.channels * self.resolution**2 if self.likelihood.per_pixel else 1
 
-    def bound(self, pixels: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
-        """Return the same, and (B, 1) nats of KL."""
-        embedding = self._embedding(self.checked(conditions))
-        mu, logvar = self._encode(pixels, embedding)
-        return self._image(self._decode(mu, embedding)), kl_divergence(mu.float(), logvar.float()).unsqueeze(
-            1
-        )
-
-    def infer(self, pixels: Tensor, conditions: Conditions, noise: Noise | None = None) -> list[Tensor]:
-        """Return the latents of images, (B, latent_dim)."""
-        mu, logvar = self._encode(pixels, self._embedding(self.checked(conditions)))
-        return [mu if noise is None else mu + (logvar / 2).exp() * noise[0]]
-
-    def render(self, latents: Sequence[Tensor], conditions: Conditions, noise: Noise | None = None) -> Tensor:
-        """Return the images of latents, (B, C, R, R) in [-1, 1]."""
-        embedding = self._embedding(self.checked(conditions))
-        return self._image(self._decode(latents[0], embedding)).clamp(-1, 1)
-
-    def shifts(self, pixels: Tensor, conditions: Conditions) -> list[Tensor]:
-        """Return the means of the latents, as the prior is N(0, I)."""
-        return self.infer(pixels, conditions)
-
-    # The network.
-
-    def _embedding(self, conditions: Conditions) -> Tensor:
-        """Return (B, condition_embed_dim) of conditions; of none where the model sees none."""
-        if self.condition_encoder is None:
-            return self.from_latent.weight.new_zeros(len(next(iter(conditions.values()))), 0)
-        embedding: Tensor = self.condition_encoder(conditions)
-        return embedding
-
-    def _guided(self, conditions: Conditions, guidance: float | Guidance) -> Tensor:
-        (embedding,) = as_guidance(guidance).follow(
-            self.checked(conditions), lambda some, _: [self._embedding(some)]
-        )
-        return embedding
-
-    def _encode(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of pixels in [-1, 1], which the network sees in [0, 1]."""
         flat = torch.cat([self.encoder((pixels + 1) / 2).flatten(1), embedding], dim=1)
         mu, logvar = self.to_mu(flat), self.to_logvar(flat)
         if self.config.leaky_heads:
             mu, logvar = (functional.leaky_relu(head, self.config.leak) for head in (mu, logvar))
-        return (mu, logvar) if self.log_scale is None else (mu, logvar.clamp(*_LOGVAR_RANGE))
+        return (mu, logvar) if self.log_scale is None else (mu, logvar.clamp(*LOGVAR_RANGE))
 
-    def _decode(self, z: Tensor, embedding: Tensor) -> Tensor:
-        maps: Tensor = self.decoder(
-            self.from_latent(torch.cat([z, embedding], dim=1)).unflatten(1, self._map_shape)
-        )
+    def decoded(self, z: Tensor, embedding: Tensor) -> Tensor:
+        """Return the decoder's maps."""
+        flat = self.from_latent(torch.cat([z, embedding], dim=1))
+        maps: Tensor = self.decoder(flat.unflatten(1, self._map_shape))
         return maps
 
-    def _image(self, maps: Tensor) -> Tensor:
-        return self.likelihood.image(maps.float())
-
-
-def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
+    def shown(self, maps: Tensor) -> Tensor:
+        """Return what maps show."""
+        return self.likelihood.image(maps)
 
 
 def _encoder(config: VaeConfig, channels: int) -> nn.Sequential:

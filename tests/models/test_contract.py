@@ -28,6 +28,7 @@ PRESETS = {
     "toy-gan": "toy-gan",
     "vae": "vindr-vae-small",
     "lsgan": "lsgan-small",
+    "spatial-cvae": "spatial-cvae-small",
 }
 #: Presets of the zoo, and what makes a run of theirs one of seconds, at 32 pixels.
 TINY: dict[str, dict[str, Any]] = {
@@ -35,9 +36,10 @@ TINY: dict[str, dict[str, Any]] = {
     "cxr-vae-published": {"widths": [4, 8], "latent_dim": 8},
     "lsgan-published": {"widths": [8, 4, 4], "latent_dim": 8},
     "lsgan-small": {"widths": [8, 4, 4], "latent_dim": 8},
+    "spatial-cvae-small": {"widths": [8, 8, 8], "latent_dim": 8, "token_width": 8},
 }
 #: Families that encode, rebuild and bound.
-ENCODING = {"cvae", "vae"}
+ENCODING = {"cvae", "vae", "spatial-cvae"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 
@@ -69,6 +71,7 @@ def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Ten
     channels, edge = model.image
     pixels = 2 * torch.rand(count, channels, edge, edge, generator=generator) - 1
     codes = {name: torch.randint(-1, n, (count,), generator=generator) for name, n in CONDITIONS.items()}
+    codes |= {c.name: torch.rand(count, len(c.values)) for c in model.schema if c.kind == "continuous"}
     return pixels, codes
 
 

@@ -14,13 +14,13 @@ from nlbs.manifests.schema import NLBS
 from nlbs.models.contract import Clock
 from nlbs.models.drawing import PriorSampler, draw_patches
 from nlbs.models.family import ImageSpec
+from nlbs.models.gaussian_latent import kl_divergence
 from nlbs.models.vae import (
     FAMILY,
     LIKELIHOODS,
     Vae,
     VaeConfig,
     VaeLoss,
-    kl_divergence,
     laplace_with_air,
     mean_square,
     summed_cross_entropy,
@@ -92,9 +92,9 @@ def values(terms: dict[str, Tensor]) -> dict[str, float]:
 
 def encoded(model: Vae, pixels: Tensor, codes: dict[str, Tensor], noise: Tensor) -> tuple[np.ndarray, ...]:
     """Return the maps, mu and logvar of a model in float64."""
-    embedding = model._embedding(codes)
-    mu, logvar = model._encode(pixels, embedding)
-    maps = model._decode(mu + (logvar / 2).exp() * noise, embedding)
+    embedding = model.embedded(codes)
+    mu, logvar = model.encoded(pixels, embedding)
+    maps = model.decoded(mu + (logvar / 2).exp() * noise, embedding)
     return tuple(values.detach().double().numpy() for values in (maps, mu, logvar))
 
 
@@ -132,7 +132,7 @@ def test_published_chest_heads_pass_a_leaky_rectifier() -> None:
             head.weight.zero_()
             head.bias.fill_(-1.0)
     pixels, codes, _ = batch(2)
-    mu, logvar = model._encode(pixels, model._embedding(codes))
+    mu, logvar = model.encoded(pixels, model.embedded(codes))
     torch.testing.assert_close(mu, torch.full_like(mu, -0.2))
     torch.testing.assert_close(logvar, torch.full_like(logvar, -0.2))
 
