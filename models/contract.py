@@ -232,6 +232,15 @@ class HasPrior(Protocol):
 
 
 @runtime_checkable
+class Uncertain(Protocol):
+    """Says of each pixel that it rebuilds how far off it may be."""
+
+    def uncertainty(self, pixels: Tensor, conditions: Conditions) -> Tensor:
+        """Return the expected |x - reconstruction| of images (B, C, R, R), of the same shape, on [-1, 1]."""
+        ...
+
+
+@runtime_checkable
 class Denoises(Protocol):
     """Removes noise of any strength: what samplers of diffusion models stand on."""
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST_RESOLUTION = 16_384
 #: Samplers of whatever denoises (:mod:`nlbs.models.samplers`) -> their steps, unless others are asked for.
 SOLVERS = {"dpm": 20, "ode": 20, "sde": 500}
+#: The section ``training.augment`` where images are taken as they are.
+AS_THEY_ARE = {"horizontal_flip": 0.0, "rotation_deg": 0.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 
 

@@ -19,6 +19,9 @@ DEFAULT = "cvae"
 _MODULES = {
     "cvae": "nlbs.cvae.family",
     "diffusion": "nlbs.models.diffusion",
+    "vae": "nlbs.models.vae",
+    "lsgan": "nlbs.models.lsgan",
+    "spatial-cvae": "nlbs.models.spatial_cvae",
 }
 
 
