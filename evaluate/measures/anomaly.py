@@ -11,7 +11,7 @@ from nlbs.evaluate.measures.arrays import Floats, Patches
 from nlbs.evaluate.measures.intervals import Interval, auroc_interval
 from nlbs.evaluate.measures.model_view import encode
 from nlbs.evaluate.real_patches import FITS, Rows
-from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN, is_empty
 from nlbs.manifests.schema import BETWEEN_LABELS, NLBS, NO_LABEL, Condition, Schema
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.drawing import Codes
@@ -76,6 +76,8 @@ def default_filters(schema: Schema, code_books: Mapping[str, Sequence[str]]) -> 
 
 
 def _says_healthy(condition: Condition, word: str) -> bool | None:
+    if is_empty(word):
+        return None
     if condition.kind == "multilabel":
         return all(part.strip().casefold() in NO_LABEL for part in word.split(BETWEEN_LABELS))
     value = condition.stored(word)

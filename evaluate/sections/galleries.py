@@ -52,7 +52,7 @@ def values_of(condition: Condition, columns: Codes) -> Iterator[tuple[str, npt.N
         yield from ((word, values == code) for code, word in enumerate(condition.values))
     elif condition.kind == "multilabel":
         yield from ((word, values[:, place] == 1) for place, word in enumerate(condition.values))
-        yield "none", (values == 0).all(axis=1)
+        yield condition.word(np.zeros(len(condition.values))), (values == 0).all(axis=1)
     else:
         edges = np.linspace(condition.low, condition.high, _PARTS + 1)
         for place, word in enumerate(condition.values):

@@ -115,10 +115,10 @@ def test_who_is_healthy_follows_from_the_conditions() -> None:
     assert default_filters(Schema((NLBS["view"],)), {}) == ("cancer == 0", "cancer == 1")
     false_positive = Schema((NLBS["view"], NLBS["false_positive"]))
     assert default_filters(false_positive, {}) == ("false_positive == 0", "false_positive == 1")
-    words = ["Mass", "Mass|Skin fold", "No Finding", "Skin fold", "none"]
+    words = ["Mass", "Mass|Skin fold", "No Finding", "Skin fold", "none", "normal"]
     healthy, abnormal = default_filters(OTHER, {"findings": words})
-    assert healthy == "findings in ['No Finding', 'none']"
-    assert abnormal == "findings not in ['No Finding', 'none']"
+    assert healthy == "findings in ['No Finding', 'normal']"
+    assert abnormal == "findings not in ['No Finding', 'normal', 'none']"
     grades = Schema((Condition("grade", "categorical", ("high", "nil"), healthy=1),))
     assert default_filters(grades, {"grade": ["high", "nil", "odd"]}) == (
         "grade in ['nil']", "grade not in ['nil', 'odd']"

@@ -28,7 +28,7 @@ def test_labels_have_a_picture_each_and_numbers_one_of_each_third(
 ) -> None:
     section = galleries(obedient_study(other_classifier, schema=OTHER))
     words = {title: [one.caption.partition(":")[0] for one in group] for title, group in section.pictures}
-    assert words["findings"] == ["findings Calcification", "findings Mass", "findings none"]
+    assert words["findings"] == ["findings Calcification", "findings Mass", "findings no finding"]
     thirds = ("0 to 0.333", "0.333 to 0.667", "0.667 to 1")
     assert words["position"] == [
         f"position {axis} {third}" for axis in ("across", "down") for third in thirds
