@@ -40,7 +40,6 @@ from nlbs.preprocess.sets.cut import cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
 from nlbs.system_calls import set_mode
-from nlbs.text import counted
 
 _PART_JSON = "part.json"
 _IN_HAND = "in-hand"
@@ -229,9 +228,7 @@ def _parts_of_one_build(root: Path) -> list[dict[str, Any]]:
     missing = [f"{n}/{number}" for n, part in parts.items() if part is None]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {counted(number, 'part')} {'is' if len(missing) == 1 else 'are'} not "
-            "done: run build-shards "
-            f"with --part {', '.join(missing)}"
+            f"{len(missing)} of {number} parts are not done: run build-shards with --part {', '.join(missing)}"
         )
     found = [part for part in parts.values() if part is not None]
     builds = Counter(part["build"] for part in found).most_common()
