@@ -1,6 +1,6 @@
 """Diffusion models of images: a U-Net that takes noise of any strength away, and is told which image to find."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,10 +18,12 @@ from nlbs.models.unet import PublishedUNet, TimeEmbedding, UNet
 
 
 class DiffusionModel(GenerativeModel):
-    """D(x, sigma) = (d / s)^2 x + sigma d / s F(x / s, t, c), s^2 = sigma^2 + d^2, where d is the deviation of pixels.
+    """D(x, sigma) = sum over bands of (d / s)^2 x + sigma d / s F(x / s, t, c), where s^2 = sigma^2 + d^2.
 
-    Table 1 of Karras et al., 2206.00364: what goes into F and what it has to find have deviation 1 at each sigma. With
-    d = 1, -F is v of Salimans & Ho, 2202.00512.
+    Table 1 of Karras et al., 2206.00364, for each band by itself: the means of blocks, and what pixels differ from them
+    by; d is the deviation of a band's coefficients. What goes into F and what it has to find have deviation 1 at each
+    sigma, and with F = 0 the bands are filtered as well as linear filters can. Errors of images count as they do with a
+    single band. That, with d = 1, is v of Salimans & Ho, 2202.00512, which is -F.
 
     With ``prediction: score`` it is the published model: F is the score of x_t, which grows as 1 / deviation(t), and
     conditions are ignored.
@@ -66,7 +68,7 @@ class DiffusionModel(GenerativeModel):
         """Return the mean squared error of F, and what the earlier and the later half of times have in it."""
         share = torch.special.ndtr(noise[0][:, 0].double())
         t = self.schedule.least + (self.schedule.most - self.schedule.least) * share
-        errors = self._errors(pixels, t, conditions, noise[1]).flatten(1).mean(dim=1)
+        errors = self._errors(pixels, t, conditions, noise[1]).square().flatten(1).mean(dim=1)
         little = torch.where(share < 0.5, errors, 0.0).mean()
         much = torch.where(share < 0.5, 0.0, errors).mean()
         return {"total": little + much, "little_noise": little, "much_noise": much}
@@ -76,12 +78,17 @@ class DiffusionModel(GenerativeModel):
             signal, deviation = _beside(self.schedule.signal(t)), _beside(self.schedule.deviation(t))
             # deviation^2 |F + noise / deviation|^2
             score = self._ask(signal * pixels + deviation * noise, t, conditions)
-            return (deviation * score + noise).square()
-        exact = self.schedule.sigma(t)
-        sigma, d, total = _beside(exact), self._deviation, _beside(self._total(exact))
-        # (pixels - skip x) / out of x = pixels + sigma noise, without the small difference.
-        goal = (sigma * pixels - d**2 * noise) / (d * total)
-        return (self._ask((pixels + sigma * noise) / total, t, conditions) - goal).square()
+            return deviation * score + noise
+        sigma, d = self.schedule.sigma(t), self._deviation
+        found = self._ask(
+            self._scaled(pixels + _beside(sigma) * noise, sigma, lambda s, d: 1 / s), t, conditions
+        )
+        # D - pixels over sigma d / s of a single band, without the small difference of pixels at little noise.
+        return _beside(_total(sigma, d) / d) * (
+            self._scaled(found, sigma, lambda s, d: d / s)
+            - self._scaled(pixels, sigma, lambda s, d: sigma / s**2)
+            + self._scaled(noise, sigma, lambda s, d: d**2 / s**2)
+        )
 
     def judged(self, means: Mapping[str, float]) -> float:
         """Return the mean squared error: times and noise are the same at each judgement."""
@@ -95,9 +102,9 @@ class DiffusionModel(GenerativeModel):
         if self.is_published:
             signal, deviation = _beside(self.schedule.signal(t)), _beside(self.schedule.deviation(t))
             return noisy + deviation.square() / signal * self._ask(signal * noisy, t, conditions)
-        total = self._total(sigma)
-        skip, out = _beside((self._deviation / total).square()), _beside(sigma * self._deviation / total)
-        return skip * noisy + out * self._ask(noisy / _beside(total), t, conditions)
+        found = self._ask(self._scaled(noisy, sigma, lambda s, d: 1 / s), t, conditions)
+        skipped = self._scaled(noisy, sigma, lambda s, d: (d / s).square())
+        return skipped + self._scaled(found, sigma, lambda s, d: sigma * d / s)
 
     @property
     def drawing_noise(self) -> Shapes:
@@ -131,8 +138,22 @@ class DiffusionModel(GenerativeModel):
     def _deviation(self) -> float:
         return 1.0 if self.config.prediction == "v" else self.config.data_deviation
 
-    def _total(self, sigma: Tensor) -> Tensor:
-        return torch.sqrt(sigma.double().square() + self._deviation**2)
+    def _scaled(self, image: Tensor, sigma: Tensor, factor: Callable[[Tensor, float], Tensor]) -> Tensor:
+        """Return images, each band times a factor of its s and d."""
+        config, d = self.config, self._deviation
+        if config.prediction != "edm" or config.detail_deviation is None or config.unshuffle == 1:
+            return _beside(factor(_total(sigma, d), d)) * image
+        # A block's mean as a coefficient of unit length has the noise of a pixel, and more of the image.
+        of_means, of_details = config.unshuffle * d, config.detail_deviation
+        detail = _beside(factor(_total(sigma, of_details), of_details))
+        means = functional.interpolate(
+            functional.avg_pool2d(image, config.unshuffle), scale_factor=float(config.unshuffle)
+        )
+        return detail * image + (_beside(factor(_total(sigma, of_means), of_means)) - detail) * means
+
+
+def _total(sigma: Tensor, deviation: float) -> Tensor:
+    return torch.sqrt(sigma.double().square() + deviation**2)
 
 
 def _beside(values: Tensor) -> Tensor:

@@ -30,6 +30,9 @@ class DiffusionConfig:
     # (2206.00364); score: everything as published, without conditions.
     prediction: Literal["v", "edm", "score"] = "edm"
     data_deviation: Annotated[float, Field(gt=0, le=10)] = 0.5  # of pixels in [-1, 1], for edm
+    # Of what pixels differ by from the mean of their block of unshuffle, for edm: near what images have, a network
+    # begins as the best linear filter of means and details, and learns the rest. None: as all pixels.
+    detail_deviation: Annotated[float, Field(gt=0, le=10)] | None = 0.05
     schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
     shift: Annotated[float, Field(gt=0, le=100)] = 1.0  # factor of the noise at each time: edge / 64
     unshuffle: Annotated[int, Field(ge=1, le=64)] = 4  # pixels of a block of this edge become channels
@@ -77,7 +80,7 @@ _MENDED = {
     "weight_decay": 1e-2,
     "null_token_rate": 0.1,
     "ema_warms_up": True,
-    "precision": "bfloat16",  # nearly twice as quick on a CPU that knows it, too
+    "precision": "auto",  # bfloat16 is nearly twice as quick on a CPU that knows it, too
     "augment": _FLIP_ALONE,
 }
 PRESETS: dict[str, dict[str, Any]] = {

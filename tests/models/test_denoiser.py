@@ -42,14 +42,26 @@ class Ideal(DiffusionModel):
         )
         if self.is_published:
             return (signal * 0.25 - x) / deviation**2
-        d, sigma = self._deviation, self.schedule.sigma(t)[:, None, None, None].float()
-        total = (sigma**2 + d**2).sqrt()
-        return (0.25 - (d / total) ** 2 * (x * total)) * total / (sigma * d)
+        sigma, found = self.schedule.sigma(t)[:, None, None, None].float(), torch.zeros_like(x)
+        for d, band in ((2.0, means_of(x)), (0.05, x - means_of(x))) if self.has_bands else ((1.0, x),):
+            total = (sigma**2 + d**2).sqrt()
+            image = 0.25 if d >= 1 else 0.0  # as all pixels are alike, there are no details
+            found += (image - (d / total) ** 2 * (band * total)) * total / (sigma * d)
+        return found
+
+    has_bands = True
+
+
+def means_of(images: Tensor) -> Tensor:
+    """Blocks of 4 x 4 pixels, each pixel the mean of its block."""
+    blocks = images.unflatten(2, (-1, 4)).unflatten(4, (-1, 4)).mean(dim=(3, 5))
+    return blocks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_network_without_a_fault_has_no_loss_and_finds_the_image(name: str) -> None:
     model = Ideal(DiffusionConfig(**OPTIONS[name]), ImageSpec(1, 16), NLBS)
+    model.has_bands = name == "edm"
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(8, *shape, generator=generator) for shape in model.turns()[0].noise]
     noise[0] = noise[0].clamp(-2.5, 1.5)  # float32 at the very ends
@@ -63,7 +75,7 @@ def test_a_network_without_a_fault_has_no_loss_and_finds_the_image(name: str) ->
 
 def test_a_fresh_network_has_the_loss_of_what_it_has_to_find() -> None:
     """F is 0 with fresh weights, and what it has to find of images N(0, d^2) is N(0, 1) at each noise."""
-    model = made({**SMALL, "data_deviation": 0.5})
+    model = made({**SMALL, "data_deviation": 0.5, "detail_deviation": None})
     generator = torch.Generator().manual_seed(1)
     noise = [torch.randn(256, *shape, generator=generator) for shape in model.turns()[0].noise]
     images = 0.5 * torch.randn(256, 1, 16, 16, generator=generator)
@@ -71,6 +83,40 @@ def test_a_fresh_network_has_the_loss_of_what_it_has_to_find() -> None:
         terms = model.terms("denoiser", images, zeros_of(NLBS, 256), noise, CLOCK)
     assert float(terms["total"]) == pytest.approx(1, abs=0.02)
     assert float(terms["little_noise"]) == pytest.approx(0.5, abs=0.08)
+
+
+def test_before_it_has_learned_anything_it_filters_means_and_details_as_well_as_linear_filters_can() -> None:
+    """d^2 / (d^2 + sigma^2) of each band; the noise of a mean of 16 pixels is sigma / 4, and 0.5 its own deviation."""
+    model = made(SMALL)
+    noisy = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+    sigma = torch.tensor([0.02, 0.4, 8.0], dtype=torch.float64)
+    with torch.no_grad():
+        found = model.denoise(noisy, sigma, zeros_of(NLBS, 3))
+    means, strength = means_of(noisy), sigma[:, None, None, None].float()
+    expected = means * 0.25 / (0.25 + (strength / 4) ** 2)
+    expected += (noisy - means) * 0.0025 / (0.0025 + strength**2)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_errors_of_images_count_as_they_do_with_a_single_band() -> None:
+    """|D - image|^2 (sigma^2 + d^2) / (sigma d)^2, the weight of EDM (Table 1), whatever the bands."""
+    generator = torch.Generator().manual_seed(4)
+    for detail in (None, 0.05):
+        model = made({**SMALL, "detail_deviation": detail})
+        for parameter in model.parameters():  # fresh weights begin at 0 in places
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+        noise = [torch.randn(4, *shape, generator=generator) for shape in model.turns()[0].noise]
+        images, codes = torch.randn(4, 1, 16, 16, generator=generator), zeros_of(NLBS, 4)
+        with torch.no_grad():
+            total = model.terms("denoiser", images, codes, noise, CLOCK)["total"]
+            share = torch.special.ndtr(noise[0][:, 0].double())
+            sigma = model.schedule.sigma(
+                model.schedule.least + (model.schedule.most - model.schedule.least) * share
+            )
+            strength = sigma[:, None, None, None].float()
+            error = model.denoise(images + strength * noise[1], sigma, codes) - images
+        expected = (error.square() * (strength**2 + 0.25) / (strength * 0.5) ** 2).mean()
+        assert float(total) == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_v_is_that_of_the_paper() -> None:
