@@ -15,7 +15,7 @@ _STAGED = {"kl_anneal_share": 0.3, "level_weights": (1.0, 1.0, 2.0, 4.0, 8.0), "
 _FLIP_ALONE = {"rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}
 _GENERATING = {
     "optimizer": "adamw",
-    "precision": "bfloat16",  # a third quicker on a CPU that knows it, too
+    "precision": "auto",
     "betas": (0.9, 0.99),
     "weight_decay": 1e-2,
     "null_token_rate": 0.1,

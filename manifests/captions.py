@@ -9,7 +9,7 @@ _SHORT = {"laterality": "side", "age_bin": "age"}
 
 
 def caption(words: Mapping[str, str], schema: Schema) -> str:
-    """Return the conditions of a patch in up to three lines; what is unknown has a question mark.
+    """Return the conditions of a patch in lines for below a picture; what is unknown has a question mark.
 
     Args:
         words: as :meth:`nlbs.manifests.schema.Schema.words` gives them; what is not to be told is left out.
@@ -22,9 +22,16 @@ def caption(words: Mapping[str, str], schema: Schema) -> str:
     lines = (
         " ".join(words[c.name] or f"{_SHORT.get(c.name, c.label)}?" for c in place),
         _flags({c.label: words[c.name] for c in flags}, flags),
-        ", ".join(f"{c.label} {words[c.name] or '?'}" for c in others),
+        *(f"{c.label} {_short(words[c.name], c)}" for c in others),
     )
     return "\n".join(filter(None, lines))
+
+
+def _short(word: str, condition: Condition) -> str:
+    """Return the word of a condition, numbers with three digits."""
+    if condition.kind != "continuous" or not word:
+        return word or "?"
+    return ",".join(f"{float(number):.3g}" for number in word.split(","))
 
 
 def _flags(words: Mapping[str, str], conditions: list[Condition]) -> str:

@@ -17,10 +17,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nlbs.config import nearest
 from nlbs.errors import ConfigError
@@ -28,17 +25,17 @@ from nlbs.manifests.conditions import (
     AGE_BINS,
     LATERALITIES,
     OLDEST_AGE_YEARS,
+    PARSERS,
     UNKNOWN,
     VIEWS,
     is_empty,
     parse_age,
-    parse_age_bin,
-    parse_cancer,
     parse_flag,
-    parse_laterality,
-    parse_view,
 )
 from nlbs.text import shown
+
+if TYPE_CHECKING:  # help pages read this file: numpy is imported where arrays are made
+    import numpy.typing as npt
 
 Kind = Literal["categorical", "ordinal", "binary", "multilabel", "continuous"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -46,12 +43,12 @@ NO_YES = ("no", "yes")
 #: A condition of one patch: a code, or one number per label or per continuous value.
 Value = int | tuple[float, ...]
 #: condition -> its values of n patches, as the table above says
-Columns = dict[str, npt.NDArray[Any]]
+Columns = dict[str, "npt.NDArray[Any]"]
 
 _MOST_CONDITIONS, _MOST_VALUES, _LONGEST_WORD = 64, 1000, 64
 BETWEEN_LABELS = "|"
 #: Labels that say that there is none of the others.
-NO_LABEL = frozenset({"no finding", "no findings", "none", "normal"})
+NO_LABEL = frozenset({"no finding", "no findings", "normal"})
 
 
 @dataclass(frozen=True)
@@ -113,16 +110,20 @@ class Condition:
         """Its name as an option of a command has it: "false-positive"."""
         return self.name.replace("_", "-")
 
-    def unknown(self, count: int) -> npt.NDArray[Any]:
+    def unknown(self, count: int) -> "npt.NDArray[Any]":
         """Return its values of so many patches of which nothing is known."""
+        import numpy as np
+
         if self.is_coded:
             return np.full(count, UNKNOWN, np.int64)
         if self.kind == "multilabel":
             return np.full((count, len(self.values)), UNKNOWN, np.int8)
         return np.full((count, len(self.values)), np.nan, np.float32)
 
-    def array(self, values: Sequence[Value]) -> npt.NDArray[Any]:
+    def array(self, values: Sequence[Value]) -> "npt.NDArray[Any]":
         """Return its values of n patches as a batch holds them."""
+        import numpy as np
+
         found = self.unknown(len(values))
         if len(values):
             found[:] = np.array(values, dtype=np.float64)
@@ -166,7 +167,7 @@ class Condition:
             what = "a number" if len(self.values) == 1 else f"{len(self.values)} numbers ({words})"
             return f"{what} from {self.low:g} to {self.high:g}"
         if self.kind == "multilabel":
-            return f"some of {words}, joined by {BETWEEN_LABELS}, or none"
+            return f"some of {words}, joined by {BETWEEN_LABELS}, or no finding"
         return (
             f"one of {words}"
             if self.kind == "binary"
@@ -175,6 +176,8 @@ class Condition:
 
     def word(self, value: Any) -> str:
         """Return a value as a person writes it: "CC", ">65", "yes", "Mass|Nodule", "61"; empty where it is unknown."""
+        import numpy as np
+
         if self.is_coded:
             return "" if value == UNKNOWN else self.values[int(value)]
         numbers = np.asarray(value).reshape(-1).tolist()
@@ -183,12 +186,14 @@ class Condition:
                 return ""
             return (
                 BETWEEN_LABELS.join(word for word, has in zip(self.values, numbers, strict=True) if has)
-                or "none"
+                or "no finding"
             )
         return "" if any(map(math.isnan, numbers)) else ",".join(f"{number:g}" for number in numbers)
 
-    def codes_met(self, values: npt.ArrayLike) -> set[int]:
+    def codes_met(self, values: "npt.ArrayLike") -> set[int]:
         """Return the codes that occur among values: of labels those that some patch has, of numbers 0; -1: unknown."""
+        import numpy as np
+
         if self.is_coded:
             return set(np.unique(np.asarray(values)).tolist())
         values = np.asarray(values).reshape(-1, len(self.values))
@@ -204,7 +209,7 @@ class Condition:
             return self._numbers(text)
         if self.kind == "multilabel":
             return self._labels(text)
-        reader = _READERS.get(self.name) if self in NLBS else None
+        reader = PARSERS.get(self.name) if self in NLBS else None
         if reader is not None:
             found = reader(text)
             if isinstance(found, str):
@@ -292,7 +297,7 @@ class Schema:
         """Return the conditions of so many patches of which nothing is known."""
         return {condition.name: condition.unknown(count) for condition in self}
 
-    def values_of(self, columns: Mapping[str, npt.NDArray[Any]], place: int) -> dict[str, Value]:
+    def values_of(self, columns: Mapping[str, "npt.NDArray[Any]"], place: int) -> dict[str, Value]:
         """Return the values of one patch."""
         found: dict[str, Value] = {}
         for condition in self:
@@ -365,14 +370,6 @@ NLBS = Schema(
         Condition("false_positive", "binary", NO_YES, healthy=0),
     )
 )
-#: How tables of datasets write the words of these conditions.
-_READERS: dict[str, Any] = {
-    "view": parse_view,
-    "laterality": parse_laterality,
-    "age_bin": parse_age_bin,
-    "cancer": parse_cancer,
-    "false_positive": parse_flag,
-}
 AGE_YEARS = Condition("age_years", "continuous", ("years",), low=0.0, high=float(OLDEST_AGE_YEARS + 1))
 #: Where the centre of a patch lies in the box around all patches of its image: from left to right, from top to bottom.
 POSITION = Condition("position", "continuous", ("across", "down"), mirrored=(0,))

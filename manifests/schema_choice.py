@@ -94,7 +94,7 @@ def _of_kind(condition: Condition, kind: str, words: list[str]) -> Condition:
     if condition in NLBS or not words or kind not in KINDS:
         raise ConfigError(
             f"{condition.name}:{kind}: {condition.name} is {condition.kind}"
-            + ("" if kind in KINDS else f"; {nearest(kind, list(KINDS))}")
+            + ("; leave the kind out" if kind in KINDS else f"; {nearest(kind, list(KINDS))}")
         )
     if kind == "continuous":
         return _continuous(condition.name, words)

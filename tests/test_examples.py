@@ -17,10 +17,10 @@ from nlbs.errors import ConfigError
 from nlbs.generate.condition_table import read_conditions
 from nlbs.manifests.kinds import parse_kinds
 from nlbs.manifests.people.splits import parse_shares
+from nlbs.manifests.schema import NLBS
 from nlbs.manifests.tables.dialects import parse_columns
 from nlbs.manifests.tables.table import TableOptions, read_table
 from nlbs.models import registry
-from nlbs.manifests.schema import NLBS
 from nlbs.models.guidance import Guidance, parsed_guidance
 from nlbs.preprocess.formats.frames import parse_frame
 from nlbs.preprocess.parts import parse_part

@@ -12,7 +12,8 @@ from nlbs.suggestions import or_list
 
 SECTIONS = {
     "Which patches": (
-        "--shards", "--mix", "--where", "--balance", "--order", "--generation", "--verify", "--on-damage", "--cache-gb",
+        "--shards", "--mix", "--where", "--conditions", "--balance", "--order", "--generation", "--verify",
+        "--on-damage", "--cache-gb",
     ),
     "Which model, and where it is kept": ("--preset", "--config", "--run"),
     "How long": ("--epochs", "--max-steps", "--max-minutes"),
@@ -113,8 +114,9 @@ def _in_configuration(word: str) -> str | None:
               help="Learning rate at the start.")  # fmt: skip
 @click.option("--kl-weight", type=Finite(min=0), show_default=_OF_PRESET,
               help="Weight of the KL term, after annealing.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), show_default=_OF_PRESET,
-              help="Precision of the model's passes; weights and losses stay float32.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+              show_default=_OF_PRESET, help="Precision of the model's passes; weights and losses stay float32. auto: "
+              "bfloat16 where the processor or card has it, else what is quickest.")  # fmt: skip
 @click.option("--fit", type=click.Choice(["downsample", "crop"]), show_default=_OF_PRESET,
               help="How larger patches come to the model's size: averaged down, or cut.")  # fmt: skip
 @click.option("--resident", type=click.Choice(["auto", "always", "never"]),
@@ -147,7 +149,7 @@ def cli(
     shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
     device: str, rank_timeout: float, dry_run: bool, bench: bool, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Train the conditional VAE from shards.
+    """Train a generative model from shards: the conditional VAE, or another of --preset.
 
     A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
     command is given again. On several GPUs:
@@ -181,8 +183,11 @@ def cli(
     if bench:
         from nlbs.models.device import choose_device
         from nlbs.train.bench import report
+        from nlbs.train.optimisation import with_precision
 
-        click.echo(report(*prepared(), choose_device(device), as_json))
+        where = choose_device(device)
+        config, source = prepared()
+        click.echo(report(with_precision(config, where), source, where, as_json))
         return
 
     from nlbs.train import launch

@@ -53,8 +53,8 @@ class TrainingConfig:
     null_token_rate: Share = (
         0.0  # how often each condition is hidden, so that unknown ones and guidance are learned
     )
-    precision: Literal["float32", "bfloat16", "float16"] = (
-        "float32"  # of the model's passes; weights are float32
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = (
+        "float32"  # of the model's passes; weights are float32. auto: what the processor or card is quickest in
     )
     channels_last: bool = False  # channels beside each other in memory: quicker convolutions on some GPUs
     compile: bool = False  # torch.compile: minutes at the start, quicker steps after

@@ -95,8 +95,8 @@ POSITIVE = Finite(min=0, min_open=True)
 
 _WIDEST_PAGE = 100
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST_PAGE}
-#: Programs that are no command of another.
-_PROGRAMS = ("preprocess", "train", "generate", "evaluate")
+#: The programs, in the order of work; none is a command of another, each is one of nlbs.
+PROGRAMS = ("preprocess", "train", "generate", "evaluate")
 
 
 class _Context(click.Context):
@@ -142,11 +142,22 @@ class Command(click.Command):
         """Parse; an option that there is none of gets a suggestion."""
         given = list(args)
         try:
+            self._refuse_twice(ctx, list(args))
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             # Of "-lr", click names "-l" alone.
             whole = next((arg for arg in given if arg.startswith(error.option_name)), error.option_name)
             raise click.UsageError(self._no_such_option(whole.partition("=")[0], ctx), ctx) from None
+
+    def _refuse_twice(self, ctx: click.Context, args: list[str]) -> None:
+        """Raise UsageError where an option of one value is given twice: click would take the last without a word."""
+        if ctx.resilient_parsing:
+            return
+        _, _, order = self.make_parser(ctx).parse_args(args)
+        once = [p for p in order if isinstance(p, click.Option) and not (p.multiple or p.is_flag or p.count)]
+        for option in once:
+            if once.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {once.count(option)} times; give it once.", ctx)
 
     def _no_such_option(self, word: str, ctx: click.Context) -> str:
         message = f"No such option '{word}'."
@@ -205,7 +216,7 @@ class Group(Command, click.Group):
 
     def _no_such_command(self, word: str, ctx: click.Context) -> str:
         message = f"No such command '{word}'."
-        if word in _PROGRAMS and ctx.find_root().info_name != f"nlbs-{word}":
+        if word in PROGRAMS and ctx.find_root().info_name != f"nlbs-{word}":
             return f"{message} nlbs-{word} is a program of its own."
         meant = commands_like(word, self.list_commands(ctx))
         return f"{message} Did you mean {or_list(meant)}?" if meant else message

@@ -206,7 +206,11 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
     monkeypatch.setattr(manifest_check, "sha256_of", slow)
     with monkeypatch.context() as patched:
-        for module, name in ((reader, "one_array"), (reader, "Marks"), (condition_columns, "condition_codes")):
+        for module, name in (
+            (reader, "one_array"),
+            (reader, "Marks"),
+            (condition_columns, "condition_codes"),
+        ):
             patched.setattr(module, name, refuse)
         patched.setattr(np, "zeros", refuse)
         shards = open_shards(tmp_path)
