@@ -22,6 +22,7 @@ _MODULES = {
     "vae": "nlbs.models.vae",
     "lsgan": "nlbs.models.lsgan",
     "spatial-cvae": "nlbs.models.spatial_cvae",
+    "spatial-mlp": "nlbs.models.spatial_mlp",
 }
 
 

@@ -30,6 +30,7 @@ PRESETS = {
     "vae": "vindr-vae-small",
     "lsgan": "lsgan-small",
     "spatial-cvae": "spatial-cvae-small",
+    "spatial-mlp": "spatial-cvae-published",
 }
 #: Presets of the zoo, and what makes a run of theirs one of seconds, at 32 pixels.
 TINY: dict[str, dict[str, Any]] = {
@@ -38,11 +39,12 @@ TINY: dict[str, dict[str, Any]] = {
     "lsgan-published": {"widths": [8, 4, 4], "latent_dim": 8},
     "lsgan-small": {"widths": [8, 4, 4], "latent_dim": 8},
     "spatial-cvae-small": {"widths": [8, 8, 8], "latent_dim": 8, "token_width": 8},
+    "spatial-cvae-published": {"hidden": 24, "latent_dim": 8},
     "diffusion-small": {"widths": [16, 24], "steps": 5},
     "diffusion-published": {"widths": [8, 16], "steps": 10},
 }
 #: Families that encode, rebuild and bound.
-ENCODING = {"cvae", "vae", "spatial-cvae"}
+ENCODING = {"cvae", "vae", "spatial-cvae", "spatial-mlp"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 
