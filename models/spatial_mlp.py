@@ -190,4 +190,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"resolution": 64, "batch_size": 64},
     },
 }
-FAMILY = Family("spatial-mlp", SpatialMlpConfig, SpatialMlp, PRESETS, NoOptions, check_sections)
+FAMILY = Family(
+    "spatial-mlp", SpatialMlpConfig, SpatialMlp, PRESETS, NoOptions, check_sections, sampler="prior",
+    title="conditional variational autoencoder",
+)  # fmt: skip
