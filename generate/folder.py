@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ConfigError
-from nlbs.files import refuse_link, remove_partials, withdraw_folder, write_json
+from nlbs.files import read_json, refuse_link, remove_partials, write_json
 from nlbs.generate.provenance import differences, in_short
-from nlbs.json_text import read_json
 from nlbs.shards.format.commit import PARTS
 from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
+from nlbs.stores import store_of
 
 RECORD = "samples.json"  #: what the files are and come from; its "complete" turns true last
 SAMPLES_CSV = "samples.csv"  #: a row per picture
@@ -106,7 +106,7 @@ def _remove_own_files(folder: Path) -> None:
     found = read_record(folder) or {}
     for path in _own_files(folder):
         if path.is_dir():
-            withdraw_folder(path)
+            store_of(path).withdraw(path)
         else:
             path.unlink()
     for name in (ANSWER_KEY, CONTACT_SHEET):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from nlbs import __version__
 from nlbs.config import from_mapping
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import write_with
+from nlbs.json_text import parse_json
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.family import Family, checked_resolution
 from nlbs.models.pixels import FITS
@@ -33,6 +35,8 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LARGEST = 1e18
 _LONGEST_DESCRIPTION = 1 << 22  #: characters of JSON; a real one has some thousand
 _MOST_HEADER_BYTES = 16 << 20  #: of a safetensors file, which names each tensor
+#: Of what torch.save writes, the part that is no tensor's bytes; a byte of it can become 64 of memory.
+_MOST_PICKLED_BYTES = 8 << 20
 _MOST_SIZES = 8  #: of a shape, in messages
 
 
@@ -143,8 +147,8 @@ def read_description(path: Path, key: str, example: str) -> dict[str, Any]:
     with _opened(path, "cpu", example) as file:
         text = (file.metadata() or {}).get(key, "null")
     try:
-        values = json.loads(text) if len(text) <= _LONGEST_DESCRIPTION else None
-    except (ValueError, RecursionError):  # numbers of too many digits, or nested too deep, as well
+        values = parse_json(text) if len(text) <= _LONGEST_DESCRIPTION else None
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         raise _no_description(path, example)
@@ -297,3 +301,30 @@ def _as_weight(source: Path, name: str, tensor: Tensor, target: Tensor) -> Tenso
 
 def _in_words(shape: Sequence[int]) -> str:
     return " x ".join(str(size) for size in shape[:_MOST_SIZES]) or "a single number"
+
+
+def check_saved_size(path: Path, most_bytes: int) -> None:
+    """Raise CheckpointError where a file of torch.save is none, or its zip comes to more than it can be.
+
+    Raises zipfile.BadZipFile: it is no zip.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path} is no file, so no state of a run")
+    size = path.stat().st_size
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    packed = any(
+        entry.compress_type != zipfile.ZIP_STORED for entry in entries
+    )  # torch stores tensors as they are
+    inflated = sum(entry.file_size for entry in entries)
+    if packed or inflated > size:
+        raise CheckpointError(
+            f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}"
+        )
+    pickled = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
+    if pickled > _MOST_PICKLED_BYTES:
+        raise CheckpointError(f"{path} is no state of a run: beside its tensors it says {pickled:,} bytes")
+    if size > most_bytes:
+        raise CheckpointError(
+            f"{path} is no state of this run: it has {size:,} bytes, and what this model needs is below {most_bytes:,}"
+        )

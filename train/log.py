@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from nlbs.errors import NlbsError
 from nlbs.files import atomic_file, make_folder, refuse_link
+from nlbs.json_text import parse_json
 from nlbs.system_calls import PLAIN, open_regular, sync
 from nlbs.train.run_folder import RunFolder
 
@@ -188,8 +189,8 @@ def _cut(path: Path, last_step: int) -> None:
     ):
         while text := old.readline(_MOST_ROW_CHARS):
             try:
-                row = json.loads(text)
-            except (ValueError, RecursionError):
+                row = parse_json(text)
+            except ValueError:
                 continue  # the last row of a run that was killed while it wrote, or none of ours
             if isinstance(row, dict) and type(row.get("step")) is int and row["step"] <= last_step:
                 new.write(text.rstrip("\r\n") + "\n")

@@ -5,7 +5,6 @@ Nothing is taken from it that is not looked at: its size before it is opened, th
 
 import dataclasses
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import CheckpointError
+from nlbs.models.checkpoint import check_saved_size
 from nlbs.text import shown
 
 _MIB = 2**20
-_MOST_PICKLED_BYTES = 8 * _MIB  #: of the part that is no tensor's bytes; a byte of it can become 64 of memory
 _BESIDE_TENSORS = 64 * _MIB  #: of a state, what is not tensors: options, progress, the zip's own records
 
 _NOT_COUNTED = {
@@ -40,37 +39,13 @@ def load_state(path: Path, most_bytes: int) -> Any:
         CheckpointError: missing, damaged, or larger than a state of this run can be.
     """
     try:
-        _check_size(path, most_bytes + _BESIDE_TENSORS)
+        check_saved_size(path, most_bytes + _BESIDE_TENSORS)
         return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or no state of a run ({shown(reason)})") from None
-
-
-def _check_size(path: Path, most_bytes: int) -> None:
-    """Refuse what is no file, or whose zip says that it comes to more than it can be."""
-    if not path.is_file():  # a pipe would be waited for
-        raise CheckpointError(f"{path} is no file, so no state of a run")
-    size = path.stat().st_size
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-    packed = any(
-        entry.compress_type != zipfile.ZIP_STORED for entry in entries
-    )  # torch stores tensors as they are
-    inflated = sum(entry.file_size for entry in entries)
-    if packed or inflated > size:
-        raise CheckpointError(
-            f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}"
-        )
-    pickled = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
-    if pickled > _MOST_PICKLED_BYTES:
-        raise CheckpointError(f"{path} is no state of a run: beside its tensors it says {pickled:,} bytes")
-    if size > most_bytes:
-        raise CheckpointError(
-            f"{path} is no state of this run: it has {size:,} bytes, and what this model needs is below {most_bytes:,}"
-        )
 
 
 def checked_counts(path: Path, what: str, values: Mapping[str, Any], most: Mapping[str, int]) -> None:

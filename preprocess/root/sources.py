@@ -1,18 +1,16 @@
 """Rows of a dataset's CSV become files to decode: safe paths, pseudonymous ids, patients, splits."""
 
-import os
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.people.pseudonyms import Pseudonyms
 from nlbs.manifests.people.splits import assign_splits
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.paths import AnyPath
-from nlbs.remote import RemotePath
+from nlbs.stores import store_of
 
 
 class UnsafePathError(ImageError):
@@ -101,36 +99,15 @@ def safe_path(root: AnyPath, text: str) -> AnyPath:
     """
     if "\0" in text or text.startswith("~") or re.match(r"^[A-Za-z]:", text):
         raise UnsafePathError("the path is not relative to the folder of the images; check --images")
-    if isinstance(root, RemotePath):
-        return _safe_object(root, text)
-    path = Path(os.path.normpath(root / text))
-    inside = Path(os.path.realpath(root))
     try:
-        real = Path(os.path.realpath(path))
+        path = store_of(root).inside(root, text)
     except UnicodeEncodeError:
         raise UnsafePathError(
             "the path has letters that this system's file names cannot have; PYTHONUTF8=1 lets Python use UTF-8"
         ) from None
-    if not real.is_relative_to(inside):
+    if path is None:
         raise UnsafePathError("the path leads out of the folder of the images; check --images")
     return path
-
-
-def object_name(root: RemotePath, text: str) -> str | None:
-    """Return the name, below a root, of the object that a path means; None where it leads out of it.
-
-    A whole URL is taken where it begins with that of the root.
-    """
-    name = text.removeprefix(f"{root}/")
-    normal = posixpath.normpath(name)
-    return None if "://" in name or normal.startswith(("/", "../")) or normal in (".", "..") else normal
-
-
-def _safe_object(root: RemotePath, text: str) -> RemotePath:
-    name = object_name(root, text)
-    if name is None:
-        raise UnsafePathError("the path leads out of the folder of the images; check --images")
-    return root / name
 
 
 def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:

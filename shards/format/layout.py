@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlbs.errors import ShardError
-from nlbs.json_text import read_json
+from nlbs.files import read_json
 from nlbs.paths import AnyPath
 from nlbs.shards.format.description_check import check_description
 from nlbs.text import shown

@@ -1,12 +1,17 @@
 """The files of a shard set on a file system, opened when they are first read."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlbs.paths import AnyPath
+import pyarrow as pa
+
 from nlbs.shards.format.container import pixels_file
+from nlbs.shards.format.manifest import read_manifest
+from nlbs.shards.format.manifest_check import ManifestCheck
+from nlbs.shards.reading.mapped_shards import MappedShards, can_be_mapped
 from nlbs.system_calls import open_regular, read_at
 
 _OPEN_FILES = 256  # kept open per set: processes are often limited to 1024
@@ -15,9 +20,47 @@ _OPEN_FILES = 256  # kept open per set: processes are often limited to 1024
 class LocalShards:
     """Reads bytes of shards, from several threads at once, and after a fork: no read moves a position."""
 
-    def __init__(self, folder: AnyPath, info: Mapping[str, Any]) -> None:
+    rechecked = False  #: whether a patch is compared with its checksum whenever it is read
+
+    def __init__(self, folder: Path, info: Mapping[str, Any], cache_gb: float | None) -> None:
+        self._folder, self._info = folder, info
         self.paths = [str(pixels_file(folder, str(shard["name"]))) for shard in info["shards"]]
         self._files: dict[int, int] = {}
+
+    def manifest(self) -> pa.Table:
+        """Return the manifest by memory map. Raises ShardError: as :func:`read_manifest` does."""
+        return read_manifest(
+            self._manifest, str(self._info["dataset_id"]), int(self._info["manifest"]["rows"])
+        )
+
+    def manifest_check(self, at_once: bool) -> ManifestCheck | None:
+        """Compare the manifest with its SHA-256. Raises ShardError: it is damaged, and known to be."""
+        return ManifestCheck(self._manifest, str(self._info["manifest"]["sha256"]), at_once)
+
+    @property
+    def _manifest(self) -> Path:
+        return self._folder / str(self._info["manifest"]["name"])
+
+    def mapped(self, sizes: Sequence[int], nbytes: int) -> MappedShards | None:
+        """Return the shards, of so many bytes, with records of ``nbytes`` by memory map, where that can be."""
+        if can_be_mapped(self._folder, sizes):
+            with contextlib.suppress(OSError):  # no addresses left: reading does without
+                return MappedShards(self.paths, sizes, nbytes, self.descriptor)
+        return None
+
+    def prefetch(self, shards: Any, offsets: Any, sizes: Any) -> None:
+        """Do nothing: the system reads ahead."""
+
+    def read_run(self, buffers: Sequence[memoryview], shard: int, offset: int) -> bool:
+        """Read neighbours in one go; say whether all came. If not, reading each one tells which is at fault."""
+        try:
+            return self.read_into(buffers, shard, offset) == sum(map(len, buffers))
+        except OSError:
+            return False
+
+    def read_record(self, target: memoryview, shard: int, offset: int, crc32c: int) -> int:
+        """Fill ``target`` with the record at ``offset``; return how many bytes there were. Raises as read_into does."""
+        return self.read_into([target], shard, offset)
 
     def read_into(self, buffers: Sequence[memoryview], shard: int, offset: int) -> int:
         """Fill buffers, one after the other, with what stands from ``offset`` on; return how many bytes there were.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -25,7 +24,7 @@ from nlbs.shards.format.manifest import indices, one_array
 from nlbs.shards.format.manifest_rows import misplaced
 from nlbs.shards.format.payload import DECODERS, Pixels, fewest_stored_bytes, most_stored_bytes, pixel_dtype
 from nlbs.shards.reading.local_shards import LocalShards
-from nlbs.shards.reading.mapped_shards import MappedShards, can_be_mapped
+from nlbs.shards.reading.mapped_shards import MappedShards
 from nlbs.shards.reading.records import Marks, Record, buffers_of, run_starts, runs
 from nlbs.shards.reading.remote_shards import RemoteShards
 from nlbs.shards.reading.stand_ins import StandIns
@@ -52,15 +51,14 @@ class Reader:
         folder: AnyPath,
         info: Mapping[str, Any],
         manifest: pa.Table,
-        remote: RemoteShards | None,
+        shards: LocalShards | RemoteShards,
         verify: str,
         on_damage: str,
     ) -> None:
         """Take an opened set; read nothing."""
         self.folder, self.manifest = folder, manifest
         self.replaced: dict[int, int] = {}  #: row that was damaged -> row that was read instead
-        self.local = LocalShards(folder, info)
-        self._remote = remote
+        self.shards = shards
         self._decode: Callable[[bytearray, Pixels], None] | None = DECODERS.get(
             str(info["parameters"].get("compression", "none"))
         )
@@ -91,7 +89,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the files; they are opened again when they are next read."""
-        self.local.close()
+        self.shards.close()
         with contextlib.suppress(AttributeError):
             del self._mapped  # the addresses are given back once no thread copies from them
 
@@ -111,8 +109,7 @@ class Reader:
 
     def _read(self, wanted: Rows, out: Pixels) -> None:
         shard, offset, nbytes, _ = self._checked_places(wanted)
-        if self._remote is not None:
-            self._remote.prefetch(shard, offset, nbytes)
+        self.shards.prefetch(shard, offset, nbytes)
         by_place = np.lexsort((offset, shard))  # disks like to be read forwards
         parts = min(_THREADS, -(-len(wanted) // _ROWS_PER_TASK))
         if parts <= 1:
@@ -161,15 +158,8 @@ class Reader:
     @cached_property
     def _mapped(self) -> MappedShards | None:
         """The shards by memory map, where that can be."""
-        if self._remote is not None or self._decode is not None or not isinstance(self.folder, Path):
-            return None
-        if not can_be_mapped(self.folder, self._sizes):
-            return None
-        try:
-            nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
-            return MappedShards(self.local.paths, self._sizes, nbytes, self.local.descriptor)
-        except OSError:  # no addresses left: reading does without
-            return None
+        nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
+        return None if self._decode is not None else self.shards.mapped(self._sizes, nbytes)
 
     def _pool(self) -> ThreadPoolExecutor:
         """Return the threads that read. A forked process has none of its parent's, so it makes its own."""
@@ -178,10 +168,10 @@ class Reader:
         return self._threads[1]
 
     def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
-        if self._remote is None and self._decode is None:
+        if self._decode is None:
             places = self._fill_raw(out, wanted, places)  # what is left is one by one told why
         for run, buffers in runs(self._records(out, wanted, places)):
-            whole = self._remote is None and self._load_run(run[0].shard, run[0].offset, buffers)
+            whole = self.shards.read_run(buffers, run[0].shard, run[0].offset)
             for record in run:
                 if whole and not record.unsure and self._decode is None:
                     continue  # its bytes are where they are wanted
@@ -204,7 +194,7 @@ class Reader:
         targets = [flat[place] for place in places.tolist()]
         for first, end in pairwise(run_starts(shard, offset, size)):
             buffers = buffers_of([target.data for target in targets[first:end]], offsets[first:end], size)
-            if not self._load_run(shards[first], offsets[first], buffers):
+            if not self.shards.read_run(buffers, shards[first], offsets[first]):
                 continue
             for number in range(first, end):  # at once, while the bytes are in the processor's cache
                 good[number] = not unsure[number] or google_crc32c.value(targets[number]) == sums[number]
@@ -231,26 +221,14 @@ class Reader:
 
     def _unsure(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Return which rows are to be compared with their checksums."""
-        # What comes over a network, or from a cache that others may write to, is checked each time.
-        if self._verify == "first" and self._remote is None:
+        if self._verify == "first" and not self.shards.rechecked:
             return self._seen.missing(rows)
         return np.full(len(rows), self._verify != "off")
-
-    def _load_run(self, shard: int, offset: int, buffers: list[memoryview]) -> bool:
-        """Read neighbours in one go; say whether all came. If not, reading each one tells which is at fault."""
-        try:
-            got = self.local.read_into(buffers, shard, offset)
-        except OSError:
-            return False
-        return got == sum(map(len, buffers))
 
     def _load(self, record: Record) -> None:
         """Read what is stored of a patch."""
         try:
-            if self._remote is not None:
-                got = self._remote.read_into(record.target, record.shard, record.offset, record.crc32c)
-            else:
-                got = self.local.read_into([record.target], record.shard, record.offset)
+            got = self.shards.read_record(record.target, record.shard, record.offset, record.crc32c)
         except FileNotFoundError:
             raise _DamagedError("the file is gone") from None
         except OSError as error:  # of the disk or of a limit; the shard may well be whole

@@ -87,6 +87,13 @@ class RemotePath:
         """Whether there is an object in such a folder."""
         return self._kind() == "directory"
 
+    def is_symlink(self) -> bool:
+        """Whether it names another one: no object does."""
+        return False
+
+    def rmdir(self) -> None:
+        """Do nothing: a folder goes with the last object in it."""
+
     def stat(self) -> RemoteStat:
         """Return size, tag and time of an object. Raises FileNotFoundError where there is none."""
         with _explained(self):

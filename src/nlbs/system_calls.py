@@ -51,6 +51,30 @@ def open_regular(path: Path) -> int:
     raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return the bytes of a regular file that has at most so many.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is no regular file, or larger.
+    """
+    # Not blocking: a pipe in the file's place would wait for a writer for ever.
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        refuse_larger(status.st_size, most_bytes)
+        data = file.read(most_bytes + 1)
+    refuse_larger(len(data), most_bytes)
+    return data
+
+
+def refuse_larger(nbytes: int, most_bytes: int) -> None:
+    """Raise ValueError where a file has more bytes than are read."""
+    if nbytes > most_bytes:
+        raise ValueError(f"it has {nbytes:,} bytes, at most {most_bytes:,} are read")
+
+
 def sync(descriptor: int) -> None:
     """Return once the contents of an open file are on disk, as far as its file system can say."""
     try:

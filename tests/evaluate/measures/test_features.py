@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -84,6 +85,22 @@ def test_other_files_are_no_inception_weights(tmp_path: Path, content: object) -
         inception(weights)
     with pytest.raises(EvaluationError, match="no such file"):
         inception(tmp_path / "none.pth")
+
+
+def test_weights_that_would_unpack_to_more_than_they_are_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, packed = tmp_path / "weights.pth", tmp_path / "packed.pth"
+    torch.save({"a": torch.zeros(1 << 20)}, weights)
+    with zipfile.ZipFile(weights) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small:
+        for entry in plain.infolist():
+            small.writestr(entry.filename, plain.read(entry))
+    monkeypatch.setattr(torch, "load", None)  # neither is opened
+    with pytest.raises(EvaluationError, match="no plain tensors"):
+        inception(packed)
+    monkeypatch.setattr("nlbs.evaluate.measures.features._MOST_WEIGHTS_BYTES", 1000)
+    with pytest.raises(EvaluationError, match=r"it has 4,\d{3},\d{3} bytes"):
+        inception(weights)
 
 
 def test_the_fallback_says_that_it_is_one_and_depends_on_its_seed_alone(patches: np.ndarray) -> None:
