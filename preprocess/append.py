@@ -35,8 +35,6 @@ from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STOR
 from nlbs.stores import store_of
 from nlbs.text import LONGEST_MESSAGE, printable
 
-CHANGED = ("error", "keep")
-
 #: The folder, inside that of parts, for the tables of new images until the root's own take them.
 _FOLDER = "append"
 _COMPARED = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive", "patient")

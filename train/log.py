@@ -97,11 +97,6 @@ class Log:
         """The share of this epoch in which the run waited for data."""
         return self._pace.waiting
 
-    @property
-    def epoch_s(self) -> float:
-        """Seconds since this epoch, or this part of it, began; those of training alone once it has ended."""
-        return self._pace.elapsed_s
-
     def end_epoch(self) -> None:
         """Stop the epoch's clock, and take the progress bar away."""
         self._pace.end_epoch()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.measures.arrays import Floats, Patches
+from nlbs.evaluate.measures.arrays import Floats, Patches, point_mass, subset
 from nlbs.evaluate.measures.distances import (
     KernelDistance,
     Manifold,
@@ -18,7 +18,6 @@ from nlbs.evaluate.measures.features import FeatureExtractor
 from nlbs.evaluate.measures.intervals import Interval, mean_interval
 from nlbs.evaluate.measures.model_view import encode
 from nlbs.evaluate.measures.reconstruction import compare_reconstructions
-from nlbs.evaluate.measures.references import point_mass, subset
 from nlbs.evaluate.measures.spectra import Sharpness, compare_sharpness, power_spectra
 from nlbs.evaluate.real_patches import RealPatches
 from nlbs.evaluate.report import Section, Table, picture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from nlbs.evaluate.measures.arrays import point_mass, subset
 from nlbs.evaluate.measures.distances import frechet_distance
 from nlbs.evaluate.measures.features import random_convolutions
-from nlbs.evaluate.measures.references import point_mass, subset
 from tests.evaluate.textures import power_law_patches
 
 
