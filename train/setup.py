@@ -9,7 +9,7 @@ import torch
 
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import only_one
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.seen import SEEN
 from nlbs.shards.order.balance import Balance
@@ -44,7 +44,7 @@ def train(
     device: torch.device,
     ranks: Ranks | None = None,
 ) -> Progress:
-    """Train a run to its end, from where it stands.
+    """Train a run to its end, from where it stands; return where it stands then.
 
     Args:
         config: resolved.
@@ -52,9 +52,6 @@ def train(
         run_folder: where the run is kept; of several processes, only the first uses it.
         device: of this process.
         ranks: the processes that train together; None: this one alone.
-
-    Returns:
-        Where it stands then.
 
     Raises:
         NlbsError: the folder belongs to another run, the shard set does not fit, training fails, the
@@ -74,11 +71,9 @@ def train(
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
-        generations = earlier_generations(shards)
-        state = ranks.from_first(
-            lambda: run_folder.load_state(config, shards.dataset_id, generations, len(streams[0]))
-        )
-        progress = Progress(len(streams[0])) if state is None else state.progress
+        generations, steps = earlier_generations(shards), len(streams[0])
+        state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations, steps))
+        progress = Progress(steps) if state is None else state.progress
         if state is not None:
             restore(state, model, optimizers, average, scaler)
         shake_hands(ranks, place_of(progress))
@@ -93,9 +88,8 @@ def train(
             ranks.from_first(lambda: run_folder.write_config(config))
             for stream in _kept_on_device(config, streams, device, ranks):
                 say(f"pixels: the split {stream.split!r} stays on {device.type}")
-            log: Log = stack.enter_context(
-                closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
-            )
+            log = Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog()
+            stack.enter_context(closing(log))
             step = Step(config, model, optimizers, scaler, average, ranks)
             with interrupts() as interrupted:
                 trainer = Trainer(
@@ -173,6 +167,7 @@ def open_streams(
         window=Window(data.streams, data.window_shards),
         rank=rank,
         world_size=world_size,
+        schema=config.schema,
     )
     validation = None
     if len(rows_of(shards, data.val_split, data.where)):
@@ -187,9 +182,12 @@ def open_streams(
             where=data.where,
             rank=rank,
             world_size=world_size,
+            schema=config.schema,
         )
     shown = data.train_split if validation is None else data.val_split
-    pictures = PatchStream(shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where)
+    pictures = PatchStream(
+        shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where, schema=config.schema
+    )
     return training, validation, pictures
 
 
@@ -249,11 +247,14 @@ def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:
 def _met(config: TrainConfig, shards: Source) -> dict[str, list[int]]:
     """Return the codes of each condition that training meets, hidden and flipped ones among them."""
     training = config.training
-    met = shards.occurring(config.data.train_split, config.data.where)
+    met = shards.occurring(config.data.train_split, config.data.where, config.schema)
     if training.null_token_rate:
         met = {name: codes | {UNKNOWN} for name, codes in met.items()}
-    if training.augment.horizontal_flip and met["laterality"] - {UNKNOWN}:
-        met["laterality"] |= set(range(CONDITIONS["laterality"]))
+    if training.augment.horizontal_flip:
+        for condition in config.schema:
+            codes = met[condition.name]
+            if condition.kind != "continuous" and condition.mirrored:
+                codes |= {condition.mirrored[code] for code in codes - {UNKNOWN}}
     return {name: sorted(codes) for name, codes in met.items()}
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.reading import local_shards, reader, shard_set
+from nlbs.shards.format import condition_columns
+from nlbs.shards.reading import local_shards, reader
 from tests.shards.conftest import make_shard_set
 
 RAW = ["tar", "zarr"]
@@ -205,7 +206,11 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(local_shards, "_AT_ONCE_BYTES", 0)
     monkeypatch.setattr(local_shards, "sha256_of", slow)
     with monkeypatch.context() as patched:
-        for module, name in ((reader, "one_array"), (reader, "Marks"), (shard_set, "condition_codes")):
+        for module, name in (
+            (reader, "one_array"),
+            (reader, "Marks"),
+            (condition_columns, "condition_codes"),
+        ):
             patched.setattr(module, name, refuse)
         patched.setattr(np, "zeros", refuse)
         shards = open_shards(tmp_path)
