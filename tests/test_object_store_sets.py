@@ -154,5 +154,5 @@ def test_what_needs_a_file_system_of_several_machines_is_refused(bucket: Bucket,
         with pytest.raises(ConfigError, match="parts of a build need a file system"):
             cli.main(list(arguments), standalone_mode=False)
     assert bucket.names() == set()
-    with pytest.raises(ConfigError, match="--backend dask needs a folder that all its machines mount"):
+    with pytest.raises(ConfigError, match="--backend dask needs a file system that all machines mount"):
         cli.main([*build, "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"], standalone_mode=False)

@@ -14,13 +14,12 @@ from nlbs.models.contract import GenerativeModel
 from nlbs.models.seen import SEEN
 from nlbs.shards.order.balance import Balance
 from nlbs.shards.order.window import Window
-from nlbs.shards.reading.mixed_sets import sets_of
+from nlbs.shards.reading.mixed_sets import Source, earlier_generations, sets_of
+from nlbs.system_calls import interrupts
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.data.resident import keep_on_device
-from nlbs.train.data.shard_source import Source, earlier_generations
 from nlbs.train.data.stream import PatchStream, rows_of
 from nlbs.train.handshake import facts_of, place_of, shake_hands
-from nlbs.train.interrupts import interrupts
 from nlbs.train.log import Log, SilentLog
 from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line

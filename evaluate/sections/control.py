@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.evaluate.measures.control import ConditionControl, Flip, control, flip_all
-from nlbs.evaluate.measures.utility import utility
+from nlbs.evaluate.measures.control import ConditionControl, Flip, control, flip_all, utility
 from nlbs.evaluate.real_patches import subsample
 from nlbs.evaluate.report import Picture, Section, Table, picture
 from nlbs.evaluate.study import Study

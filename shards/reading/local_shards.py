@@ -65,6 +65,7 @@ class LocalShards:
 
     def __init__(self, folder: Path, info: Mapping[str, Any], cache_gb: float | None) -> None:
         self._folder, self._info = folder, info
+        self._manifest = folder / str(info["manifest"]["name"])
         self.paths = [str(pixels_file(folder, str(shard["name"]))) for shard in info["shards"]]
         self._files: dict[int, int] = {}
 
@@ -77,10 +78,6 @@ class LocalShards:
     def manifest_check(self, at_once: bool) -> ManifestCheck | None:
         """Compare the manifest with its SHA-256. Raises ShardError: it is damaged, and known to be."""
         return ManifestCheck(self._manifest, str(self._info["manifest"]["sha256"]), at_once)
-
-    @property
-    def _manifest(self) -> Path:
-        return self._folder / str(self._info["manifest"]["name"])
 
     def mapped(self, sizes: Sequence[int], nbytes: int) -> MappedShards | None:
         """Return the shards, of so many bytes, with records of ``nbytes`` by memory map, where that can be."""

@@ -4,6 +4,7 @@ What this process has read before is copied from a memory map instead where that
 """
 
 import contextlib
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,14 +21,13 @@ import pyarrow as pa
 from nlbs.errors import ShardError
 from nlbs.paths import AnyPath
 from nlbs.shards.format.layout import how_to_restore
-from nlbs.shards.format.manifest import indices, one_array
+from nlbs.shards.format.manifest import condition_codes, indices, one_array
 from nlbs.shards.format.manifest_rows import misplaced
 from nlbs.shards.format.payload import DECODERS, Pixels, fewest_stored_bytes, most_stored_bytes, pixel_dtype
 from nlbs.shards.reading.local_shards import LocalShards
 from nlbs.shards.reading.mapped_shards import MappedShards
 from nlbs.shards.reading.records import Marks, Record, buffers_of, run_starts, runs
 from nlbs.shards.reading.remote_shards import RemoteShards
-from nlbs.shards.reading.stand_ins import StandIns
 
 Rows = npt.NDArray[np.int64]
 
@@ -37,6 +37,7 @@ ON_DAMAGE = ("raise", "replace")  #: what comes of one that is damaged
 _THREADS = min(4, os.cpu_count() or 1)
 _ROWS_PER_TASK = 16  # fewer are read sooner than a thread is woken
 _ATTEMPTS = 32
+_ROWS_AT_ONCE = 1 << 20  # in which a stand-in is looked for
 
 
 class _DamagedError(Exception):
@@ -293,3 +294,40 @@ def _flat(pixels: Pixels) -> npt.NDArray[np.uint8]:
     """Return the bytes of each patch, (n, bytes); nothing is copied."""
     size = pixels.nbytes // max(1, len(pixels))
     return pixels.reshape(-1).view(np.uint8).reshape(len(pixels), size)
+
+
+class StandIns:
+    """Draws among the rows of the same split and the same conditions, so that what is said of a patch stays true."""
+
+    def __init__(self, manifest: pa.Table, dataset_id: str) -> None:
+        self._manifest, self._dataset_id = manifest, dataset_id
+        self._ends: dict[bytes, npt.NDArray[np.int64]] = {}
+
+    def row(self, row: int, attempt: int) -> int:
+        """Return the row that stands in for ``row``, which may be that itself; another one for each attempt.
+
+        Of n such rows it is number k from 0 in the order of the manifest, where k is the first 8 bytes, little-endian,
+        of the SHA-256 of ``"{dataset_id} {row} {attempt}"``, modulo n.
+        """
+        kind = self._kinds(row, 1)
+        key = kind.tobytes()
+        if key not in self._ends:
+            starts = range(0, self._manifest.num_rows, _ROWS_AT_ONCE)
+            self._ends[key] = np.cumsum([np.count_nonzero(self._alike(start, kind)) for start in starts])
+        ends = self._ends[key]
+        digest = hashlib.sha256(f"{self._dataset_id} {row} {attempt}".encode()).digest()
+        number = int.from_bytes(digest[:8], "little") % int(ends[-1])
+        block = int(np.searchsorted(ends, number, side="right"))
+        before = int(ends[block - 1]) if block else 0
+        start = block * _ROWS_AT_ONCE
+        return start + int(np.flatnonzero(self._alike(start, kind))[number - before])
+
+    def _alike(self, start: int, kind: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+        same: npt.NDArray[np.bool_] = (self._kinds(start, _ROWS_AT_ONCE) == kind).all(axis=0)
+        return same
+
+    def _kinds(self, start: int, rows: int) -> npt.NDArray[np.int8]:
+        """Return the codes of split and conditions of some rows, (6, rows)."""
+        part = self._manifest.slice(start, rows)
+        split = indices(part["split"]).to_numpy().astype(np.int8)
+        return np.stack([split, *condition_codes(part).values()])

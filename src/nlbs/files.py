@@ -61,8 +61,9 @@ def atomic_file(
         options: for ``open``; lines of text end with a line feed on every system, unless they say otherwise.
     """
     make_folder(path.parent)
-    newline = {} if "b" in mode else {"newline": "\n"}
-    return store_of(path).atomic_file(path, mode, permissions, newline | options)
+    if "b" not in mode:
+        options.setdefault("newline", "\n")
+    return store_of(path).atomic_file(path, mode, permissions, **options)
 
 
 def atomic_folder(path: AnyPath) -> AbstractContextManager[Path]:

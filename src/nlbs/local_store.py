@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -40,9 +40,7 @@ class LocalStore:
             set_mode(folder, permissions)
 
     @contextmanager
-    def atomic_file(
-        self, path: Path, mode: str, permissions: int, options: Mapping[str, Any]
-    ) -> Iterator[IO[Any]]:
+    def atomic_file(self, path: Path, mode: str, permissions: int, **options: Any) -> Iterator[IO[Any]]:
         temporary = temporary_path(path)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, permissions)
         try:

@@ -129,10 +129,6 @@ class RemotePath:
         with _explained(self):
             return bytes(self._store().cat_file(self.key, max_concurrency=1))
 
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """Return an object as text."""
-        return self.read_bytes().decode(encoding)
-
     def read_range(self, start: int, end: int) -> bytes:
         """Return bytes ``start`` to ``end`` of an object; fewer where it ends before."""
         with _explained(self):

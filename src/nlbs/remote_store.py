@@ -3,7 +3,7 @@
 import posixpath
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,9 +30,7 @@ class RemoteStore:
         """Do nothing: a folder is there once an object is in it."""
 
     @contextmanager
-    def atomic_file(
-        self, path: RemotePath, mode: str, permissions: int, options: Mapping[str, Any]
-    ) -> Iterator[IO[Any]]:
+    def atomic_file(self, path: RemotePath, mode: str, permissions: int, **options: Any) -> Iterator[IO[Any]]:
         with scratch_file() as (_, local):
             with open(local, mode, **options) as file:
                 yield file

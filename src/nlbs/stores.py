@@ -3,7 +3,7 @@
 What both do alike, the paths' own methods do. Nobody outside this module asks which of the two a path is in.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar, cast
@@ -30,7 +30,7 @@ class Store(Protocol[P]):
     def make_folder(self, folder: P, permissions: int | None) -> None: ...
 
     def atomic_file(
-        self, path: P, mode: str, permissions: int, options: Mapping[str, Any]
+        self, path: P, mode: str, permissions: int, **options: Any
     ) -> AbstractContextManager[IO[Any]]: ...
 
     def atomic_folder(self, path: P) -> AbstractContextManager[Path]: ...

@@ -7,12 +7,15 @@ means that data may be lost (a full or failing disk, a read-only one) is raised 
 import contextlib
 import errno
 import os
+import signal
 import stat
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 #: What a system answers to a call that it, or the file system, does not have.
 NOT_IMPLEMENTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP)}
@@ -197,3 +200,24 @@ def memory_bytes(free: bool = False) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES" if free else "SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Return an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
+    event = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

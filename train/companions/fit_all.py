@@ -12,10 +12,10 @@ from nlbs.files import only_one
 from nlbs.models import registry
 from nlbs.shards.order.balance import Balance
 from nlbs.shards.order.window import Window
+from nlbs.shards.reading.mixed_sets import Source
+from nlbs.system_calls import interrupts
 from nlbs.train.config import TrainConfig
-from nlbs.train.data.shard_source import Source
 from nlbs.train.data.stream import PatchStream, rows_of
-from nlbs.train.interrupts import interrupts
 from nlbs.train.run_folder import RunFolder
 
 

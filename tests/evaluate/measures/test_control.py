@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from nlbs.evaluate.measures.classifier import ConditionClassifier, train_classifier
-from nlbs.evaluate.measures.control import control, flip_all, flipped_codes
-from nlbs.evaluate.measures.utility import utility
+from nlbs.evaluate.measures.control import control, flip_all, flipped_codes, utility
 from nlbs.models.drawing import draw_patches
 from tests.evaluate.conftest import QUICK
 from tests.evaluate.made_up import SignSampler, signed_patches
