@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ from nlbs.json_text import parse_json
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.family import Family, ImageSpec, checked_resolution
+from nlbs.models.folder import BEST_MODEL, model_file
 from nlbs.models.pixels import FITS
 from nlbs.text import shown
 
@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 
 #: The one metadata key. safetensors orders several at random; one keeps the bytes the same.
 _KEY = "nlbs_cvae"
-_EXAMPLE = "runs/NAME/best_model.safetensors"
+_EXAMPLE = f"runs/NAME/{BEST_MODEL}"
 _HOW_TO_MEND = "take another checkpoint of the run, or train again"
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -36,8 +36,6 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LARGEST = 1e18
 _LONGEST_DESCRIPTION = 1 << 22  #: characters of JSON; a real one has some thousand
 _MOST_HEADER_BYTES = 16 << 20  #: of a safetensors file, which names each tensor
-#: Of what torch.save writes, the part that is no tensor's bytes; a byte of it can become 64 of memory.
-_MOST_PICKLED_BYTES = 8 << 20
 _MOST_CHANNELS = 16
 _MOST_SIZES = 8  #: of a shape, in messages
 
@@ -101,6 +99,18 @@ def schema_of(values: Mapping[str, Any]) -> Schema:
         ConfigError: what it says are none.
     """
     return Schema.from_json(values["conditions"]) if "conditions" in values else NLBS
+
+
+def read_schema(path: Path) -> Schema:
+    """Return the conditions of the model of a checkpoint; no tensor is read.
+
+    Raises:
+        CheckpointError: it is no checkpoint of ours, or says no conditions.
+    """
+    try:
+        return schema_of(read_metadata(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path} describes no model of ours ({error}); {_HOW_TO_MEND}") from None
 
 
 def _images_of(values: Mapping[str, Any]) -> ImageSpec:
@@ -228,7 +238,8 @@ class _InMemory:
 
 @contextmanager
 def _opened(path: Path, device: str, example: str) -> Iterator[Any]:
-    """Open a safetensors file, and say of what goes wrong with it what it is."""
+    """Open a safetensors file, or that of the model in a folder; say of what goes wrong with it what it is."""
+    path = model_file(path)
     _check_kind(path, example)
     try:
         with _mapped(path, device) as file:
@@ -322,30 +333,3 @@ def _as_weight(source: Path, name: str, tensor: Tensor, target: Tensor) -> Tenso
 
 def _in_words(shape: Sequence[int]) -> str:
     return " x ".join(str(size) for size in shape[:_MOST_SIZES]) or "a single number"
-
-
-def check_saved_size(path: Path, most_bytes: int) -> None:
-    """Raise CheckpointError where a file of torch.save is none, or its zip comes to more than it can be.
-
-    Raises zipfile.BadZipFile: it is no zip.
-    """
-    if not path.is_file():  # a pipe would be waited for
-        raise CheckpointError(f"{path} is no file, so no state of a run")
-    size = path.stat().st_size
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-    packed = any(
-        entry.compress_type != zipfile.ZIP_STORED for entry in entries
-    )  # torch stores tensors as they are
-    inflated = sum(entry.file_size for entry in entries)
-    if packed or inflated > size:
-        raise CheckpointError(
-            f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}"
-        )
-    pickled = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
-    if pickled > _MOST_PICKLED_BYTES:
-        raise CheckpointError(f"{path} is no state of a run: beside its tensors it says {pickled:,} bytes")
-    if size > most_bytes:
-        raise CheckpointError(
-            f"{path} is no state of this run: it has {size:,} bytes, and what this model needs is below {most_bytes:,}"
-        )

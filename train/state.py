@@ -5,7 +5,8 @@ Nothing is taken from it that is not looked at: its size before it is opened, th
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import CheckpointError
-from nlbs.models.checkpoint import check_saved_size
+from nlbs.models.contract import Trainable
 from nlbs.text import shown
 
 _MIB = 2**20
+_MOST_PICKLED_BYTES = 8 * _MIB  #: of the part that is no tensor's bytes; a byte of it can become 64 of memory
 _BESIDE_TENSORS = 64 * _MIB  #: of a state, what is not tensors: options, progress, the zip's own records
 
 _NOT_COUNTED = {
@@ -39,13 +41,37 @@ def load_state(path: Path, most_bytes: int) -> Any:
         CheckpointError: missing, damaged, or larger than a state of this run can be.
     """
     try:
-        check_saved_size(path, most_bytes + _BESIDE_TENSORS)
+        _check_size(path, most_bytes + _BESIDE_TENSORS)
         return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or no state of a run ({shown(reason)})") from None
+
+
+def _check_size(path: Path, most_bytes: int) -> None:
+    """Refuse what is no file, or whose zip says that it comes to more than it can be."""
+    if not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path} is no file, so no state of a run")
+    size = path.stat().st_size
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    packed = any(
+        entry.compress_type != zipfile.ZIP_STORED for entry in entries
+    )  # torch stores tensors as they are
+    inflated = sum(entry.file_size for entry in entries)
+    if packed or inflated > size:
+        raise CheckpointError(
+            f"{path} is no state of a run: it would unpack to {inflated:,} bytes from {size:,}"
+        )
+    pickled = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
+    if pickled > _MOST_PICKLED_BYTES:
+        raise CheckpointError(f"{path} is no state of a run: beside its tensors it says {pickled:,} bytes")
+    if size > most_bytes:
+        raise CheckpointError(
+            f"{path} is no state of this run: it has {size:,} bytes, and what this model needs is below {most_bytes:,}"
+        )
 
 
 def checked_counts(path: Path, what: str, values: Mapping[str, Any], most: Mapping[str, int]) -> None:
@@ -154,6 +180,28 @@ def checked_optimizer(
         if not 0 <= step <= most_steps or bool((moments["exp_avg_sq"] < 0).any()):
             raise CheckpointError(f"{where} are impossible: those of tensor {number} after {step:g} steps")
     return {"state": {number: dict(moments) for number, moments in found.items()}}
+
+
+def moments_of(
+    optimizers: Sequence[torch.optim.Optimizer], more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the sections of a state that hold the moments of optimizers, and what else ``more`` has."""
+    first, *others = [optimizer.state_dict() for optimizer in optimizers]
+    return {"optimizer": first, "more": {**(more or {}), **({"optimizers": others} if others else {})}}
+
+
+def checked_moments(
+    path: Path, values: Mapping[str, Any], model: Trainable, applied: int, steps: int
+) -> list[dict[str, Any]]:
+    """Return the moments of each optimizer that :func:`moments_of` wrote of a model, once they are found right."""
+    turns, more = model.turns(), values["more"]
+    others = more.get("optimizers", []) if isinstance(more, dict) else None
+    if not isinstance(others, list) or len(others) != len(turns) - 1:
+        raise CheckpointError(f"{path} is spoilt: it has not the moments of {len(turns)} optimizers")
+    return [
+        checked_optimizer(path, state, turn.parameters, applied, steps * turn.steps)
+        for turn, state in zip(turns, [values["optimizer"], *others], strict=True)
+    ]
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Any]) -> None:

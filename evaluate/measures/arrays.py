@@ -67,21 +67,3 @@ def check_widths(a: Features, b: Features) -> None:
         raise EvaluationError(
             f"features of {a.shape[1]} and of {b.shape[1]} numbers cannot be compared: use one extractor for both"
         )
-
-
-def point_mass(real: Patches, count: int) -> Patches:
-    """Return ``count`` copies of the mean of all patches, uint8 (count, R, R).
-
-    A distance means nothing alone: a model that always draws the mean of all real patches reaches that of these.
-
-    Raises:
-        EvaluationError: no patches, or another type or shape.
-    """
-    check_patches(real, "real patches")
-    mean = np.rint(real.mean(axis=0, dtype=np.float64)).astype(np.uint8)
-    return np.repeat(mean[None], count, axis=0)
-
-
-def subset(rows: int, count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Return ``count`` of ``rows`` row numbers without repeats, ascending; all where there are no more."""
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:count]).astype(np.intp)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from nlbs.errors import ObjectStoreError
-from nlbs.manifests.tables.encodings import Judge
 from nlbs.manifests.tables.spelling import readable
+from nlbs.manifests.tables.table_file import Judge
 from nlbs.paths import AnyPath
 from nlbs.stores import store_of
 

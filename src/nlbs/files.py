@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,7 +44,9 @@ def make_folder(folder: AnyPath, permissions: int | None = None) -> None:
     try:
         store_of(folder).make_folder(folder, permissions)
     except (FileExistsError, NotADirectoryError):
-        raise NlbsError(f"cannot make the folder {folder}, because a file has that name: choose another") from None
+        raise NlbsError(
+            f"cannot make the folder {folder}, because a file has that name: choose another"
+        ) from None
 
 
 def atomic_file(
@@ -91,6 +93,7 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
     Raises:
         NlbsError: the folder cannot be made, or another process has it.
     """
+    new = not folder.exists()
     try:
         make_folder(folder)
     except OSError as error:
@@ -98,7 +101,20 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"
         ) from None
     with store_of(folder).lock(folder, what, shared):
-        yield
+        try:
+            yield
+        except BaseException:
+            if new:
+                _leave_nothing(folder)
+            raise
+
+
+def _leave_nothing(folder: AnyPath) -> None:
+    """Remove a folder that was made for work which failed before it wrote anything, with the lock that is held."""
+    with suppress(OSError, NlbsError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def remove_partials(folder: AnyPath) -> None:
