@@ -18,10 +18,10 @@ from nlbs.files import (
     atomic_folder,
     only_one,
     remove_partials,
-    temporary_path,
     write_json,
     write_with,
 )
+from nlbs.local_store import temporary_path
 
 #: The calls that a full or failing disk lets fail, and how often a file and a folder of two files make them.
 STEPS = ["fsync", "replace", "rename"]

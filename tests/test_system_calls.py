@@ -11,7 +11,8 @@ import pytest
 
 from nlbs import system_calls
 from nlbs.errors import NlbsError
-from nlbs.files import atomic_file, atomic_folder, make_folder, withdraw_folder, write_json
+from nlbs.files import atomic_file, atomic_folder, make_folder, write_json
+from nlbs.local_store import LocalStore
 from nlbs.shards.reading.cache import Cache
 from nlbs.system_calls import link_new, read_at, replace
 
@@ -179,7 +180,7 @@ def test_a_folder_in_an_image_of_a_container_is_withdrawn(
     (tmp_path / "a" / "c").mkdir(parents=True)
     (tmp_path / "a" / "zarr.json").touch()
     monkeypatch.setattr(os, "rename", refusing("EXDEV"))  # overlayfs, of a folder in a lower layer
-    withdraw_folder(tmp_path / "a")
+    LocalStore().withdraw(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 

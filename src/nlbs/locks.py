@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import NlbsError
-from nlbs.json_text import read_json
+from nlbs.json_text import parse_json
 from nlbs.remote import RemotePath
 
 RENEW_S = 60.0  #: between two renewals
@@ -128,7 +128,7 @@ def _interrupt_main_thread() -> None:
 def _holder(path: RemotePath) -> dict[str, Any]:
     """Return what a lock says; nothing where it is gone or is none of ours."""
     try:
-        found = read_json(path, _MOST_CLAIM_BYTES)
+        found = parse_json(path.read_range(0, _MOST_CLAIM_BYTES))
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -13,8 +13,9 @@ import yaml
 
 from nlbs.config import read_yaml
 from nlbs.errors import ConfigError, DatasetError, NlbsError, ShardError
+from nlbs.files import read_json
 from nlbs.generate.folder import read_record
-from nlbs.json_text import MOST_DEPTH, parse_json, read_json
+from nlbs.json_text import MOST_DEPTH, parse_json
 from nlbs.manifests.tables.extras import parse_findings
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.page import _commands

@@ -10,7 +10,8 @@ from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.objective import in_float32
 from nlbs.models.device import quick_precision
 from nlbs.train import setup as start
-from nlbs.train.optimisation import Average, clip_gradients, passes, with_precision
+from nlbs.train.config import TrainingConfig
+from nlbs.train.optimisation import Average, clip_gradients, learning_rate, passes, with_precision
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import build
 from tests.train.conftest import MemoryShards, tiny_config
@@ -209,3 +210,27 @@ def test_a_compiled_run_has_the_names_and_values_of_a_plain_one(
     train(tmp_path / "compiled", training={"max_steps": 2, "compile": True})
     assert len(compiled) == 2
     assert weights(tmp_path / "compiled") == weights(tmp_path / "plain")
+
+
+def test_the_rate_is_that_of_torch_cosine_annealing() -> None:
+    config = TrainingConfig(learning_rate=1e-4, min_learning_rate=1e-6, epochs=5)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5 * 7, eta_min=1e-6)
+    for step in range(5 * 7 + 1):
+        assert learning_rate(config, step, steps_per_epoch=7) == pytest.approx(
+            reference.get_last_lr()[0], rel=1e-9
+        )
+        optimizer.step()
+        reference.step()
+    assert learning_rate(config, 100, 7) == pytest.approx(1e-6)
+
+
+def test_a_limit_of_steps_does_not_bend_the_rate() -> None:
+    limited, free = (TrainingConfig(epochs=5, max_steps=limit) for limit in (3, None))
+    assert [learning_rate(limited, s, 7) for s in range(9)] == [learning_rate(free, s, 7) for s in range(9)]
+
+
+def test_a_warm_up_rises_to_the_cosine_in_even_steps() -> None:
+    cold, warm = (TrainingConfig(epochs=100, warmup_steps=steps) for steps in (0, 4))
+    shares = [learning_rate(warm, step, 7) / learning_rate(cold, step, 7) for step in range(7)]
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0])

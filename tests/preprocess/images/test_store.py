@@ -200,7 +200,7 @@ def test_an_interrupted_image_leaves_nothing_of_its_name(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nlbs.files.sync_file", fail)
+    monkeypatch.setattr("nlbs.local_store.sync_file", fail)
     with pytest.raises(OSError, match="No space left"):
         store.put("a", some_pixels(), {})
     assert store.record("a") is None

@@ -13,8 +13,8 @@ import pytest
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.format import condition_columns, manifest_check
-from nlbs.shards.reading import reader
+from nlbs.shards.format import condition_columns
+from nlbs.shards.reading import local_shards, reader
 from tests.shards.conftest import make_shard_set
 
 RAW = ["tar", "zarr"]
@@ -203,8 +203,8 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
         hashed.wait(60)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(manifest_check, "sha256_of", slow)
+    monkeypatch.setattr(local_shards, "_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(local_shards, "sha256_of", slow)
     with monkeypatch.context() as patched:
         for module, name in (
             (reader, "one_array"),
@@ -236,7 +236,7 @@ def test_a_large_damaged_manifest_is_found_while_it_is_read(
     path.write_bytes(data)
     with pytest.raises(ShardError, match=r"manifest .* is damaged"):
         open_shards(tmp_path)
-    monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(local_shards, "_AT_ONCE_BYTES", 0)
     shards = open_shards(tmp_path)
     assert shards._manifest_check is not None
     shards._manifest_check.wait()

@@ -317,7 +317,7 @@ def test_a_closed_set_opens_its_files_again_when_it_is_read(opened: Opened) -> N
     pixels = opened[1]
     with open_shards(opened[0].folder) as shards:
         shards.read(shards.rows())
-        files = set(shards._reader.local._files.values())
+        files = set(shards._reader.shards._files.values())
         assert len(files) == 7
     for file in files:
         with pytest.raises(OSError, match="Bad file descriptor"):
