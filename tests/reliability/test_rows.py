@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 _HERE, _PREPROCESS, _SHARDS = "tests.reliability.", "tests.preprocess.", "tests.shards."
 _DICOM, _STORE, _BUILD = (
-    f"{_PREPROCESS}test_dicom::",
+    f"{_PREPROCESS}formats.test_dicom::",
     f"{_PREPROCESS}images.test_store::",
     f"{_PREPROCESS}test_build::",
 )

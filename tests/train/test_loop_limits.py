@@ -1,3 +1,5 @@
+"""What ends a run before its last epoch: the minutes that it has, and a loss that is no longer better."""
+
 import time
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,5 @@
+"""The benchmark of a step on a GPU, on a tiny model where there is none."""
+
 import json
 from pathlib import Path
 

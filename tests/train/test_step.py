@@ -1,3 +1,5 @@
+"""A step in parts is that of the whole batch, and continues to the bit."""
+
 from pathlib import Path
 from typing import Any
 

@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from nlbs.preprocess.cli import main
 from nlbs.shards import open_shards
-from tests.manifests.test_datasets import CALC_TRAIN, CMMD, INBREAST, MASS_TEST, MASS_TRAIN, cbis_row
+from tests.manifests.datasets.tables import CALC_TRAIN, CMMD, INBREAST, MASS_TEST, MASS_TRAIN, cbis_row
 from tests.preprocess.dicom_files import make_dicom
 
 CUT = ("--resolution", "32", "--stride", "32", "--jobs", "1")
