@@ -3,14 +3,16 @@
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # A slow machine fails no test: no test asserts times.
@@ -29,23 +31,41 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["NLBS_KEY_FILE"]
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Returns a folder that the first process of a test run makes, and the others find. Not to be changed."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once" / name
+    folder.parent.mkdir(exist_ok=True)
+    done = folder.with_name(f"{name}.done")
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 4 made-up patients, 16 images of 5 transfer syntaxes, meta.csv and truth.csv."""
+    """A folder with 4 made-up patients, 16 images of 5 transfer syntaxes, meta.csv and truth.csv. Not to be changed."""
     from nlbs.preprocess.phantom.screening_set import write_phantom
 
-    folder = tmp_path_factory.mktemp("phantom")
-    write_phantom(folder, patients=4, seed=0, rows=768, columns=600)
-    return folder
+    def make(folder: Path) -> None:
+        write_phantom(folder, patients=4, seed=0, rows=768, columns=600)
+
+    return made_once(tmp_path_factory, "phantom", make)
 
 
 @pytest.fixture(scope="session")
 def dataset_root(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset root with one shard set of 64-pixel patches of the phantom. Not to be changed."""
-    root = tmp_path_factory.mktemp("root") / "shards"
-    done = run_command("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root, *CUT)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def make(folder: Path) -> None:
+        done = run_command("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", folder, *CUT)
+        assert done.returncode == 0, done.stderr
+
+    # A copy for each process, whose commands lock it.
+    made = made_once(tmp_path_factory, "shards", make)
+    return shutil.copytree(made, tmp_path_factory.mktemp("root") / "shards")
 
 
 @pytest.fixture(scope="session")

@@ -14,18 +14,20 @@ from nlbs.preprocess.build import build_shards
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.root.intake import BuildOptions
 from nlbs.preprocess.workers import Workers
+from tests.conftest import made_once
 
 TINY_CUT = CutOptions(resolution=64, stride=64)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A phantom of 2 patients, 8 images of 256 x 192 in 5 transfer syntaxes."""
+    """A phantom of 2 patients, 8 images of 256 x 192 in 5 transfer syntaxes. Not to be changed."""
     from nlbs.preprocess.phantom.screening_set import write_phantom
 
-    folder = tmp_path_factory.mktemp("tiny")
-    write_phantom(folder, patients=2, seed=0, rows=256, columns=192)
-    return folder
+    def make(folder: Path) -> None:
+        write_phantom(folder, patients=2, seed=0, rows=256, columns=192)
+
+    return made_once(tmp_path_factory, "tiny", make)
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,8 @@ from nlbs.train.companions.fit_all import fit_samplers
 from nlbs.train.companions.grain import fit_grain
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.run_folder import RunFolder
-from tests.train.companions.test_flow import CPU, LADDER, run_of_a_ladder
+from tests.train.companions.conftest import CPU, LADDER
 from tests.train.conftest import MemoryShards, check_fitted_once, tiny_config
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    run_of_a_ladder(tmp_path)
-    return tmp_path
 
 
 def fit(folder: Path, interrupted: Event | None = None, patches: int = 90, **training: Any) -> Path | None:
@@ -33,17 +27,17 @@ def best_model(folder: Path) -> ConditionalVAE:
     return ConditionalVAE.load_from_checkpoint(folder / "best_model.safetensors")
 
 
-def test_grain_lies_beside_the_best_model_and_is_as_strong_as_what_it_leaves_over(folder: Path) -> None:
-    path = fit(folder, patches=4000, augment={"horizontal_flip": 0})
-    assert path == folder / "best_model.grain.safetensors"
-    model = best_model(folder)
+def test_grain_lies_beside_the_best_model_and_is_as_strong_as_what_it_leaves_over(run: Path) -> None:
+    path = fit(run, patches=1000, augment={"horizontal_flip": 0})
+    assert path == run / "best_model.grain.safetensors"
+    model = best_model(run)
     grain = load_grain(path, model)
     stream = PatchStream(MemoryShards(), batch_size=40)  # type: ignore[arg-type]
     batch = next(iter(stream))
     pixels = batch.pixels.float() / 127.5 - 1
     rest, drawn = [], []
     with torch.no_grad():
-        for seed in range(20):
+        for seed in range(5):
             torch.manual_seed(seed)
             noise = [torch.randn(40, *shape) for shape in model.latent_shapes]
             rendered = model.render(model.infer(pixels, batch.conditions, noise), batch.conditions)
@@ -56,11 +50,11 @@ def test_grain_lies_beside_the_best_model_and_is_as_strong_as_what_it_leaves_ove
 
 
 def test_grain_that_is_there_is_not_measured_again_and_with_other_options_is(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = check_fitted_once(lambda: fit(folder), capsys)
+    path = check_fitted_once(lambda: fit(run), capsys)
     before = path.read_bytes()
-    fit(folder, patches=48)
+    fit(run, patches=48)
     assert (
         "the grain was fitted with other options or to other patches; it is fitted anew"
         in capsys.readouterr().out
@@ -68,21 +62,21 @@ def test_grain_that_is_there_is_not_measured_again_and_with_other_options_is(
     assert path.read_bytes() != before
 
 
-def test_measuring_that_is_interrupted_leaves_nothing(folder: Path) -> None:
+def test_measuring_that_is_interrupted_leaves_nothing(run: Path) -> None:
     interrupted = Event()
     interrupted.set()
     with pytest.raises(KeyboardInterrupt):
-        fit(folder, interrupted)
-    assert not (folder / "best_model.grain.safetensors").exists()
+        fit(run, interrupted)
+    assert not (run / "best_model.grain.safetensors").exists()
 
 
 def test_a_run_without_a_best_model_has_no_grain(tmp_path: Path) -> None:
     assert fit(tmp_path) is None
 
 
-def test_a_run_ends_with_the_grain_of_its_configuration_alone(folder: Path) -> None:
+def test_a_run_ends_with_the_grain_of_its_configuration_alone(run: Path) -> None:
     shards: Any = MemoryShards()
-    fit_samplers(tiny_config(model=LADDER), shards, RunFolder(folder), CPU)
-    assert not (folder / "best_model.grain.safetensors").exists()
-    fit_samplers(tiny_config(model=LADDER, grain={"patches": 16}), shards, RunFolder(folder), CPU)
-    assert (folder / "best_model.grain.safetensors").exists()
+    fit_samplers(tiny_config(model=LADDER), shards, RunFolder(run), CPU)
+    assert not (run / "best_model.grain.safetensors").exists()
+    fit_samplers(tiny_config(model=LADDER, grain={"patches": 16}), shards, RunFolder(run), CPU)
+    assert (run / "best_model.grain.safetensors").exists()
