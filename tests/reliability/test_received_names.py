@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from nlbs.errors import ConfigError, DatasetError, ShardError
-from nlbs.names import is_name
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.to_dicom import _of_pictures
 from nlbs.shards import open_shards
@@ -57,17 +56,6 @@ def foreign(place: Path) -> dict[str, bytes]:
     """Gives what is not of the shard sets nor of the store."""
     ours = ("shards/r", "shards/images.zarr", "shards/.lock", "shards/sources.csv", "shards/images.csv")
     return {str(name): data for name, data in tree(place).items() if not str(name).startswith(ours)}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_what_leads_anywhere_is_no_name_of_any_kind(name: str) -> None:
-    for kind in (
-        *("image", "patient", "shard", "manifest", "description", "dataset_id", "sha256"),
-        *("member", "picture", "piece", "word"),
-    ):
-        assert not is_name(kind, name)
-        assert not is_name(kind, name.encode())
-        assert not is_name(kind, None)
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -17,6 +19,7 @@ from pydicom.uid import (
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.stored import sign_extended
 from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from tests.preprocess.dicom_files import PICTURE, make_dicom
 from tests.preprocess.mask_images import breast_image
@@ -334,3 +337,11 @@ def test_a_breast_of_one_value_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="one and the same grey value") as caught:
         decoded(tmp_path, flat)
     assert caught.value.status == "no_breast"
+
+
+@given(st.integers(1, 16), st.data())
+def test_sign_extension_is_that_of_twos_complement(bits: int, data: st.DataObject) -> None:
+    cell = data.draw(st.integers(0, 2**16 - 1))
+    low = cell % 2**bits
+    expected = low - 2**bits if low >= 2 ** (bits - 1) else low
+    assert sign_extended(np.array([cell], np.uint16), bits)[0] == expected
