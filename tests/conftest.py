@@ -15,6 +15,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from tests.forks import forked
+
 # A slow machine fails no test: no test asserts times.
 settings.register_profile("nlbs", deadline=None)
 settings.load_profile("nlbs")
@@ -60,7 +62,9 @@ def dataset_root(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A dataset root with one shard set of 64-pixel patches of the phantom. Not to be changed."""
 
     def make(folder: Path) -> None:
-        done = run_command("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", folder, *CUT)
+        # A process of its own, in which sets have another order than in those that are forked.
+        build = [sys.executable, "-m", "nlbs.preprocess", "build-shards", "--csv", phantom / "meta.csv"]
+        done = subprocess.run([*build, "--out", folder, *CUT], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     # A copy for each process, whose commands lock it.
@@ -145,11 +149,4 @@ def run_command(
     command: str, *arguments: object, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs nlbs-COMMAND in a process of its own, as a user does, and gives what it said."""
-    return subprocess.run(
-        [sys.executable, "-m", f"nlbs.{command}", *(str(argument) for argument in arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=240,
-    )
+    return forked(f"from nlbs.{command}.cli import main; main()", arguments, cwd=cwd)
