@@ -1,5 +1,8 @@
 """What tests share: a key of their own, a small phantom, and the dataset root built from it."""
 
+import contextlib
+import importlib
+import io
 import logging
 import os
 import secrets
@@ -7,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,17 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from tests.forks import forked
-
 # A slow machine fails no test: no test asserts times.
 settings.register_profile("nlbs", deadline=None)
 settings.load_profile("nlbs")
 
 SHARED = Path(__file__).parents[2] / "shared"  # beside the repository on some machines; tests skip without it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Lets the worker processes of a command stay for the next test: they go where the environment changes."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -146,7 +154,14 @@ CUT = ("--resolution", "64", "--stride", "64", "--jobs", "1")
 
 
 def run_command(
-    command: str, *arguments: object, cwd: Path | None = None
+    program: str, *arguments: object, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs nlbs-COMMAND in a process of its own, as a user does, and gives what it said."""
-    return forked(f"from nlbs.{command}.cli import main; main()", arguments, cwd=cwd)
+    """Runs nlbs-PROGRAM in this process, as what it imports takes a second, and gives what it said."""
+    main = importlib.import_module(f"nlbs.{program}.cli").main
+    words, out, err = [str(argument) for argument in arguments], io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd or Path.cwd()), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess([program, *words], code, out.getvalue(), err.getvalue())
