@@ -9,11 +9,11 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from filelock import FileLock
@@ -23,6 +23,7 @@ from hypothesis import settings
 settings.register_profile("nlbs", deadline=None)
 settings.load_profile("nlbs")
 
+Item = TypeVar("Item")
 SHARED = Path(__file__).parents[2] / "shared"  # beside the repository on some machines; tests skip without it
 
 
@@ -147,6 +148,14 @@ class Bucket:
     def contents(self, folder: str) -> dict[str, bytes]:
         """Gives all objects of a folder by name, without its lock."""
         return {name: self.get(f"{folder}/{name}") for name in self.names(folder) if name != ".lock"}
+
+
+def some(items: Iterable[Item]) -> Iterator[Item]:
+    """Yields what a loop of assertions goes through: there has to be something, as over nothing it proves nothing."""
+    count = 0
+    for count, item in enumerate(items, start=1):  # noqa: B007
+        yield item
+    assert count, "there was nothing to look at"
 
 
 #: The patches that tests cut from the phantom.

@@ -1,4 +1,7 @@
-"""What a command says and with which code it ends, whatever happened."""
+"""What a command says and with which code it ends, whatever happened.
+
+Also covers: errors.py.
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""Help pages: whole sentences, sections, the order of work, and nothing that needs torch."""
+"""Help pages: whole sentences, sections, the order of work, and nothing that needs torch.
+
+Also covers: progress.py.
+"""
 
 import ast
 import inspect

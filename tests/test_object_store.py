@@ -1,4 +1,7 @@
-"""From bucket to bucket, as a user calls it: the bytes of a local build, whatever happens on the way."""
+"""From bucket to bucket, as a user calls it: the bytes of a local build, whatever happens on the way.
+
+Also covers: preprocess/root/fetch.py.
+"""
 
 import csv
 import io

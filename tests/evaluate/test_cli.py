@@ -1,4 +1,7 @@
-"""The command from end to end, on a model that learnt nothing and patches of noise."""
+"""The command from end to end, on a model that learnt nothing and patches of noise.
+
+Also covers: evaluate/evaluation.py, evaluate/sections/anomaly.py.
+"""
 
 import json
 from collections.abc import Callable

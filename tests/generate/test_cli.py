@@ -1,4 +1,8 @@
-"""nlbs-generate as a user calls it."""
+"""nlbs-generate as a user calls it.
+
+Also covers: generate/commands/options.py, generate/draw.py, generate/folder.py, generate/png_folder.py,
+generate/provenance.py.
+"""
 
 import csv
 import errno

@@ -1,4 +1,7 @@
-"""Datasets end to end: their tables and files as they are downloaded, in; images.csv and a shard set, out."""
+"""Datasets end to end: their tables and files as they are downloaded, in; images.csv and a shard set, out.
+
+Also covers: preprocess/root/found_files.py.
+"""
 
 import csv
 import io

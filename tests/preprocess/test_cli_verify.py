@@ -1,4 +1,7 @@
-"""verify of a dataset root: each damage named, and repaired to the same bytes."""
+"""verify of a dataset root: each damage named, and repaired to the same bytes.
+
+Also covers: preprocess/sets/repair.py.
+"""
 
 import json
 import os

@@ -16,7 +16,7 @@ from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.preprocess.parts import Part, parse_part, share_of
 from nlbs.preprocess.root.sources import Source
-from tests.conftest import CUT
+from tests.conftest import CUT, some
 from tests.preprocess.roots import build, files_of, preprocess, read_csv, run, write_csv
 
 
@@ -79,7 +79,7 @@ def test_parts_at_the_same_time_and_merge_give_the_whole_root_of_one_machine(
     running = [
         subprocess.Popen([*command, "--part", f"{n}/3"], stderr=subprocess.PIPE, text=True) for n in (3, 1)
     ]
-    for process in running:
+    for process in some(running):
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stderr
     early = run("merge", "--shards", several, "--jobs", "1")

@@ -1,6 +1,8 @@
 """One job, threads, and looks at headers before anything is decoded have the limits of workers: time, memory, files.
 
 What could take the machine down runs in a process of its own, with limits of its own.
+
+Also covers: preprocess/formats/scan.py.
 """
 
 import os

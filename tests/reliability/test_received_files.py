@@ -1,4 +1,7 @@
-"""Files of a root, a run or a checkpoint that are pipes, too wide or too deep: refused soon, in a sentence."""
+"""Files of a root, a run or a checkpoint that are pipes, too wide or too deep: refused soon, in a sentence.
+
+Also covers: preprocess/root/own_table.py.
+"""
 
 import errno
 import json
@@ -28,6 +31,7 @@ from nlbs.train.log import Log
 from nlbs.train.pictures import epoch_rows, write_curve
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.state import load_state
+from tests.conftest import some
 from tests.reliability.received import SET, change_manifest, commands, is_refused, with_value
 
 
@@ -55,7 +59,7 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder])
 def test_a_manifest_that_is_no_file_is_not_waited_for(root: Path, damage: Callable[[Path], None]) -> None:
     damage(root / SET / "manifest.arrow")
-    for done in commands([[command, "--shards", root / SET] for command in ("info", "verify")]):
+    for done in some(commands([[command, "--shards", root / SET] for command in ("info", "verify")])):
         assert is_refused(done), done.said
 
 
@@ -66,7 +70,7 @@ def test_a_table_of_a_root_that_is_no_file_is_not_waited_for(
 ) -> None:
     damage(root / name)
     add = ["append", "--csv", tiny / "meta.csv", "--out", root, "--jobs", 1]
-    for done in commands([add]):
+    for done in some(commands([add])):
         assert is_refused(done), done.said
 
 
@@ -76,7 +80,7 @@ def test_a_table_of_a_root_with_a_million_columns_is_refused(root: Path) -> None
     (root / "images.csv").write_text(header + ",x" * 1_000_000 + "\n" + rest, encoding="utf-8")
     cut = ["reshard", "--shards", root, "--resolution", 32, "--stride", 32, "--jobs", 1]
     page = ["report", "--shards", root / SET, "--out", root / "report.html"]
-    for done in commands([cut, page]):
+    for done in some(commands([cut, page])):
         assert is_refused(done), done.said
         assert "columns" in done.said
 
@@ -100,7 +104,7 @@ def test_a_table_none_of_whose_rows_can_be_used_is_a_sentence(tmp_path: Path) ->
 
 def test_a_patch_that_is_not_compressed_has_all_of_its_bytes(root: Path) -> None:
     change_manifest(root / SET, with_value("nbytes", 0))
-    for done in commands([[command, "--shards", root / SET] for command in ("info", "verify")]):
+    for done in some(commands([[command, "--shards", root / SET] for command in ("info", "verify")])):
         assert is_refused(done), done.said
 
 

@@ -1,3 +1,8 @@
+"""nlbs-train as a user calls it.
+
+Also covers: train/messages.py.
+"""
+
 import re
 import signal
 import subprocess

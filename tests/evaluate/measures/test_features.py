@@ -1,4 +1,7 @@
-"""Extractors: their names, shapes and determinism, and the two networks against other implementations."""
+"""Extractors: their names, shapes and determinism, and the two networks against other implementations.
+
+Also covers: evaluate/measures/arrays.py.
+"""
 
 import builtins
 import importlib

@@ -1,4 +1,7 @@
-"""L1, PSNR, SSIM and MS-SSIM against closed forms, a plain second implementation, and torchmetrics."""
+"""L1, PSNR, SSIM and MS-SSIM against closed forms, a plain second implementation, and torchmetrics.
+
+Also covers: evaluate/measures/model_view.py.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""The recipes as a user calls them: teaching cases, augmentation, a set to share, rare combinations."""
+"""The recipes as a user calls them: teaching cases, augmentation, a set to share, rare combinations.
+
+Also covers: generate/datasheet.py, generate/educational.py.
+"""
 
 import csv
 from pathlib import Path

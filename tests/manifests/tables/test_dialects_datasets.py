@@ -1,4 +1,7 @@
-"""All public datasets: each table is told by its columns, however it was saved; none is taken for another."""
+"""All public datasets: each table is told by its columns, however it was saved; none is taken for another.
+
+Also covers: manifests/tables/dialect.py.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""A dataset's CSV, however it was saved, and whatever is wrong with it."""
+"""A dataset's CSV, however it was saved, and whatever is wrong with it.
+
+Also covers: manifests/tables/rows.py, manifests/tables/table_file.py.
+"""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A table of one's own: --map says which column is what, --keep what is taken along and what never is."""
+"""A table of one's own: --map says which column is what, --keep what is taken along and what never is.
+
+Also covers: manifests/tables/kept.py.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Draws of a flow: the integral of its velocity, guided, and away from a weak flow. Also covers: flow_config."""
+"""Draws of a flow: the integral of its velocity, guided, and away from a weak flow.
+
+Also covers: models/companions/flow_config.py.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +14,7 @@ from nlbs.errors import ConfigError
 from nlbs.models.companions.flow import LatentFlow, flow_loss
 from nlbs.models.companions.flow_config import FlowConfig
 from nlbs.models.companions.flow_sampler import FlowSampler
+from tests.conftest import some
 from tests.cvae.conftest import codes
 from tests.cvae.test_ladder import FIVE
 from tests.models.companions.conftest import NETWORK, Field, alike, latent_noise
@@ -23,7 +27,7 @@ def test_noise_is_carried_by_the_integral_of_the_velocity(
     """The integral of 2t over [0, 1] is 1, which the midpoint rule finds exactly; guidance scales the rest."""
     noise = latent_noise(model, 1)
     sampler = FlowSampler(model, Field(NETWORK, model), steps=3, guidance=guidance)
-    for found, start in zip(sampler.latents(noise, codes(1)), noise, strict=False):
+    for found, start in some(zip(sampler.latents(noise, codes(1)), noise, strict=False)):
         torch.testing.assert_close(found, start + way)
 
 
@@ -31,7 +35,7 @@ def test_draws_are_guided_within_the_interval_alone(model: ConditionalVAE) -> No
     """Two steps move by what they find in their middles, at 1/4 and 3/4: here the second one is guided."""
     noise = latent_noise(model, 1)
     sampler = FlowSampler(model, Field(NETWORK, model), steps=2, guidance=3.0, interval=(0.6, 1.0))
-    for found, start in zip(sampler.latents(noise, codes(1)), noise, strict=False):
+    for found, start in some(zip(sampler.latents(noise, codes(1)), noise, strict=False)):
         torch.testing.assert_close(found, start + 1 + 0.5 * 1 + 0.5 * 3)
 
 
@@ -53,7 +57,7 @@ def test_draws_go_away_from_the_weak_flow(
     noise = latent_noise(model, 2)
     flow, weak = Field(NETWORK, model), WeakField(NETWORK, model)
     sampler = FlowSampler(model, flow, 3, guidance, weak=weak, autoguidance=autoguidance)
-    for found, start in zip(sampler.latents(noise, alike(2)), noise, strict=False):
+    for found, start in some(zip(sampler.latents(noise, alike(2)), noise, strict=False)):
         torch.testing.assert_close(found, start + way)
 
 
@@ -115,7 +119,7 @@ def test_a_flow_learns_to_draw_the_latents_it_is_shown(model: ConditionalVAE) ->
     start = latent_noise(model, 4)
     with torch.no_grad():
         found = FlowSampler(model, flow, steps=10).latents(start, alike(4))
-    for level, before in zip(found, start, strict=False):
+    for level, before in some(zip(found, start, strict=False)):
         assert (level - 1.5).abs().mean() < 0.3 * (before - 1.5).abs().mean()
 
 

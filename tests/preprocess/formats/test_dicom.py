@@ -18,6 +18,7 @@ from nlbs.preprocess.formats.image_errors import (
     NotDicomError,
     TruncatedError,
 )
+from tests.conftest import some
 from tests.preprocess.dicom_files import (
     ENCODERS,
     LOSSLESS_SYNTAXES,
@@ -64,7 +65,7 @@ def test_a_file_cut_anywhere_is_an_error_or_the_whole_image(syntax: str, tmp_pat
     whole, expected = path.read_bytes(), read_dicom(path).stored
     cuts = {*range(0, len(whole), max(1, len(whole) // 60)), *range(len(whole) - 24, len(whole))}
     cut_path, survivors = tmp_path / "cut.dcm", 0
-    for cut in sorted(cuts):
+    for cut in some(sorted(cuts)):
         cut_path.write_bytes(whole[:cut])
         try:
             stored = read_dicom(cut_path).stored

@@ -1,4 +1,7 @@
-"""Where compressed frames lie: items, tables and fragments, right and wrong. Also covers: line_length."""
+"""Where compressed frames lie: items, tables and fragments, right and wrong.
+
+Also covers: preprocess/formats/line_length.py.
+"""
 
 import struct
 from pathlib import Path

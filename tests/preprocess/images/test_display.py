@@ -1,4 +1,7 @@
-"""Stored to display values against PS3.3's formulas written out, and against pydicom's functions."""
+"""Stored to display values against PS3.3's formulas written out, and against pydicom's functions.
+
+Also covers: preprocess/images/padding.py.
+"""
 
 import math
 import warnings

@@ -1,4 +1,8 @@
-"""Pixels of the phantom: anatomy by view and side, density by age, findings where the truth says."""
+"""Pixels of the phantom: anatomy by view and side, density by age, findings where the truth says.
+
+Also covers: preprocess/phantom/anatomy.py, preprocess/phantom/lesion.py, preprocess/phantom/patient.py,
+preprocess/phantom/truth.py.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -11,6 +15,7 @@ from nlbs.preprocess.phantom.breast import Drawing, View, draw_pixels, draw_view
 from nlbs.preprocess.phantom.lesion import Finding
 from nlbs.preprocess.phantom.patient import draw_breast, draw_patient, stream
 from nlbs.preprocess.phantom.truth import truth_of
+from tests.conftest import some
 
 ROWS, COLUMNS = 384, 300
 VIEWS = [("L", "CC"), ("L", "MLO"), ("R", "CC"), ("R", "MLO")]
@@ -122,7 +127,7 @@ def test_an_image_differs_from_the_same_without_its_finding_at_the_finding_only(
     views = findings(9)
     kinds = {(view.finding.mass is None, view.finding.calcifications == ()) for view in views}
     assert kinds == {(True, False), (False, True), (False, False)}
-    for view in views:
+    for view in some(views):
         drawing = draw(view)
         without = draw(replace(view, finding=Finding()))
         changed = np.argwhere(drawing.pixels != without.pixels)
@@ -146,23 +151,23 @@ def test_an_image_differs_from_the_same_without_its_finding_at_the_finding_only(
 
 
 def test_findings_are_of_the_kinds_that_the_labels_mean() -> None:
-    for view in findings(60):
+    for view in some(findings(60)):
         mass, dots = view.finding.mass, view.finding.calcifications
         if view.breast.cancer:
             assert mass is not None
             assert mass.spicules
             assert 2.5 < mass.radius_mm < 14  # 6 to 25 mm across, drawn with 5 percent of scatter
             assert len(dots) == 0 or 8 <= len(dots) <= 25
-            assert all(0.18 < dot.diameter_mm < 0.57 for dot in dots)
+            assert all(0.18 < dot.diameter_mm < 0.57 for dot in some(dots))
         else:
             assert view.breast.false_positive
             assert (mass is None) != (len(dots) == 0)
             assert mass is None or not mass.spicules
-            assert all(dot.diameter_mm >= 1 for dot in dots)
+            assert all(dot.diameter_mm >= 1 for dot in some(dots))
 
 
 def test_findings_lie_inside_the_breast_and_equally_deep_in_both_views() -> None:
-    for view in findings(12):
+    for view in some(findings(12)):
         plain = draw(replace(view, finding=Finding(), label=False))
         if view.finding.mass is None:
             continue

@@ -1,4 +1,7 @@
-"""The lines at the end of a build: one screen, in plain words."""
+"""The lines at the end of a build: one screen, in plain words.
+
+Also covers: preprocess/root/totals.py.
+"""
 
 from collections import Counter
 from pathlib import Path

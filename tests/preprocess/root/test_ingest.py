@@ -1,4 +1,7 @@
-"""A poisoned file costs that file only: crashes, hangs and memory bombs in a real pool of workers."""
+"""A poisoned file costs that file only: crashes, hangs and memory bombs in a real pool of workers.
+
+Also covers: preprocess/root/fence.py, preprocess/root/outcome.py.
+"""
 
 import ctypes
 import os

@@ -1,4 +1,7 @@
-"""Classes and their shares, against counting by hand and closed forms."""
+"""Classes and their shares, against counting by hand and closed forms.
+
+Also covers: shards/order/strata.py.
+"""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,7 @@
-"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request."""
+"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request.
+
+Also covers: shards/reading/stand_ins.py.
+"""
 
 import copy
 import hashlib

@@ -1,4 +1,7 @@
-"""An opened shard set: any rows in any order, from threads and processes, and every damage named."""
+"""An opened shard set: any rows in any order, from threads and processes, and every damage named.
+
+Also covers: shards/reading/local_shards.py, shards/reading/records.py.
+"""
 
 import copy
 import json
@@ -23,6 +26,7 @@ from nlbs.errors import ShardError
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.reading import local_shards
 from nlbs.shards.reading.reader import Reader
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 
 Opened = tuple[ShardSet, npt.NDArray[Any]]
@@ -233,7 +237,7 @@ def test_webdataset_and_the_manifest_agree_on_every_patch(shard_folder: Path) ->
     shards = open_shards(shard_folder)
     urls = [str(path) for path in sorted(shard_folder.glob("*.tar"))]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
-    for row, (sample, known) in enumerate(zip(samples, shards.manifest.to_pylist(), strict=True)):
+    for row, (sample, known) in some(enumerate(zip(samples, shards.manifest.to_pylist(), strict=True))):
         np.testing.assert_array_equal(sample["npy"], shards.read([row])[0])
         assert sample["json"].items() <= known.items()
 
@@ -424,7 +428,7 @@ def test_a_disk_that_fails_is_not_taken_for_a_damaged_shard(
 def test_a_flipped_bit_anywhere_in_the_manifest_is_found_on_opening(shard_folder: Path) -> None:
     path = shard_folder / "manifest.arrow"
     data = path.read_bytes()
-    for place in range(0, len(data), 97):
+    for place in some(range(0, len(data), 97)):
         for bit in (1, 128):
             rewrite(path, place, lambda byte, bit=bit: byte ^ bit)  # type: ignore[misc]
             with pytest.raises(ShardError, match=r"manifest\.arrow"):

@@ -1,4 +1,7 @@
-"""The flow that a run ends with."""
+"""The flow that a run ends with.
+
+Also covers: train/companions/latents.py.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from nlbs.train.companions.flow import LatentFlowFit, fit_flow
 from nlbs.train.companions.latents import Encoded, EncodedPatches
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.run_folder import RunFolder
+from tests.conftest import some
 from tests.train.companions.conftest import CPU, LADDER
 from tests.train.conftest import MemoryShards, tiny_config
 from tests.train.test_loop import train
@@ -67,7 +71,7 @@ def test_a_flow_lies_beside_the_best_model_and_belongs_to_it(run: Path) -> None:
     batch = PatchStream(MemoryShards(), batch_size=40).read(0, 0)  # type: ignore[arg-type]
     pixels = batch.pixels.float() / 127.5 - 1
     scaled = flow.scaled(model.infer(pixels, batch.conditions))
-    assert all(level.abs().mean() < 5 for level in scaled)
+    assert all(level.abs().mean() < 5 for level in some(scaled))
     assert not torch.equal(flow.mean0, torch.zeros_like(flow.mean0))
 
 
@@ -100,7 +104,7 @@ def test_what_is_damaged_is_fitted_anew(run: Path, capsys: pytest.CaptureFixture
     fit_both(run)
     paths = [run / f"best_model.{name}.safetensors" for name in ("flow", "weak-flow")]
     before = [weights(path) for path in paths]
-    for path in paths:
+    for path in some(paths):
         path.write_bytes(b"")
         capsys.readouterr()
         fit_both(run)
@@ -224,9 +228,9 @@ def test_conditions_are_hidden_all_at_once_and_each_by_itself(
     monkeypatch.setattr("nlbs.train.companions.flow.EncodedPatches", KnownPatches)
     fit(run, unknown_rate=rates[0], each_unknown_rate=rates[1], patches=800, batch_size=32)
     hidden = torch.stack([torch.cat([codes[name] for codes in seen]) == UNKNOWN for name in CONDITIONS])
-    for some, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
-        tolerance = 4 * (share * (1 - share) / len(some)) ** 0.5
-        assert float(some.float().mean()) == pytest.approx(share, abs=tolerance)
+    for told, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
+        tolerance = 4 * (share * (1 - share) / len(told)) ** 0.5
+        assert float(told.float().mean()) == pytest.approx(share, abs=tolerance)
 
 
 def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
@@ -249,7 +253,7 @@ def test_pools_hold_each_patch_once_and_go_on_where_they_are_asked_to(run: Path)
     for level, expected in zip(again.levels, three[2].levels, strict=True):
         assert torch.equal(level, expected)
     assert not torch.equal(three[0].levels[1], three[1].levels[1])
-    for name, codes in again.conditions.items():
+    for name, codes in some(again.conditions.items()):
         assert torch.equal(codes, three[2].conditions[name])
 
 

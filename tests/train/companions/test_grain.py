@@ -1,4 +1,7 @@
-"""The grain that a run ends with."""
+"""The grain that a run ends with.
+
+Also covers: train/companions/fit_all.py.
+"""
 
 from pathlib import Path
 from threading import Event

@@ -1,4 +1,7 @@
-"""Several processes on the loopback: the same run as one, and an end for all where one ends."""
+"""Several processes on the loopback: the same run as one, and an end for all where one ends.
+
+Also covers: train/ranks/synced_norm.py, train/ranks/watch.py, train/handshake.py, train/launch.py.
+"""
 
 import json
 import re
@@ -14,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 from tests.train.processes import TIMEOUT_S, Together, free_port, together
 
@@ -102,14 +106,14 @@ def test_several_processes_train_as_one_does(
     found = together(world_size, tmp_path / "logs", *command, hook="record").recorded()
     assert len(found) == len(steps) == 10
     for one, other in zip(found, steps, strict=True):
-        for name, values in other.items():
+        for name, values in some(other.items()):
             np.testing.assert_array_equal(one[name], values, err_msg=name)
     assert len({array["rows"].tobytes() for array in steps}) == 10
     assert_close(tmp_path / "run", run, "train")
     assert_close(tmp_path / "run", run, "epoch")
     # The mean of the gradients, which Adam's step is not linear in.
     states = [torch.load(folder / "last_state.pt", weights_only=True) for folder in (tmp_path / "run", run)]
-    for one, other in zip(*(state["optimizer"]["state"].values() for state in states), strict=True):
+    for one, other in some(zip(*(state["optimizer"]["state"].values() for state in states), strict=True)):
         torch.testing.assert_close(one["exp_avg"], other["exp_avg"], rtol=1e-2, atol=2e-4)
     for name in ("last_model", "best_model"):
         one, other = (load_file(folder / f"{name}.safetensors") for folder in (tmp_path / "run", run))
@@ -128,7 +132,7 @@ def test_a_run_goes_on_with_any_number_of_processes(
         limit = [*command, "--max-steps", until]
         steps += together(world_size, tmp_path / f"logs{until}", *limit, hook="record").recorded()
     for one, other in zip(steps, alone[1], strict=True):
-        for name, values in other.items():
+        for name, values in some(other.items()):
             np.testing.assert_array_equal(one[name], values, err_msg=name)
     assert_close(tmp_path / "run", alone[0], "train")
 
@@ -165,7 +169,7 @@ def test_a_killed_process_ends_the_others_with_a_sentence(
     processes = Together([[*command, "--epochs", 10**6, "--batch-size", 6]] * 3, tmp_path / "logs")
     processes.wait_until(lambda: len(steps_in(tmp_path / "run")) > 2)
     processes.send(lost, signal.SIGKILL)
-    for rank, ended in enumerate(processes.ended()):
+    for rank, ended in some(enumerate(processes.ended())):
         assert ended.code == (-signal.SIGKILL if rank == lost else 1), ended
         if rank != lost:
             said = rf"Error: process {rank} of 3 waited for .* in vain, because a process ended or does not answer"
@@ -225,7 +229,7 @@ def test_damage_that_one_process_finds_ends_all(command: list[object], shards: P
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(command: list[object], tmp_path: Path) -> None:
-    for ended in Together([command] * 3, tmp_path / "logs").ended():
+    for ended in some(Together([command] * 3, tmp_path / "logs").ended()):
         assert ended.code == 1
         assert "multiple of 3" in ended.complained
 
