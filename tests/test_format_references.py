@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import zarr
 
-import nlbs.preprocess
+import nlbs
 from nlbs.errors import ImageError
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.kinds import KINDS
@@ -23,6 +23,7 @@ from nlbs.shards.format.manifest import SCHEMA
 from tests.conftest import some
 from tests.programs import PAGES
 from tests.shards.conftest import make_shard_set
+from tests.test_tests import ROOMS, modules
 
 ROOT = Path(__file__).parents[1]
 SHARDS, MANIFESTS = (
@@ -33,7 +34,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", SHARDS + MANIFESTS, re.DOTALL)
 
 def written_statuses() -> set[str]:
     """Gives every status that the code writes into images.csv: of the classes of errors, and where it stands alone."""
-    for module in pkgutil.walk_packages(nlbs.preprocess.__path__, "nlbs.preprocess."):
+    for module in pkgutil.walk_packages(nlbs.__path__, "nlbs."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     kinds, codes = [ImageError], set()
@@ -41,7 +42,14 @@ def written_statuses() -> set[str]:
         kinds += (kind := kinds.pop()).__subclasses__()
         if kind.__module__.startswith("nlbs."):
             codes.add(kind.status)
-    for path in (ROOT / "preprocess").rglob("*.py"):
+    sources = [
+        path
+        for module in modules()
+        for path in (ROOT / module, ROOT / "src" / "nlbs" / module)
+        if path.exists()
+    ]
+    assert {path.relative_to(ROOT).parts[0] for path in sources} == {*ROOMS, "src"}
+    for path in sources:
         code = path.read_text(encoding="utf-8")
         for pattern in (
             r"""Outcome\(\s*[\w.]+,\s*"(\w+)\"""",
