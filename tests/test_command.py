@@ -111,7 +111,7 @@ def test_control_c_leaves_a_real_process_with_130_and_no_traceback() -> None:
         "@click.command()\n"
         "def wait():\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(200)\n"
+        "    time.sleep(280)\n"
         "entry_point(wait)([])\n"
     )
     process = subprocess.Popen(
@@ -121,7 +121,7 @@ def test_control_c_leaves_a_real_process_with_130_and_no_traceback() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "Interrupted." in err
     assert "Traceback" not in err

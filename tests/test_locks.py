@@ -42,7 +42,7 @@ def test_the_lock_of_a_killed_process_of_this_machine_is_taken_over_at_once(
         "import os, sys; from nlbs.files import only_one; from nlbs.paths import as_path\n"
         "with only_one(as_path(sys.argv[1]), 'work'): os.kill(os.getpid(), 9)"
     )
-    killed = subprocess.run([sys.executable, "-c", code, bucket.url("out")], check=False, timeout=60)
+    killed = subprocess.run([sys.executable, "-c", code, bucket.url("out")], check=False, timeout=240)
     assert killed.returncode == -9
     assert bucket.names() == {"out/.lock"}
     with only_one(as_path(bucket.url("out")), "work"):

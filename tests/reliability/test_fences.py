@@ -105,7 +105,7 @@ def test_poison_costs_its_own_file_where_no_pool_of_workers_was_asked_for(
     os.mkfifo(paths[2])
     done = limited(
         *("-m", "nlbs.preprocess", "build-shards", "--csv", images / "meta.csv", "--out", tmp_path / "s"),
-        *("--resolution", "64", "--stride", "64", "--file-timeout", "8", *workers),
+        *("--resolution", "64", "--stride", "64", "--file-timeout", "4", *workers),
     )
     assert done.returncode == 0, done.stderr
     rows = read_csv(tmp_path / "s" / "images.csv")

@@ -35,7 +35,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(MissingFileError):
             read_dicom(path)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10  # it would wait for ever
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

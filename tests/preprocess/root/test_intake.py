@@ -58,7 +58,7 @@ def test_a_file_that_is_replaced_after_a_kill_is_seen_to_be_another(
 ) -> None:
     commands = begun(name, images, tmp_path / "s")
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *map(str, commands[0])], capture_output=True, check=False, timeout=120
+        [sys.executable, "-c", KILLED, *map(str, commands[0])], capture_output=True, check=False, timeout=240
     )
     assert killed.returncode == -signal.SIGKILL
     shutil.copy(file_of(images, 12), file_of(images, 13))

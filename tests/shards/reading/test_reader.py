@@ -203,7 +203,7 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
         raise AssertionError("a whole column was asked for")
 
     def slow(path: Path) -> str:
-        hashed.wait(60)
+        hashed.wait(240)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
