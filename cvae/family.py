@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlbs.cvae.config import MODEL_PRESETS, LossConfig, ModelConfig, check_sections
-from nlbs.models.family import Family
+from nlbs.manifests.schema import Schema
+from nlbs.models.family import Family, ImageSpec
 
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
@@ -14,7 +15,7 @@ _STAGED = {"kl_anneal_share": 0.3, "level_weights": (1.0, 1.0, 2.0, 4.0, 8.0), "
 _FLIP_ALONE = {"rotation_deg": 0, "brightness": 0, "contrast": 0, "noise": 0}
 _GENERATING = {
     "optimizer": "adamw",
-    "precision": "bfloat16",  # a third quicker on a CPU that knows it, too
+    "precision": "auto",
     "betas": (0.9, 0.99),
     "weight_decay": 1e-2,
     "null_token_rate": 0.1,
@@ -77,10 +78,10 @@ def _sections(name: str) -> Mapping[str, Any]:
     return {**_PRESETS[name], "model": dataclasses.asdict(model), "data": data}
 
 
-def _make(options: ModelConfig, resolution: int, loss: LossConfig) -> "GenerativeModel":
+def _make(options: ModelConfig, image: ImageSpec, schema: Schema, loss: LossConfig) -> "GenerativeModel":
     from nlbs.cvae import model
 
-    return model.ConditionalVAE(options, resolution, loss)
+    return model.ConditionalVAE(options, image.edge, loss, schema)
 
 
 FAMILY = Family(

@@ -15,7 +15,8 @@ from nlbs.cvae.network import Network
 from nlbs.cvae.objective import ModelOutput, Objective, in_float32
 from nlbs.cvae.schedules import annealed, kl_weights
 from nlbs.errors import CheckpointError, ConfigError
-from nlbs.models.conditioning import checked_conditions, repeated
+from nlbs.manifests.schema import NLBS, Schema
+from nlbs.models.conditioning import repeated
 from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Shapes, Turn, full_precision
 from nlbs.models.guidance import Guidance, as_guidance
 from nlbs.models.latent_use import latent_use
@@ -40,18 +41,21 @@ class ConditionalVAE(Network):
 
     family: ClassVar[str] = "cvae"
 
-    def __init__(self, config: ModelConfig, resolution: int, loss: LossConfig | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, resolution: int, loss: LossConfig | None = None, schema: Schema = NLBS
+    ) -> None:
         """Make a model with fresh weights.
 
         Args:
             config: what it is made of.
             resolution: edge of its images in pixels.
             loss: the weights of its terms and their schedules, for training; None: the guide's.
+            schema: its conditions.
 
         Raises:
             ConfigError: the encoder's blocks cannot halve that resolution.
         """
-        super().__init__(config, resolution)
+        super().__init__(config, resolution, schema)
         self.loss = LossConfig() if loss is None else loss
         self.objective = Objective(self.loss, resolution, len(self.latent_shapes), self.log_scale is not None)
 
@@ -156,7 +160,7 @@ class ConditionalVAE(Network):
             ConfigError: pixels of another shape, or conditions that are missing or out of range.
         """
         self._check_pixels(pixels)
-        codes = checked_conditions(conditions, pixels.device)
+        codes = self.checked(conditions)
         posterior, _ = self._encode(pixels, self.condition_encoder(codes))
         return posterior.mean, posterior.logvar
 
@@ -168,7 +172,7 @@ class ConditionalVAE(Network):
         Raises:
             ConfigError: conditions that are missing or out of range.
         """
-        embedding = self.condition_encoder(checked_conditions(conditions, z.device))
+        embedding = self.condition_encoder(self.checked(conditions))
         return self._decode(z, embedding, (), Prior((), None))
 
     def infer(
@@ -185,7 +189,7 @@ class ConditionalVAE(Network):
             ConfigError: pixels of another shape, or conditions that are missing or out of range.
         """
         self._check_pixels(pixels)
-        embedding = self.condition_encoder(checked_conditions(conditions, pixels.device))
+        embedding = self.condition_encoder(self.checked(conditions))
         posterior, features = self._encode(pixels, embedding)
         z = posterior.mean if noise is None else posterior.draw(noise[0])
         levels = Posterior(self._features_of_levels(pixels, features), noise[1:] if noise else None)
@@ -210,7 +214,7 @@ class ConditionalVAE(Network):
             ConfigError: pixels of another shape, or conditions that are missing or out of range.
         """
         self._check_pixels(pixels)
-        embedding = self.condition_encoder(checked_conditions(conditions, pixels.device))
+        embedding = self.condition_encoder(self.checked(conditions))
         posterior, features = self._encode(pixels, embedding)
         levels = Shifts(self._features_of_levels(pixels, features))
         if self.skips:
@@ -234,7 +238,7 @@ class ConditionalVAE(Network):
         Raises:
             ConfigError: conditions that are missing or out of range.
         """
-        embedding = self.condition_encoder(checked_conditions(conditions, latents[0].device))
+        embedding = self.condition_encoder(self.checked(conditions))
         levels = Prior(latents[1:], noise[1:] if noise else None)
         return self._decode(latents[0], embedding, (), levels).clamp(-1, 1)
 
@@ -266,7 +270,7 @@ class ConditionalVAE(Network):
         Raises:
             ConfigError: conditions that are missing or out of range, a guidance below 0.
         """
-        codes = checked_conditions(conditions, self.from_latent.weight.device)
+        codes = self.checked(conditions)
         logvar = self._prior(self.condition_encoder(codes)).logvar
         (mean,) = as_guidance(guidance).follow(
             codes, lambda some, _: [self._prior(self.condition_encoder(some)).mean]
@@ -326,10 +330,12 @@ class ConditionalVAE(Network):
         if num_samples < 1:
             raise ConfigError(f"{num_samples} samples are asked for; expected 1 or more")
         device = self.from_latent.weight.device
-        codes = repeated(checked_conditions(conditions, device), num_samples)
+        codes = repeated(self.checked(conditions), num_samples)
         drawn_on = "cpu" if generator is None else generator.device
         noise = [
-            torch.randn((len(codes["view"]), *shape), generator=generator, device=drawn_on).to(device)
+            torch.randn((len(next(iter(codes.values()))), *shape), generator=generator, device=drawn_on).to(
+                device
+            )
             for shape in self.latent_shapes
         ]
         was_training = self.training

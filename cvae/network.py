@@ -11,8 +11,10 @@ from torch.nn import functional
 
 from nlbs.cvae.config import ModelConfig
 from nlbs.cvae.ladder import LOGVAR_RANGE, Choice, Gaussian, StochasticSkip, gaussian
+from nlbs.manifests.schema import Schema
 from nlbs.models.conditioning import ConditionEncoder
-from nlbs.models.contract import GenerativeModel, ImageSpec
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.family import ImageSpec
 from nlbs.models.layers import ConvBlock, DeconvBlock, FiLM, Head
 
 #: and the scale has to follow the reconstruction error down faster than that.
@@ -23,13 +25,13 @@ _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0
 class Network(GenerativeModel):
     """Encoder, latents and decoder. What they are for: :class:`nlbs.cvae.ConditionalVAE`."""
 
-    def __init__(self, config: ModelConfig, resolution: int) -> None:
+    def __init__(self, config: ModelConfig, resolution: int, schema: Schema) -> None:
         """Make a model with fresh weights for images of ``resolution`` x ``resolution`` pixels.
 
         Raises:
             ConfigError: the encoder's blocks cannot halve that resolution.
         """
-        super().__init__(ImageSpec(1, resolution))
+        super().__init__(ImageSpec(1, resolution), schema)
         config.check_resolution(resolution)
         self.config: ModelConfig = config
         embed_dim, encoder = config.condition_embed_dim, config.encoder
@@ -38,7 +40,7 @@ class Network(GenerativeModel):
         self._map_shape = (widths[-1], resolution // config.shrink, resolution // config.shrink)
         flat = widths[-1] * (resolution // config.shrink) ** 2
 
-        self.condition_encoder = ConditionEncoder(embed_dim)
+        self.condition_encoder = ConditionEncoder(embed_dim, schema)
         self.encoder = nn.ModuleList(ConvBlock(a, b, *norm) for a, b in pairwise(widths))
         self.to_mu = nn.Linear(flat, config.latent_dim)
         self.to_logvar = nn.Linear(flat, config.latent_dim)

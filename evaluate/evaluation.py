@@ -87,7 +87,7 @@ def evaluate(
             "features": features.name if features else f"none: {no_features}",
         }
         doubts = _doubts(training, shard_set, split)
-        if new := unseen(training, held_out.conditions):
+        if new := unseen(training, held_out.conditions, study.model.schema):
             doubts.append(guess(new))
     sections[0].attention[:0] = doubts
     head = {"title": f"What {checkpoint} is worth", "note": _NOTE, "made": made}

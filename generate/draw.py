@@ -19,7 +19,7 @@ from nlbs.generate.plan import Plan
 from nlbs.generate.png_folder import Layout, write_samples
 from nlbs.generate.provenance import Provenance, fitted_ids, model_id
 from nlbs.generate.shard_folder import write_synthetic_set
-from nlbs.models.checkpoint import read_metadata
+from nlbs.models.checkpoint import read_metadata, schema_of
 from nlbs.models.companions.choice import SamplerChoice
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
@@ -81,7 +81,8 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
 
 def note_unseen(checkpoint: Path, codes: Mapping[str, npt.ArrayLike]) -> None:
     """Say where a model is asked for conditions that it never met in training."""
-    if found := unseen(read_metadata(checkpoint).get("training"), codes):
+    values = read_metadata(checkpoint)
+    if found := unseen(values.get("training"), codes, schema_of(values)):
         click.echo(f"Note: {guess(found)}")
 
 

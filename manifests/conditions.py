@@ -1,7 +1,9 @@
 """What is known about an image: view, side, age, cancer, false positive; unknown stays unknown."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from nlbs.manifests.kinds import view_and_kind
 
@@ -238,3 +240,14 @@ def parse_cancer(text: str) -> bool | None:
     """
     known = _CANCER.get(text.strip().lower())
     return parse_flag(text) if known is None else known
+
+
+#: How tables of datasets write each condition.
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "view": parse_view,
+    "laterality": parse_laterality,
+    "age_years": parse_age,
+    "age_bin": parse_age_bin,
+    "cancer": parse_cancer,
+    "false_positive": parse_flag,
+}

@@ -16,8 +16,9 @@ from nlbs import __version__
 from nlbs.config import from_mapping
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import write_with
+from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.contract import GenerativeModel
-from nlbs.models.family import Family, checked_resolution
+from nlbs.models.family import Family, ImageSpec, checked_resolution
 from nlbs.models.pixels import FITS
 from nlbs.text import shown
 
@@ -33,6 +34,7 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LARGEST = 1e18
 _LONGEST_DESCRIPTION = 1 << 22  #: characters of JSON; a real one has some thousand
 _MOST_HEADER_BYTES = 16 << 20  #: of a safetensors file, which names each tensor
+_MOST_CHANNELS = 16
 _MOST_SIZES = 8  #: of a shape, in messages
 
 
@@ -50,6 +52,8 @@ def save_checkpoint(path: Path, model: GenerativeModel, metadata: Mapping[str, A
         "family": model.family,
         "model": dataclasses.asdict(model.config),
         "resolution": model.resolution,
+        "channels": model.image.channels,
+        "conditions": model.schema.as_json(),
         "training": dict(metadata or {}),
     }
     write_weights(path, model, _KEY, values)
@@ -79,17 +83,34 @@ def load_model(
     try:
         config = from_mapping(family.options, values["model"], f"the metadata of {path}")
         with torch.device("meta"):
-            model = family.make(config, checked_resolution(values["resolution"]), family.loss())
+            model = family.make(config, _images_of(values), schema_of(values), family.loss())
     except (ConfigError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} describes no model of ours ({error}); {_HOW_TO_MEND}") from None
     model.load_state_dict(load_weights(path, model, device, _EXAMPLE), assign=True)
     return model.eval()
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return what stands beside the weights: format_version, nlbs_version, family, model, resolution, training.
+def schema_of(values: Mapping[str, Any]) -> Schema:
+    """Return the conditions of a model from its metadata; a checkpoint of before has those of NLBS, and says none.
 
-    A file without family is of the first one, "cvae".
+    Raises:
+        ConfigError: what it says are none.
+    """
+    return Schema.from_json(values["conditions"]) if "conditions" in values else NLBS
+
+
+def _images_of(values: Mapping[str, Any]) -> ImageSpec:
+    channels = values.get("channels", 1)
+    if type(channels) is not int or not 1 <= channels <= _MOST_CHANNELS:
+        raise ConfigError(f"its images have {shown(channels)} channels; expected 1 to {_MOST_CHANNELS}")
+    return ImageSpec(channels, checked_resolution(values["resolution"]))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return what stands beside the weights: format_version, nlbs_version, family, model, resolution, training, ...
+
+    A file without family is of the first one, "cvae"; one without channels has images of one, and one without
+    conditions has those of NLBS.
 
     Raises:
         CheckpointError: missing, damaged, not a checkpoint of ours, or of another format version.

@@ -14,20 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.errors import ConfigError
+from nlbs.manifests.schema import NLBS, Schema
+from nlbs.models.conditioning import checked_conditions
+from nlbs.models.family import ImageSpec
 from nlbs.models.guidance import Guidance
 
 Shapes = Sequence[tuple[int, ...]]
-#: condition -> (B,) int64 codes, -1 unknown
+#: condition -> its values of B patches, as :mod:`nlbs.manifests.schema` says: (B,) int64 codes, -1 unknown, for example
 Conditions = Mapping[str, Tensor]
 #: (B, *shape) each, as :data:`Shapes` says
 Noise = Sequence[Tensor]
-
-
-class ImageSpec(NamedTuple):
-    """The images of a model, (channels, edge, edge)."""
-
-    channels: int
-    edge: int  #: in pixels
 
 
 class Clock(NamedTuple):
@@ -79,10 +75,10 @@ class GenerativeModel(nn.Module, ABC):
     #: The section ``model`` of its configuration, a dataclass; stands in each checkpoint.
     config: Any
 
-    def __init__(self, image: ImageSpec) -> None:
-        """Take what its images are like."""
+    def __init__(self, image: ImageSpec, schema: Schema = NLBS) -> None:
+        """Take what its images are like, and which conditions it has."""
         super().__init__()
-        self.image = image
+        self.image, self.schema = image, schema
         #: Return the rows of all processes that train together, for a term that is no mean over patches; with a
         #: gradient. The trainer sets it; to be called in training mode alone, and by all processes alike.
         self.gathered: Callable[[Tensor], Tensor] = _alone
@@ -102,6 +98,10 @@ class GenerativeModel(nn.Module, ABC):
         """Where its weights are."""
         return next(self.parameters()).device
 
+    def checked(self, conditions: Conditions) -> dict[str, Tensor]:
+        """Return its conditions where its weights are; raise ConfigError as ``checked_conditions`` does."""
+        return checked_conditions(conditions, self.device, self.schema)
+
     # Training.
 
     @abstractmethod
@@ -120,7 +120,7 @@ class GenerativeModel(nn.Module, ABC):
         Args:
             turn: name of the turn.
             pixels: (B, C, R, R) float32 in [-1, 1].
-            conditions: codes, (B,) int64 each on the device of the pixels; not checked, as this is the hot path.
+            conditions: on the device of the pixels; not checked, as this is the hot path.
             noise: as the turn asks for it.
             clock: where the run is.
         """
@@ -156,7 +156,7 @@ class GenerativeModel(nn.Module, ABC):
 
         Args:
             noise: (B, *shape) for each of :attr:`drawing_noise`.
-            conditions: codes, (B,) each, -1 unknown.
+            conditions: of the same B patches.
             guidance: how far to follow the conditions; 1 is as learned.
 
         Raises:

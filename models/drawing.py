@@ -1,7 +1,7 @@
 """Drawing patches from a model: patch i is a function of (sampler, its condition, seed, i) alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.errors import CheckpointError, ConfigError
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Shapes
 from nlbs.models.guidance import Guidance, as_guidance
 
@@ -18,8 +18,8 @@ BATCH = 16
 
 _HOW_TO_MEND = "take another checkpoint of the run, or train again"
 
-#: condition -> (n,) int64 codes, -1 unknown
-Codes = Mapping[str, npt.NDArray[np.int64]]
+#: condition -> its values of n patches, as :mod:`nlbs.manifests.schema` says
+Codes = Mapping[str, npt.NDArray[Any]]
 
 
 class Sampler(Protocol):
@@ -33,6 +33,11 @@ class Sampler(Protocol):
     @property
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:
         """The shapes of the noise that one patch needs."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """The conditions that it has."""
         ...
 
     @property
@@ -61,6 +66,7 @@ class ModelSampler:
                 f"the temperature is {temperature:g}; expected 0 or more, 1 is the fitted distribution itself"
             )
         self.model, self.temperature, self.guidance = model.eval(), temperature, as_guidance(guidance)
+        self.guidance.check(model.schema)
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -71,6 +77,11 @@ class ModelSampler:
     def noise_shapes(self) -> Shapes:
         """The shapes of the noise that the model draws one patch from."""
         return self.model.drawing_noise
+
+    @property
+    def schema(self) -> Schema:
+        """The model's conditions."""
+        return self.model.schema
 
     @property
     def device(self) -> torch.device:
@@ -116,18 +127,21 @@ def draw_patches(
 
     Args:
         sampler: of a trained model.
-        conditions: the codes of every patch, (n,) each; patch i has the i-th.
+        conditions: of every patch, n rows each as :mod:`nlbs.manifests.schema` says; patch i has the i-th.
         seed: not negative; the same one draws the same patches.
         first: leaves out the patches before this one; the others are the same with it or without.
 
     Yields:
         (R, R) uint8, air 0.
     """
-    count = len(conditions["view"])
+    count = len(next(iter(conditions.values())))
     for start in range(first - first % BATCH, count, BATCH):
         places = np.arange(start, start + BATCH)
         chosen = np.minimum(places, count - 1)  # the last batch is filled up
-        codes = {name: torch.from_numpy(conditions[name][chosen]).to(sampler.device) for name in CONDITIONS}
+        codes = {
+            name: torch.from_numpy(conditions[name][chosen]).to(sampler.device)
+            for name in sampler.schema.names
+        }
         noise = [draw_noise(seed, int(place), sampler.noise_shapes) for place in places]
         with torch.no_grad():
             patches = sampler.draw(

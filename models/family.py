@@ -2,18 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
+from nlbs.manifests.schema import Schema
 from nlbs.text import shown
 
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
 MOST_RESOLUTION = 16_384
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
+
+
+class ImageSpec(NamedTuple):
+    """The images of a model, (channels, edge, edge)."""
+
+    channels: int
+    edge: int  #: in pixels
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class Family:
     name: str
     #: Dataclass of the section ``model``; kept in checkpoints.
     options: type[Any]
-    #: Return a fresh model of options, edge in pixels, and loss. Imports torch.
-    make: Callable[[Any, int, Any], "GenerativeModel"]
+    #: Return a fresh model of options, images, conditions and loss. Imports torch.
+    make: Callable[[Any, ImageSpec, Schema, Any], "GenerativeModel"]
     #: name -> sections of a training run, as its YAML has them; what is left out is as TrainConfig says.
     presets: Mapping[str, Mapping[str, Any]]
     #: Dataclass of the section ``training.loss``; the schedules of the family's terms stand there too.

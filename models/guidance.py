@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nlbs.config import nearest
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.schema import Schema
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +33,8 @@ class Guidance:
     of: Mapping[str, float] = field(default_factory=dict)  #: condition -> w_k
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a condition that is not known, or a strength below 0."""
+        """Raise ConfigError for a strength below 0."""
         for name, strength in {"": self.overall, **self.of}.items():
-            if name and name not in CONDITIONS:
-                raise ConfigError(
-                    f"there is no condition {name!r} to guide by; {nearest(name, list(CONDITIONS))}"
-                )
             if not 0 <= strength < float("inf"):
                 where = f" of {name}" if name else ""
                 raise ConfigError(
@@ -49,11 +45,28 @@ class Guidance:
         """Return it as --guidance takes it: "2", or "1,cancer=3"."""
         return ",".join([f"{self.overall:g}", *(f"{name}={value:g}" for name, value in self.of.items())])
 
-    @property
-    def terms(self) -> list[tuple[float, frozenset[str]]]:
-        """Factors of what a network says, and which conditions are hidden from it then; the first hides none."""
-        extra = {name: self.of[name] - self.overall for name in CONDITIONS if name in self.of}
-        hidden = [(1 - self.overall, frozenset(CONDITIONS))]
+    def check(self, schema: Schema) -> None:
+        """Raise ConfigError where it names a condition that a model does not have."""
+        for name in self.of:
+            if name not in schema.names:
+                raise ConfigError(
+                    f"there is no condition {name!r} to guide by; {nearest(name, list(schema.names))}"
+                )
+
+    def within(self, schema: Schema) -> "Guidance":
+        """Return what of it a model can follow: the strengths of the conditions that it has."""
+        return Guidance(
+            self.overall, {name: value for name, value in self.of.items() if name in schema.names}
+        )
+
+    def terms(self, names: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
+        """Return factors of what a network says, and which conditions are hidden from it then; the first hides none.
+
+        Args:
+            names: of all conditions.
+        """
+        extra = {name: self.of[name] - self.overall for name in names if name in self.of}
+        hidden = [(1 - self.overall, frozenset(names))]
         hidden += [(-strength, frozenset({name})) for name, strength in extra.items()]
         return [
             (self.overall + sum(extra.values()), frozenset()),
@@ -75,11 +88,11 @@ class Guidance:
         """Return what :meth:`follow` gives, and what the network says with all conditions known."""
         import torch
 
-        terms = self.terms
+        from nlbs.models.conditioning import unknown_like
+
+        terms = self.terms(list(conditions))
         codes = {
-            name: torch.cat(
-                [torch.full_like(code, UNKNOWN) if name in hidden else code for _, hidden in terms]
-            )
+            name: torch.cat([unknown_like(code) if name in hidden else code for _, hidden in terms])
             for name, code in conditions.items()
         }
         parts = [level.chunk(len(terms)) for level in predict(codes, len(terms))]
@@ -109,12 +122,13 @@ def check_autoguidance(strength: float) -> None:
         raise ConfigError(f"an autoguidance of {strength:g} is asked for; expected 1 or more, 1 for none")
 
 
-def parsed_guidance(words: str, usual: Guidance) -> Guidance:
+def parsed_guidance(words: str, usual: Guidance, schema: Schema) -> Guidance:
     """Return the guidance of "2", "cancer=3" or "1.5,cancer=3,age_bin=1".
 
     Args:
         words: numbers; one without a name is for all conditions, and leaves nothing of the usual ones.
         usual: what holds for conditions that are not named, where there is no such number.
+        schema: the conditions of the model.
 
     Raises:
         ConfigError: it cannot be read, or names a condition that there is not.
@@ -123,24 +137,31 @@ def parsed_guidance(words: str, usual: Guidance) -> Guidance:
     of: dict[str, float] = {}
     for part in words.split(","):
         name, equals, number = part.rpartition("=")
-        name = name.strip().replace("-", "_")
         try:
             strength = float(number)
         except ValueError:
-            raise _unreadable(words, f"{number.strip()!r} is no number") from None
+            raise _unreadable(words, f"{number.strip()!r} is no number", schema) from None
+        name = _named(name, schema) if name.strip() else ""
         if not equals and overall is None:
             overall = strength
         elif name and name not in of:
             of[name] = strength
         else:
-            raise _unreadable(words, f"{name} stands twice" if name else "two numbers have no name")
+            raise _unreadable(words, f"{name} stands twice" if name else "two numbers have no name", schema)
     if overall is None:
         return Guidance(usual.overall, {**usual.of, **of})
     return Guidance(overall, of)
 
 
-def _unreadable(words: str, why: str) -> ConfigError:
+def _named(word: str, schema: Schema) -> str:
+    try:
+        return schema.find(word).name
+    except ConfigError as error:
+        raise ConfigError(f"cannot guide by {word.strip()!r}: {error}") from None
+
+
+def _unreadable(words: str, why: str, schema: Schema) -> ConfigError:
     return ConfigError(
         f"the guidance {words!r} cannot be read: {why}; expected a number, or some like 1.5,cancer=3 (conditions: "
-        f"{', '.join(CONDITIONS)})"
+        f"{', '.join(schema.names)})"
     )

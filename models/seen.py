@@ -3,37 +3,43 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN, word_of
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.schema import Condition, Schema
 
 SEEN = "conditions"
 
 
-def unseen(training: Any, codes: Mapping[str, npt.ArrayLike]) -> list[str]:
+def unseen(training: Any, values: Mapping[str, npt.ArrayLike], schema: Schema) -> list[str]:
     """Return in words which values of conditions training never met: "cancer yes", "age bin known at all".
 
     Args:
         training: of a checkpoint's metadata; one that does not say what it met gives nothing.
-        codes: what is asked for, codes of each condition, -1 for unknown.
+        values: what is asked for, of each condition as :mod:`nlbs.manifests.schema` says.
+        schema: the conditions of the model.
     """
     seen = training.get(SEEN) if isinstance(training, Mapping) else None
     if not isinstance(seen, Mapping):
         return []
     found = []
-    for name in CONDITIONS:
-        asked = set(np.unique(np.asarray(codes[name])).tolist())
-        met = seen.get(name)
+    for condition in schema:
+        asked = condition.codes_met(values[condition.name])
+        met = seen.get(condition.name)
         if not isinstance(met, list):
             continue
-        label = name.replace("_", " ")
         new = [code for code in sorted(asked) if code not in met]
         if any(code != UNKNOWN for code in new) and all(code == UNKNOWN for code in met):
-            found.append(f"{label} known at all")
+            found.append(f"{condition.label} known at all")
         else:
-            found += [f"{label} {word_of(name, code) or 'unknown'}" for code in new]
+            found += [f"{condition.label} {_word(condition, code)}" for code in new]
     return found
+
+
+def _word(condition: Condition, code: int) -> str:
+    if code == UNKNOWN:
+        return "unknown"
+    return "known at all" if condition.kind == "continuous" else condition.values[code]
 
 
 def guess(unseen: list[str]) -> str:

@@ -17,6 +17,7 @@ from nlbs.errors import ConfigError
 from nlbs.generate.condition_table import read_conditions
 from nlbs.manifests.kinds import parse_kinds
 from nlbs.manifests.people.splits import parse_shares
+from nlbs.manifests.schema import NLBS
 from nlbs.manifests.tables.dialects import parse_columns
 from nlbs.manifests.tables.table import TableOptions, read_table
 from nlbs.models import registry
@@ -183,7 +184,7 @@ VALUES: Mapping[str, Callable[[str], object]] = {
     "frame": parse_frame,
     "kinds": parse_kinds,
     "max_failures": lambda text: failure_limit(text, 1000),
-    "guidance": lambda text: parsed_guidance(text, Guidance()),
+    "guidance": lambda text: parsed_guidance(text, Guidance(), NLBS),
     "where": lambda text: select(EMPTY, text),
     "healthy": lambda text: select(EMPTY, text),
     "abnormal": lambda text: select(EMPTY, text),

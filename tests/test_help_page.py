@@ -1,7 +1,4 @@
-"""Help pages: whole sentences, sections, the order of work, and nothing that needs torch.
-
-Also covers: progress.py.
-"""
+"""Help pages: whole sentences, sections, the order of work, and nothing that needs torch."""
 
 import ast
 import inspect

@@ -70,6 +70,10 @@ def _in_configuration(word: str) -> str | None:
 @click.option("--where", metavar="FILTER",
               help="Train and validate on some patches: \"view == 'MLO' and cancer == 0\".  "
               "[default: all]")  # fmt: skip
+@click.option("--conditions", callback=_names, metavar="COLUMNS",
+              help="What the model is told of each patch, such as view,density,findings,position: columns of the shard "
+              "set, age_years, position in the breast; density:categorical says of what kind.  "
+              "[default: view, laterality, age_bin, cancer, false_positive]")  # fmt: skip
 @click.option("--balance", callback=_names, metavar="COLUMNS",
               help="Show rare classes more often; a class is a value of columns such as cancer,view.  "
               "[default: each patch once an epoch]")  # fmt: skip
@@ -109,8 +113,9 @@ def _in_configuration(word: str) -> str | None:
               help="Learning rate at the start.")  # fmt: skip
 @click.option("--kl-weight", type=Finite(min=0), show_default=_OF_PRESET,
               help="Weight of the KL term, after annealing.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), show_default=_OF_PRESET,
-              help="Precision of the model's passes; weights and losses stay float32.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+              show_default=_OF_PRESET, help="Precision of the model's passes; weights and losses stay float32. auto: "
+              "bfloat16 where the processor or card has it, else what is quickest.")  # fmt: skip
 @click.option("--fit", type=click.Choice(["downsample", "crop"]), show_default=_OF_PRESET,
               help="How larger patches come to the model's size: averaged down, or cut.")  # fmt: skip
 @click.option("--resident", type=click.Choice(["auto", "always", "never"]),
@@ -156,7 +161,7 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import sets_of
-    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config
+    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config, with_conditions
     from nlbs.train.data.shard_source import Source, open_source
 
     def prepared() -> tuple[TrainConfig, Source]:
@@ -165,7 +170,7 @@ def cli(
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
-        return config, source
+        return with_conditions(config, source), source
 
     if dry_run:
         from nlbs.train import setup as start
@@ -177,8 +182,11 @@ def cli(
     if bench:
         from nlbs.models.device import choose_device
         from nlbs.train.bench import report
+        from nlbs.train.optimisation import with_precision
 
-        click.echo(report(*prepared(), choose_device(device), as_json))
+        where = choose_device(device)
+        config, source = prepared()
+        click.echo(report(with_precision(config, where), source, where, as_json))
         return
 
     from nlbs.train import launch
@@ -199,7 +207,8 @@ def _as_config(flags: dict[str, Any]) -> dict[str, Any]:
     training["loss"] = {"kl_weight": flags["kl_weight"]} if flags["kl_weight"] is not None else None
     training["augment"] = asdict(NO_AUGMENT) if flags["no_augment"] else None
     of_data = (
-        "batch_size", "fit", "where", "balance", "order", "mix", "resident", "generation", "verify", "on_damage"
+        "batch_size", "fit", "where", "conditions", "balance", "order", "mix", "resident", "generation", "verify",
+        "on_damage",
     )  # fmt: skip
     data = {name: flags[name] for name in of_data}
     sections: dict[str, Any] = {

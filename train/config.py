@@ -11,6 +11,7 @@ from pydantic import Field
 
 from nlbs.config import STRICT, from_mapping, merged, read_yaml
 from nlbs.errors import ConfigError
+from nlbs.manifests.schema import NLBS, Condition, Schema
 from nlbs.models import registry
 from nlbs.models.companions.flow_config import FlowConfig
 from nlbs.models.family import Family, Resolution
@@ -52,8 +53,8 @@ class TrainingConfig:
     null_token_rate: Share = (
         0.0  # how often each condition is hidden, so that unknown ones and guidance are learned
     )
-    precision: Literal["float32", "bfloat16", "float16"] = (
-        "float32"  # of the model's passes; weights are float32
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = (
+        "float32"  # of the model's passes; weights are float32. auto: what the processor or card is quickest in
     )
     channels_last: bool = False  # channels beside each other in memory: quicker convolutions on some GPUs
     compile: bool = False  # torch.compile: minutes at the start, quicker steps after
@@ -94,6 +95,8 @@ class DataConfig:
     fit: Literal["downsample", "crop"] = "downsample"  # larger patches: area average, or a window of them
     train_split: str = "train"
     val_split: str = "val"
+    # Conditions of the model, names of columns; in a run's own file with their values. None: the five of NLBS.
+    conditions: Annotated[tuple[Condition | str, ...], Field(min_length=1, max_length=64)] | None = None
     where: str | None = None  # a filter, "view == 'MLO' and cancer == 0", of both; None: all patches
     order: Literal["global", "window", "sequential"] = "global"  # of training; window: few shards at a time
     streams: Annotated[int, Field(ge=1, le=_MOST_STREAMS)] = 8  # of the window order, read side by side
@@ -173,6 +176,12 @@ class TrainConfig:
     flow: FlowTraining | None = None  # None: the model's own prior draws
     autoguidance: AutoguidanceTraining | None = None  # None: no weak flow beside the flow
     grain: GrainTraining | None = None  # None: what is drawn is as smooth as what is rendered
+
+    @property
+    def schema(self) -> Schema:
+        """The conditions of the model, once :func:`with_conditions` has found them in the shard set."""
+        asked = self.data.conditions
+        return NLBS if asked is None else Schema(tuple(c for c in asked if isinstance(c, Condition)))
 
     def __post_init__(self) -> None:
         """Raise ConfigError where the sections do not fit together."""
@@ -300,6 +309,20 @@ def keys_named(name: str) -> list[str]:
     families = map(registry.family, registry.names())
     configs = [preset(known) for family in families for known in family.presets]
     return list(dict.fromkeys(key for config in configs for key in below(config, "")))
+
+
+def with_conditions(config: TrainConfig, shards: Any) -> TrainConfig:
+    """Return a configuration whose conditions have the values that they have in a shard set or a mixture of some.
+
+    Raises:
+        ConfigError: there is no such condition.
+    """
+    asked = config.data.conditions
+    if asked is None:
+        return config
+    schema = Schema(tuple(c if isinstance(c, Condition) else shards.schema([c]).conditions[0] for c in asked))
+    conditions = None if schema == NLBS else schema.conditions
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, conditions=conditions))
 
 
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:

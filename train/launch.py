@@ -42,12 +42,14 @@ def train(
     from nlbs.train import setup as start
     from nlbs.train.companions.fit_all import fit_samplers
     from nlbs.train.handshake import shake_hands
+    from nlbs.train.optimisation import with_precision
     from nlbs.train.ranks.ranks import LostRankError, Ranks, joined_ranks, own_device
     from nlbs.train.run_folder import RunFolder
 
     if ready is not None:
         config, source = ready
         device, run_folder = choose_device(device_name), RunFolder(run_path)
+        config = with_precision(config, device, run_folder.precision())
         progress = start.train(config, source, run_folder, device, Ranks())
         if progress.has_no_epochs_left(config):
             fit_samplers(config, source, run_folder, device)
@@ -57,6 +59,10 @@ def train(
             device = ranks.each(lambda: own_device(choose_device(device_name)))
             shake_hands(ranks, {"kind of device": device.type})
             config, source = ranks.each(prepared)
+            kept = ranks.from_first(
+                lambda: with_precision(config, device, RunFolder(run_path).precision()).training.precision
+            )
+            config = with_precision(config, device, kept)
             progress = start.train(config, source, RunFolder(run_path), device, ranks)
             is_first = ranks.is_first
         # By the first process alone: what is fitted is small, and the others would wait for it.

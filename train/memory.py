@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.models.conditioning import zeros_of
 from nlbs.models.contract import Clock
 from nlbs.train.config import TrainConfig
 from nlbs.train.turns import fresh_model, only
@@ -59,7 +59,7 @@ def estimate(config: TrainConfig) -> dict[str, int]:
     with torch.device("meta"):
         model = fresh_model(config)
         pixels = torch.zeros(patches, model.image.channels, resolution, resolution)
-        conditions = {name: torch.zeros(patches, dtype=torch.int64) for name in CONDITIONS}
+        conditions = zeros_of(config.schema, patches)
         turns, kept = model.turns(), 0
         for turn in turns:
             noise = [torch.zeros(patches, *shape) for shape in turn.noise]

@@ -109,8 +109,8 @@ def announce(
         )
     verb = f"continues at step {progress.total_steps:,}" if progress.total_steps else "starts"
     click.echo(
-        f"run: {run_folder.path} {verb} on {device.type}; {config.training.epochs} epochs of "
-        f"{progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
+        f"run: {run_folder.path} {verb} on {device.type} at {config.training.precision}; "
+        f"{config.training.epochs} epochs of {progress.steps_per_epoch:,} steps, {data.batch_size} patches each"
         f"{f', divided among {ranks.world_size} processes' if ranks.world_size > 1 else ''}"
     )
 

@@ -59,7 +59,7 @@ def _networks(config: TrainConfig) -> tuple[GenerativeModel, LatentFlow | None]:
             ) from None
         if config.flow is None:
             return model, None
-        return model, LatentFlow(config.flow.network, encoding(model, "a flow"))
+        return model, LatentFlow(config.flow.network, encoding(model, "a flow"), model.schema)
 
 
 def _check_memory(parameters: int, needed: int, device: torch.device) -> None:

@@ -2,13 +2,15 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
 
-from nlbs.train.config import TrainingConfig
+from nlbs.models.device import Precision, quick_precision
+from nlbs.train.config import TrainConfig, TrainingConfig
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -74,9 +76,28 @@ def clip_gradients(parameters: Iterable[Tensor], most: float) -> Tensor:
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def with_precision(config: TrainConfig, device: torch.device, kept: str | None = None) -> TrainConfig:
+    """Return a configuration that says its precision: for "auto" what the run has so far, or what is quickest.
+
+    Args:
+        config: resolved.
+        device: of the run.
+        kept: the precision that the run was started with; None: it is not started.
+    """
+    if config.training.precision != "auto":
+        return config
+    # What a file says is checked where the configuration that is made of it is read.
+    precision = cast(Precision, kept) if kept in PRECISIONS else quick_precision(device)
+    return replace(config, training=replace(config.training, precision=precision))
+
+
+def _precision(config: TrainingConfig, device: torch.device) -> str:
+    return quick_precision(device) if config.precision == "auto" else config.precision
+
+
 def loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
     """Return the scaler of the loss: small gradients vanish in float16. It does nothing at other precisions."""
-    return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    return torch.amp.GradScaler(device.type, enabled=_precision(config, device) == "float16")
 
 
 def passes(config: TrainingConfig, device: torch.device) -> torch.autocast:
@@ -84,14 +105,13 @@ def passes(config: TrainingConfig, device: torch.device) -> torch.autocast:
 
     A family leaves it for what has to be exact (:func:`nlbs.models.contract.full_precision`).
     """
-    return torch.autocast(
-        device.type, dtype=PRECISIONS[config.precision], enabled=config.precision != "float32"
-    )
+    precision = _precision(config, device)
+    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=precision != "float32")
 
 
 def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
     """Return the context of passes whose loss no scaler scales: float32 where the run has float16."""
-    kind = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    kind = torch.bfloat16 if _precision(config, device) == "bfloat16" else torch.float32
     return torch.autocast(device.type, dtype=kind, enabled=kind != torch.float32)
 
 

@@ -15,12 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from nlbs.files import write_with
-from nlbs.manifests.conditions import word_of
+from nlbs.manifests.captions import caption
+from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Reconstructs
 from nlbs.models.drawing import to_uint8
 from nlbs.pictures import contact_sheet
-
-_PLACE = ("view", "laterality", "age_bin")
 
 
 def sample_page(
@@ -31,7 +30,7 @@ def sample_page(
     Args:
         model: on the device of the pixels.
         pixels: (B, 1, R, R) in [-1, 1], the real patches of the first row.
-        conditions: their codes, (B,) each.
+        conditions: theirs.
         title: a line at the top.
         seed: of the noise of the drawn row: the same each time, so that pages can be compared.
 
@@ -43,7 +42,7 @@ def sample_page(
         torch.randn(len(pixels), *shape, generator=generator).to(model.device)
         for shape in model.drawing_noise
     ]
-    labels = describe(conditions)
+    labels = describe(conditions, model.schema)
     rows, captions = [pixels], [f"real\n{label}" for label in labels]
     was_training = model.training
     model.eval()
@@ -61,18 +60,11 @@ def sample_page(
     return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)
 
 
-def describe(conditions: Mapping[str, Tensor]) -> list[str]:
-    """Return each sample's known conditions in words, in two lines: "CC L 56-65", "cancer"."""
-    codes = {name: code.tolist() for name, code in conditions.items()}
-    labels = []
-    for cancer, false_positive, *where in zip(
-        *(codes[name] for name in ("cancer", "false_positive", *_PLACE)), strict=True
-    ):
-        place = [word_of(name, code) or "?" for name, code in zip(_PLACE, where, strict=True)]
-        finding = "cancer" if cancer == 1 else "false pos." if false_positive == 1 else ""
-        finding = finding or ("normal" if cancer == 0 else "?")
-        labels.append(f"{' '.join(place)}\n{finding}")
-    return labels
+def describe(conditions: Mapping[str, Tensor], schema: Schema) -> list[str]:
+    """Return each sample's conditions in words, in lines: "CC L 56-65", "cancer"."""
+    columns = {name: values.cpu().numpy() for name, values in conditions.items()}
+    count = len(next(iter(columns.values())))
+    return [caption(schema.words(schema.values_of(columns, place)), schema) for place in range(count)]
 
 
 _PANELS = 3  # the loss, and the first terms of it

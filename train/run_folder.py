@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 
-from nlbs.config import write_yaml
+from nlbs.config import read_yaml, write_yaml
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
 from nlbs.models.checkpoint import check_weights, save_checkpoint
@@ -133,6 +133,14 @@ class RunFolder:
         self.curve = path / "curve.png"
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
+
+    def precision(self) -> str | None:
+        """Return the precision that the run was started with; None where it is not started."""
+        if not self.config.exists():
+            return None
+        training = read_yaml(self.config).get("training")
+        found = training.get("precision") if isinstance(training, dict) else None
+        return found if isinstance(found, str) and found != "auto" else None
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""
@@ -279,8 +287,8 @@ class RunFolder:
             if then == now or key in _FREE or (key in _MAY_RISE and now > then):
                 continue
             raise ConfigError(
-                f"{self.path} was trained with {key} = {then}, now it is {now}; give the same options to "
-                "continue it, or another --run to start anew"
+                f"{self.path} was trained with {key} = {_in_words(then)}, now it is {_in_words(now)}; give the same "
+                "options to continue it, or another --run to start anew"
             )
 
     @contextmanager
@@ -292,6 +300,13 @@ class RunFolder:
                 f"cannot save {path} ({error}); make room and run the same command again, which continues "
                 "from the checkpoint before"
             ) from None
+
+
+def _in_words(value: Any) -> Any:
+    """Return a value of a configuration for a message: of conditions, their names and kinds."""
+    if isinstance(value, tuple | list) and value and all(isinstance(item, dict) for item in value):
+        return ", ".join(f"{item['name']}:{item['kind']} ({len(item['values'])} values)" for item in value)
+    return value
 
 
 def _moments(

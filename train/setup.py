@@ -9,7 +9,7 @@ import torch
 
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import only_one
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.seen import SEEN
 from nlbs.shards.order.balance import Balance
@@ -173,6 +173,7 @@ def open_streams(
         window=Window(data.streams, data.window_shards),
         rank=rank,
         world_size=world_size,
+        schema=config.schema,
     )
     validation = None
     if len(rows_of(shards, data.val_split, data.where)):
@@ -187,9 +188,12 @@ def open_streams(
             where=data.where,
             rank=rank,
             world_size=world_size,
+            schema=config.schema,
         )
     shown = data.train_split if validation is None else data.val_split
-    pictures = PatchStream(shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where)
+    pictures = PatchStream(
+        shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where, schema=config.schema
+    )
     return training, validation, pictures
 
 
@@ -249,11 +253,14 @@ def _metadata(config: TrainConfig, shards: Source) -> dict[str, Any]:
 def _met(config: TrainConfig, shards: Source) -> dict[str, list[int]]:
     """Return the codes of each condition that training meets, hidden and flipped ones among them."""
     training = config.training
-    met = shards.occurring(config.data.train_split, config.data.where)
+    met = shards.occurring(config.data.train_split, config.data.where, config.schema)
     if training.null_token_rate:
         met = {name: codes | {UNKNOWN} for name, codes in met.items()}
-    if training.augment.horizontal_flip and met["laterality"] - {UNKNOWN}:
-        met["laterality"] |= set(range(CONDITIONS["laterality"]))
+    if training.augment.horizontal_flip:
+        for condition in config.schema:
+            codes = met[condition.name]
+            if condition.kind != "continuous" and condition.mirrored:
+                codes |= {condition.mirrored[code] for code in codes - {UNKNOWN}}
     return {name: sorted(codes) for name, codes in met.items()}
 
 

@@ -153,13 +153,17 @@ class Step:
         own = self.ranks.part(data.batch_size)
         # A function of seed and step alone, so that a resumed run repeats it.
         torch.manual_seed(step_seed(training.seed, number))
-        chosen = draw_parameters(training.augment, data.batch_size, training.seed, batch.epoch, batch.step)
+        chosen = draw_parameters(
+            training.augment, data.batch_size, training.seed, batch.epoch, batch.step, len(self.config.schema)
+        )
         parameters = chosen.part(own)
         pixels = FITS[data.fit](batch.pixels, data.resolution, parameters.corners)
         speckle = None
         if training.augment.noise:
             speckle = torch.randn(data.batch_size, *pixels.shape[1:], device=self.device)[own]
-        pixels, conditions = augment(pixels, batch.conditions, parameters, training.augment, speckle)
+        pixels, conditions = augment(
+            pixels, batch.conditions, parameters, training.augment, speckle, self.config.schema
+        )
         conditions = hidden(conditions, training.null_token_rate, chosen.hiding[own])
         noises: list[Noise] = [
             drawn(turn.noise, data.batch_size, self.device, own)

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from nlbs.models import registry
 from nlbs.models.contract import Clock, GenerativeModel, Noise, Shapes, Turn
+from nlbs.models.family import ImageSpec
 from nlbs.train.config import TrainConfig
 
 
 def fresh_model(config: TrainConfig) -> GenerativeModel:
     """Return the model of a configuration with fresh weights, from torch's global generator, on its default device."""
     make = registry.family(config.family).make
-    return make(config.model, config.data.resolution, config.training.loss)
+    return make(config.model, ImageSpec(1, config.data.resolution), config.schema, config.training.loss)
 
 
 class TurnNetwork(nn.Module):

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nlbs.manifests.conditions import LATERALITIES, VIEWS
+from nlbs.manifests.conditions import LATERALITIES, PARSERS, VIEWS
 from nlbs.manifests.people.nobody import is_no_patient, is_placeholder
-from nlbs.manifests.tables.dialect import PARSERS, Dialect, Rule, rule_of
+from nlbs.manifests.tables.dialect import Dialect, Rule, rule_of
 from nlbs.manifests.tables.dialects import simplified
 from nlbs.manifests.tables.rows import ImageRow
 

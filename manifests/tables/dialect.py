@@ -7,24 +7,10 @@ from typing import Any
 
 from nlbs.manifests.conditions import (
     is_empty,
-    parse_age,
-    parse_age_bin,
-    parse_cancer,
-    parse_flag,
-    parse_laterality,
-    parse_view,
 )
 from nlbs.manifests.tables.extras import parse_birads, parse_density, parse_findings, parse_split
 
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "view": parse_view,
-    "laterality": parse_laterality,
-    "age_years": parse_age,
-    "age_bin": parse_age_bin,
-    "cancer": parse_cancer,
-    "false_positive": parse_flag,
-}
-#: The same for what ``--keep`` takes along under a name that means the same in every dataset.
+#: As PARSERS, for what ``--keep`` takes along under a name that means the same in every dataset.
 EXTRA_PARSERS: dict[str, Callable[[str], str | None]] = {
     "density": parse_density,
     "birads": parse_birads,

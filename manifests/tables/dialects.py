@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from nlbs.errors import ConfigError, DatasetError
+from nlbs.manifests.conditions import PARSERS
 from nlbs.manifests.datasets import DIALECTS
-from nlbs.manifests.tables.dialect import EXTRA_PARSERS, PARSERS, Dialect
+from nlbs.manifests.tables.dialect import EXTRA_PARSERS, Dialect
 from nlbs.manifests.tables.spelling import simplified
 from nlbs.manifests.tables.suggested_map import suggested_map
 

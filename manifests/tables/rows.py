@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, is_empty, side_and_view
+from nlbs.manifests.conditions import PARSERS, VIEWS, Conditions, age_bin_of, is_empty, side_and_view
 from nlbs.manifests.kinds import parse_kind, view_and_kind
 from nlbs.manifests.people.same_id import same_id_key, without_quotes
-from nlbs.manifests.tables.dialect import EXTRA_PARSERS, PARSERS, Dialect, Rule, rule_of
+from nlbs.manifests.schema import NLBS
+from nlbs.manifests.tables.dialect import EXTRA_PARSERS, Dialect, Rule, rule_of
 from nlbs.manifests.tables.extras import united
 
 _LONGEST_PATH = 4096  # PATH_MAX of Linux: no longer one can be opened
@@ -146,12 +147,13 @@ def merged(rows: Sequence[ImageRow]) -> ImageRow:
         return first
     notes = list(dict.fromkeys(note for row in rows for note in row.notes))
     values: dict[str, Any] = {}
-    for name in ("view", "laterality", "age_years", "age_bin"):
+    of_any = [condition.name for condition in NLBS if condition.kind == "binary"]
+    for name in (known.name for known in fields(Conditions) if known.name not in of_any):
         known = {getattr(row.conditions, name) for row in rows} - {None}
         values[name] = known.pop() if len(known) == 1 else None
         if known and values[name] is None:
             notes.append(f"{name} is kept as unknown: rows of this image say different things")
-    for name in ("cancer", "false_positive"):
+    for name in of_any:
         values[name] = _any_of([getattr(row.conditions, name) for row in rows])
     splits = {row.split for row in rows} - {None}
     # The spelling that stands for one person is the same as in nlbs.manifests.people.patients: the shortest.

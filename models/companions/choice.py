@@ -9,6 +9,7 @@ import click
 
 from nlbs.command import Finite
 from nlbs.errors import CheckpointError, ConfigError
+from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.guidance import Guidance, check_autoguidance, parsed_guidance
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class SamplerChoice:
         return replace(
             self,
             sampler=sampler,
-            guidance=str(self._guidance_of(sampler, autoguidance)),
+            guidance=str(self._guidance_of(sampler, autoguidance, _schema_of(checkpoint))),
             grain=grain,
             autoguidance=autoguidance,
         )
@@ -111,7 +112,7 @@ class SamplerChoice:
         from nlbs.models.drawing import PriorSampler
 
         autoguidance = 1.0 if self.autoguidance is None else self.autoguidance
-        guidance = self._guidance_of(self.sampler, autoguidance)
+        guidance = self._guidance_of(self.sampler, autoguidance, model.schema)
         if self.sampler == "prior":
             return PriorSampler(model, self.temperature, guidance)
         flow = load_flow(flow_path(checkpoint), model)
@@ -122,9 +123,9 @@ class SamplerChoice:
             model, flow, self.flow_steps, guidance, self.temperature, weak=weak, autoguidance=autoguidance
         )
 
-    def _guidance_of(self, sampler: str, autoguidance: float) -> Guidance:
-        usual = GUIDANCE[sampler] if autoguidance == 1 else BESIDE_AUTOGUIDANCE
-        return usual if self.guidance is None else parsed_guidance(self.guidance, usual)
+    def _guidance_of(self, sampler: str, autoguidance: float, schema: Schema) -> Guidance:
+        usual = (GUIDANCE[sampler] if autoguidance == 1 else BESIDE_AUTOGUIDANCE).within(schema)
+        return usual if self.guidance is None else parsed_guidance(self.guidance, usual, schema)
 
     def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
         path = weak_flow_path(checkpoint)
@@ -143,6 +144,13 @@ class SamplerChoice:
                 "configuration has a section autoguidance (presets nlbs, nlbs-small); or draw with --autoguidance 1"
             )
         return self.autoguidance
+
+
+def _schema_of(checkpoint: Path) -> Schema:
+    """Return the conditions of the model of a checkpoint; of one that is not there, which is refused later, any."""
+    from nlbs.models.checkpoint import read_metadata, schema_of
+
+    return schema_of(read_metadata(checkpoint)) if checkpoint.exists() else NLBS
 
 
 def flow_path(checkpoint: Path) -> Path:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from nlbs.config import from_mapping
 from nlbs.errors import CheckpointError, ConfigError
+from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.companions.file import fitting_of, load_fitted, read_fitted, write_fitted
 from nlbs.models.companions.flow_config import FlowConfig
 from nlbs.models.conditioning import ConditionEncoder
@@ -33,7 +34,7 @@ _HEADS = 4
 class LatentFlow(nn.Module):
     """v(x_t, t, c) over the coarsest latents of a model, each scaled to mean 0 and deviation 1 per channel."""
 
-    def __init__(self, config: FlowConfig, model: Encodes) -> None:
+    def __init__(self, config: FlowConfig, model: Encodes, schema: Schema = NLBS) -> None:
         """Make a flow with fresh weights for the latents of a model.
 
         Raises:
@@ -48,7 +49,7 @@ class LatentFlow(nn.Module):
                 f"a flow over {levels} levels is asked for, the model has {len(self.shapes)}; give "
                 "flow.network.widths with fewer numbers, or folded: false"
             )
-        self.condition_encoder = ConditionEncoder(_EMBED_DIM)
+        self.condition_encoder = ConditionEncoder(_EMBED_DIM, schema)
         self.time = nn.Sequential(
             nn.Linear(2 * _FREQUENCIES, _EMBED_DIM), nn.SiLU(), nn.Linear(_EMBED_DIM, _EMBED_DIM)
         )
@@ -260,9 +261,9 @@ def open_flow(
         config = from_mapping(FlowConfig, values["flow"], f"the metadata of {path}")
         latents = encoding(model, "a flow")
         with torch.device("meta"):
-            expected = LatentFlow(config, latents)
+            expected = LatentFlow(config, latents, model.schema)
         weights = load_fitted(path, _KIND, expected, model)
-        flow = LatentFlow(config, latents).to(model.device)
+        flow = LatentFlow(config, latents, model.schema).to(model.device)
     except (ConfigError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} describes no flow of ours ({error}); {fit_again}") from None
     flow.load_state_dict(weights)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.errors import CheckpointError
+from nlbs.manifests.schema import Schema
 from nlbs.models.companions.file import fitting_of, load_fitted, read_fitted, write_fitted
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.drawing import Sampler
@@ -69,6 +70,11 @@ class GrainySampler:
     def noise_shapes(self) -> Sequence[tuple[int, ...]]:
         """Those of the sampler, and of the grain last."""
         return [*self.sampler.noise_shapes, self.grain.noise_shape]
+
+    @property
+    def schema(self) -> Schema:
+        """That of the sampler."""
+        return self.sampler.schema
 
     @property
     def device(self) -> torch.device:

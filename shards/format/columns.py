@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, OTHER_VIEWS, VIEWS
+from nlbs.manifests.conditions import LATERALITIES, OTHER_VIEWS, VIEWS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 
 _NAMED = {"view": (*VIEWS, *OTHER_VIEWS), "laterality": LATERALITIES, "split": SPLITS}
 
@@ -51,8 +52,8 @@ def check_value(column: pa.ChunkedArray, name: str, value: str | int | float) ->
         values = {*encoded(column).dictionary.to_pylist(), *_NAMED.get(name, ())}
         if value not in values:
             raise ConfigError(f"no patch has {name} {value!r}; {nearest(value, sorted(values))}")
-    elif name in CONDITIONS and value not in range(CONDITIONS[name]):
-        raise ConfigError(f"{name} is never {value}; known: 0 to {CONDITIONS[name] - 1}, unknown")
+    elif name in NLBS and value not in range(len(NLBS[name].values)):
+        raise ConfigError(f"{name} is never {value}; known: 0 to {len(NLBS[name].values) - 1}, unknown")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

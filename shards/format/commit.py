@@ -21,8 +21,8 @@ from nlbs.files import (
     write_json,
 )
 from nlbs.json_text import read_json
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.paths import AnyPath
 from nlbs.shards.format.container import WrittenShard, pixels_file, remove_shard, shard_name
 from nlbs.shards.format.layout import (
@@ -249,11 +249,7 @@ def described(table: pa.Table, kept: Sequence[str] = ()) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "counts": _counts(table),
         "code_books": {
-            "view": list(VIEWS),
-            "laterality": list(LATERALITIES),
-            "age_bin": list(AGE_BINS),
-            "cancer": ["no", "yes"],
-            "false_positive": ["no", "yes"],
+            **{condition.name: list(condition.values) for condition in NLBS},
             "split": list(SPLITS),
             **{name: table[name].chunk(0).dictionary.to_pylist() for name in kept},
         },
@@ -262,13 +258,11 @@ def described(table: pa.Table, kept: Sequence[str] = ()) -> dict[str, Any]:
 
 def _counts(table: pa.Table) -> dict[str, Any]:
     """Return the patches per split and per value of each condition; "unknown" where a value is null."""
-    books = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
     counts: dict[str, Any] = {"patches": table.num_rows}
     counts["patients"] = len(table["patient"].unique())
     splits = table["split"].to_pylist()
     counts["split"] = {split: splits.count(split) for split in SPLITS}
     for name, codes in condition_codes(table).items():
-        names = books.get(name, ("no", "yes"))
-        counts[name] = {value: int((codes == code).sum()) for code, value in enumerate(names)}
+        counts[name] = {value: int((codes == code).sum()) for code, value in enumerate(NLBS[name].values)}
         counts[name]["unknown or other"] = int((codes < 0).sum())
     return counts

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from nlbs.errors import ShardError
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.names import checked_name
 from nlbs.paths import AnyPath
 from nlbs.shards.format.payload import DTYPES
@@ -19,10 +19,7 @@ _MOST_SHARD_BYTES, _MOST_BYTES = 1 << 44, 1 << 60
 _MOST_COUNT = 1 << 53
 _MOST_WORD_CHARS = 4000  # of a text in it
 
-_BOOKS: dict[str, tuple[str, ...]] = {
-    "view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS, "cancer": ("no", "yes"),
-    "false_positive": ("no", "yes"), "split": SPLITS,
-}  # fmt: skip
+_BOOKS = {**{condition.name: condition.values for condition in NLBS}, "split": SPLITS}
 _OF_A_SYNTHETIC_SET = ("model", "sampler", "seed", "conditions")
 
 

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from nlbs.errors import ShardError
 from nlbs.files import atomic_file, local_file
-from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, UNKNOWN, VIEWS
+from nlbs.manifests.conditions import LATERALITIES, UNKNOWN, VIEWS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.paths import AnyPath
 from nlbs.shards.format.arrow_file import mapped, read_arrow
 from nlbs.shards.format.layout import how_to_restore
@@ -142,7 +143,8 @@ def _is_manifest(schema: pa.Schema) -> bool:
 def condition_codes(table: pa.Table) -> dict[str, npt.NDArray[np.int8]]:
     """Return the codes of each condition, (rows,) int8 each, -1 where unknown or no condition of a model."""
     codes = {}
-    for name, count in CONDITIONS.items():
+    for condition in NLBS:
+        name, count = condition.name, len(condition.values)
         column = indices(table[name]) if pa.types.is_dictionary(table[name].type) else table[name]
         filled = pc.fill_null(column, pa.scalar(UNKNOWN, column.type)).to_numpy()
         codes[name] = np.where((filled >= 0) & (filled < count), filled, UNKNOWN).astype(np.int8)

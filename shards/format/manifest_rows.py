@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from nlbs.errors import ShardError
-from nlbs.manifests.conditions import CONDITIONS, LATERALITIES, OTHER_VIEWS, VIEWS
+from nlbs.manifests.conditions import LATERALITIES, OTHER_VIEWS, VIEWS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.names import ID
 from nlbs.paths import AnyPath
 from nlbs.shards.format.layout import how_to_restore
@@ -22,7 +23,7 @@ _NEVER_NULL = ("shard", "offset", "nbytes", "crc32c", "image", "y", "x", "patien
 #: Column -> least and greatest value; null is unknown.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "y": (-1e6, 1e6), "x": (-1e6, 1e6), "scale": (1e-6, 1e6), "foreground": (0.0, 1.01), "age_years": (0, 150),
-    **{name: (0, count - 1) for name, count in CONDITIONS.items() if name not in ("view", "laterality")},
+    **{condition.name: (0, len(condition.values) - 1) for condition in NLBS if condition.kind != "categorical"},
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import ConfigError
+from nlbs.manifests.schema import NLBS, Columns, Schema
+from nlbs.manifests.schema_choice import chosen
 from nlbs.shards.reading.shard_set import ShardSet
 
 Rows = npt.NDArray[np.int64]
@@ -89,9 +91,24 @@ class MixedSource:
         pairs = zip(self.sets, self.starts[:-1], strict=True)
         return np.concatenate([shards.rows(split, where) + start for shards, start in pairs])
 
-    def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
+    @property
+    def code_books(self) -> Mapping[str, Sequence[str]]:
+        """The words that each column of text has in any set."""
+        books: dict[str, dict[str, None]] = {}
+        for shards in self.sets:
+            for name, words in shards.code_books.items():
+                books.setdefault(name, {}).update(dict.fromkeys(words))
+        return {name: list(words) for name, words in books.items()}
+
+    def schema(self, names: Sequence[str] | None = None) -> Schema:
+        """Return the schema of some conditions; see ``ShardSet.schema``."""
+        return NLBS if names is None else chosen(names, self.code_books)
+
+    def occurring(
+        self, split: str | None = None, where: str | None = None, schema: Schema = NLBS
+    ) -> dict[str, set[int]]:
         """Return the codes of each condition that occur among such rows of any set; see ``ShardSet.occurring``."""
-        of_each = [shards.occurring(split, where) for shards in self.sets]
+        of_each = [shards.occurring(split, where, schema) for shards in self.sets]
         return {name: set().union(*(found[name] for found in of_each)) for name in of_each[0]}
 
     def shard_sizes(self, rows: Rows) -> npt.NDArray[np.int64]:
@@ -100,14 +117,14 @@ class MixedSource:
         parts = zip(self.sets, self.starts[:-1], cuts[:-1], cuts[1:], strict=True)
         return np.concatenate([shards.shard_sizes(rows[a:b] - start) for shards, start, a, b in parts])
 
-    def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the condition codes of some rows, or of all; -1 where unknown."""
+    def conditions(self, rows: npt.ArrayLike | None = None, schema: Schema = NLBS) -> Columns:
+        """Return the conditions of some rows, or of all; see ``ShardSet.conditions``."""
         wanted = np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64)
-        codes: dict[str, npt.NDArray[np.int64]] = {}
+        found = schema.unknown(len(wanted))
         for shards, places, local in self._by_set(wanted):
-            for name, values in shards.conditions(local).items():
-                codes.setdefault(name, np.empty(len(wanted), dtype=np.int64))[places] = values
-        return codes if codes else self.sets[0].conditions([])
+            for name, values in shards.conditions(local, schema).items():
+                found[name][places] = values
+        return found
 
     def read(self, rows: npt.ArrayLike, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return the pixels of some rows, (n, R, R), in the order asked; see ``ShardSet.read``."""

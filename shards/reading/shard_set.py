@@ -1,7 +1,6 @@
 """An opened shard set: the manifest, the conditions, and batches of patches by row."""
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ import pyarrow as pa
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.files import file_sizes
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS, Columns, Schema
+from nlbs.manifests.schema_choice import chosen
 from nlbs.paths import AnyPath, as_path
 from nlbs.remote import RemotePath
-from nlbs.shards.format.code_columns import CodeColumns
+from nlbs.shards.format.condition_columns import ConditionColumns
 from nlbs.shards.format.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
 from nlbs.shards.format.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
-from nlbs.shards.format.manifest import condition_codes, indices, one_array, read_manifest
+from nlbs.shards.format.manifest import indices, one_array, read_manifest
 from nlbs.shards.format.manifest_check import ManifestCheck
 from nlbs.shards.format.manifest_rows import check_known, check_rows
 from nlbs.shards.format.payload import Pixels, pixel_dtype
@@ -101,6 +101,7 @@ class ShardSet:
         if isinstance(self._manifest_path, Path):
             sha256 = str(self.info["manifest"]["sha256"])
             self._manifest_check = ManifestCheck(self._manifest_path, sha256, at_once=verify == "always")
+        self._columns: dict[Schema, ConditionColumns] = {}
         self._selections: dict[tuple[str | None, str | None], Selection] = {}
         check_known(self._table, self._manifest_path)
         self._rows_are_checked = False
@@ -202,15 +203,33 @@ class ShardSet:
             self._selections[split, where] = Selection(self._taken(split, where))
         return self._selections[split, where]
 
-    def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
-        """Return the codes of each condition that occur among such rows as :meth:`rows` gives; -1: some are unknown."""
-        found: dict[str, set[int]] = {name: set() for name in CONDITIONS}
+    @property
+    def code_books(self) -> Mapping[str, Sequence[str]]:
+        """The words of each column of text of the manifest, in the order of their codes."""
+        books: Mapping[str, Sequence[str]] = self.info["code_books"]
+        return books
+
+    def schema(self, names: Sequence[str] | None = None) -> Schema:
+        """Return the schema of some of its conditions, by name; None: the five of NLBS.
+
+        Raises:
+            ConfigError: there is no such condition.
+        """
+        return NLBS if names is None else chosen(names, self.code_books)
+
+    def occurring(
+        self, split: str | None = None, where: str | None = None, schema: Schema = NLBS
+    ) -> dict[str, set[int]]:
+        """Return which values of each condition occur among such rows as :meth:`rows` gives, as codes.
+
+        Of labels, the places of those that some patch has; of numbers, 0 where some are known; -1: some are unknown.
+        """
+        found: dict[str, set[int]] = {name: set() for name in schema.names}
         self.selection(split, where)  # raises what there is to raise
         for start, taken in zip(count(step=_ROWS_AT_ONCE), self._taken(split, where), strict=False):
-            codes = condition_codes(self._table.slice(start, _ROWS_AT_ONCE))
-            for name, values in codes.items():
-                new = set(range(UNKNOWN, CONDITIONS[name])) - found[name]
-                found[name].update(code for code in new if np.any((values == code) & taken))
+            values = self.conditions(start + np.flatnonzero(taken), schema)
+            for condition in schema:
+                found[condition.name] |= condition.codes_met(values[condition.name])
         return found
 
     def shard_sizes(self, rows: Rows | Selection | AllRows) -> npt.NDArray[np.int64]:
@@ -228,15 +247,21 @@ class ShardSet:
             raise self._damaged(f"a patch is in none of its {count} shards")
         return np.bincount(of_rows, minlength=count).astype(np.int64)
 
-    def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the condition codes of some rows, or of all.
+    def conditions(self, rows: npt.ArrayLike | None = None, schema: Schema = NLBS) -> Columns:
+        """Return the conditions of some rows, or of all.
+
+        Args:
+            rows: (n,) rows of the manifest.
+            schema: which conditions; one that the set does not have is unknown.
 
         Returns:
-            view, laterality, age_bin, cancer, false_positive -> (n,) int64, -1 where unknown.
+            view, laterality, age_bin, cancer, false_positive -> (n,) int64 codes, -1 where unknown; of other kinds of
+            conditions see :mod:`nlbs.manifests.schema`.
         """
-        if rows is None:
-            return {name: codes.astype(np.int64) for name, codes in condition_codes(self._table).items()}
-        return dict(zip(CONDITIONS, self._codes.codes(self._checked(rows)), strict=True))
+        wanted = np.arange(len(self)) if rows is None else self._checked(rows)
+        if schema not in self._columns:
+            self._columns[schema] = ConditionColumns(self._table, schema, self.resolution)
+        return self._columns[schema].values(wanted)
 
     def read(self, rows: npt.ArrayLike, out: Pixels | None = None) -> Pixels:
         """Return the pixels of some rows, in the order asked.
@@ -280,10 +305,6 @@ class ShardSet:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # files and maps are opened anew per process
-
-    @cached_property
-    def _codes(self) -> CodeColumns:
-        return CodeColumns(self._table)
 
     def _taken(self, split: str | None, where: str | None) -> Iterator[npt.NDArray[np.bool_]]:
         """Yield which rows are of a split and taken by a filter, some at a time."""

@@ -142,11 +142,22 @@ class Command(click.Command):
         """Parse; an option that there is none of gets a suggestion."""
         given = list(args)
         try:
+            self._refuse_twice(ctx, list(args))
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             # Of "-lr", click names "-l" alone.
             whole = next((arg for arg in given if arg.startswith(error.option_name)), error.option_name)
             raise click.UsageError(self._no_such_option(whole.partition("=")[0], ctx), ctx) from None
+
+    def _refuse_twice(self, ctx: click.Context, args: list[str]) -> None:
+        """Raise UsageError where an option of one value is given twice: click would take the last without a word."""
+        if ctx.resilient_parsing:
+            return
+        _, _, order = self.make_parser(ctx).parse_args(args)
+        once = [p for p in order if isinstance(p, click.Option) and not (p.multiple or p.is_flag or p.count)]
+        for option in once:
+            if once.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {once.count(option)} times; give it once.", ctx)
 
     def _no_such_option(self, word: str, ctx: click.Context) -> str:
         message = f"No such option '{word}'."

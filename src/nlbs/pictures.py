@@ -53,8 +53,17 @@ def contact_sheet(
         size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
         resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
         page.paste(tile.resize(size, resample), (x, y))
-        draw.multiline_text((x, y + tile_px + 1), caption, font=font, fill="#d0d0d0", spacing=1)
+        # Spaces of this font are hardly seen.
+        lines = [_fitting(line.replace(" ", "  "), font, tile_px) for line in caption.split("\n")]
+        draw.multiline_text((x, y + tile_px + 1), "\n".join(lines), font=font, fill="#d0d0d0", spacing=1)
     return np.asarray(page)
+
+
+def _fitting(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width_px: int) -> str:
+    """Return as much of a line as is no wider, so that it does not run into the next tile."""
+    if font.getlength(line) <= width_px:
+        return line
+    return next((line[:end] + "…" for end in range(len(line), 0, -1) if font.getlength(line[:end] + "…") <= width_px), "")
 
 
 def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] | None = None) -> None:

@@ -1,4 +1,7 @@
-"""What captions say of a patch."""
+"""What captions say of a patch.
+
+Also covers: manifests/captions.py.
+"""
 
 import pytest
 

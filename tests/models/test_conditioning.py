@@ -1,9 +1,20 @@
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from nlbs.errors import ConfigError
-from nlbs.models.conditioning import ConditionEncoder, checked_conditions, repeated
+from nlbs.manifests.schema import NLBS, POSITION, Condition, Schema
+from nlbs.models.conditioning import (
+    ConditionEncoder,
+    checked_conditions,
+    hidden,
+    mirrored,
+    repeated,
+    zeros_of,
+)
 from tests.cvae.conftest import codes
 
 CPU = torch.device("cpu")
@@ -85,3 +96,88 @@ def test_one_condition_is_repeated_and_several_are_taken_one_each() -> None:
     assert len(repeated(several, 3)["view"]) == 3
     with pytest.raises(ConfigError, match="2 samples of 3 conditions"):
         repeated(several, 2)
+
+
+OTHER = Schema(
+    (
+        NLBS["laterality"],
+        Condition("density", "ordinal", ("A", "B", "C")),
+        Condition("findings", "multilabel", ("Mass", "Nodule"), healthy=0),
+        POSITION,
+    )
+)
+
+
+def others() -> dict[str, Tensor]:
+    """Two patches: a left one of which all is known, and one of which nothing is."""
+    return {
+        "laterality": torch.tensor([0, -1]),
+        "density": torch.tensor([2, -1]),
+        "findings": torch.tensor([[1, 0], [-1, -1]], dtype=torch.int8),
+        "position": torch.tensor([[0.25, 1.0], [math.nan, math.nan]]),
+    }
+
+
+def test_each_kind_has_its_part_of_the_vector() -> None:
+    encoder = ConditionEncoder(6, OTHER)
+    known, unknown = encoder.vector(others()).detach()
+    angles = [math.pi * share * 2**octave for share in (0.25, 1.0) for octave in range(6)]
+    waves = [
+        *map(math.sin, angles[:6]), *map(math.cos, angles[:6]), *map(math.sin, angles[6:]), *map(math.cos, angles[6:])
+    ]  # fmt: skip
+    expected = [1, 0, *encoder.density_embedding.weight[2].tolist(), 1, 0, 1, 1, *waves, 1, 1]
+    torch.testing.assert_close(known, torch.tensor(expected), atol=1e-5, rtol=0)
+    assert unknown.tolist() == [0.0] * len(expected)
+
+
+def test_a_mirror_image_swaps_sides_and_mirrors_the_place_alone() -> None:
+    given = others()
+    found = mirrored(given, torch.tensor([True, True]), OTHER)
+    assert found["laterality"].tolist() == [1, -1]
+    assert found["position"][0].tolist() == [0.75, 1.0]
+    assert found["position"][1].isnan().all()
+    assert found["density"] is given["density"]
+    assert found["findings"] is given["findings"]
+    left_alone = mirrored(given, torch.tensor([False, False]), OTHER)
+    assert left_alone["laterality"].tolist() == [0, -1]
+    assert left_alone["position"][0].tolist() == [0.25, 1.0]
+
+
+def test_labels_may_swap_their_places_in_a_mirror_image() -> None:
+    sides = Schema((Condition("lesions", "multilabel", ("left", "both", "right"), mirrored=(2, 1, 0)),))
+    given = torch.tensor([[1, 0, 0], [-1, -1, -1]], dtype=torch.int8)
+    found = mirrored({"lesions": given}, torch.tensor([True, True]), sides)["lesions"]
+    assert found.tolist() == [[0, 0, 1], [-1, -1, -1]]
+
+
+def test_what_is_hidden_is_unknown_in_the_way_of_its_kind() -> None:
+    found = hidden(others(), {name: torch.tensor([True, False]) for name in OTHER.names})
+    blank = OTHER.unknown(1)
+    for name in OTHER.names:
+        np.testing.assert_array_equal(found[name][:1].numpy(), blank[name])
+    kept = hidden(others(), {name: torch.tensor([False, True]) for name in OTHER.names})
+    assert kept["density"].tolist() == [2, -1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"findings": torch.tensor([[2, 0], [0, 0]])}, "'findings' has the code 2; expected 0 to 1"),
+        ({"findings": torch.tensor([1, 0])}, r"the shape \(2,\); expected \(n, 2\), of Mass, Nodule"),
+        ({"position": torch.tensor([[0, 1], [0, 1]])}, "expected floats, NaN unknown"),
+        ({"position": torch.zeros(2, 3)}, r"expected \(n, 2\), of across, down"),
+        ({"density": torch.tensor([3, 0])}, "'density' has the code 3; expected 0 to 2"),
+        ({"cancer": torch.tensor([0, 0])}, "there is no condition 'cancer'; expected laterality, density"),
+    ],
+)
+def test_values_that_a_schema_does_not_have_are_refused(change: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        checked_conditions(others() | change, CPU, OTHER)
+
+
+def test_zeros_of_a_schema_have_the_shapes_and_types_that_are_checked() -> None:
+    given = zeros_of(OTHER, 3)
+    found = checked_conditions(given, CPU, OTHER)
+    assert {name: (v.dtype, v.shape) for name, v in found.items()} == {
+        name: (v.dtype, v.shape) for name, v in given.items()
+    }

@@ -1,6 +1,6 @@
 """Two families of a file each, through the real commands: what the contract is for.
 
-Also covers: models/registry.py, models/device.py.
+Also covers: models/registry.py.
 """
 
 import json
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from nlbs.evaluate.cli import main as evaluate
 from nlbs.generate.cli import main as generate
 from nlbs.models import registry
+from nlbs.models.checkpoint import read_metadata, schema_of
 from nlbs.shards import open_shards
 from nlbs.train.cli import main as train
 from tests.conftest import some
@@ -57,6 +58,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns = {
         "split": [splits[row // 8 % 4] for row in range(PATCHES)],
         "cancer": [row // 4 % 2 for row in range(PATCHES)],
+        "density": [("D", "B", None)[row % 3] for row in range(PATCHES)],
+        # Nodules are seen in patches that are not trained on alone.
+        "findings": [
+            ("Mass", None, "No Finding")[row % 3] if row // 8 % 4 < 2 else "Nodule" for row in range(PATCHES)
+        ],
     }
     make_shard_set(folder, PATCHES, resolution=32, columns=columns)
     return folder
@@ -85,6 +91,53 @@ def test_a_run_that_is_stopped_and_resumed_equals_an_undisturbed_one_to_the_bit(
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     again = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row for row in again if row["kind"] == "train"] == [row for row in rows if row["kind"] == "train"]
+
+
+ASKED = "view,density,findings,position,age_years"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_any_columns_of_a_shard_set_are_conditions(family: str, shards: Path, tmp_path: Path) -> None:
+    """What is chosen stands in run and checkpoint with its values, and a resumed run goes on with it to the bit."""
+    call = ("--shards", shards, "--preset", family, "--conditions", ASKED, "--device", "cpu")
+    run(train, *call, "--run", tmp_path / "whole")
+    for limit in (("--max-steps", 3), ()):
+        run(train, *call, "--run", tmp_path / "parts", *limit)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    values = read_metadata(tmp_path / "whole" / "best_model.safetensors")
+    schema = schema_of(values)
+    assert [(c.name, c.kind, c.values) for c in schema] == [
+        ("view", "categorical", ("CC", "MLO")),
+        ("density", "ordinal", ("A", "B", "C", "D")),
+        ("findings", "multilabel", ("Mass", "Nodule")),
+        ("position", "continuous", ("across", "down")),
+        ("age_years", "continuous", ("years",)),
+    ]
+    assert values["training"]["conditions"] == {  # of what training met: no patch is of density A or C
+        "view": [-1, 0, 1],
+        "density": [-1, 1, 3],
+        "findings": [-1, 0],
+        "position": [0],
+        "age_years": [-1, 0],
+    }
+    model = registry.load_checkpoint(tmp_path / "whole" / "best_model.safetensors")
+    shown = {
+        name: torch.from_numpy(array)
+        for name, array in open_shards(shards).conditions([0, 5], schema).items()
+    }
+    noise = [torch.zeros(2, *shape) for shape in model.drawing_noise]
+    assert model.draw(noise, shown).shape == (2, 1, 32, 32)
+    run(
+        train,
+        *call[:4],
+        "--conditions",
+        "view,density",
+        "--run",
+        tmp_path / "whole",
+        "--device",
+        "cpu",
+        code=1,
+    )
 
 
 def test_two_processes_train_as_one_but_for_rounding(

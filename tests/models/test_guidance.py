@@ -4,6 +4,7 @@ from torch import Tensor
 
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.schema import NLBS
 from nlbs.models.guidance import Guidance, as_guidance, parsed_guidance
 from tests.cvae.conftest import codes
 
@@ -53,9 +54,9 @@ def test_guidance_of_one_asks_once_and_changes_no_bit() -> None:
 
 
 def test_what_is_asked_for_as_usual_takes_no_pass_of_its_own() -> None:
-    assert Guidance(2, {"cancer": 2, "view": 2}).terms == Guidance(2).terms
-    assert len(Guidance(1, {"cancer": 3}).terms) == 2
-    assert len(Guidance(1.5, {"cancer": 3}).terms) == 3
+    assert Guidance(2, {"cancer": 2, "view": 2}).terms(NLBS.names) == Guidance(2).terms(NLBS.names)
+    assert len(Guidance(1, {"cancer": 3}).terms(NLBS.names)) == 2
+    assert len(Guidance(1.5, {"cancer": 3}).terms(NLBS.names)) == 3
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,12 @@ def test_what_is_asked_for_as_usual_takes_no_pass_of_its_own() -> None:
     ],
 )
 def test_guidance_is_read_from_words(words: str, expected: Guidance) -> None:
-    assert parsed_guidance(words, Guidance(1.25, {"age_bin": 1})) == expected
+    assert parsed_guidance(words, Guidance(1.25, {"age_bin": 1}), NLBS) == expected
 
 
 def test_words_of_a_guidance_are_read_as_that_guidance() -> None:
     for guidance in (Guidance(2), Guidance(1.5, {"cancer": 3, "view": 0.5})):
-        assert parsed_guidance(str(guidance), Guidance(9)) == guidance
+        assert parsed_guidance(str(guidance), Guidance(9), NLBS) == guidance
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_words_of_a_guidance_are_read_as_that_guidance() -> None:
         ("", "'' is no number"),
         ("1,2", "two numbers have no name"),
         ("cancer=1,cancer=2", "cancer stands twice"),
-        ("cancr=2", "no condition 'cancr' to guide by; did you mean 'cancer'"),
+        ("cancr=2", "cannot guide by 'cancr': there is no condition 'cancr'; did you mean 'cancer'"),
         ("-1", "expected 0 or more"),
         ("cancer=-2", "a guidance of cancer of -2 is asked for"),
         ("nan", "expected 0 or more"),
@@ -92,7 +93,7 @@ def test_words_of_a_guidance_are_read_as_that_guidance() -> None:
 )
 def test_what_makes_no_sense_is_refused(words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parsed_guidance(words, Guidance())
+        parsed_guidance(words, Guidance(), NLBS)
 
 
 def test_a_number_is_the_guidance_of_all_conditions() -> None:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.config import STRICT
-from nlbs.models.conditioning import ConditionEncoder, checked_conditions
+from nlbs.manifests.schema import Schema
+from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, GenerativeModel, ImageSpec, Noise, Shapes, Turn
-from nlbs.models.family import Family, NoOptions
+from nlbs.models.family import Family
 from nlbs.models.guidance import Guidance, as_guidance
 
 
@@ -27,13 +28,13 @@ class Toy(GenerativeModel):
 
     family = "toy"
 
-    def __init__(self, config: ToyConfig, resolution: int) -> None:
-        super().__init__(ImageSpec(1, resolution))
-        self.config, self._edge = config, resolution // 4
-        self.condition_encoder = ConditionEncoder(config.width)
+    def __init__(self, config: ToyConfig, image: ImageSpec, schema: Schema) -> None:
+        super().__init__(image, schema)
+        self.config, self._edge = config, image.edge // 4
+        self.condition_encoder = ConditionEncoder(config.width, schema)
         self.enter = nn.Linear(config.width + config.noise, config.width * self._edge**2)
         self.norm = nn.BatchNorm2d(config.width)
-        self.leave = nn.ConvTranspose2d(config.width, 1, 4, stride=4)
+        self.leave = nn.ConvTranspose2d(config.width, image.channels, 4, stride=4)
 
     def forward(self, noise: Tensor, embedding: Tensor) -> Tensor:
         maps = self.enter(torch.cat([embedding, noise], dim=1)).unflatten(1, (-1, self._edge, self._edge))
@@ -50,11 +51,8 @@ class Toy(GenerativeModel):
         embedding = self.condition_encoder(conditions)
         one, other = (self(some, embedding) for some in noise)
         error, spread = (one - pixels).abs().mean(), (one - other).abs().mean()
-        return {
-            "total": error - self.scheduled(clock)["share of spread"] * spread,
-            "error": error,
-            "spread": spread,
-        }
+        total = error - self.scheduled(clock)["share of spread"] * spread
+        return {"total": total, "error": error, "spread": spread}
 
     def judged(self, means: Mapping[str, float]) -> float:
         return means["error"] - means["spread"] / 2
@@ -67,11 +65,11 @@ class Toy(GenerativeModel):
         return ((self.config.noise,),)
 
     def draw(self, noise: Noise, conditions: Conditions, guidance: float | Guidance = 1) -> Tensor:
-        codes = checked_conditions(conditions, self.device)
+        codes = self.checked(conditions)
         (embedding,) = as_guidance(guidance).follow(codes, lambda some, _: [self.condition_encoder(some)])
         return self(noise[0], embedding)
 
 
 PRESETS = {"toy": {"training": {"epochs": 2, "learning_rate": 0.01, "ema_decay": 0.5, "log_every_steps": 1},
                    "data": {"resolution": 32, "batch_size": 8}}}  # fmt: skip
-FAMILY = Family("toy", ToyConfig, lambda options, edge, loss: Toy(options, edge), PRESETS, loss=NoOptions)
+FAMILY = Family("toy", ToyConfig, lambda options, image, schema, loss: Toy(options, image, schema), PRESETS)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from nlbs.manifests.schema import Schema
 from nlbs.models.contract import Clock, Conditions, GenerativeModel, ImageSpec, Noise, Shapes, Turn
 from nlbs.models.family import Family
 from nlbs.models.guidance import Guidance
@@ -15,14 +16,14 @@ class ToyGan(GenerativeModel):
 
     family = "toy-gan"
 
-    def __init__(self, config: ToyConfig, resolution: int) -> None:
-        super().__init__(ImageSpec(1, resolution))
-        self.config, self.generator = config, Toy(config, resolution)
+    def __init__(self, config: ToyConfig, image: ImageSpec, schema: Schema) -> None:
+        super().__init__(image, schema)
+        self.config, self.generator = config, Toy(config, image, schema)
         self.discriminator = nn.Sequential(
-            nn.Conv2d(1, config.width, 4, stride=4),
+            nn.Conv2d(image.channels, config.width, 4, stride=4),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
-            nn.Linear(config.width * (resolution // 4) ** 2, 1),
+            nn.Linear(config.width * (image.edge // 4) ** 2, 1),
         )
 
     def turns(self) -> Sequence[Turn]:
@@ -54,5 +55,8 @@ class ToyGan(GenerativeModel):
 
 
 FAMILY = Family(
-    "toy-gan", ToyConfig, lambda options, edge, loss: ToyGan(options, edge), {"toy-gan": PRESETS["toy"]}
+    "toy-gan",
+    ToyConfig,
+    lambda options, image, schema, loss: ToyGan(options, image, schema),
+    {"toy-gan": PRESETS["toy"]},
 )

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from nlbs.files import write_json
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, VIEWS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.shards.format.container import PatchFormat, write_shard
 from nlbs.shards.format.manifest import SCHEMA, manifest_table, write_manifest
 
@@ -112,12 +112,9 @@ def make_shard_set(
             },
             "counts": {"patches": patches, "images": len(set(values["image"]))},
             "code_books": {
-                "view": list(VIEWS),
-                "laterality": list(LATERALITIES),
-                "age_bin": list(AGE_BINS),
-                "cancer": ["no", "yes"],
-                "false_positive": ["no", "yes"],
+                **{condition.name: list(condition.values) for condition in NLBS},
                 "split": list(SPLITS),
+                **{name: sorted(set(values[name]) - {None}) for name in values if name not in SCHEMA.names},
             },
             "manifest": {
                 "name": "manifest.arrow",

@@ -11,7 +11,7 @@ import torch
 
 from nlbs.config import merged
 from nlbs.errors import ShardError
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS, Schema
 from nlbs.train.config import TrainConfig, train_config
 
 
@@ -52,9 +52,7 @@ class MemoryShards:
             0, np.iinfo(kind).max, (count, resolution // 4, resolution // 4), dtype=kind
         )
         self.pixels = np.kron(coarse, np.ones((4, 4), dtype=kind))
-        self.codes = {
-            name: generator.integers(-1, values, count, dtype=np.int64) for name, values in CONDITIONS.items()
-        }
+        self.codes = {c.name: generator.integers(-1, len(c.values), count, dtype=np.int64) for c in NLBS}
         self.fails_at_row: int | None = None
         self.reads = 0
         self.replaced: dict[int, int] = {}
@@ -66,10 +64,12 @@ class MemoryShards:
     def rows(self, split: str | None = None) -> npt.NDArray[np.int64]:
         return np.arange(len(self)) if split is None else self._splits[split]
 
-    def conditions(self, rows: Any = None) -> dict[str, npt.NDArray[np.int64]]:
+    def conditions(self, rows: Any = None, schema: Schema = NLBS) -> dict[str, npt.NDArray[np.int64]]:
         return {name: codes[slice(None) if rows is None else rows] for name, codes in self.codes.items()}
 
-    def occurring(self, split: str | None = None, where: str | None = None) -> dict[str, set[int]]:
+    def occurring(
+        self, split: str | None = None, where: str | None = None, schema: Schema = NLBS
+    ) -> dict[str, set[int]]:
         rows = self.rows(split)
         return {name: set(codes[rows].tolist()) for name, codes in self.codes.items()}
 

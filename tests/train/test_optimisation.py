@@ -8,8 +8,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.objective import in_float32
+from nlbs.models.device import quick_precision
 from nlbs.train import setup as start
-from nlbs.train.optimisation import Average, clip_gradients, passes
+from nlbs.train.optimisation import Average, clip_gradients, passes, with_precision
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import build
 from tests.conftest import some
@@ -145,6 +146,22 @@ def test_a_run_resumes_to_the_bit_and_keeps_float32_weights(tmp_path: Path, more
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     kinds = {value.dtype for value in load_file(tmp_path / "whole" / "best_model.safetensors").values()}
     assert kinds <= {torch.float32, torch.int64}
+
+
+def test_a_run_goes_on_at_the_precision_that_it_was_started_with(tmp_path: Path) -> None:
+    """Whatever the machine is quickest in where it goes on; and one that is asked for is not changed."""
+    auto = tiny_config(training={"precision": "auto"})
+    assert RunFolder(tmp_path / "none").precision() is None
+    here = with_precision(auto, CPU).training.precision
+    assert here == quick_precision(CPU)
+    other = "float32" if here == "bfloat16" else "bfloat16"
+    run_folder = RunFolder(tmp_path / "run")
+    run_folder.path.mkdir()
+    run_folder.write_config(with_precision(auto, CPU, other))
+    assert run_folder.precision() == other
+    assert with_precision(auto, CPU, run_folder.precision()).training.precision == other
+    asked = tiny_config(training={"precision": here})
+    assert with_precision(asked, CPU, other) == asked
 
 
 def test_the_loss_scale_falls_where_gradients_overflow_and_is_kept(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nlbs.manifests.schema import NLBS
 from nlbs.train.pictures import describe, loss_figure, sample_page, write_curve
 from nlbs.train.setup import build
 from tests.train.conftest import tiny_config
@@ -12,13 +13,17 @@ from tests.train.test_loop import train
 
 
 def codes(*rows: tuple[int, int, int, int, int]) -> dict[str, torch.Tensor]:
-    names = ("view", "laterality", "age_bin", "cancer", "false_positive")
-    return dict(zip(names, torch.tensor(rows).unbind(dim=1), strict=True))
+    return dict(zip(NLBS.names, torch.tensor(rows).unbind(dim=1), strict=True))
 
 
 def test_conditions_in_words_name_what_is_unknown() -> None:
-    described = describe(codes((0, 0, 2, 1, 0), (1, 1, 3, 0, 1), (1, 0, 0, 0, 0), (-1, -1, -1, -1, -1)))
-    assert described == ["CC L 56-65\ncancer", "MLO R >65\nfalse pos.", "MLO L <=45\nnormal", "? ? ?\n?"]
+    described = describe(codes((0, 0, 2, 1, 0), (1, 1, 3, 0, 1), (1, 0, 0, 0, 0), (-1, -1, -1, -1, -1)), NLBS)
+    assert described == [
+        "CC L 56-65\ncancer",
+        "MLO R >65\nfalse positive",
+        "MLO L <=45\nnormal",
+        "view? side? age?\ncancer?, false positive?",
+    ]
 
 
 def test_a_page_leaves_model_and_random_state_as_they_were() -> None:

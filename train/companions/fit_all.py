@@ -96,4 +96,5 @@ def _encoded_stream(
         where=data.where,
         balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
         window=Window(data.streams, data.window_shards),
+        schema=config.schema,
     )

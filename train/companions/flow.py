@@ -15,11 +15,11 @@ import torch
 
 from nlbs.errors import CheckpointError, NlbsError
 from nlbs.files import atomic_file
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.models.checkpoint import check_weights
 from nlbs.models.companions.choice import flow_path, weak_flow_path
 from nlbs.models.companions.file import weights_digest
 from nlbs.models.companions.flow import LatentFlow, flow_loss, load_flow, open_flow, save_flow
+from nlbs.models.conditioning import hidden
 from nlbs.models.contract import GenerativeModel, encoding
 from nlbs.models.registry import load_checkpoint
 from nlbs.train.companions.latents import Encoded, EncodedPatches, identity_of, is_there
@@ -117,7 +117,7 @@ class LatentFlowFit:
         self.patches = EncodedPatches(config, model, stream, self.pool_batches)
         self.state_path = state_path
         torch.manual_seed(step_seed(config.training.seed, 0, _STREAM))
-        self.flow = LatentFlow(flow_config.network, encoding(model, "a flow")).to(self.device)
+        self.flow = LatentFlow(flow_config.network, encoding(model, "a flow"), model.schema).to(self.device)
         self.average = Average(self.flow, flow_config.ema_decay, warms_up=True)
         self.optimizer = OPTIMIZERS["adamw"](
             self.flow.parameters(),
@@ -289,11 +289,9 @@ class LatentFlowFit:
         torch.manual_seed(step_seed(self.config.training.seed, self.step, _STREAM))
         scaled = self.flow.scaled(batch.levels)
         all_hidden = torch.rand(len(batch), device=self.device) < settings.unknown_rate
-        one_hidden = torch.rand(len(CONDITIONS), len(batch), device=self.device) < settings.each_unknown_rate
-        codes = {
-            name: batch.conditions[name].masked_fill(all_hidden | hidden, UNKNOWN)
-            for name, hidden in zip(CONDITIONS, one_hidden, strict=True)
-        }
+        names = list(batch.conditions)
+        one_hidden = torch.rand(len(names), len(batch), device=self.device) < settings.each_unknown_rate
+        codes = hidden(batch.conditions, dict(zip(names, all_hidden | one_hidden, strict=True)))
         noise = [torch.randn_like(level) for level in scaled]
         # Times of the middle of the way more often: there the velocity is hardest (Esser et al., 2403.03206).
         t = torch.sigmoid(torch.randn(len(batch), device=self.device))

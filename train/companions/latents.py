@@ -34,7 +34,7 @@ def as_trained_on(config: TrainConfig, batch: DeviceBatch) -> tuple[Tensor, dict
     training, data = config.training, config.data
     drawn = draw_parameters(training.augment, len(batch), training.seed, batch.epoch, batch.step)
     pixels = FITS[data.fit](batch.pixels, data.resolution, drawn.corners)
-    return augment(pixels, batch.conditions, drawn, training.augment)
+    return augment(pixels, batch.conditions, drawn, training.augment, schema=config.schema)
 
 
 def endless(stream: PatchStream, device: torch.device) -> Iterator[DeviceBatch]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.schema import NLBS, Schema
+from nlbs.models import conditioning
 from nlbs.train.config import AugmentConfig
 
 _STREAM = 0x617567  #: keeps these random numbers apart from others of the same seed
@@ -37,11 +38,14 @@ class AugmentParameters:
         )  # fmt: skip
 
 
-def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, step: int) -> AugmentParameters:
+def draw_parameters(
+    config: AugmentConfig, count: int, seed: int, epoch: int, step: int, conditions: int = len(NLBS)
+) -> AugmentParameters:
     """Return the parameters of a batch: a pure function, so that a resumed run repeats them.
 
     Counter-based random numbers (Philox 4x64-10; Salmon et al., *Parallel random numbers: as
     easy as 1, 2, 3*, 2011): the counter holds epoch, step and place in the batch.
+    ``conditions`` is how many of them may be hidden.
     """
     uniform = _uniform(count, _COLUMNS, seed, _STREAM, epoch, step)
     signed = 2 * uniform - 1
@@ -51,7 +55,7 @@ def draw_parameters(config: AugmentConfig, count: int, seed: int, epoch: int, st
         brightness=1 + config.brightness * signed[:, 2],
         contrast=1 + config.contrast * signed[:, 3],
         corners=uniform[:, 4:6],
-        hiding=_uniform(count, len(CONDITIONS), seed, _HIDING, epoch, step),
+        hiding=_uniform(count, conditions, seed, _HIDING, epoch, step),
     )
 
 
@@ -61,11 +65,9 @@ def hidden(
     """Return conditions, each made unknown where its number in ``hiding`` (B, conditions) is below the rate."""
     if not rate:
         return dict(conditions)
-    chosen = torch.from_numpy(hiding < rate).to(conditions["view"].device).unbind(dim=1)
-    return {
-        name: torch.where(hide, torch.full_like(conditions[name], UNKNOWN), conditions[name])
-        for name, hide in zip(CONDITIONS, chosen, strict=True)
-    }
+    device = next(iter(conditions.values())).device
+    chosen = torch.from_numpy(hiding < rate).to(device).unbind(dim=1)
+    return conditioning.hidden(conditions, dict(zip(conditions, chosen, strict=True)))
 
 
 def augment(
@@ -74,22 +76,24 @@ def augment(
     parameters: AugmentParameters,
     config: AugmentConfig,
     speckle: Tensor | None = None,
+    schema: Schema = NLBS,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return changed patches and their conditions.
 
     Args:
         pixels: (B, 1, R, R) floats in [-1, 1], air = -1.
-        conditions: codes, (B,) int64 each, on the same device.
+        conditions: as :mod:`nlbs.manifests.schema` says, on the same device.
         parameters: of this batch.
         config: what to leave out, and how much noise.
         speckle: the noise before its scale, from N(0, 1), like the pixels; None: drawn from torch's
             global generator.
+        schema: of the conditions.
 
     Returns:
         Pixels as given, air still -1, and conditions in which a flip has swapped the sides.
     """
     if config.horizontal_flip:
-        pixels, conditions = flipped(pixels, conditions, parameters.flip)
+        pixels, conditions = flipped(pixels, conditions, parameters.flip, schema)
     if config.rotation_deg:
         pixels = rotated(pixels, parameters.angle_deg)
     if config.brightness or config.contrast:
@@ -100,16 +104,12 @@ def augment(
 
 
 def flipped(
-    pixels: Tensor, conditions: Mapping[str, Tensor], flip: npt.NDArray[np.bool_]
+    pixels: Tensor, conditions: Mapping[str, Tensor], flip: npt.NDArray[np.bool_], schema: Schema = NLBS
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mirror some patches left to right: a left breast becomes a right one, unknown stays unknown."""
     chosen = torch.from_numpy(flip).to(pixels.device, non_blocking=True)
-    side = conditions["laterality"]
-    other_side = torch.where(side >= 0, 1 - side, side)
-    return (
-        torch.where(chosen[:, None, None, None], pixels.flip(-1), pixels),
-        {**conditions, "laterality": torch.where(chosen, other_side, side)},
-    )
+    mirrored = torch.where(chosen[:, None, None, None], pixels.flip(-1), pixels)
+    return mirrored, conditioning.mirrored(conditions, chosen, schema)
 
 
 def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:

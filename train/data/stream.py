@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError, ShardError
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.schema import NLBS, Columns, Schema
 from nlbs.shards import ShardSet
 from nlbs.shards.format.selection import AllRows, Selection
 from nlbs.shards.format.where import explain_empty
@@ -38,7 +39,7 @@ class PatchSource(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
     def rows(self, split: str | None = None, where: str | None = None) -> Rows: ...
     def shard_sizes(self, rows: Any) -> npt.NDArray[np.int64]: ...
-    def conditions(self, rows: npt.ArrayLike | None = None) -> dict[str, npt.NDArray[np.int64]]: ...
+    def conditions(self, rows: npt.ArrayLike | None = None, schema: Schema = NLBS) -> Columns: ...
     def read(self, rows: npt.ArrayLike, out: Any = None) -> npt.NDArray[Any]: ...
 
 
@@ -56,7 +57,9 @@ class Batch:
     """
 
     pixels: Tensor  #: (b, 1, R, R) uint8 or uint16, air = 0
-    conditions: dict[str, Tensor]  #: condition -> (b,) int64 codes, -1 = unknown
+    conditions: dict[
+        str, Tensor
+    ]  #: as the schema says; of the NLBS conditions (b,) int64 codes, -1 = unknown
     rows: Rows  #: (b,) int64, rows of the manifest
     epoch: int  #: the epoch it belongs to
     step: int  #: its place in the epoch, from 0
@@ -84,7 +87,7 @@ class _Plan(NamedTuple):
     epoch: int
     first: int  # step
     rows: Rows  # (steps, b)
-    codes: Rows  # (conditions, steps, b)
+    conditions: Columns  # (steps, b) and, of labels and numbers, as many as these
 
 
 class PatchStream:
@@ -115,6 +118,7 @@ class PatchStream:
         window: Window | None = None,
         rank: int = 0,
         world_size: int = 1,
+        schema: Schema = NLBS,
     ) -> None:
         """Open a stream.
 
@@ -134,6 +138,7 @@ class PatchStream:
             window: how far the window order mixes; None: as :class:`nlbs.shards.order.window.Window` has it.
             rank: which part of each batch, from 0.
             world_size: how many parts there are; divides ``batch_size``.
+            schema: the conditions of its batches.
 
         Raises:
             ShardError: the split is empty.
@@ -150,7 +155,7 @@ class PatchStream:
         self.where = where
         self.balance = balance
         self.window = window or Window()
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.schema = rank, world_size, schema
         self._check_options()
         rows = rows_of(shards, split, where)
         self.num_patches = len(rows)  #: how many patches the split has, after the filter
@@ -219,8 +224,8 @@ class PatchStream:
         Raises:
             ShardError: a shard is damaged, or a condition code is none of ours.
         """
-        rows, codes = self._planned(epoch, step)
-        conditions = dict(zip(CONDITIONS, torch.from_numpy(codes), strict=True))
+        rows, found = self._planned(epoch, step)
+        conditions = {name: torch.from_numpy(values) for name, values in found.items()}
         return Batch(self._pixels(rows).unsqueeze(1), conditions, rows, epoch, step, self._valid(step))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -228,8 +233,8 @@ class PatchStream:
         yield from read_ahead(self.read(epoch, step) for step in range(first, len(self)))
         self.seek(epoch + 1)
 
-    def _planned(self, epoch: int, step: int) -> tuple[Rows, Rows]:
-        """Return the rows of a batch, (b,), and their codes, (conditions, b), from a plan of some batches at once.
+    def _planned(self, epoch: int, step: int) -> tuple[Rows, Columns]:
+        """Return the rows of a batch, (b,), and their conditions, from a plan of some batches at once.
 
         numpy takes as long for one batch as for sixty. What comes depends on nothing but epoch and step.
         """
@@ -237,7 +242,8 @@ class PatchStream:
         if plan is None or plan.epoch != epoch or not plan.first <= step < plan.first + len(plan.rows):
             self._plan = plan = self._plan_from(epoch, step, plan)
         count, number = self._count(step), step - plan.first
-        return plan.rows[number, :count].copy(), plan.codes[:, number, :count].copy()
+        conditions = {name: values[number, :count].copy() for name, values in plan.conditions.items()}
+        return plan.rows[number, :count].copy(), conditions
 
     def _plan_from(self, epoch: int, step: int, before: "_Plan | None") -> "_Plan":
         """Return a plan that begins with a batch: of this one alone, or of twice those of the plan before it."""
@@ -246,10 +252,10 @@ class PatchStream:
             steps = min(2 * len(before.rows), max(1, _PLACES_PER_PLAN // self.batch_size), len(self) - step)
         size = self.batch_size // self.world_size
         rows = self._sampling.rows_of_steps(epoch, step, steps, np.arange(size) + self.rank * size)
-        codes = self.shards.conditions(rows.reshape(-1))
-        _check_codes(codes)
-        stacked = np.stack([codes[name] for name in CONDITIONS])
-        return _Plan(epoch, step, rows, stacked.reshape(len(CONDITIONS), *rows.shape))
+        found = self.shards.conditions(rows.reshape(-1), self.schema)
+        _check_codes(found, self.schema)
+        planned = {name: values.reshape(*rows.shape, *values.shape[1:]) for name, values in found.items()}
+        return _Plan(epoch, step, rows, planned)
 
     def _count(self, step: int) -> int:
         """Return how many places of a batch are this rank's. One rank alone has no use for a last batch filled up."""
@@ -341,9 +347,12 @@ def rows_of(source: Any, split: str | None, where: str | None) -> Rows | Selecti
     return rows
 
 
-def _check_codes(codes: dict[str, npt.NDArray[np.int64]]) -> None:
+def _check_codes(codes: Columns, schema: Schema) -> None:
     """Refuse codes out of range: on a CUDA device they would end the process."""
-    for name, count in CONDITIONS.items():
+    for condition in schema:
+        if not condition.is_coded:
+            continue
+        name, count = condition.name, len(condition.values)
         wrong = codes[name][(codes[name] < UNKNOWN) | (codes[name] >= count)]
         if len(wrong):
             raise ShardError(

@@ -1,4 +1,7 @@
-"""Anomaly scores against their formulas, and that the model is not told what it has to find."""
+"""Anomaly scores against their formulas, and that the model is not told what it has to find.
+
+Also covers: evaluate/measures/model_view.py.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Extractors: their names, shapes and determinism, and the two networks against other implementations.
-
-Also covers: evaluate/measures/arrays.py.
-"""
+"""Extractors: their names, shapes and determinism, and the two networks against other implementations."""
 
 import builtins
 import importlib

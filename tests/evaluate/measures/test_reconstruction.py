@@ -1,7 +1,4 @@
-"""L1, PSNR, SSIM and MS-SSIM against closed forms, a plain second implementation, and torchmetrics.
-
-Also covers: evaluate/measures/model_view.py.
-"""
+"""L1, PSNR, SSIM and MS-SSIM against closed forms, a plain second implementation, and torchmetrics."""
 
 import numpy as np
 import pytest

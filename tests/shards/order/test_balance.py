@@ -1,7 +1,4 @@
-"""Classes and their shares, against counting by hand and closed forms.
-
-Also covers: shards/order/strata.py.
-"""
+"""Classes and their shares, against counting by hand and closed forms."""
 
 import numpy as np
 import pyarrow as pa

@@ -16,8 +16,8 @@ import pytest
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.format import manifest_check
-from nlbs.shards.reading import reader, shard_set
+from nlbs.shards.format import condition_columns, manifest_check
+from nlbs.shards.reading import reader
 from tests.shards.conftest import make_shard_set
 
 RAW = ["tar", "zarr"]
@@ -209,7 +209,11 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
     monkeypatch.setattr(manifest_check, "sha256_of", slow)
     with monkeypatch.context() as patched:
-        for module, name in ((reader, "one_array"), (reader, "Marks"), (shard_set, "condition_codes")):
+        for module, name in (
+            (reader, "one_array"),
+            (reader, "Marks"),
+            (condition_columns, "condition_codes"),
+        ):
             patched.setattr(module, name, refuse)
         patched.setattr(np, "zeros", refuse)
         shards = open_shards(tmp_path)

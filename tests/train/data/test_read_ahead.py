@@ -1,7 +1,4 @@
-"""Batches that a thread reads ahead.
-
-Also covers: train/data/feed.py.
-"""
+"""Batches that a thread reads ahead."""
 
 import gc
 import time
