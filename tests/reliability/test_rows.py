@@ -155,7 +155,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     22: (
         "a loss that is no number",
-        ("tests.train.test_loop::test_steps_that_are_not_finite_are_skipped_and_counted",),
+        ("tests.train.test_loop_bad_steps::test_steps_that_are_not_finite_are_skipped_and_counted",),
     ),
     23: (
         "a run resumed within an epoch",
