@@ -17,10 +17,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nlbs.config import nearest
 from nlbs.errors import ConfigError
@@ -37,13 +34,16 @@ from nlbs.manifests.conditions import (
 )
 from nlbs.text import shown
 
+if TYPE_CHECKING:  # help pages read this file: numpy is imported where arrays are made
+    import numpy.typing as npt
+
 Kind = Literal["categorical", "ordinal", "binary", "multilabel", "continuous"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NO_YES = ("no", "yes")
 #: A condition of one patch: a code, or one number per label or per continuous value.
 Value = int | tuple[float, ...]
 #: condition -> its values of n patches, as the table above says
-Columns = dict[str, npt.NDArray[Any]]
+Columns = dict[str, "npt.NDArray[Any]"]
 
 _MOST_CONDITIONS, _MOST_VALUES, _LONGEST_WORD = 64, 1000, 64
 BETWEEN_LABELS = "|"
@@ -110,16 +110,20 @@ class Condition:
         """Its name as an option of a command has it: "false-positive"."""
         return self.name.replace("_", "-")
 
-    def unknown(self, count: int) -> npt.NDArray[Any]:
+    def unknown(self, count: int) -> "npt.NDArray[Any]":
         """Return its values of so many patches of which nothing is known."""
+        import numpy as np
+
         if self.is_coded:
             return np.full(count, UNKNOWN, np.int64)
         if self.kind == "multilabel":
             return np.full((count, len(self.values)), UNKNOWN, np.int8)
         return np.full((count, len(self.values)), np.nan, np.float32)
 
-    def array(self, values: Sequence[Value]) -> npt.NDArray[Any]:
+    def array(self, values: Sequence[Value]) -> "npt.NDArray[Any]":
         """Return its values of n patches as a batch holds them."""
+        import numpy as np
+
         found = self.unknown(len(values))
         if len(values):
             found[:] = np.array(values, dtype=np.float64)
@@ -172,6 +176,8 @@ class Condition:
 
     def word(self, value: Any) -> str:
         """Return a value as a person writes it: "CC", ">65", "yes", "Mass|Nodule", "61"; empty where it is unknown."""
+        import numpy as np
+
         if self.is_coded:
             return "" if value == UNKNOWN else self.values[int(value)]
         numbers = np.asarray(value).reshape(-1).tolist()
@@ -184,8 +190,10 @@ class Condition:
             )
         return "" if any(map(math.isnan, numbers)) else ",".join(f"{number:g}" for number in numbers)
 
-    def codes_met(self, values: npt.ArrayLike) -> set[int]:
+    def codes_met(self, values: "npt.ArrayLike") -> set[int]:
         """Return the codes that occur among values: of labels those that some patch has, of numbers 0; -1: unknown."""
+        import numpy as np
+
         if self.is_coded:
             return set(np.unique(np.asarray(values)).tolist())
         values = np.asarray(values).reshape(-1, len(self.values))
@@ -289,7 +297,7 @@ class Schema:
         """Return the conditions of so many patches of which nothing is known."""
         return {condition.name: condition.unknown(count) for condition in self}
 
-    def values_of(self, columns: Mapping[str, npt.NDArray[Any]], place: int) -> dict[str, Value]:
+    def values_of(self, columns: Mapping[str, "npt.NDArray[Any]"], place: int) -> dict[str, Value]:
         """Return the values of one patch."""
         found: dict[str, Value] = {}
         for condition in self:

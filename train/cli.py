@@ -12,7 +12,8 @@ from nlbs.suggestions import or_list
 
 SECTIONS = {
     "Which patches": (
-        "--shards", "--mix", "--where", "--balance", "--order", "--generation", "--verify", "--on-damage", "--cache-gb",
+        "--shards", "--mix", "--where", "--conditions", "--balance", "--order", "--generation", "--verify",
+        "--on-damage", "--cache-gb",
     ),
     "Which model, and where it is kept": ("--preset", "--config", "--run"),
     "How long": ("--epochs", "--max-steps", "--max-minutes"),
@@ -148,7 +149,7 @@ def cli(
     shards: tuple[AnyPath, ...], cache_gb: float | None, preset: str, config_path: Path | None, run_path: Path | None,
     device: str, rank_timeout: float, dry_run: bool, bench: bool, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Train the conditional VAE from shards.
+    """Train a generative model from shards: the conditional VAE, or another of --preset.
 
     A run that was stopped, by Ctrl-C or otherwise, continues where it was when the same
     command is given again. On several GPUs:

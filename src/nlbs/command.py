@@ -95,8 +95,8 @@ POSITIVE = Finite(min=0, min_open=True)
 
 _WIDEST_PAGE = 100
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST_PAGE}
-#: Programs that are no command of another.
-_PROGRAMS = ("preprocess", "train", "generate", "evaluate")
+#: The programs, in the order of work; none is a command of another, each is one of nlbs.
+PROGRAMS = ("preprocess", "train", "generate", "evaluate")
 
 
 class _Context(click.Context):
@@ -216,7 +216,7 @@ class Group(Command, click.Group):
 
     def _no_such_command(self, word: str, ctx: click.Context) -> str:
         message = f"No such command '{word}'."
-        if word in _PROGRAMS and ctx.find_root().info_name != f"nlbs-{word}":
+        if word in PROGRAMS and ctx.find_root().info_name != f"nlbs-{word}":
             return f"{message} nlbs-{word} is a program of its own."
         meant = commands_like(word, self.list_commands(ctx))
         return f"{message} Did you mean {or_list(meant)}?" if meant else message

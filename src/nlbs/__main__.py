@@ -1,0 +1,5 @@
+"""``python -m nlbs``."""
+
+from nlbs.cli import main
+
+main(None)
