@@ -1,7 +1,4 @@
-"""The references of the formats: their snippets run, and their tables name what there is.
-
-Also covers: preprocess/report/remedies.py.
-"""
+"""The references of the formats: their snippets run, and their tables name what there is."""
 
 import importlib
 import json
@@ -18,7 +15,7 @@ from nlbs.errors import ImageError
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.kinds import KINDS
 from nlbs.manifests.tables.dialects import DIALECTS
-from nlbs.preprocess.report.remedies import REMEDIES
+from nlbs.preprocess.report.page_images import REMEDIES
 from nlbs.shards.format.manifest import SCHEMA
 from tests.conftest import some
 from tests.programs import PAGES
@@ -52,7 +49,7 @@ def written_statuses() -> set[str]:
     for path in sources:
         code = path.read_text(encoding="utf-8")
         for pattern in (
-            r"""Outcome\(\s*[\w.]+,\s*"(\w+)\"""",
+            r"""\.failed\(\s*"(\w+)\"""",
             r"""\bSource\([^()]*None,\s*"(\w+)\"""",
             r"""status\s*(?::\s*\w+\s*)?(?:==|!=|=)\s*"(\w+)\"""",
             r"""["']status["']\]?\s*(?:==|:|=)\s*"(\w+)\"""",

@@ -1,6 +1,7 @@
 """The command from end to end, on a model that learnt nothing and patches of noise.
 
-Also covers: evaluate/evaluation.py, evaluate/sections/anomaly.py.
+Also covers: evaluate/evaluation.py, evaluate/sections/anomaly.py, evaluate/sections/latents.py,
+evaluate/sections/reconstruction.py.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a study draws and measures, it does once."""
+"""What sections share is made once."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Two families of a file each, through the real commands: what the contract is for.
+"""Families through the real commands: two of a file each, which is what the contract is for, and those of the zoo.
 
 Also covers: models/registry.py.
 """
@@ -24,7 +24,11 @@ from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 from tests.train.processes import together
 
-FAMILIES = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
+FAMILIES = {
+    "toy": "tests.models.toy",
+    "toy-gan": "tests.models.toy_gan",
+    "diffusion": "tests.models.tiny_diffusion",
+}
 PATCHES = 96
 
 
@@ -161,6 +165,8 @@ def test_what_ranks_checkpoints_is_the_familys_own(whole: tuple[str, Path]) -> N
         assert {"share of spread", "learning_rate"} <= next(
             row for row in rows if row["kind"] == "train"
         ).keys()
+    elif family == "diffusion":
+        assert last["val_total"] == pytest.approx(last["val_little_noise"] + last["val_much_noise"])
     else:
         assert last["val_total"] == pytest.approx(
             last["val_discriminator_total"] + last["val_generator_total"]
@@ -193,6 +199,7 @@ def test_a_patch_depends_on_seed_and_number_alone(whole: tuple[str, Path], tmp_p
     assert (len(few), len(many)) == (3, 21)
     assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))
     assert not np.array_equal(many[0], many[1])
+    assert json.loads((tmp_path / "3" / "samples.json").read_text())["sampler"] == "model, temperature 1"
 
 
 def test_draws_are_written_as_a_shard_set(whole: tuple[str, Path], shards: Path, tmp_path: Path) -> None:
@@ -227,6 +234,9 @@ def test_commands_that_need_latents_say_that_there_are_none(
 ) -> None:
     family, folder = whole
     model = ("--checkpoint", folder / "best_model.safetensors", "--device", "cpu", "--shards", shards)
+    asked = ("--sampler", "prior", "--num", 1, "--out", tmp_path / "no")
+    run(generate, "--checkpoint", folder, "--device", "cpu", *asked, code=1)
+    assert f"the family {family} has no sampler 'prior'" in capsys.readouterr().err
     for number, command in enumerate(("vary", "reconstruct")):
         run(generate, command, *model, "--out", tmp_path / str(number), code=1)
         assert f"a model of the family {family} does not" in capsys.readouterr().err
@@ -242,10 +252,7 @@ def test_commands_that_need_latents_say_that_there_are_none(
         tmp_path / "run",
         code=1,
     )
-    assert (
-        "the section flow is of what is fitted to a trained model, and none is fitted"
-        in capsys.readouterr().err
-    )
+    assert f"a flow needs latents, and a model of the family {family} does not" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_a_family_that_is_not_known_is_refused(

@@ -7,8 +7,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.header import Header
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.display import (
     Display,
     display_table,
@@ -23,7 +23,7 @@ BREAST = np.arange(1000.0, 3001.0)
 
 
 def header_of(folder: Path, pixels: np.ndarray = RAMP, bits: int = 12, **elements: Any) -> Header:
-    return read_dicom(make_dicom(folder, pixels, bits=bits, **elements)).header
+    return read_image(make_dicom(folder, pixels, bits=bits, **elements)).header
 
 
 def table_of(

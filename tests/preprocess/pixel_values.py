@@ -10,7 +10,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_file import read_image
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, rename_syntax
 
 EXPLICIT_HEAD, IMPLICIT_HEAD = b"\xe0\x7f\x10\0OW\0\0", b"\xe0\x7f\x10\0"
@@ -27,7 +27,7 @@ STREAMS = {uid: data + b"\0" * (len(data) % 2) for uid, data in STREAMS.items()}
 
 
 def pixels_and_notes(path: Path) -> tuple[bool, str]:
-    image = read_dicom(path)
+    image = read_image(path)
     return np.array_equal(image.stored, PICTURE), "; ".join(image.notes)
 
 

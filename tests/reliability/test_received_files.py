@@ -1,7 +1,4 @@
-"""Files of a root, a run or a checkpoint that are pipes, too wide or too deep: refused soon, in a sentence.
-
-Also covers: preprocess/root/own_table.py.
-"""
+"""Files of a root, a run or a checkpoint that are pipes, too wide or too deep: refused soon, in a sentence."""
 
 import errno
 import json

@@ -27,7 +27,7 @@ _GUARD = (
 ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     1: (
         "a file truncated in its pixels",
-        (_MIXED, f"{_FORMATS}dicom::test_a_file_cut_in_its_pixels_is_called_truncated"),
+        (_MIXED, f"{_FORMATS}image_file_dicom::test_a_file_cut_in_its_pixels_is_called_truncated"),
     ),
     2: (
         "no DICOM, empty, folder, FIFO, device",
@@ -55,7 +55,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     8: (
         "rot and changes that still decode",
         (
-            f"{_FORMATS}dicom::test_only_image_errors_come_out_of_damaged_files",
+            f"{_FORMATS}image_file_dicom::test_only_image_errors_come_out_of_damaged_files",
             f"{_POISON}test_a_file_that_is_written_to_while_it_is_read_is_named_and_not_stored",
             f"{_CRASHES}test_what_a_killed_build_noted_of_its_files_tells_a_replaced_one",
         ),

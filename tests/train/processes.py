@@ -174,6 +174,7 @@ def _toys(folder: Path, rank: int) -> Iterator[None]:
     """Registers the families of the tests."""
     registry.register("toy", "tests.models.toy")
     registry.register("toy-gan", "tests.models.toy_gan")
+    registry.register("diffusion", "tests.models.tiny_diffusion")
     yield
 
 

@@ -1,4 +1,4 @@
-"""How real drawn patches look, with grain and without."""
+"""The section on realism: like is compared with like."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from nlbs.evaluate.measures.features import random_convolutions
 from nlbs.evaluate.report import plain
 from nlbs.evaluate.sections.realism import realism
 from nlbs.evaluate.study import Study
-from nlbs.models.companions.grain import LEVELS, Grain, GrainySampler, ring_count
+from nlbs.models.stages.grain import LEVELS, Grain, GrainySampler, ring_count
 from tests.evaluate.made_up import EDGE, SignSampler, signed_patches
 from tests.evaluate.studies import SMALL
 

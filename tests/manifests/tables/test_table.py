@@ -1,6 +1,6 @@
 """A dataset's CSV, however it was saved, and whatever is wrong with it.
 
-Also covers: manifests/tables/rows.py, manifests/tables/table_file.py.
+Also covers: manifests/tables/rows.py.
 """
 
 import csv

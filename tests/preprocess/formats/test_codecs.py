@@ -22,8 +22,8 @@ from pydicom.uid import (
 
 from nlbs.preprocess.formats import codecs
 from nlbs.preprocess.formats.codecs import names_of_decoders, versions
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.image_errors import UnsupportedImageError
+from nlbs.preprocess.formats.image_file import read_image
 from tests.preprocess.dicom_files import ENCODERS, NATIVE, PICTURE, make_dicom, public_file
 
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000, JPEGLSNearLossless)
@@ -103,7 +103,7 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
 ) -> None:
     pixels = LAYOUTS[layout]
     path = make_dicom(tmp_path, pixels, syntax, layout[1])
-    image = read_dicom(path)
+    image = read_image(path)
     assert image.stored.dtype == pixels.dtype
     assert image.stored.dtype.isnative
     if syntax in LOSSY:
@@ -115,7 +115,7 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
     else:
         assert np.array_equal(image.stored, pixels)
     for decoder in ("imagecodecs", "pylibjpeg"):
-        other = read_dicom(path, decoder).stored
+        other = read_image(path, decoder).stored
         # The last bit of an inverse DCT is the decoder's own (T.81 A.3.3).
         unequal = 1 if syntax in DCT else 0
         assert np.abs(other.astype(int) - image.stored.astype(int)).max() <= unequal
@@ -125,10 +125,10 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
 def test_a_public_file_decodes_to_the_last_bit_as_the_reference_does(name: str) -> None:
     path = public_file(name)
     expected = reference(path)
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, expected)
     assert image.stored.dtype == expected.dtype.newbyteorder("=")
-    assert np.array_equal(read_dicom(path, "pylibjpeg").stored, expected)
+    assert np.array_equal(read_image(path, "pylibjpeg").stored, expected)
 
 
 def test_a_deflated_public_file_decodes_as_zlib_and_numpy_read_it() -> None:
@@ -137,7 +137,7 @@ def test_a_deflated_public_file_decodes_as_zlib_and_numpy_read_it() -> None:
     length = struct.unpack_from("<I", data, 140)[0]  # of the file meta information, PS3.10 7.1
     elements = zlib.decompress(data[144 + length :], -15)
     expected = np.frombuffer(elements[-512 * 512 :], np.uint8).reshape(512, 512)
-    assert np.array_equal(read_dicom(path).stored, expected)
+    assert np.array_equal(read_image(path).stored, expected)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, *ENCODERS], ids=lambda syntax: syntax.keyword)
@@ -148,10 +148,10 @@ def test_without_libjpeg_imagecodecs_decodes_alone(
     path = make_dicom(
         tmp_path, (PICTURE >> (12 - bits)).astype(np.uint8 if bits == 8 else np.uint16), syntax, bits
     )
-    expected = read_dicom(path, "pylibjpeg").stored.astype(int)
+    expected = read_image(path, "pylibjpeg").stored.astype(int)
     without_libjpeg(monkeypatch)
     for decoder in ("auto", "imagecodecs"):
-        image = read_dicom(path, decoder)
+        image = read_image(path, decoder)
         assert image.decoder == "imagecodecs"
         assert np.abs(image.stored.astype(int) - expected).max() <= (1 if syntax in DCT else 0)
 
@@ -162,7 +162,7 @@ def test_a_decoder_that_is_asked_for_and_missing_is_a_plain_error(
     without_libjpeg(monkeypatch)
     path = make_dicom(tmp_path, PICTURE, next(iter(ENCODERS)))
     with pytest.raises(UnsupportedImageError, match="no decoder"):
-        read_dicom(path, "pylibjpeg")
+        read_image(path, "pylibjpeg")
 
 
 def test_the_fast_decoder_comes_first_except_where_its_last_bit_differs() -> None:
@@ -194,5 +194,5 @@ def test_a_run_length_bomb_unpacks_to_no_more_than_the_header_allows() -> None:
 def test_eight_bit_pixels_in_big_endian_words_are_swapped_back(tmp_path: Path) -> None:
     pixels = (PICTURE >> 4).astype(np.uint8)[:, :46]
     path = make_dicom(tmp_path, pixels, ExplicitVRBigEndian, 8)
-    assert np.array_equal(read_dicom(path).stored, pixels)
+    assert np.array_equal(read_image(path).stored, pixels)
     assert np.array_equal(reference(path), pixels)

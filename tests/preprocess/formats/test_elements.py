@@ -16,12 +16,12 @@ from pydicom.uid import (
 )
 
 from nlbs.preprocess.formats import elements as reading
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     TruncatedError,
     UnsupportedImageError,
 )
+from nlbs.preprocess.formats.image_file import read_image
 from tests.preprocess.dicom_files import (
     PICTURE,
     make_dicom,
@@ -41,7 +41,7 @@ def test_nested_sequences_are_read_or_refused_and_the_process_lives(depth: int, 
     place = data.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
     path.write_bytes(data[:place] + (open_ + item) * depth + (end + close) * depth + data[place:])
     try:
-        stored = read_dicom(path).stored
+        stored = read_image(path).stored
     except BadHeaderError as error:
         assert depth >= 300
         assert "nested" in str(error)
@@ -65,7 +65,7 @@ def test_a_deflated_bomb_is_refused_before_it_unpacks(
 
     tracemalloc.start()
     with pytest.raises(UnsupportedImageError, match="unpack to more than"):
-        read_dicom(path)
+        read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 60_000_000
     tracemalloc.stop()
 
@@ -78,7 +78,7 @@ def test_a_length_of_four_gigabytes_in_a_small_file_takes_no_memory(tmp_path: Pa
     path.write_bytes(data)
     tracemalloc.start()
     with pytest.raises(TruncatedError):
-        read_dicom(path)
+        read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
 
@@ -91,7 +91,7 @@ def test_what_follows_the_pixels_is_an_element_or_remarked(syntax: str, tmp_path
     padding = struct.pack(f"{order}HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4)  # PS3.10 7.2
     for more, remarked in ((b"", False), (padding, False), (bytes(512), False), (b"what is this here", True)):
         path.write_bytes(whole + more)
-        image = read_dicom(path)
+        image = read_image(path)
         assert np.array_equal(image.stored, PICTURE)
         expected = (f"behind Pixel Data stand {len(more)} bytes that are no element",) if remarked else ()
         assert image.notes == expected

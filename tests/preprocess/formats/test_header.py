@@ -1,7 +1,4 @@
-"""What a header says, and what is refused before a pixel is touched.
-
-Also covers: preprocess/formats/objects.py, preprocess/formats/polarity.py, preprocess/formats/spacing.py.
-"""
+"""What a header says, and what is refused before a pixel is touched."""
 
 from pathlib import Path
 
@@ -14,13 +11,13 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     NoPixelsError,
     UnsupportedImageError,
 )
+from nlbs.preprocess.formats.image_file import read_image
 from tests.conftest import some
 from tests.preprocess.dicom_files import (
     ENCODERS,
@@ -46,7 +43,7 @@ from tests.preprocess.dicom_files import (
 def test_the_polarity_is_told_by_two_elements(
     elements: dict[str, str], inverted: bool, tmp_path: Path
 ) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.inverted is inverted
+    assert read_image(make_dicom(tmp_path, PICTURE, **elements)).header.inverted is inverted
 
 
 @pytest.mark.parametrize(
@@ -62,7 +59,7 @@ def test_the_polarity_is_told_by_two_elements(
 def test_padding_is_a_value_or_a_range(
     elements: dict[str, int], padding: tuple[int, int] | None, tmp_path: Path
 ) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.padding == padding
+    assert read_image(make_dicom(tmp_path, PICTURE, **elements)).header.padding == padding
 
 
 def test_a_signed_padding_range_keeps_its_signs(tmp_path: Path) -> None:
@@ -71,7 +68,7 @@ def test_a_signed_padding_range_keeps_its_signs(tmp_path: Path) -> None:
     dataset.add_new("PixelPaddingValue", "SS", -2048)
     dataset.add_new("PixelPaddingRangeLimit", "SS", -2000)
     dataset.save_as(path)
-    assert read_dicom(path).header.padding == (-2048, -2000)
+    assert read_image(path).header.padding == (-2048, -2000)
 
 
 def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -> None:
@@ -79,7 +76,7 @@ def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -
     dataset = pydicom.dcmread(path)
     dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
     dataset.save_as(path)
-    assert read_dicom(path).header.padding == (-2000, -2000)
+    assert read_image(path).header.padding == (-2000, -2000)
 
 
 @pytest.mark.parametrize(
@@ -96,29 +93,29 @@ def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -
 def test_the_spacing_is_two_sensible_numbers_or_unknown(
     elements: dict[str, list[float]], spacing: tuple[float, float] | None, tmp_path: Path
 ) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.spacing_mm == spacing
+    assert read_image(make_dicom(tmp_path, PICTURE, **elements)).header.spacing_mm == spacing
 
 
 def test_text_where_a_number_belongs_is_a_bad_header_or_unknown(tmp_path: Path) -> None:
     path = make_dicom(tmp_path, PICTURE, NumberOfFrames="10")
     with pytest.raises(BadHeaderError, match="NumberOfFrames is no single whole number"):
-        read_dicom(replaced(path, "NumberOfFrames", b"1A"))
+        read_image(replaced(path, "NumberOfFrames", b"1A"))
     path = make_dicom(tmp_path, PICTURE, PixelSpacing=[0.1, 0.1], WindowWidth="10")
     path = replaced(replaced(path, "PixelSpacing", b"one\\two "), "WindowWidth", b"1A")
-    header = read_dicom(path).header
+    header = read_image(path).header
     assert header.spacing_mm is None
     assert element(header.dataset, "WindowWidth") == "1A"
 
 
 def test_an_element_that_is_missing_or_blank_is_none(tmp_path: Path) -> None:
-    dataset = read_dicom(make_dicom(tmp_path, PICTURE, VOILUTFunction="", ViewPosition="CC")).header.dataset
+    dataset = read_image(make_dicom(tmp_path, PICTURE, VOILUTFunction="", ViewPosition="CC")).header.dataset
     assert element(dataset, "VOILUTFunction") is None
     assert element(dataset, "WindowCenter") is None
     assert element(dataset, "ViewPosition") == "CC"
 
 
 def test_the_header_keeps_no_pixels(tmp_path: Path) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE)).header.dataset.get("PixelData") is None
+    assert read_image(make_dicom(tmp_path, PICTURE)).header.dataset.get("PixelData") is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +151,7 @@ def test_an_impossible_header_is_refused_in_words(
     elements: dict[str, object], error: type[ImageError], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ImageError, match=words) as caught:
-        read_dicom(make_dicom(tmp_path, PICTURE, **elements))
+        read_image(make_dicom(tmp_path, PICTURE, **elements))
     assert isinstance(caught.value, error)
 
 
@@ -164,18 +161,18 @@ def test_an_impossible_header_is_refused_in_words(
 def test_no_memory_is_taken_for_an_image_larger_than_allowed(syntax: str, tmp_path: Path) -> None:
     path = eight_bits_where_needed(tmp_path, syntax)
     with pytest.raises(BadHeaderError, match="expected 1 to 2,000 pixels"):
-        read_dicom(path, max_pixels=2000)
+        read_image(path, max_pixels=2000)
 
 
 def test_the_transfer_syntax_must_be_there_and_known(tmp_path: Path) -> None:
     with pytest.raises(BadHeaderError, match="0002,0010"):
-        read_dicom(public_file("meta_missing_tsyntax.dcm"))
+        read_image(public_file("meta_missing_tsyntax.dcm"))
     data = make_dicom(tmp_path, PICTURE).read_bytes()
     for uid in (b"1.2.840.10008.9.9.1", b"1.2.PLANTED^NAME.12"):
         path = tmp_path / "private.dcm"
         path.write_bytes(data.replace(b"1.2.840.10008.1.2.1", uid))
         with pytest.raises(UnsupportedImageError, match="Transfer Syntax") as caught:
-            read_dicom(path)
+            read_image(path)
         assert uid.decode() not in str(caught.value)
 
 
@@ -188,7 +185,7 @@ def test_colour_and_multi_frame_public_files_are_unsupported() -> None:
         "US1_J2KR.dcm",
     ):
         with pytest.raises(UnsupportedImageError):
-            read_dicom(public_file(name))
+            read_image(public_file(name))
 
 
 def test_dicom_files_without_an_image_say_so() -> None:
@@ -197,4 +194,4 @@ def test_dicom_files_without_an_image_say_so() -> None:
     paths.append(Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests" / "DICOMDIR")
     for path in some(paths):
         with pytest.raises(NoPixelsError):
-            read_dicom(path)
+            read_image(path)

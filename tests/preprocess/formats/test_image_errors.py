@@ -8,10 +8,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
 )
+from nlbs.preprocess.formats.image_file import read_image
 from tests.conftest import some
 from tests.preprocess.dicom_files import (
     PICTURE,
@@ -40,12 +40,12 @@ def test_no_message_repeats_text_of_the_file_or_its_path(tmp_path: Path) -> None
         if "NumberOfFrames" in elements:
             replaced(path, "NumberOfFrames", b"P^")
         with pytest.raises(ImageError) as caught:
-            read_dicom(path)
+            read_image(path)
         assert "PLANTED" not in str(caught.value)
         assert "P^" not in str(caught.value)
     for path in (folder / "none.dcm", folder):
         with pytest.raises(ImageError) as caught:
-            read_dicom(path)
+            read_image(path)
         assert "PLANTED" not in str(caught.value)
 
 
@@ -53,7 +53,7 @@ def test_an_image_error_survives_the_way_back_from_a_worker(tmp_path: Path) -> N
     from multiprocessing.reduction import ForkingPickler
 
     with pytest.raises(ImageError) as caught:
-        read_dicom(make_dicom(tmp_path, PICTURE, Rows=0))
+        read_image(make_dicom(tmp_path, PICTURE, Rows=0))
     sent = io.BytesIO(bytes(ForkingPickler.dumps(caught.value)))
     again = ForkingPickler.loads(sent.getvalue())
     assert type(again) is BadHeaderError

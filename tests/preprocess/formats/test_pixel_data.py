@@ -18,8 +18,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError
+from nlbs.preprocess.formats.image_file import read_image
 from tests.preprocess.dicom_files import PICTURE, make_dicom, rename_syntax
 from tests.preprocess.pixel_values import (
     DELIMITER,
@@ -55,7 +55,7 @@ def test_elements_written_otherwise_than_stated_give_the_same_pixels(
             assert np.array_equal(pydicom.dcmread(path).pixel_array, values)
     # Trailing padding, as it made moved pixels look whole.
     path.write_bytes(path.read_bytes() + b"\xfc\xff\xfc\xff" + struct.pack("<I", 64) + bytes(64))
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, values)
     assert any("the transfer syntax says" in note for note in image.notes)
     assert image.header.transfer_syntax == written_as
@@ -77,13 +77,13 @@ def test_heads_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> None:
     head = IMPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)
     path.write_bytes(data.replace(head, EXPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)))
     with pytest.raises(BadHeaderError, match="explicit VR, the elements before it implicit"):
-        read_dicom(path)
+        read_image(path)
     path = make_dicom(tmp_path, PICTURE)
     head = EXPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)
     wrong = b"\xe0\x7f\x10\0ZZ\0\0" + struct.pack("<I", 1 << 30)
     path.write_bytes(path.read_bytes().replace(head, wrong))
     with pytest.raises(BadHeaderError, match="VR of Pixel Data"):
-        read_dicom(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("vr", [b"ox", b"OX", b"ZZ"])
@@ -156,15 +156,15 @@ def test_pixels_that_were_sent_as_a_text_are_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\n", b"\r\n"))
     with pytest.raises(BadHeaderError, match="sent as a text"):
-        read_dicom(path)
+        read_image(path)
     path.write_bytes(data + b"\0" * 512)
-    assert np.array_equal(read_dicom(path).stored, tall)
+    assert np.array_equal(read_image(path).stored, tall)
 
 
 def test_elements_that_are_not_deflated_say_so(tmp_path: Path) -> None:
     path = rename_syntax(make_dicom(tmp_path, PICTURE), DeflatedExplicitVRLittleEndian)
     with pytest.raises(BadHeaderError, match="not deflated"):
-        read_dicom(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("length", [0, 10, 5000])
@@ -191,7 +191,7 @@ def test_a_length_beyond_the_file_is_named_with_both_numbers(tmp_path: Path) -> 
     )
     path.write_bytes(claimed + b"no pixels")
     with pytest.raises(TruncatedError, match=r"it has 5,743 of 267,798,015 bytes, and its image needs 5,734"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_a_file_without_its_pixels_says_so(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_file_without_its_pixels_says_so(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: data.index(EXPLICIT_HEAD)])
     with pytest.raises(TruncatedError, match="cut short, or stored without its pixels"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_an_undefined_length_of_uncompressed_pixels_ends_at_its_delimiter(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_defined_length_means_uncompressed(uid: str, tmp_path: Path) -> None:
     assert same
     assert "not compressed" in notes
     with pytest.raises(BadHeaderError, match=r"has a length, so it is not compressed.*5,720 bytes.*5,734"):
-        read_dicom(written(tmp_path, value[:-14], len(value) - 14, uid))
+        read_image(written(tmp_path, value[:-14], len(value) - 14, uid))
 
 
 # --- What is in the items ----------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_uncompressed_pixels_in_items_are_read_under_an_uncompressed_syntax(tmp_
     assert "stand in items" in notes
     value = item(b"") + item(PICTURE.tobytes()[:-20]) + DELIMITER + bytes(4)
     with pytest.raises(BadHeaderError, match="no codestream that is known"):
-        read_dicom(written(tmp_path, value, uid=ExplicitVRLittleEndian))
+        read_image(written(tmp_path, value, uid=ExplicitVRLittleEndian))
 
 
 # --- Items and delimiters ----------------------------------------------------------------------------
@@ -251,4 +251,4 @@ def test_one_frame_may_be_stated_oddly(stated: object, noted: bool, tmp_path: Pa
 
 def test_two_numbers_of_frames_are_none(tmp_path: Path) -> None:
     with pytest.raises(BadHeaderError, match="NumberOfFrames"):
-        read_dicom(make_dicom(tmp_path, PICTURE, NumberOfFrames=[1, 2]))
+        read_image(make_dicom(tmp_path, PICTURE, NumberOfFrames=[1, 2]))

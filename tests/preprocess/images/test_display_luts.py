@@ -10,7 +10,7 @@ from pydicom.pixels.processing import apply_voi
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.display import (
     display_pixels,
     display_table,
@@ -26,7 +26,7 @@ def test_a_voi_lut_is_applied_as_pydicom_applies_it(
     first: int, count: int, bits: int, syntax: str, tmp_path: Path
 ) -> None:
     path = make_dicom(tmp_path, RAMP, syntax, VOILUTSequence=lut(first, gamma_lut(count, bits), bits))
-    display = table_of(read_dicom(path).header)
+    display = table_of(read_image(path).header)
     assert (display.voi, display.note) == ("lut", None)
     expected = apply_voi(RAMP, pydicom.dcmread(path)) / (2**bits - 1) * 65535
     assert np.abs(display_pixels(RAMP, display) - expected).max() <= 0.5 + 1e-6
@@ -72,7 +72,7 @@ def test_lut_data_may_be_words_of_bytes(syntax: str, tmp_path: Path) -> None:
     sequence = lut(0, entries, 12, "OW", entries.astype(order).tobytes())
     expected = table_of(header_of(tmp_path, VOILUTSequence=lut(0, entries, 12))).table
     path = make_dicom(tmp_path, RAMP, syntax, VOILUTSequence=sequence)
-    assert np.array_equal(table_of(read_dicom(path).header).table, expected)
+    assert np.array_equal(table_of(read_image(path).header).table, expected)
     assert np.array_equal(apply_voi(RAMP, pydicom.dcmread(path)).ravel(), entries)
 
 

@@ -1,7 +1,4 @@
-"""Kinds of image by their headers: codes of pydicom's copy of PS3.16, files made here and real ones, builds.
-
-Also covers: preprocess/images/raw.py.
-"""
+"""Kinds of image by their headers: codes of pydicom's copy of PS3.16, files made here and real ones, builds."""
 
 import csv
 from pathlib import Path
