@@ -14,7 +14,6 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from nlbs.shards.format.container import PatchFormat, write_shard
 from nlbs.shards.format.zarr_shard import write_chunks, zarr_json
-from tests.conftest import some
 
 
 def some_pixels(count: int, resolution: int = 16, dtype: str = "uint8") -> npt.NDArray[Any]:
@@ -40,7 +39,7 @@ def test_zarr_reads_the_same_pixels(tmp_path: Path, count: int, compression: str
     assert (array.shape, array.dtype) == (pixels.shape, pixels.dtype)
     assert array.chunks == (1, 16, 16)
     np.testing.assert_array_equal(array[...], pixels)
-    for row in some(range(count)):
+    for row in range(count):
         np.testing.assert_array_equal(array[row], pixels[row])
     assert array.metadata.dimension_names == ("patch", "y", "x")  # type: ignore[union-attr]
     assert dict(array.attrs) == {}

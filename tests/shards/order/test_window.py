@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from nlbs.errors import ConfigError
 from nlbs.shards.order.window import Window, window_table
-from tests.conftest import some
 
 
 def by_the_book(order_of_shards: list[int], sizes: list[int], window: Window) -> list[list[set[int]]]:
@@ -49,7 +48,7 @@ def test_a_stream_goes_through_its_blocks_of_half_a_window_one_after_the_other(
     assert sorted(order_of_shards) == [shard for shard, size in enumerate(sizes) if size]
     for stream, blocks in enumerate(by_the_book(order_of_shards, sizes, window)):
         seen = order[stream::streams].tolist()
-        for block in some(blocks):
+        for block in blocks:
             assert set(seen[: len(block)]) == block
             seen = seen[len(block) :]
         assert not seen
