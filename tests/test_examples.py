@@ -32,6 +32,7 @@ from nlbs.preprocess.root.intake import failure_limit
 from nlbs.shards.format.manifest import SCHEMA
 from nlbs.shards.format.where import select
 from nlbs.train.config import DataConfig, TrainConfig, TrainingConfig, resolved_config
+from tests.conftest import some
 from tests.programs import PAGES, PROGRAMS, Page
 
 ROOT = Path(__file__).parents[1]
@@ -302,9 +303,8 @@ def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path:
     path = tmp_path / "my.yaml"
     path.write_text(snippet if section is None else f"{section}: {{{snippet}}}\n", encoding="utf-8")
     changed = []
-    for (
-        preset
-    ) in presets():  # some have it by themselves, or exclude it; those of other families may not know it
+    # Some have it by themselves, or exclude it; those of other families may not know it.
+    for preset in some(presets()):
         with contextlib.suppress(ConfigError):
             changed.append(resolved_config(preset, path, {}) != resolved_config(preset, None, {}))
     assert any(changed) or snippet == BY_ITSELF
@@ -313,7 +313,7 @@ def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path:
 def test_keys_that_the_readme_names_are_keys() -> None:
     from nlbs.train.config import keys_named
 
-    for code in in_line(README):
+    for code in some(in_line(README)):
         if re.fullmatch(r"(training|data|model|flow|grain|mixture|autoguidance)\.\w+(\.\w+)*", code):
             assert code in keys_named(code.split(".")[-1]), code
 

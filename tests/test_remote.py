@@ -1,4 +1,7 @@
-"""Objects by pathlib's interface, against a server of the S3 protocol that another client writes to."""
+"""Objects by pathlib's interface, against a server of the S3 protocol that another client writes to.
+
+Also covers: paths.py.
+"""
 
 import copy
 import os

@@ -1,4 +1,8 @@
-"""The command from end to end, on a model that learnt nothing and patches of noise."""
+"""The command from end to end, on a model that learnt nothing and patches of noise.
+
+Also covers: evaluate/evaluation.py, evaluate/sections/anomaly.py, evaluate/sections/latents.py,
+evaluate/sections/reconstruction.py.
+"""
 
 import json
 from collections.abc import Callable

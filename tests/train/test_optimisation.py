@@ -14,6 +14,7 @@ from nlbs.train.config import TrainingConfig
 from nlbs.train.optimisation import Average, clip_gradients, learning_rate, passes, with_precision
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import build
+from tests.conftest import some
 from tests.train.conftest import MemoryShards, tiny_config
 from tests.train.test_loop import CPU, metrics, train, weights
 
@@ -49,7 +50,7 @@ def test_a_run_keeps_the_average_of_its_weights_and_trains_as_without(tmp_path: 
     train(tmp_path / "ema", training={"max_steps": 3} | EMA)
     assert weights(tmp_path / "ema") == weights(tmp_path / "plain")
     best = load_file(tmp_path / "ema" / "best_model.safetensors")
-    for name, value in expected.items():
+    for name, value in some(expected.items()):
         torch.testing.assert_close(best[name], value, rtol=1e-5, atol=1e-7, msg=name)
 
 
@@ -62,7 +63,7 @@ def test_an_average_resumes_to_the_bit(tmp_path: Path, stop: int) -> None:
     states = [
         RunFolder(tmp_path / name).load_state(tiny_config(training=EMA), "id") for name in ("parts", "whole")
     ]
-    for name, value in states[0].more["average"]["model"].items():  # type: ignore[union-attr]
+    for name, value in some(states[0].more["average"]["model"].items()):  # type: ignore[union-attr]
         assert torch.equal(value, states[1].more["average"]["model"][name]), name  # type: ignore[union-attr]
     assert metrics(tmp_path / "parts", "epoch")[-1] == metrics(tmp_path / "whole", "epoch")[-1]
 
@@ -85,7 +86,7 @@ def test_gradients_end_as_torch_clips_them(size: float) -> None:
     norm, expected = clip_gradients(ours, 1.0), clip_grad_norm_(theirs, 1.0)
     torch.testing.assert_close(norm, expected, rtol=0, atol=0, equal_nan=True)
     if torch.isfinite(expected):  # a step of others is not taken
-        for a, b in zip(ours, theirs, strict=True):
+        for a, b in some(zip(ours, theirs, strict=True)):
             assert a.grad is not None and b.grad is not None
             assert torch.equal(a.grad, b.grad)
 

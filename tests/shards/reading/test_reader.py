@@ -1,4 +1,7 @@
-"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request."""
+"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request.
+
+Also covers: shards/reading/stand_ins.py.
+"""
 
 import copy
 import hashlib
@@ -200,7 +203,7 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
         raise AssertionError("a whole column was asked for")
 
     def slow(path: Path) -> str:
-        hashed.wait(60)
+        hashed.wait(240)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     monkeypatch.setattr(local_shards, "_AT_ONCE_BYTES", 0)
