@@ -21,7 +21,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions, decode_image
 from nlbs.preprocess.report.outliers import DAMAGE, outliers
 
@@ -43,7 +43,7 @@ ENCODERS = {
 
 def flipped(source: Path, syntax: str, generator: np.random.Generator, out: Path) -> None:
     """Write a DICOM file whose stream, of another transfer syntax, has one bit flipped."""
-    dataset, stored = pydicom.dcmread(source), read_dicom(source, "auto").stored
+    dataset, stored = pydicom.dcmread(source), read_image(source, "auto").stored
     uid, encode = ENCODERS[syntax]
     stream = bytearray(
         encode(np.ascontiguousarray(stored.view(f"u{stored.itemsize}")), int(dataset.BitsStored))

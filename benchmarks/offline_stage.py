@@ -43,7 +43,7 @@ for path in sorted(Path(sys.argv[1]).rglob("*.dcm")):
 #: The fence around a file in a worker (a note, a timer, a limit), around nothing; CPU seconds of one.
 FENCE = """
 import pathlib, sys, time
-from nlbs.preprocess.root.fence import _limits
+from nlbs.preprocess.root.decoding import _limits
 note = pathlib.Path(sys.argv[1]) / "note"
 begun = time.process_time()
 for _ in range(500):

@@ -18,6 +18,7 @@ from nlbs.manifests.tables.table import ImageRow
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.decoding import Decoding
 from nlbs.preprocess.root.ingest import ingest
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import Workers
@@ -91,13 +92,14 @@ def main() -> None:
         (Path(folder) / "images.zarr").mkdir()
         store, workers = Store(Path(folder) / "images.zarr"), Workers(arguments.jobs, arguments.backend)
         cut, table = CutOptions(), sources(Path(folder), arguments.images)
-        ingest(table[:100], store, DecodeOptions(), cut, {}, workers, decode=decoded)  # imports and processes
+        how = Decoding(store, DecodeOptions(), cut, decoded)
+        ingest(table[:100], how, {}, workers)  # imports and processes
         gc.collect()
         tracemalloc.start()
-        outcomes = ingest(table, store, DecodeOptions(), cut, {}, workers, decode=decoded)
+        taken = ingest(table, how, {}, workers)
         gc.collect()
         left, peak = tracemalloc.get_traced_memory()
-    assert all(outcome.status == "ok" for outcome in outcomes)
+    assert all(source.status == "ok" for source in taken)
     print(
         json.dumps(
             {

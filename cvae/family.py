@@ -89,7 +89,8 @@ FAMILY = Family(
     options=ModelConfig,
     make=_make,
     presets={name: _sections(name) for name in MODEL_PRESETS},
+    title="conditional variational autoencoder",
     loss=LossConfig,
     check=check_sections,
-    companions=("grain", "flow", "autoguidance"),
+    sampler="prior",
 )

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from nlbs import __version__
 from nlbs.command import Group, entry_point
-from nlbs.models.companions.choice import SamplerChoice, sampler_options
+from nlbs.models.folder import CHECKPOINT
+from nlbs.models.stages.choice import SamplerChoice, sampler_options
 from nlbs.paths import LOCAL_PATH, PATH
 
 SECTIONS = ("galleries", "reconstruction", "realism", "control", "utility", "memorisation", "latents")
@@ -40,6 +41,7 @@ HELP_SECTIONS = {
 }
 
 _Command = Callable[..., None]
+_Kind = TypeVar("_Kind")
 
 
 def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -56,8 +58,8 @@ def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None)
 def _shared(command: _Command) -> _Command:
     """Add the options that both uses have."""
     options = [
-        click.option("--checkpoint", type=LOCAL_PATH, metavar="FILE",
-                     help="A best_model.safetensors of nlbs-train.  [required]"),
+        click.option("--checkpoint", type=CHECKPOINT, metavar="RUN",
+                     help="A run folder of nlbs-train, or its best_model.safetensors.  [required]"),
         click.option("--shards", type=PATH, metavar="FOLDER",
                      help="A shard set, or a dataset root that holds one; s3://bucket/folder too.  [required]"),
         click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written.  [required]"),
@@ -84,8 +86,8 @@ def _shared(command: _Command) -> _Command:
     "--where", metavar="FILTER", help="Patches to judge on.  [default: what the model was trained on]"
 )
 @click.option("--extractor", default="efficientnet-lite0", show_default=True, metavar="NAME",
-              help="Features of distances: efficientnet-lite0, inception:WEIGHTS-FILE, "
-              "random-convolutions.")  # fmt: skip
+              help="Features of distances: efficientnet-lite0, random-convolutions, or MODULE:CLASS, a "
+              "torch.nn.Module of your own.")  # fmt: skip
 @click.option("--only", callback=_sections, metavar="SECTIONS",
               help=f"Some of {', '.join(SECTIONS)}, with commas.  [default: all]")  # fmt: skip
 @sampler_options
@@ -101,20 +103,21 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
             raise click.UsageError(f"give --{given[0]} after {ctx.invoked_subcommand}, not before it")
         return
     _check_given(ctx, options)
-    from nlbs.evaluate.evaluation import evaluate
+    from nlbs.evaluate.evaluation import Request, evaluate
 
-    flags = {field.name: options.pop(field.name) for field in fields(SamplerChoice)}
-    _say_where(evaluate(**options, choice=SamplerChoice(**flags), say=click.echo))
+    request, choice = _of(Request, options, say=click.echo), _of(SamplerChoice, options)
+    _say_where(evaluate(request, choice=choice, **options))
 
 
 @cli.command()
 @_shared
 @click.option(
-    "--healthy", default="cancer == 0", show_default=True, metavar="FILTER", help="Images that are healthy."
+    "--healthy",
+    metavar="FILTER",
+    help="Images that are healthy.  [default: what the model's conditions call so; cancer == 0]",
 )
-@click.option(
-    "--abnormal", default="cancer == 1", show_default=True, metavar="FILTER", help="Images that are not."
-)
+@click.option("--abnormal", metavar="FILTER",
+              help="Images that are not.  [default: what the model's conditions call so; cancer == 1]")  # fmt: skip
 @click.option("--images", type=click.IntRange(2), default=400, show_default=True,
               help="Images to score at most, half of them abnormal; each with all its patches.")  # fmt: skip
 @click.option("--heat-maps", type=click.IntRange(0), default=8, show_default=True,
@@ -127,9 +130,9 @@ def anomaly(ctx: click.Context, /, **options: Any) -> None:
     anomaly.json and the heat maps as PNG.
     """
     _check_given(ctx, options)
-    from nlbs.evaluate.evaluation import find_anomalies
+    from nlbs.evaluate.evaluation import Request, find_anomalies
 
-    _say_where(find_anomalies(**options, say=click.echo))
+    _say_where(find_anomalies(_of(Request, options, say=click.echo), **options))
 
 
 def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -137,6 +140,12 @@ def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
     for name in ("checkpoint", "shards", "out"):
         if options[name] is None:
             raise click.UsageError(f"Missing option '--{name}'.", ctx)
+
+
+def _of(kind: type[_Kind], options: dict[str, Any], **more: Any) -> _Kind:
+    """Return a dataclass of those options that are its fields, and leave the others."""
+    names = [field.name for field in fields(kind) if field.name in options]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names}, **more)
 
 
 def _say_where(written: list[Path]) -> None:

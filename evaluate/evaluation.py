@@ -1,7 +1,8 @@
 """The two uses of nlbs-evaluate, from paths to written reports."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,27 @@ import numpy as np
 
 from nlbs import __version__
 from nlbs.errors import ConfigError, EvaluationError
+from nlbs.evaluate.measures.anomaly import default_filters
 from nlbs.evaluate.measures.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
 from nlbs.evaluate.real_patches import RealPatches, Rows, read_patches, rows_to_judge_on
 from nlbs.evaluate.report import Section, write_report
 from nlbs.evaluate.sections.anomaly import Search, anomaly_sections
-from nlbs.evaluate.sections.control import condition_control, galleries, training_utility
+from nlbs.evaluate.sections.control import condition_control
+from nlbs.evaluate.sections.galleries import galleries
+from nlbs.evaluate.sections.latents import latents
 from nlbs.evaluate.sections.memorisation import memorisation
-from nlbs.evaluate.sections.realism import latents, realism, reconstruction
+from nlbs.evaluate.sections.realism import realism
+from nlbs.evaluate.sections.reconstruction import reconstruction
+from nlbs.evaluate.sections.utility import training_utility
 from nlbs.evaluate.study import Study
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.companions.choice import SamplerChoice
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.seen import guess, unseen
+from nlbs.models.stages.choice import SamplerChoice
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
-
-Say = Callable[[str], None]
 
 #: Training patches that copies are looked for among: the detector keeps 16 KB of each, beside its pixels.
 _AUDITED, _AUDITED_BYTES = 50_000, 1_000_000_000
@@ -48,27 +52,49 @@ _MAKE: dict[str, Callable[[Study], Section]] = {
 }
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is judged, on what, and where the report goes: what both uses are told."""
+
+    checkpoint: Path
+    shards: AnyPath
+    out: Path
+    split: str = "test"
+    allow_train: bool = False  #: split may be "train"
+    device: str = "auto"
+    seed: int = 0
+    overwrite: bool = False  #: an earlier report
+    say: Callable[[str], None] = lambda line: None
+
+
 def evaluate(
-    checkpoint: Path, shards: AnyPath, out: Path, split: str, allow_train: bool, device: str, seed: int,
-    overwrite: bool, num: int, where: str | None, extractor: str, only: tuple[str, ...],
-    choice: SamplerChoice, say: Say,
-) -> list[Path]:  # fmt: skip
+    request: Request, num: int, where: str | None, extractor: str, only: Sequence[str], choice: SamplerChoice
+) -> list[Path]:
     """Judge a model and write ``report.html`` and ``report.json``; return both paths.
+
+    Args:
+        request: what is judged.
+        num: held-out patches at most.
+        where: filter of patches; None: that of training.
+        extractor: a name as :func:`nlbs.evaluate.measures.features.extractor` takes it.
+        only: which sections, in this order.
+        choice: how the model draws.
 
     Raises:
         NlbsError: a report is there already, or something given cannot be used.
     """
-    _check_out(out, REPORT, overwrite)
+    _check_out(request, REPORT)
+    checkpoint, split, seed, say = request.checkpoint, request.split, request.seed, request.say
     choice = choice.of(checkpoint)
-    model, training, fit = _open_model(checkpoint, device)
-    features, no_features = _extractor(extractor, device)
+    model, training, fit = _open_model(request)
+    features, no_features = _extractor(extractor, request.device)
     where = training.get("where") if where is None else where
-    with open_shards(shards) as shard_set:
-        rows = rows_to_judge_on(shard_set, split, where, allow_train)
+    with open_shards(request.shards) as shard_set:
+        rows = rows_to_judge_on(shard_set, split, where, request.allow_train)
         learnt = rows_to_judge_on(shard_set, "train", where, allow_train=True)
 
         def read(some: Rows, most: int) -> RealPatches:
-            return read_patches(shard_set, some, model.resolution, fit, most, seed)
+            return read_patches(shard_set, some, model.resolution, fit, most, seed, model.schema)
 
         held_out, train = read(rows, num), read(learnt, 2 * num)
         say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
@@ -80,38 +106,50 @@ def evaluate(
         for name in only:
             say(f"{name}:")
             sections.append(_made(name, study))
-        made = _provenance(checkpoint, training, shard_set, split, where, seed) | {
+        made = _provenance(request, training, shard_set, where) | {
             "held-out patches": _counted(held_out),
             "training patches": _counted(train),
             "sampler": str(choice),
             "features": features.name if features else f"none: {no_features}",
         }
         doubts = _doubts(training, shard_set, split)
-        if new := unseen(training, held_out.conditions, study.model.schema):
+        if new := unseen(training, held_out.conditions, model.schema):
             doubts.append(guess(new))
     sections[0].attention[:0] = doubts
     head = {"title": f"What {checkpoint} is worth", "note": _NOTE, "made": made}
-    return write_report(out, REPORT, head, sections)
+    return write_report(request.out, REPORT, head, sections)
 
 
 def find_anomalies(
-    checkpoint: Path, shards: AnyPath, out: Path, split: str, allow_train: bool, device: str, seed: int,
-    overwrite: bool, healthy: str, abnormal: str, images: int, heat_maps: int, say: Say,
-) -> list[Path]:  # fmt: skip
-    """Score images by a model of healthy ones, writes ``anomaly.html`` and ``anomaly.json``; return both paths.
+    request: Request, healthy: str | None, abnormal: str | None, images: int, heat_maps: int
+) -> list[Path]:
+    """Score images by a model of healthy ones, write ``anomaly.html`` and ``anomaly.json``; return both paths.
+
+    Args:
+        request: what is judged.
+        healthy: filter of healthy patches; None: what the model's conditions say.
+        abnormal: filter of the others; None: likewise.
+        images: scored at most.
+        heat_maps: of how many images.
 
     Raises:
         NlbsError: a report is there already, or something given cannot be used.
     """
-    _check_out(out, ANOMALY, overwrite)
-    model, training, fit = _open_model(checkpoint, device)
-    with open_shards(shards) as shard_set:
-        search = Search(model, shard_set, fit, split, healthy, abnormal, images, seed, allow_train, say)
-        sections = anomaly_sections(search, heat_maps, out)
-        made = _provenance(checkpoint, training, shard_set, split, None, seed)
-        sections[0].attention[:0] = _doubts(training, shard_set, split) + _not_healthy(training, healthy)
-    head = {"title": f"Abnormal images by {checkpoint}", "note": _NOTE, "made": made}
-    return write_report(out, ANOMALY, head, sections)
+    _check_out(request, ANOMALY)
+    model, training, fit = _open_model(request)
+    with open_shards(request.shards) as shards:
+        if healthy is None or abnormal is None:
+            usual = default_filters(model.schema, shards.code_books)
+            healthy, abnormal = healthy or usual[0], abnormal or usual[1]
+        search = Search(
+            model, shards, fit, request.split, healthy, abnormal, images, request.seed, request.allow_train,
+            request.say,
+        )  # fmt: skip
+        sections = anomaly_sections(search, heat_maps, request.out)
+        made = _provenance(request, training, shards, None)
+        sections[0].attention[:0] = _doubts(training, shards, request.split) + _not_healthy(training, healthy)
+    head = {"title": f"Abnormal images by {request.checkpoint}", "note": _NOTE, "made": made}
+    return write_report(request.out, ANOMALY, head, sections)
 
 
 def _made(name: str, study: Study) -> Section:
@@ -123,15 +161,17 @@ def _made(name: str, study: Study) -> Section:
         return Section(name, name.capitalize(), skipped=str(error))
 
 
-def _check_out(out: Path, name: str, overwrite: bool) -> None:
-    if (out / f"{name}.json").exists() and not overwrite:
-        raise ConfigError(f"{out} holds {name}.json already: choose another --out, or pass --overwrite")
+def _check_out(request: Request, name: str) -> None:
+    if (request.out / f"{name}.json").exists() and not request.overwrite:
+        raise ConfigError(
+            f"{request.out} holds {name}.json already: choose another --out, or pass --overwrite"
+        )
 
 
-def _open_model(checkpoint: Path, device: str) -> tuple[GenerativeModel, Mapping[str, Any], str]:
+def _open_model(request: Request) -> tuple[GenerativeModel, Mapping[str, Any], str]:
     """Return a model, what its checkpoint says of its training, and how that prepared larger patches."""
-    model = load_checkpoint(checkpoint, choose_device(device))
-    values = read_metadata(checkpoint)
+    model = load_checkpoint(request.checkpoint, choose_device(request.device))
+    values = read_metadata(request.checkpoint)
     training: Mapping[str, Any] = values["training"]
     return model, training, trained_fit(values)
 
@@ -151,21 +191,21 @@ def _counted(patches: RealPatches) -> str:
 
 
 def _provenance(
-    checkpoint: Path, training: Mapping[str, Any], shards: ShardSet, split: str, where: str | None, seed: int
+    request: Request, training: Mapping[str, Any], shards: ShardSet, where: str | None
 ) -> dict[str, Any]:
-    with checkpoint.open("rb") as file:
+    with request.checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(request.checkpoint),
         "model id": digest[:16],
         "trained on": training.get("dataset_id", "unknown"),
         "trained with --where": training.get("where"),
         "steps": training.get("step"),
         "shard set": str(shards.folder),
         "dataset id": shards.dataset_id,
-        "split": split,
+        "split": request.split,
         "filter": where,
-        "seed": str(seed),
+        "seed": str(request.seed),
         "nlbs-cvae": __version__,
     }
 

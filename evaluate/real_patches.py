@@ -1,6 +1,6 @@
 """Real patches of one split, at a model's resolution, with what is known of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS, Schema
+from nlbs.models.drawing import Codes
 from nlbs.models.pixels import area_means
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices
@@ -25,7 +27,7 @@ class RealPatches:
     """Patches of one split and what the manifest says of them; the numbers are those of its dictionaries."""
 
     pixels: Images  #: (n, R, R), air 0
-    conditions: Mapping[str, npt.NDArray[np.int64]]  #: condition -> (n,) codes, -1 unknown
+    conditions: Codes  #: condition -> its values, as :mod:`nlbs.manifests.schema` says
     patients: npt.NDArray[np.int64]  #: (n,)
     images: npt.NDArray[np.int64]  #: (n,)
     rows: Rows  #: (n,) of the manifest
@@ -81,6 +83,7 @@ def read_patches(
     fit: str = "downsample",
     num: int | None = None,
     seed: int = 0,
+    schema: Schema = NLBS,
 ) -> RealPatches:
     """Read patches as a model of that resolution sees them.
 
@@ -91,6 +94,7 @@ def read_patches(
         fit: how larger patches come to it, "downsample" or "crop", as in training.
         num: takes so many of the rows, from each patient its share; None: all.
         seed: chooses which; more patches include those of fewer.
+        schema: the conditions that are read.
 
     Raises:
         ConfigError: the patches are smaller than the model's images.
@@ -111,7 +115,7 @@ def read_patches(
     image_of = indices(shards.manifest["image"]).to_numpy()
     return RealPatches(
         pixels,
-        shards.conditions(rows),
+        shards.conditions(rows, schema),
         patient_of[rows].astype(np.int64),
         image_of[rows].astype(np.int64),
         rows,

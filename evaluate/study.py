@@ -13,9 +13,9 @@ from nlbs.evaluate.measures.classifier import ConditionClassifier, Recipe, train
 from nlbs.evaluate.measures.features import FeatureExtractor
 from nlbs.evaluate.measures.model_view import Encoded, as_floats, encode
 from nlbs.evaluate.real_patches import RealPatches
-from nlbs.models.companions.grain import Grain, GrainySampler
 from nlbs.models.contract import Bounds, GenerativeModel, Reconstructs
 from nlbs.models.drawing import Codes, Sampler, draw_noise, draw_patches, to_uint8
+from nlbs.models.stages.grain import Grain, GrainySampler
 
 MEANS_OF = 1000  #: patches whose latents are kept
 
@@ -77,7 +77,7 @@ class Study:
 
     def draw(self, conditions: Codes, seed: int) -> Patches:
         """Return drawn patches, uint8 (n, R, R), one for each of the conditions."""
-        count = len(conditions["view"])
+        count = len(next(iter(conditions.values())))
         self.say(f"drawing {count:,} patches")
         found = np.empty((count, self.model.resolution, self.model.resolution), np.uint8)
         for place, patch in enumerate(draw_patches(self.sampler, conditions, seed)):
@@ -141,5 +141,5 @@ class Study:
 
     def _classifier(self, patches: RealPatches, kind: str) -> ConditionClassifier:
         self.say(f"training a classifier on {len(patches):,} {kind} patches")
-        recipe = self.recipe or Recipe.of(len(patches))
-        return train_classifier(patches.pixels, patches.conditions, self.seed, self.device, recipe)
+        recipe, schema = self.recipe or Recipe.of(len(patches)), self.model.schema
+        return train_classifier(patches.pixels, patches.conditions, schema, self.seed, self.device, recipe)

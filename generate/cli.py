@@ -11,17 +11,17 @@ from nlbs.generate.commands.editing import EDITING_COMMANDS
 from nlbs.generate.commands.latents import LATENT_COMMANDS
 from nlbs.generate.commands.options import (
     SECTIONS,
-    all_conditions,
+    call_of,
     condition_options,
+    flags_of,
     model_options,
     num_option,
     output_options,
-    said_conditions,
     where_option,
 )
-from nlbs.generate.commands.recipes import RECIPES, call_of
+from nlbs.generate.commands.recipes import RECIPES
 from nlbs.help_page import write_options
-from nlbs.models.companions.choice import sampler_options
+from nlbs.models.stages.choice import sampler_options
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"
@@ -56,7 +56,7 @@ COMMANDS = {
     cls=_DefaultGroup,
     sections=SECTIONS,
     command_sections=COMMANDS,
-    subcommand_metavar="[COMMAND] --checkpoint FILE --out FOLDER ...",
+    subcommand_metavar="[COMMAND] --checkpoint RUN --out FOLDER ...",
     options_metavar="",
     epilog="These are the options of a call without a command; nlbs-generate COMMAND --help shows those of a command.",
 )
@@ -64,7 +64,7 @@ COMMANDS = {
 def cli() -> None:
     """Draw synthetic mammogram patches by condition, from a trained model.
 
-    Without a command: patches of the conditions that flags say, of those in a CSV
+    Without a command: patches of the conditions that flags say (--condition: any of the model), of those in a CSV
     (--conditions), as they occur in a shard set (--like) or in every combination (--grid). A condition left out
     is unknown. Every file says that it is synthetic; patch i depends on model, sampler, conditions, seed and i
     alone. A call that was interrupted is continued by the same call.
@@ -80,8 +80,8 @@ def cli() -> None:
     "table",
     type=LOCAL_PATH,
     metavar="FILE.csv",
-    help="A table with a row for each patch, and columns view, laterality, age or age_bin, cancer, false_positive, "
-    "and count for several patches; what is empty is unknown.",
+    help="A table with a row for each patch, and columns of conditions of the model, such as view, laterality, age or "
+    "age_bin, cancer, false_positive, and count for several patches; what is empty is unknown.",
 )
 @click.option(
     "--like",
@@ -94,8 +94,8 @@ def cli() -> None:
     "--grid",
     "every",
     is_flag=True,
-    help="Draw every combination of known values, cancer with false positive among them; a condition that a flag "
-    "says stays as it is.",
+    help="Draw every combination of known values, cancer with false positive among them, of labels none and each "
+    "alone; a condition that a flag says stays as it is, and numbers that none says are unknown.",
 )
 @num_option(16, "How many patches; with --grid, of each combination.")
 @output_options()
@@ -108,7 +108,7 @@ def draw_command(
     used = [name for name, given in ways.items() if given]
     if len(used) > 1:
         raise click.UsageError(f"{' and '.join(used)} say different things: give one of them")
-    if used and not every and said_conditions(asked):
+    if used and not every and flags_of(asked):
         raise click.UsageError(f"{used[0]} says all conditions: leave out the flags, or {used[0]}")
     if where is not None and like is None:
         raise click.UsageError("--where chooses among the training patches of --like: give that too")
@@ -120,21 +120,22 @@ def draw_command(
     from nlbs.generate import plan as plans
     from nlbs.generate.draw import draw
 
+    call = call_of(_DEFAULT, asked)
     if table is not None:
         from nlbs.generate.condition_table import read_conditions
 
-        plan = read_conditions(table)
+        plan = read_conditions(table, call.schema)
     elif like is not None:
         from nlbs.generate.distribution import Distribution
         from nlbs.shards import open_shards
 
         with open_shards(like) as shards:
-            plan = Distribution(shards, where).drawn(num, asked["seed"])
+            plan = Distribution(shards, call.schema, where).drawn(num, call.seed)
     elif every:
-        plan = plans.grid(said_conditions(asked), num)
+        plan = plans.grid(call.schema, call.said, num)
     else:
-        plan = plans.one_condition(all_conditions(asked), num)
-    draw(call_of(_DEFAULT, asked), plan)
+        plan = plans.one_condition(call.schema, call.said, num)
+    draw(call, plan)
 
 
 for _command in (*RECIPES, *LATENT_COMMANDS, *EDITING_COMMANDS):

@@ -9,23 +9,24 @@ import numpy as np
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.generate.plan import Plan, checked_number
-from nlbs.generate.words import EXPECTED, code_of
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.asked import expected, names_of, parse_value
+from nlbs.manifests.schema import Schema, Value, plain_name
 from nlbs.manifests.tables.sheet import open_sheet
 
 COUNT = "count"
-COLUMNS = (*EXPECTED, COUNT)
 
 _MOST_SHOWN = 20
 _MOST_COLUMNS = 1000  # each that is none is held against those that are
 _LONGEST_CELL = 40  # characters of one that a message repeats
 
 
-def read_conditions(path: Path) -> Plan:
+def read_conditions(path: Path, schema: Schema) -> Plan:
     """Return the patches that a CSV asks for, in the order of its rows.
 
     Args:
-        path: a table with some of :data:`COLUMNS`; an empty cell, and a column that is not there, is unknown.
+        path: a table with columns of some conditions, "age" for that of a bin of ages, and ``count``; an empty
+            cell, and a column that is not there, is unknown.
+        schema: of the model.
 
     Raises:
         ConfigError: it cannot be read, or some of it cannot be meant; the message names row, column, what
@@ -33,10 +34,10 @@ def read_conditions(path: Path) -> Plan:
     """
     try:
         sheet = open_sheet(path)
-        names, problems = _columns(sheet.header)
-        rows: list[tuple[dict[str, int], int]] = []
+        names, problems = _columns(sheet.header, names_of(schema))
+        rows: list[tuple[dict[str, Value], int]] = []
         for number, cells in sheet.records:
-            rows.append(_row(number, cells, names, problems))
+            rows.append(_row(number, cells, names, schema, problems))
         data = path.read_bytes()
     except DatasetError as error:
         raise ConfigError(str(error).replace("--csv", "--conditions")) from None
@@ -54,65 +55,82 @@ def read_conditions(path: Path) -> Plan:
         )
     counts = np.array([count for _, count in rows])
     checked_number(sum(count for _, count in rows))
-    codes = {
-        name: np.array([row[name] for row, _ in rows], dtype=np.int64).repeat(counts) for name in CONDITIONS
+    values = {
+        name: column.repeat(counts, axis=0)
+        for name, column in schema.arrays([row for row, _ in rows]).items()
     }
-    return Plan(codes, f"a table of conditions, SHA-256 {hashlib.sha256(data).hexdigest()[:12]}")
+    source = f"a table of conditions, SHA-256 {hashlib.sha256(data).hexdigest()[:12]}"
+    return Plan(schema, values, source)
 
 
-def _columns(header: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what each column is, and what is wrong with the header."""
-    names = [name.strip().lower().replace("-", "_").replace(" ", "_") for name in header]
+def _columns(header: Sequence[str], conditions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what each column is, as conditions are called, and what is wrong with the header."""
+    known = {plain_name(name): name for name in (*conditions, COUNT)}
+    names = [known.get(plain_name(name), "") for name in header]
     problems = []
     if len(header) > _MOST_COLUMNS:
-        return names, [f"header: found {len(header):,} columns; expected some of {', '.join(COLUMNS)}"]
+        return names, [f"header: found {len(header):,} columns; expected some of {', '.join(known.values())}"]
     for name, given in zip(names, header, strict=True):
-        if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.6)
-            advice = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(COLUMNS)}"
+        if not name:
+            near = difflib.get_close_matches(plain_name(given), known, n=1, cutoff=0.6)
+            advice = (
+                f"did you mean {known[near[0]]!r}?"
+                if near
+                else f"expected some of {', '.join(known.values())}"
+            )
             problems.append(f"header: found a column {_cut(given)}, which is none; {advice}")
-    for name in COLUMNS:
+    for name in known.values():
         if names.count(name) > 1:
             problems.append(f"header: found the column {name!r} {names.count(name)} times, expected it once")
-    if not set(names) & set(EXPECTED) and not problems:
-        problems.append(f"header: found no condition, expected some of {', '.join(EXPECTED)}")
+    if not set(names) & set(conditions) and not problems:
+        problems.append(f"header: found no condition, expected some of {', '.join(conditions)}")
     return names, problems
 
 
 def _row(
-    number: int, cells: Sequence[str], names: Sequence[str], problems: list[str]
-) -> tuple[dict[str, int], int]:
-    """Return the codes of a row and how many patches it asks for; what is wrong goes to ``problems``."""
-    codes, count = dict.fromkeys(CONDITIONS, UNKNOWN), 1
+    number: int, cells: Sequence[str], names: Sequence[str], schema: Schema, problems: list[str]
+) -> tuple[dict[str, Value], int]:
+    """Return the values of a row and how many patches it asks for; what is wrong goes to ``problems``."""
+    count = 1
     if len(cells) != len(names):
         problems.append(f"row {number}: found {len(cells)} cells, expected {len(names)}, one for each column")
-        return codes, count
-    said: dict[str, tuple[str, int]] = {}
+        return {}, count
+    said: dict[str, dict[str, Value]] = {}
     for name, cell in zip(names, cells, strict=True):
         try:
             if name == COUNT:
                 count = _count(cell)
-            elif name in EXPECTED:
-                said[name] = cell, code_of(name, cell)
-        except ValueError:
-            expected = "a whole number from 1 on" if name == COUNT else f"{EXPECTED[name]}; empty is unknown"
-            problems.append(f"row {number}, column {name}: found {_cut(cell)}, expected {expected}")
-    codes |= {name: code for name, (_, code) in said.items() if name in CONDITIONS}
-    _add_age(number, said, codes, problems)
-    return codes, count
+            elif name:
+                said[name] = parse_value(name, cell, schema)
+        except (ValueError, ConfigError):
+            meant = (
+                "a whole number from 1 on" if name == COUNT else f"{expected(name, schema)}; empty is unknown"
+            )
+            problems.append(f"row {number}, column {name}: found {_cut(cell)}, expected {meant}")
+    return _merged(said, schema, dict(zip(names, cells, strict=True)), f"row {number}", problems), count
 
 
-def _add_age(
-    number: int, said: Mapping[str, tuple[str, int]], codes: dict[str, int], problems: list[str]
-) -> None:
-    """Put the bin of the age into ``codes``."""
-    age, age_bin = said.get("age", ("", UNKNOWN)), said.get("age_bin", ("", UNKNOWN))
-    if UNKNOWN not in (age[1], age_bin[1]) and age[1] != age_bin[1]:
-        problems.append(
-            f"row {number}, column age_bin: found {_cut(age_bin[0])} beside the age {_cut(age[0])}, expected the bin "
-            "of that age, or nothing"
-        )
-    codes["age_bin"] = age_bin[1] if age[1] == UNKNOWN else age[1]
+def _merged(
+    said: Mapping[str, Mapping[str, Value]],
+    schema: Schema,
+    cells: Mapping[str, str],
+    where: str,
+    problems: list[str],
+) -> dict[str, Value]:
+    """Return the values of a row of what its columns say; one that says more than one condition goes first."""
+    merged: dict[str, Value] = {}
+    by: dict[str, str] = {}
+    for column in sorted(said, key=schema.names.__contains__):
+        for name, value in said[column].items():
+            if not schema[name].word(value):  # unknown, as what is not said
+                continue
+            first = by.setdefault(name, column)
+            if merged.setdefault(name, value) != value:
+                problems.append(
+                    f"{where}, column {column}: found {_cut(cells[column])} beside the {first} {_cut(cells[first])}, "
+                    "expected what goes with that, or nothing"
+                )
+    return merged
 
 
 def _count(cell: str) -> int:

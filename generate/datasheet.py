@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from nlbs.generate.folder import set_name
+from nlbs.generate.folder import SOFTWARE, Provenance, set_name
 from nlbs.generate.plan import Plan
-from nlbs.generate.provenance import Provenance
-from nlbs.generate.words import in_words
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.schema import Columns, Condition
 
 _TEXT = """\
 # Synthetic mammogram patches
 
-**Every picture in this folder is synthetic.** A conditional variational autoencoder drew it. None shows a person, and
+**Every picture in this folder is synthetic.** A {title} drew it. None shows a person, and
 none may be used to diagnose, to triage, or to measure how well anything does on people.
 
 | | |
@@ -42,19 +41,21 @@ What the model was asked for, not what anybody has seen in the pictures.
 """
 
 
-def datasheet(plan: Plan, provenance: Provenance, kind: str) -> str:
+def datasheet(plan: Plan, provenance: Provenance, kind: str, title: str) -> str:
     """Return the text, in Markdown.
 
     Args:
         plan: what was drawn.
         provenance: by what.
         kind: the format, "png" or "shards".
+        title: of the model's family, in words.
     """
     where = "PNG files and `samples.csv`"
     if kind == "shards":
         where = f"`{set_name(provenance.resolution)}/`, tar shards for any WebDataset reader, and `manifest.arrow`"
     rows = "\n".join(f"| {name} | {value} | {count:,} |" for name, value, count in frequencies(plan))
     return _TEXT.format(
+        title=title,
         patches=len(plan),
         resolution=provenance.resolution,
         where=where,
@@ -62,19 +63,37 @@ def datasheet(plan: Plan, provenance: Provenance, kind: str) -> str:
         sampler=provenance.sampler,
         seed=provenance.seed,
         conditions=provenance.conditions,
-        software="NLBS-CVAE",
+        software=SOFTWARE,
         recipe=provenance.recipe,
         rows=rows,
     )
 
 
 def frequencies(plan: Plan) -> list[tuple[str, str, int]]:
-    """Return condition, value in words and number of patches, values in the order of their codes, unknown last."""
-    found = []
-    for name, count in CONDITIONS.items():
-        for code in (*range(count), UNKNOWN):
-            word = in_words({**dict.fromkeys(CONDITIONS, UNKNOWN), name: code})[name]
-            number = int(np.count_nonzero(plan.codes[name] == code))
-            if number:
-                found.append((name.replace("_", " "), word or "unknown", number))
-    return found
+    """Return condition, value in words and number of patches, values in the order of their codes, unknown last.
+
+    A patch may have several labels; of numbers, the range of those that are known is told.
+    """
+    return [
+        (condition.label, word or "unknown", number)
+        for condition in plan.schema
+        for word, number in _counts(condition, plan.values).items()
+        if number
+    ]
+
+
+def _counts(condition: Condition, columns: Columns) -> dict[str, int]:
+    values = columns[condition.name]
+    if condition.is_coded:
+        codes = (*range(len(condition.values)), UNKNOWN)
+        return {condition.word(code): int(np.count_nonzero(values == code)) for code in codes}
+    unknown = (np.isnan(values) if condition.kind == "continuous" else values == UNKNOWN).any(axis=1)
+    known = values[~unknown]
+    counts = {"": int(unknown.sum())}
+    if condition.kind == "multilabel":
+        has = dict(zip(condition.values, (known == 1).sum(axis=0).tolist(), strict=True))
+        return {**has, "no finding": int((known != 1).all(axis=1).sum()), **counts}
+    if not len(known):
+        return counts
+    low, high = (condition.word(edge) for edge in (known.min(axis=0), known.max(axis=0)))
+    return {low if low == high else f"{low} to {high}": len(known), **counts}

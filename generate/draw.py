@@ -3,9 +3,10 @@
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -13,19 +14,38 @@ import numpy.typing as npt
 import torch
 
 from nlbs.errors import ConfigError, NlbsError
+from nlbs.files import atomic_file, only_one
 from nlbs.generate.datasheet import datasheet
-from nlbs.generate.folder import CAPTURES, CONTACT_SHEET, SAMPLES_CSV, set_name
+from nlbs.generate.folder import (
+    CAPTURES,
+    CONTACT_SHEET,
+    DATASHEET,
+    SAMPLES_CSV,
+    Provenance,
+    finish,
+    fitted_ids,
+    is_finished,
+    model_id,
+    set_name,
+)
 from nlbs.generate.plan import Plan
-from nlbs.generate.png_folder import Layout, write_samples
-from nlbs.generate.provenance import Provenance, fitted_ids, model_id
-from nlbs.generate.shard_folder import write_synthetic_set
-from nlbs.models.checkpoint import read_metadata, schema_of
-from nlbs.models.companions.choice import SamplerChoice
+from nlbs.generate.png_folder import Draw, Read, write_pngs, write_sheets
+from nlbs.generate.shard_folder import left_out, write_shards
+from nlbs.manifests.schema import Schema, Value
+from nlbs.models.checkpoint import read_metadata
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
 from nlbs.models.drawing import draw_patches
-from nlbs.models.registry import load_checkpoint
+from nlbs.models.registry import family, load_checkpoint
 from nlbs.models.seen import guess, unseen
+from nlbs.models.stages.choice import SamplerChoice
+
+#: What --format gives -> what writes the patches that are missing of a call, whose record is last.
+WRITERS: dict[str, Callable[[Path, Plan, Draw, Provenance, Mapping[str, Any]], Read]] = {
+    "png": write_pngs,
+    "shards": write_shards,
+    "dicom": write_pngs,
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,9 @@ class Call:
     out: Path
     overwrite: bool
     recipe: str
-    kind: str = "png"  #: one of nlbs.generate.commands.options.FORMATS
+    schema: Schema  #: of the model
+    said: Mapping[str, Value]  #: condition -> what options say of it; the others are unknown
+    kind: str = "png"  #: of WRITERS
 
 
 @dataclass(frozen=True)
@@ -79,14 +101,13 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
     return Opened(model, device, provenance)
 
 
-def note_unseen(checkpoint: Path, codes: Mapping[str, npt.ArrayLike]) -> None:
+def note_unseen(call: Call, values: Mapping[str, npt.ArrayLike]) -> None:
     """Say where a model is asked for conditions that it never met in training."""
-    values = read_metadata(checkpoint)
-    if found := unseen(values.get("training"), codes, schema_of(values)):
+    if found := unseen(read_metadata(call.checkpoint).get("training"), values, call.schema):
         click.echo(f"Note: {guess(found)}")
 
 
-def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: bool = False) -> None:
+def draw(call: Call, plan: Plan, with_datasheet: bool = False) -> None:
     """Draw a plan into files, and say what came of it.
 
     Raises:
@@ -95,19 +116,19 @@ def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: b
     if call.kind == "dicom":
         _check_captures()
     opened = open_model(call, plan.source)
-    note_unseen(call.checkpoint, plan.codes)
+    note_unseen(call, plan.values)
     if opened.model.doubts.draws:
         click.echo(f"Note: {opened.model.doubts.draws}")
     sampler, provenance = call.sampler.open(opened.model, call.checkpoint), opened.provenance
 
     def patches(first: int) -> Iterator[npt.NDArray[np.uint8]]:
-        return draw_patches(sampler, plan.codes, call.seed, first)
+        return draw_patches(sampler, plan.values, call.seed, first)
 
-    sheet = datasheet(plan, provenance, call.kind) if with_datasheet else None
-    if call.kind == "shards":
-        new = write_synthetic_set(call.out, plan, patches, provenance, call.overwrite, sheet)
-    else:
-        new = write_samples(call.out, plan, patches, provenance, call.overwrite, layout, call.kind, sheet)
+    for name in left_out(plan.schema) if call.kind == "shards" else ():
+        click.echo(f"Note: a shard set has a column {name} of its own: the condition {name} is not written.")
+    title = family(opened.model.family).title
+    sheet = datasheet(plan, provenance, call.kind, title) if with_datasheet else None
+    new = _write(call, plan, patches, provenance, sheet)
     size = f"{provenance.resolution}x{provenance.resolution}"
     state = "" if new else " were there already, nothing was left to do; --overwrite draws them anew"
     click.echo(f"{len(plan):,} synthetic patches of {size} pixels in {call.out}{state}")
@@ -118,6 +139,31 @@ def draw(call: Call, plan: Plan, layout: Layout | None = None, with_datasheet: b
     click.echo(f"Table           {call.out / SAMPLES_CSV}")
     if call.kind == "dicom":
         _write_captures(call.out, call.overwrite)
+
+
+def _write(call: Call, plan: Plan, patches: Draw, provenance: Provenance, sheet: str | None) -> bool:
+    """Write the patches of a plan, contact sheet and tables; go on where such a call was interrupted.
+
+    Returns:
+        Whether anything was left to do.
+
+    Raises:
+        ConfigError: the folder holds something that is not to be replaced, or the disk is too small.
+    """
+    asked: dict[str, Any] = {"patches": len(plan), "codes": plan.digest, "format": call.kind}
+    if call.kind != "shards":
+        asked |= {"files": plan.layout.name(0), "withheld": list(plan.layout.withheld)}
+    record = provenance.record(**asked)
+    with only_one(call.out, "nlbs-generate"):
+        if is_finished(call.out, record, call.overwrite):
+            return False
+        read = WRITERS[call.kind](call.out, plan, patches, provenance, record)
+        write_sheets(call.out, plan, read, provenance)
+        if sheet is not None:
+            with atomic_file(call.out / DATASHEET, "w", encoding="utf-8", newline="\n") as file:
+                file.write(sheet)
+        finish(call.out, record)
+    return True
 
 
 def _check_captures() -> None:

@@ -23,7 +23,7 @@ from nlbs.generate.draw import Call, note_unseen, open_model
 from nlbs.generate.latents import noise_latents
 from nlbs.generate.png_folder import Picture, write_pictures
 from nlbs.generate.real import read_real, rows_of
-from nlbs.generate.words import caption, in_words
+from nlbs.manifests.captions import caption
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.drawing import to_uint8
@@ -50,7 +50,6 @@ class Draws:
     num: int  #: draws of each patch
     steps: int  #: of the sampler
     passes: int  #: over each step
-    said: Mapping[str, int]  #: condition -> code that is to hold in place of the patch's own
 
 
 class Task:
@@ -212,10 +211,11 @@ def _write(
         denoising(opened.model, call.recipe)
         task, asked = task_of(opened.model)
         known, codes = _read(shards, rows, opened.model, trained_fit(read_metadata(call.checkpoint)), task)
-        asked |= {"dataset_id": shards.dataset_id, "rows": rows.tolist(), "said": dict(draws.said)}
-    for name, code in draws.said.items():
-        codes[name].fill_(code)
-    note_unseen(call.checkpoint, {name: values.cpu().numpy() for name, values in codes.items()})
+        asked |= {"dataset_id": shards.dataset_id, "rows": rows.tolist(), "said": dict(call.said)}
+    for name, value in call.said.items():
+        codes[name][:] = torch.tensor(value)
+    columns = {name: values.cpu().numpy() for name, values in codes.items()}
+    note_unseen(call, columns)
     if opened.model.doubts.draws:
         click.echo(f"Note: {opened.model.doubts.draws}")
     guidance = parsed_guidance(call.sampler.guidance or "1", Guidance(), opened.model.schema)
@@ -223,8 +223,10 @@ def _write(
     pictures: list[Picture] = []
     for place, row in enumerate(rows.tolist()):
         own = {name: values[place : place + 1] for name, values in codes.items()}
-        words = in_words({name: int(values[0]) for name, values in own.items()})
-        known_tile = Picture(task.shown(known[place]), f"known, row {row}\n{caption(words)}", {"file": ""})
+        words = call.schema.words(call.schema.values_of(columns, place))
+        known_tile = Picture(
+            task.shown(known[place]), f"known, row {row}\n{caption(words, call.schema)}", {"file": ""}
+        )
         pictures.append(known_tile)
         for number in range(draws.num):
             said = {"file": f"{task.kind}-{row:08d}-{number:03d}.png", "row": row, "draw": number, **words}
@@ -268,7 +270,7 @@ def _read(
     if shards.resolution == small:
         codes = {
             name: torch.from_numpy(values).to(model.device)
-            for name, values in shards.conditions(rows).items()
+            for name, values in shards.conditions(rows, model.schema).items()
         }
         return list(to_uint8(to_float(torch.from_numpy(shards.read(rows))[:, None]))), codes
     pixels, codes = read_real(shards, rows, model, model.device, fit)

@@ -1,50 +1,88 @@
-"""Teaching cases: normal, cancer and false positive in an order that tells nothing."""
+"""Teaching cases: normal ones, and each thing that healthy patients do not have, in an order that tells nothing."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from nlbs.errors import ConfigError
 from nlbs.generate.distribution import Distribution
-from nlbs.generate.plan import Plan, checked_number, uniform
-from nlbs.generate.png_folder import Layout
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.generate.plan import Layout, Plan, checked_number, known_values, uniform
+from nlbs.manifests.schema import Schema, Value
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
 
-KINDS = {"normal": (0, 0), "cancer": (1, 0), "false positive": (0, 1)}
 
-#: What neither a picture nor the table beside it says.
-LAYOUT = Layout("case", digits=3, first=1, withheld=("cancer", "false_positive", "answer"))
+def kinds(schema: Schema) -> dict[str, dict[str, Value]]:
+    """Return the kinds of cases, and what each says of the conditions that tell healthy patients from others.
+
+    In a case that is not normal one of them is another than healthy. The others are healthy, and labels, of which
+    several may come with it, are unknown.
+
+    Raises:
+        ConfigError: the model has no such condition.
+    """
+    telling = [c for c in schema if c.healthy is not None and c.kind != "continuous"]
+    if not telling:
+        raise ConfigError(
+            f"the model has no condition that tells healthy patients from others: it has {', '.join(schema.names)}"
+        )
+    normal: dict[str, Value] = {}
+    for condition in telling:
+        healthy = int(condition.healthy or 0)
+        normal[condition.name] = healthy if condition.is_coded else (float(healthy),) * len(condition.values)
+    labels: dict[str, Value] = {c.name: c.parse("") for c in telling if not c.is_coded}
+    found: dict[str, dict[str, Value]] = {"normal": normal}
+    for condition in telling:
+        others = [value for value in known_values(condition) if value != normal[condition.name]]
+        for value in others:
+            word = (
+                condition.label
+                if condition.kind == "binary"
+                else f"{condition.label} {condition.word(value)}"
+            )
+            found[word] = {**normal, **labels, condition.name: value}
+    return found
 
 
-def cases(num: int, seed: int, fixed: Mapping[str, int], like: AnyPath | None = None) -> Plan:
+def cases(
+    schema: Schema, num: int, seed: int, fixed: Mapping[str, Value], like: AnyPath | None = None
+) -> Plan:
     """Return ``num`` cases of each kind, in an order drawn by the seed.
 
     Args:
+        schema: of the model.
         num: of each kind.
         seed: of order and conditions.
-        fixed: condition -> code of view, laterality and age bin that all cases share.
+        fixed: condition -> value of those that all cases share.
         like: a shard set, whose training patches say how the others occur; None: each known value alike.
 
     Raises:
-        ConfigError: more than one call draws, or the set has no training patch.
+        ConfigError: more than one call draws, ``fixed`` says what makes the kinds, or the set has no training patch.
         ShardError: the set cannot be opened.
     """
-    count = checked_number(num * len(KINDS))
+    told = kinds(schema)
+    if wrong := [schema[name].label for name in told["normal"] if name in fixed]:
+        raise ConfigError(
+            f"cases are {', '.join(told)}: do not say {' or '.join(wrong)}, which tells them apart"
+        )
+    count = checked_number(num * len(told))
     order = np.argsort(uniform("cases", seed, count), kind="stable")
-    names = np.array(list(KINDS))[order % len(KINDS)]
+    names = np.array(list(told))[order % len(told)].tolist()
     if like is None:
-        codes = {
-            name: (uniform(f"case {name}", seed, count) * values).astype(np.int64)
-            for name, values in CONDITIONS.items()
-        }
+        values = {}
+        for condition in schema:
+            listed = condition.array(known_values(condition))
+            values[condition.name] = listed[
+                (uniform(f"case {condition.name}", seed, count) * len(listed)).astype(np.int64)
+            ]
         source = "teaching cases, other conditions at random"
     else:
         with open_shards(like) as shards:
-            drawn = Distribution(shards).drawn(count, seed)
-        codes, source = dict(drawn.codes), f"teaching cases, other conditions {drawn.source}"
-    for name, code in fixed.items():
-        codes[name] = np.full(count, code, dtype=np.int64)
-    for place, name in enumerate(("cancer", "false_positive")):
-        codes[name] = np.array([KINDS[kind][place] for kind in names], dtype=np.int64)
-    return Plan(codes, source, {"answer": names.tolist()})
+            drawn = Distribution(shards, schema).drawn(count, seed)
+        values, source = dict(drawn.values), f"teaching cases, other conditions {drawn.source}"
+    for name, value in fixed.items():
+        values[name] = schema[name].array([value]).repeat(count, axis=0)
+    for name in told["normal"]:
+        values[name] = schema[name].array([told[kind][name] for kind in names])
+    layout = Layout("case", digits=3, first=1, withheld=(*told["normal"], "answer"))
+    return Plan(schema, values, source, {"answer": names}, layout)

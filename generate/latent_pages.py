@@ -13,16 +13,18 @@ from nlbs.generate.latents import (
     Conditions,
     Decode,
     Latents,
-    codes_tensor,
     interpolate,
     noise_latents,
+    one_row,
     reconstruct,
     traverse,
     vary,
 )
-from nlbs.generate.png_folder import Picture, write_pictures
+from nlbs.generate.png_folder import Picture, columns_of, write_pictures
 from nlbs.generate.real import read_real, rows_of
-from nlbs.generate.words import caption, in_words
+from nlbs.manifests.asked import every_condition
+from nlbs.manifests.captions import caption
+from nlbs.manifests.schema import Schema, Value
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.contract import encoding
 from nlbs.models.drawing import to_uint8
@@ -35,12 +37,13 @@ _WALK = "a way through latents of real patches"
 
 def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str, num: int) -> int:
     """Write real patches beside what the model makes of them; return how many."""
-    pixels, codes, chosen, opened, about = _real(call, folder, rows, split, num)
-    rebuilt = to_uint8(reconstruct(opened.model, pixels, codes))
+    pixels, conditions, chosen, opened, about = _real(call, folder, rows, split, num)
+    rebuilt = to_uint8(reconstruct(opened.model, pixels, conditions))
+    words = [_words(call.schema, conditions, place) for place in range(len(chosen))]
     pictures: list[Picture] = []
     for start in range(0, len(chosen), _TILES):
         some = range(start, min(start + _TILES, len(chosen)))
-        pictures += [_real_tile(pixels[i : i + 1], int(chosen[i]), _codes(codes, i)) for i in some]
+        pictures += [_real_tile(call, pixels[i : i + 1], int(chosen[i]), words[i]) for i in some]
         # A short row is filled, so that each reconstruction stands below its patch.
         gap = [_blank(opened)] * (min(_TILES, len(chosen)) - len(some))
         pictures += gap
@@ -50,7 +53,7 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
             said = {
                 "file": f"reconstruction-{int(chosen[i]):08d}.png",
                 "row": int(chosen[i]),
-                **in_words(_codes(codes, i)),
+                **columns_of(words[i]),
                 "mean_absolute_error": round(error, 4),
             }
             pictures.append(Picture(rebuilt[i], f"reconstructed\nerror {error:.1f} of 255", said))
@@ -60,8 +63,7 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
 
 def interpolation(
     call: Call,
-    ends: tuple[Mapping[str, int], Mapping[str, int]] | None,
-    flags: Mapping[str, int],
+    ends: tuple[Mapping[str, Value], Mapping[str, Value]] | None,
     to_seed: int | None,
     folder: AnyPath | None,
     rows: Sequence[int],
@@ -70,54 +72,50 @@ def interpolation(
     """Write the patches between two ends; return how many.
 
     Args:
-        call: its seed is the first latent, where no rows are given.
-        ends: codes of both ends; None: ``flags`` for both, or those of the rows.
-        flags: codes.
+        call: its seed is the first latent, and what it says are the conditions of both ends, where no rows are given.
+        ends: what is said of the conditions of both ends; None: those of the call, or of the rows.
         to_seed: the second latent; None: the first.
         folder, rows: a shard set and one or two rows of it.
         steps: patches, the ends among them.
     """
-    asked: dict[str, Any] = {"ends": ends, "flags": dict(flags), "to_seed": to_seed, "steps": steps}
+    asked: dict[str, Any] = {"flags": _plain(call.schema, call.said), "to_seed": to_seed, "steps": steps}
+    asked["ends"] = [_plain(call.schema, end) for end in ends] if ends else None
     tiles: list[Picture] = []
     if folder is None:
         opened = open_model(call, "given by flags")
         sampler = call.sampler.open(opened.model, call.checkpoint)
         decode: Decode = sampler.draw
         networks: Sequence[nn.Module] = sampler.networks
-        start, end = (
-            _noise(call, opened, flags),
-            _noise(call, opened, flags, call.seed if to_seed is None else to_seed),
-        )
+        start, end = (_noise(call, opened, call.seed if s is None else s) for s in (None, to_seed))
     else:
-        pixels, codes, chosen, opened, about = _real(call, folder, rows, None, 1)
+        pixels, conditions, chosen, opened, about = _real(call, folder, rows, None, 1)
         asked |= about
         decode, networks = _render(opened), [opened.model]
-        start, end = _inferred(opened, pixels, codes, 0), _inferred(opened, pixels, codes, len(chosen) - 1)
-        tiles = [_real_tile(pixels[i : i + 1], int(chosen[i]), _codes(codes, i)) for i in range(len(chosen))]
+        start, end = (_inferred(opened, pixels, conditions, place) for place in (0, len(chosen) - 1))
+        words = [_words(call.schema, conditions, place) for place in range(len(chosen))]
+        tiles = [_real_tile(call, pixels[i : i + 1], int(chosen[i]), words[i]) for i in range(len(chosen))]
     if ends is not None:
         start, end = (
-            (side[0], codes_tensor(said, opened.device))
+            (side[0], one_row(said, call.schema, opened.device))
             for side, said in zip((start, end), ends, strict=True)
         )
-    of_both = [_codes(side[1], 0) for side in (start, end)]
-    note_unseen(call.checkpoint, {name: [codes[name] for codes in of_both] for name in of_both[0]})
+    of_both = {name: torch.cat([start[1][name], end[1][name]]) for name in call.schema.names}
+    note_unseen(call, {name: rows.cpu().numpy() for name, rows in of_both.items()})
     shown = to_uint8(interpolate(networks, decode, start, end, steps))
-    first, last = map(in_words, of_both)
+    first, last = (_words(call.schema, of_both, place) for place in (0, 1))
     for step, image in enumerate(shown):
         t = step / (steps - 1)
         said = {"file": f"interpolation-{step:03d}.png", "t": round(t, 6)}
-        said |= {f"from_{name}": word for name, word in first.items()} | {
-            f"to_{name}": w for name, w in last.items()
-        }
-        words = caption(first) if step == 0 else caption(last) if step == steps - 1 else ""
-        tiles.append(Picture(image, f"t = {t:.2f}\n{words}", said))
+        said |= columns_of(first, "from_") | columns_of(last, "to_")
+        at_end = {0: first, steps - 1: last}.get(step)
+        words_below = caption(at_end, call.schema) if at_end else ""
+        tiles.append(Picture(image, f"t = {t:.2f}\n{words_below}", said))
     tiles = [*tiles[:1], *tiles[2:], tiles[1]] if len(rows) == 2 else tiles  # the second real one last
     return _write(call, opened, tiles, len(tiles) if len(tiles) <= 12 else _TILES, "Interpolation", asked)
 
 
 def traversal(
     call: Call,
-    flags: Mapping[str, int],
     folder: AnyPath | None,
     rows: Sequence[int],
     level: int,
@@ -126,18 +124,18 @@ def traversal(
     steps: int,
 ) -> int:
     """Write a row of patches for each number of the latent that is moved; return how many patches."""
-    asked: dict[str, Any] = {"flags": dict(flags), "level": level, "reach": reach, "steps": steps}
-    asked |= {"dimensions": list(dimensions)}
+    asked: dict[str, Any] = {"flags": _plain(call.schema, call.said), "level": level, "reach": reach}
+    asked |= {"steps": steps, "dimensions": list(dimensions)}
     if folder is None:
         opened = open_model(call, "given by flags")
         decode: Decode = call.sampler.open(opened.model, call.checkpoint).draw
-        latents, codes = _noise(call, opened, flags)
-        note_unseen(call.checkpoint, _codes(codes, 0))
+        latents, conditions = _noise(call, opened, call.seed)
+        note_unseen(call, {name: row.cpu().numpy() for name, row in conditions.items()})
     else:
-        pixels, all_codes, _, opened, about = _real(call, folder, rows, None, 1)
+        pixels, of_all, _, opened, about = _real(call, folder, rows, None, 1)
         asked |= about
         decode = _render(opened)
-        latents, codes = _inferred(opened, pixels, all_codes, 0)
+        latents, conditions = _inferred(opened, pixels, of_all, 0)
     of_model = len(opened.model.drawing_noise)
     latents, beside = latents[:of_model], latents[of_model:]  # the noise of grain is no latent
 
@@ -145,16 +143,17 @@ def traversal(
         return decode([*moved, *beside], conditions)
 
     values = np.linspace(-reach, reach, steps).tolist()
+    words = columns_of(_words(call.schema, conditions, 0))
     pictures = []
     for dimension in dimensions:
-        shown = to_uint8(traverse(decode_these, latents, codes, level, dimension, values))
+        shown = to_uint8(traverse(decode_these, latents, conditions, level, dimension, values))
         for step, (value, image) in enumerate(zip(values, shown, strict=True)):
             said = {
                 "file": f"traversal-{level}-{dimension:05d}-{step:03d}.png",
                 "level": level,
                 "dimension": dimension,
                 "value": round(value, 6),
-                **in_words(_codes(codes, 0)),
+                **words,
             }
             pictures.append(Picture(image, f"z[{level}][{dimension}] = {value:.2f}", said))
     return _write(call, opened, pictures, steps, "Traversal of the latent", asked)
@@ -164,15 +163,16 @@ def variations(
     call: Call, folder: AnyPath, rows: Sequence[int], split: str, num: int, strength: float
 ) -> int:
     """Write variations of real patches, a row for each; return how many."""
-    pixels, codes, chosen, opened, about = _real(call, folder, rows, split, 1)
+    pixels, conditions, chosen, opened, about = _real(call, folder, rows, split, 1)
     pictures = []
     for place, row in enumerate(chosen.tolist()):
-        latents, own = _inferred(opened, pixels, codes, place)
-        pictures.append(_real_tile(pixels[place : place + 1], row, _codes(own, 0)))
+        latents, own = _inferred(opened, pixels, conditions, place)
+        words = _words(call.schema, own, 0)
+        pictures.append(_real_tile(call, pixels[place : place + 1], row, words))
         shown = to_uint8(vary(_render(opened), latents, own, num, strength, call.seed))
         for number, image in enumerate(shown):
             said = {"file": f"variation-{row:08d}-{number:03d}.png", "row": row, "strength": strength}
-            said |= in_words(_codes(own, 0))
+            said |= columns_of(words)
             pictures.append(Picture(image, f"variation {number}", said))
     title = f"Variations, noise of {strength:g}"
     return _write(call, opened, pictures, num + 1, title, {**about, "num": num, "strength": strength})
@@ -181,24 +181,24 @@ def variations(
 def _real(
     call: Call, folder: AnyPath, rows: Sequence[int], split: str | None, num: int
 ) -> tuple[Tensor, dict[str, Tensor], npt.NDArray[np.int64], Opened, dict[str, Any]]:
-    """Return pixels, codes and rows of real patches, the model, and what of this the pictures depend on."""
+    """Return pixels, conditions and rows of real patches, the model, and what of this the pictures depend on."""
     with open_shards(folder) as shards:
         chosen = rows_of(shards, rows, split, num, call.seed)
         opened = open_model(
             call, f"those of patches of shard set {shards.dataset_id[:12]}", "latents of real patches"
         )
         fit = trained_fit(read_metadata(call.checkpoint))
-        pixels, codes = read_real(shards, chosen, opened.model, opened.device, fit)
+        pixels, conditions = read_real(shards, chosen, opened.model, opened.device, fit)
         about = {"dataset_id": shards.dataset_id, "rows": chosen.tolist()}
         if fit != "downsample" and shards.resolution > opened.model.resolution:
             about["fit"] = fit  # pages that averaged these are others
-    return pixels, codes, chosen, opened, about
+    return pixels, conditions, chosen, opened, about
 
 
 def _inferred(
-    opened: Opened, pixels: Tensor, codes: Mapping[str, Tensor], place: int
+    opened: Opened, pixels: Tensor, conditions: Conditions, place: int
 ) -> tuple[Latents, Conditions]:
-    own = {name: values[place : place + 1] for name, values in codes.items()}
+    own = {name: values[place : place + 1] for name, values in conditions.items()}
     with torch.no_grad():
         return encoding(opened.model, _WALK).infer(pixels[place : place + 1], own), own
 
@@ -207,21 +207,26 @@ def _render(opened: Opened) -> Decode:
     return encoding(opened.model, _WALK).render
 
 
-def _noise(
-    call: Call, opened: Opened, codes: Mapping[str, int], seed: int | None = None
-) -> tuple[Latents, Conditions]:
+def _noise(call: Call, opened: Opened, seed: int) -> tuple[Latents, Conditions]:
     """Return the noise of patch 0 of a seed: the patch that nlbs-generate draws first with it."""
     shapes = call.sampler.open(opened.model, call.checkpoint).noise_shapes
-    noise = noise_latents(call.seed if seed is None else seed, 0, shapes, opened.device)
-    return noise, codes_tensor(codes, opened.device)
+    noise = noise_latents(seed, 0, shapes, opened.device)
+    return noise, one_row(call.said, call.schema, opened.device)
 
 
-def _codes(codes: Mapping[str, Tensor], place: int) -> dict[str, int]:
-    return {name: int(values[place]) for name, values in codes.items()}
+def _words(schema: Schema, conditions: Conditions, place: int) -> dict[str, str]:
+    rows = {name: values.cpu().numpy() for name, values in conditions.items()}
+    return schema.words(schema.values_of(rows, place))
 
 
-def _real_tile(pixels: Tensor, row: int, codes: Mapping[str, int]) -> Picture:
-    return Picture(to_uint8(pixels)[0], f"real, row {row}\n{caption(in_words(codes))}", {"file": ""})
+def _plain(schema: Schema, said: Mapping[str, Value]) -> dict[str, int | str]:
+    """Return conditions as JSON values: codes, and words of what has none."""
+    values = every_condition(said, schema).items()
+    return {name: value if isinstance(value, int) else schema[name].word(value) for name, value in values}
+
+
+def _real_tile(call: Call, pixels: Tensor, row: int, words: Mapping[str, str]) -> Picture:
+    return Picture(to_uint8(pixels)[0], f"real, row {row}\n{caption(words, call.schema)}", {"file": ""})
 
 
 def _blank(opened: Opened) -> Picture:

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.schema import Schema, Value
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import GenerativeModel, Reconstructs, lacks
 from nlbs.models.drawing import draw_noise
 
 Latents = Sequence[Tensor]  #: of one patch: (1, *shape) for each of ``model.latent_shapes``
-Conditions = Mapping[str, Tensor]  #: codes of one patch, (1,) int64 each
+Conditions = Mapping[str, Tensor]  #: of one patch, a row each as nlbs.manifests.schema says
 Decode = Callable[[Latents, Conditions], Tensor]
 
 _NEARLY_PARALLEL = 1e-4  # radians
@@ -32,7 +32,7 @@ def reconstruct(model: GenerativeModel, pixels: Tensor, conditions: Conditions) 
     Args:
         model: in eval mode: the latent is the mean of q(z | x, c).
         pixels: (B, 1, R, R) in [-1, 1].
-        conditions: codes, (B,) each.
+        conditions: of these patches.
 
     Raises:
         ConfigError: the model does not reconstruct.
@@ -88,20 +88,20 @@ def interpolate(
     Args:
         networks: that ``decode`` asks: the model, and a flow beside it. Each has condition encoders of its own.
         decode: what turns latents into patches.
-        start, end: latents and codes.
+        start, end: latents and conditions.
         steps: patches, the ends among them, 2 or more.
     """
-    (from_latents, from_codes), (to_latents, to_codes) = start, end
+    (from_latents, from_rows), (to_latents, to_rows) = start, end
     shown = []
     with torch.no_grad():
         for step in range(steps):
             t = step / (steps - 1)
             latents = [slerp(a, b, t) for a, b in zip(from_latents, to_latents, strict=True)]
-            if _unknown(from_codes) > _unknown(to_codes):
-                # Codes that a guided sampler hides look like those that are unknown: move the end that says more.
-                here, there, share = to_codes, from_codes, 1 - t
+            if _unknown(from_rows) > _unknown(to_rows):
+                # What a guided sampler hides looks like what is unknown: move the end that says more.
+                here, there, share = to_rows, from_rows, 1 - t
             else:
-                here, there, share = from_codes, to_codes, t
+                here, there, share = from_rows, to_rows, t
             if share == 1:
                 shown.append(decode(latents, there))
                 continue
@@ -178,26 +178,26 @@ def noise_latents(
     return [torch.from_numpy(level[None]).to(device) for level in draw_noise(seed, index, shapes)]
 
 
-def codes_tensor(codes: Mapping[str, int], device: torch.device) -> dict[str, Tensor]:
-    """Return the codes of one patch as a model takes them, (1,) int64 each."""
-    return {name: torch.from_numpy(np.array([codes[name]], dtype=np.int64)).to(device) for name in CONDITIONS}
+def one_row(said: Mapping[str, Value], schema: Schema, device: torch.device) -> dict[str, Tensor]:
+    """Return the conditions of one patch as a model takes them; what is not said is unknown."""
+    return {name: torch.from_numpy(row).to(device) for name, row in schema.arrays([said]).items()}
 
 
 @contextmanager
 def _embedding_between(
     networks: Sequence[nn.Module], start: Conditions, end: Conditions, t: float
 ) -> Iterator[None]:
-    """Make each embedding of codes of ``start`` the one at t < 1 on the line to those of ``end``.
+    """Make each embedding of conditions of ``start`` the one at t < 1 on the line to those of ``end``.
 
-    Where a sampler is guided, some or all of the codes are hidden from it at times: those stay hidden.
+    Where a sampler is guided, some or all of the conditions are hidden from it at times: those stay hidden.
     """
-    if t == 0 or all(bool((start[name] == end[name]).all()) for name in CONDITIONS):
+    if t == 0 or all(bool(_same(start[name], end[name]).all()) for name in start):
         yield
         return
 
     def moved(module: Any, inputs: tuple[Conditions], embedding: Tensor) -> Tensor:
-        codes = inputs[0]
-        goal = {name: torch.where(codes[name] == start[name], end[name], codes[name]) for name in CONDITIONS}
+        given = inputs[0]
+        goal = {name: torch.where(_same(row, start[name]), end[name], row) for name, row in given.items()}
         return torch.lerp(embedding, module.forward(goal), t)  # not module(): that would move it again
 
     encoders = [m for one in networks for m in one.modules() if isinstance(m, ConditionEncoder)]
@@ -208,8 +208,17 @@ def _embedding_between(
 
 
 def _unknown(conditions: Conditions) -> int:
-    return sum(int((code == UNKNOWN).sum()) for code in conditions.values())
+    return sum(
+        bool((row.isnan() if row.is_floating_point() else row == UNKNOWN).any())
+        for row in conditions.values()
+    )
+
+
+def _same(rows: Tensor, one: Tensor) -> Tensor:
+    """Return which rows are that one, unknown ones too, (B,) bool or (B, 1) as they go with them."""
+    alike = (rows == one) | (rows.isnan() & one.isnan())
+    return alike if alike.ndim == 1 else alike.all(dim=1, keepdim=True)
 
 
 def _of(conditions: Conditions, index: int) -> dict[str, Tensor]:
-    return {name: codes[index : index + 1] for name, codes in conditions.items()}
+    return {name: rows[index : index + 1] for name, rows in conditions.items()}

@@ -40,12 +40,12 @@ def rows_of(
 def read_real(
     shards: ShardSet, rows: npt.NDArray[np.int64], model: GenerativeModel, device: torch.device, fit: str
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return pixels (n, 1, R, R) float32 in [-1, 1] and codes (n,) of some rows.
+    """Return pixels (n, 1, R, R) float32 in [-1, 1] and the model's conditions of some rows.
 
     Args:
         shards: where they are read.
         rows: of its manifest.
-        model: says the size.
+        model: says the size, and which conditions.
         device: where they are to lie.
         fit: how larger patches come to it, as in training (:func:`nlbs.models.checkpoint.trained_fit`).
 
@@ -58,5 +58,5 @@ def read_real(
             f"{model.resolution}x{model.resolution} of the model: cut a set with --resolution {model.resolution}"
         )
     pixels = FITS[fit](torch.from_numpy(shards.read(rows))[:, None].to(device), model.resolution, None)
-    codes = {name: torch.from_numpy(values).to(device) for name, values in shards.conditions(rows).items()}
-    return pixels, codes
+    conditions = shards.conditions(rows, model.schema)
+    return pixels, {name: torch.from_numpy(values).to(device) for name, values in conditions.items()}

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nlbs.files import only_one
-from nlbs.generate.folder import CONTACT_SHEET, DATASHEET, finish, is_finished, set_name
+from nlbs.generate.folder import Provenance, set_name
 from nlbs.generate.plan import Plan
-from nlbs.generate.png_folder import Draw, sheet_title, spread, write_sheet, write_text
-from nlbs.generate.provenance import Provenance
-from nlbs.generate.words import caption, in_words
+from nlbs.generate.png_folder import Draw, Read
+from nlbs.manifests.schema import AGE_YEARS, NLBS, Condition, Schema, Value
 from nlbs.progress import Progress
-from nlbs.shards import ShardSet, open_shards
+from nlbs.shards import open_shards
 from nlbs.shards.format.commit import (
     begin_set,
     committed_rows,
@@ -30,11 +27,13 @@ from nlbs.shards.format.commit import (
 )
 from nlbs.shards.format.container import Patch, PatchFormat, shard_name, write_shard
 from nlbs.shards.format.layout import FORMAT_VERSION, SHARD_SET_JSON
-from nlbs.shards.format.manifest import manifest_table
+from nlbs.shards.format.manifest import SCHEMA, manifest_table
 
 SYNTHETIC = "synthetic"
 #: Columns of the manifest beside those of the format: what makes a patch known as synthetic wherever it goes.
 SAID_OF_EACH = ("synthetic", "model", "seed", "sampler")
+#: Conditions that the format has columns for.
+_OF_FORMAT = (*NLBS, AGE_YEARS)
 
 _SHARD_BYTES = 32 << 20  # small, as an interrupted call draws its last shard again
 _MOST_PATCHES = (
@@ -42,81 +41,80 @@ _MOST_PATCHES = (
 )
 
 
-def write_synthetic_set(
-    root: Path, plan: Plan, draw: Draw, provenance: Provenance, overwrite: bool, datasheet: str | None = None
-) -> bool:
-    """Write patches as the shard set ``root/r64-synthetic`` and a contact sheet; goes on where it was interrupted.
+def write_shards(
+    root: Path, plan: Plan, draw: Draw, provenance: Provenance, record: Mapping[str, Any]
+) -> Read:
+    """Write patches as the shard set ``root/r64-synthetic``; go on where it was interrupted.
 
     Memory holds one shard's patches at a time, and some 200 bytes for every row of the manifest.
 
     Args:
-        root: made where it is missing; other files in it stay.
+        root: made ready by :func:`nlbs.generate.folder.is_finished`.
         plan: the conditions.
         draw: gives the patches.
-        provenance: goes into shard_set.json, and into manifest and record of every patch.
-        overwrite: replace the set of an earlier call.
-        datasheet: text of a README.md beside the set.
-
-    Returns:
-        Whether anything was left to do.
-
-    Raises:
-        ConfigError: the folder holds something that is not to be replaced, or the disk is too small.
+        provenance: goes into manifest and record of every patch.
+        record: of the call, goes into shard_set.json.
     """
-    record = provenance.record(patches=len(plan), codes=plan.digest, format="shards")
-    with only_one(root, "nlbs-generate"):
-        if is_finished(root, record, overwrite):
-            return False
-        folder = root / set_name(provenance.resolution)
-        if not (folder / SHARD_SET_JSON).exists():
-            _write_shards(folder, plan, draw, provenance, str(record["request"]))
-            _commit(folder, plan, provenance, record)
+    folder = root / set_name(provenance.resolution)
+    if not (folder / SHARD_SET_JSON).exists():
+        _write_missing(folder, plan, draw, provenance, str(record["request"]))
+        _commit(folder, plan, provenance, record)
+
+    def read(places: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
         with open_shards(folder) as shards:
-            _write_sheet(root / CONTACT_SHEET, shards, plan, provenance)
-        if datasheet is not None:
-            write_text(root / DATASHEET, datasheet)
-        finish(root, record)
-    return True
+            return list(shards.read(places))
+
+    return read
 
 
-def _write_shards(folder: Path, plan: Plan, draw: Draw, provenance: Provenance, request: str) -> None:
+def left_out(schema: Schema) -> list[str]:
+    """Return the conditions that the manifest of a shard set cannot hold: it has a column of that name already."""
+    return [c.name for c in schema if c not in _kept(schema) and c not in _OF_FORMAT]
+
+
+def _kept(schema: Schema) -> list[Condition]:
+    """Return the conditions that are columns of text, as those that are kept from a table of a dataset."""
+    taken = {*SCHEMA.names, *SAID_OF_EACH}
+    return [c for c in schema if c not in _OF_FORMAT and c.name not in taken]
+
+
+def _write_missing(folder: Path, plan: Plan, draw: Draw, provenance: Provenance, request: str) -> None:
     """Write the shards that are missing, each followed by its commit record."""
     begin_set(folder)
-    form = _format(provenance)
+    form = PatchFormat("tar", "none", provenance.resolution, "uint8")
     with Progress("Drawing", len(plan), "sample") as progress:
-        for number, start in enumerate(range(0, len(plan), _per_shard(provenance.resolution))):
-            count = min(_per_shard(provenance.resolution), len(plan) - start)
+        each = _per_shard(provenance.resolution)
+        for number, start in enumerate(range(0, len(plan), each)):
+            places = range(start, min(start + each, len(plan)))
             if committed_rows(folder, number, form.container, request) is not None:
-                progress.advance(count)
+                progress.advance(len(places))
                 continue
             rows: list[dict[str, Any]] = []
-            patches = _patches(plan, draw, start, count, provenance, request, rows, progress)
             name = shard_name(number, form.container)
+            patches = _patches(plan, draw, places, provenance, request, rows, progress)
             written = write_shard(folder / name, patches, form)
-            columns = manifest_columns(rows, written.placements, name)
-            write_part(folder, number, request, written, columns)
+            write_part(folder, number, request, written, manifest_columns(rows, written.placements, name))
 
 
 def _patches(
     plan: Plan,
     draw: Draw,
-    start: int,
-    count: int,
+    places: range,
     provenance: Provenance,
     request: str,
     rows: list[dict[str, Any]],
     progress: Progress,
 ) -> Iterator[Patch]:
     """Yield some patches as a shard takes them, and what the manifest says of each to ``rows``."""
-    for index, pixels in enumerate(islice(draw(start), count), start=start):
-        row = manifest_row(plan.at(index), index, pixels, provenance, request)
+    for index, pixels in zip(places, draw(places.start), strict=False):
+        row = manifest_row(plan, index, pixels, provenance, request)
         rows.append(row)
         progress.advance()
         yield f"{row['image']}_{row['y']:05d}_{row['x']:05d}", pixels, row
 
 
 def manifest_row(
-    codes: Mapping[str, int], index: int, pixels: npt.NDArray[np.uint8], provenance: Provenance, request: str
+    plan: Plan, index: int, pixels: npt.NDArray[np.uint8], provenance: Provenance, request: str
 ) -> dict[str, Any]:
     """Return what the manifest says of a synthetic patch beside its place.
 
@@ -124,27 +122,33 @@ def manifest_row(
     an image and a patient of its own.
     """
     digits = hashlib.sha256(f"nlbs synthetic {request} {index}".encode()).hexdigest()
-    words = in_words(codes)
+    values = plan.at(index)
+    conditions = {c.name: _stored(c, values[c.name]) if c in plan.schema else None for c in _OF_FORMAT}
     return {
         "image": f"s{digits[:15]}",
         "y": 0,
         "x": 0,
         "scale": 1.0,
         "foreground": round(float(np.count_nonzero(pixels) / pixels.size), 4),
-        "view": words["view"] or None,
-        "laterality": words["laterality"] or None,
-        "age_years": None,  # a model knows the bin
-        **{
-            name: None if codes[name] < 0 else int(codes[name])
-            for name in ("age_bin", "cancer", "false_positive")
-        },
+        **{name: conditions[name] for name in SCHEMA.names if name in conditions},
         "patient": f"s{digits[-12:]}",
         "split": "train",  # nobody is to be judged by synthetic patches
         "synthetic": "yes",
         "model": provenance.model,
         "seed": str(provenance.seed),
         "sampler": provenance.sampler,
+        **{c.name: c.word(values[c.name]) or None for c in _kept(plan.schema)},
     }
+
+
+def _stored(condition: Condition, value: Value) -> str | int | None:
+    """Return a condition that the format has a column for as that column has it."""
+    word = condition.word(value)
+    if not word:
+        return None
+    if pa.types.is_dictionary(SCHEMA.field(condition.name).type):
+        return word
+    return int(value[0]) if isinstance(value, tuple) else value
 
 
 def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[str, Any]) -> None:
@@ -170,7 +174,8 @@ def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[st
         )  # at once: lists of Python objects take ten times the memory
     table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
     content_id = _content_id(record, table)
-    known = described(table, SAID_OF_EACH)
+    kept = [*SAID_OF_EACH, *(condition.name for condition in _kept(plan.schema))]
+    known = described(table, kept)
     finish_set(
         folder,
         table,
@@ -199,18 +204,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _format(provenance: Provenance) -> PatchFormat:
-    return PatchFormat("tar", "none", provenance.resolution, "uint8")
-
-
 def _per_shard(resolution: int) -> int:
     """Return how many patches a shard holds: a power of two."""
     fitting = max(16, _SHARD_BYTES // resolution**2)
     return int(min(_MOST_PATCHES, 1 << (fitting.bit_length() - 1)))
-
-
-def _write_sheet(path: Path, shards: ShardSet, plan: Plan, provenance: Provenance) -> None:
-    shown = spread(len(plan))
-    images = list(shards.read(shown))
-    captions = [caption(in_words(plan.at(index))) for index in shown]
-    write_sheet(path, images, captions, sheet_title(len(plan)), provenance)

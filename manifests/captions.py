@@ -8,6 +8,11 @@ from nlbs.manifests.schema import NLBS, Condition, Schema
 _SHORT = {"laterality": "side", "age_bin": "age"}
 
 
+def short_name(condition: Condition) -> str:
+    """Return the name of a condition as a sentence about patches has it: "side", "age", "false positive"."""
+    return _SHORT.get(condition.name, condition.label)
+
+
 def caption(words: Mapping[str, str], schema: Schema) -> str:
     """Return the conditions of a patch in lines for below a picture; what is unknown has a question mark.
 
@@ -20,7 +25,7 @@ def caption(words: Mapping[str, str], schema: Schema) -> str:
     flags = [c for c in told if c.kind == "binary"]
     others = [c for c in told if c not in NLBS and c.kind != "binary"]
     lines = (
-        " ".join(words[c.name] or f"{_SHORT.get(c.name, c.label)}?" for c in place),
+        " ".join(words[c.name] or f"{short_name(c)}?" for c in place),
         _flags({c.label: words[c.name] for c in flags}, flags),
         *(f"{c.label} {_short(words[c.name], c)}" for c in others),
     )

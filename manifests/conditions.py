@@ -1,8 +1,8 @@
 """What is known about an image: view, side, age, cancer, false positive; unknown stays unknown."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from nlbs.manifests.kinds import view_and_kind
@@ -93,6 +93,20 @@ class Conditions:
         if name == "laterality":
             return LATERALITIES.index(value) if value in LATERALITIES else UNKNOWN
         return UNKNOWN if value is None else int(value)
+
+    def cells(self) -> dict[str, str | int | None]:
+        """Return the conditions as tables and manifests hold them: flags as 0 and 1, None where unknown."""
+        return {name: int(value) if isinstance(value, bool) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def of_cells(cls, cells: Mapping[str, str]) -> "Conditions":
+        """Return the conditions that a table holds as text, as :meth:`cells` gave them; an empty cell is unknown."""
+        read: dict[Any, Callable[[str], Any]] = {
+            str | None: str,
+            int | None: int,
+            bool | None: lambda t: bool(int(t)),
+        }
+        return cls(**{f.name: read[f.type](cells[f.name]) for f in fields(cls) if cells[f.name]})
 
 
 def word_of(name: str, code: int) -> str:

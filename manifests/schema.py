@@ -31,6 +31,8 @@ from nlbs.manifests.conditions import (
     is_empty,
     parse_age,
     parse_flag,
+    parse_view,
+    side_and_view,
 )
 from nlbs.text import shown
 
@@ -168,11 +170,8 @@ class Condition:
             return f"{what} from {self.low:g} to {self.high:g}"
         if self.kind == "multilabel":
             return f"some of {words}, joined by {BETWEEN_LABELS}, or no finding"
-        return (
-            f"one of {words}"
-            if self.kind == "binary"
-            else f"one of {words}, or a code 0 to {len(self.values) - 1}"
-        )
+        by_word = self.kind == "binary" or (self in NLBS and self.kind == "categorical")
+        return f"one of {words}" if by_word else f"one of {words}, or a code 0 to {len(self.values) - 1}"
 
     def word(self, value: Any) -> str:
         """Return a value as a person writes it: "CC", ">65", "yes", "Mass|Nodule", "61"; empty where it is unknown."""
@@ -210,6 +209,8 @@ class Condition:
         if self.kind == "multilabel":
             return self._labels(text)
         reader = PARSERS.get(self.name) if self in NLBS else None
+        if reader is parse_view and side_and_view(text) is not None:
+            raise ValueError(text)  # the side that it says would be lost
         if reader is not None:
             found = reader(text)
             if isinstance(found, str):
@@ -283,13 +284,13 @@ class Schema:
         raise ConfigError(f"there is no condition {shown(name)}; {nearest(name, list(self.names))}")
 
     def find(self, word: str) -> Condition:
-        """Return a condition by its name as a person writes it: "false-positive", "View".
+        """Return a condition by its name as a person writes it: "false-positive", "View", "ACR Density".
 
         Raises:
             ConfigError: there is none of that name.
         """
         for condition in self.conditions:
-            if word.strip().casefold() in (condition.name.casefold(), condition.flag.casefold()):
+            if plain_name(word) == plain_name(condition.name):
                 return condition
         return self[word.strip()]
 
@@ -331,6 +332,11 @@ class Schema:
         if not isinstance(values, list):
             raise ConfigError(f"the conditions are {shown(values)}; expected a list")
         return cls(tuple(_condition_from(value) for value in values))
+
+
+def plain_name(word: str) -> str:
+    """Return a name without what persons write in different ways: "False Positive" as "false_positive"."""
+    return word.strip().casefold().replace("-", "_").replace(" ", "_")
 
 
 def _condition_from(value: object) -> Condition:

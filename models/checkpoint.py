@@ -19,6 +19,7 @@ from nlbs.files import write_with
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.family import Family, ImageSpec, checked_resolution
+from nlbs.models.folder import BEST_MODEL, model_file
 from nlbs.models.pixels import FITS
 from nlbs.text import shown
 
@@ -26,7 +27,7 @@ FORMAT_VERSION = 1
 
 #: The one metadata key. safetensors orders several at random; one keeps the bytes the same.
 _KEY = "nlbs_cvae"
-_EXAMPLE = "runs/NAME/best_model.safetensors"
+_EXAMPLE = f"runs/NAME/{BEST_MODEL}"
 _HOW_TO_MEND = "take another checkpoint of the run, or train again"
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -97,6 +98,18 @@ def schema_of(values: Mapping[str, Any]) -> Schema:
         ConfigError: what it says are none.
     """
     return Schema.from_json(values["conditions"]) if "conditions" in values else NLBS
+
+
+def read_schema(path: Path) -> Schema:
+    """Return the conditions of the model of a checkpoint; no tensor is read.
+
+    Raises:
+        CheckpointError: it is no checkpoint of ours, or says no conditions.
+    """
+    try:
+        return schema_of(read_metadata(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path} describes no model of ours ({error}); {_HOW_TO_MEND}") from None
 
 
 def _images_of(values: Mapping[str, Any]) -> ImageSpec:
@@ -224,7 +237,8 @@ class _InMemory:
 
 @contextmanager
 def _opened(path: Path, device: str, example: str) -> Iterator[Any]:
-    """Open a safetensors file, and say of what goes wrong with it what it is."""
+    """Open a safetensors file, or that of the model in a folder; say of what goes wrong with it what it is."""
+    path = model_file(path)
     _check_kind(path, example)
     try:
         with _mapped(path, device) as file:

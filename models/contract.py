@@ -68,26 +68,17 @@ def _alone(values: Tensor) -> Tensor:
     return values
 
 
-class GenerativeModel(nn.Module, ABC):
-    """A model that learns from patches with conditions, and draws such patches."""
+class Trainable(nn.Module, ABC):
+    """What the trainer steps: a model of patches, or what a later stage trains on the latents of one."""
 
-    #: Its name in the registry; stands in each checkpoint.
-    family: ClassVar[str]
-    #: The section ``model`` of its configuration, a dataclass; stands in each checkpoint.
+    #: What it is made of, a dataclass; stands in its file.
     config: Any
 
-    def __init__(self, image: ImageSpec, schema: Schema = NLBS) -> None:
-        """Take what its images are like, and which conditions it has."""
+    def __init__(self) -> None:
         super().__init__()
-        self.image, self.schema = image, schema
         #: Return the rows of all processes that train together, for a term that is no mean over patches; with a
         #: gradient. The trainer sets it; to be called in training mode alone, and by all processes alike.
         self.gathered: Callable[[Tensor], Tensor] = _alone
-
-    @property
-    def resolution(self) -> int:
-        """The edge of its images in pixels."""
-        return self.image.edge
 
     @property
     def num_parameters(self) -> int:
@@ -99,19 +90,13 @@ class GenerativeModel(nn.Module, ABC):
         """Where its weights are."""
         return next(self.parameters()).device
 
-    def checked(self, conditions: Conditions) -> dict[str, Tensor]:
-        """Return its conditions where its weights are; raise ConfigError as ``checked_conditions`` does."""
-        return checked_conditions(conditions, self.device, self.schema)
-
-    # Training.
-
     @abstractmethod
     def turns(self) -> Sequence[Turn]:
         """Return what takes turns on each batch, in that order."""
 
     @abstractmethod
     def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
+        self, turn: str, inputs: Any, conditions: Conditions, noise: Noise, clock: Clock
     ) -> dict[str, Tensor]:
         """Return the terms of a turn by the names that it says, scalars, means over the patches.
 
@@ -120,11 +105,34 @@ class GenerativeModel(nn.Module, ABC):
 
         Args:
             turn: name of the turn.
-            pixels: (B, C, R, R) float32 in [-1, 1].
-            conditions: on the device of the pixels; not checked, as this is the hot path.
+            inputs: of a model, pixels (B, C, R, R) float32 in [-1, 1]; of a later stage, latents (B, *shape) each.
+            conditions: on the device of the inputs; not checked, as this is the hot path.
             noise: as the turn asks for it.
             clock: where the run is.
         """
+
+
+class GenerativeModel(Trainable):
+    """A model that learns from patches with conditions, and draws such patches."""
+
+    #: Its name in the registry; stands in each checkpoint.
+    family: ClassVar[str]
+
+    def __init__(self, image: ImageSpec, schema: Schema = NLBS) -> None:
+        """Take what its images are like, and which conditions it has."""
+        super().__init__()
+        self.image, self.schema = image, schema
+
+    @property
+    def resolution(self) -> int:
+        """The edge of its images in pixels."""
+        return self.image.edge
+
+    def checked(self, conditions: Conditions) -> dict[str, Tensor]:
+        """Return its conditions where its weights are; raise ConfigError as ``checked_conditions`` does."""
+        return checked_conditions(conditions, self.device, self.schema)
+
+    # Training.
 
     def judged(self, means: Mapping[str, float]) -> float | None:
         """Return what ranks checkpoints, less is better, from the means of all terms on patches that are held out.
@@ -224,6 +232,15 @@ class HasPrior(Protocol):
 
 
 @runtime_checkable
+class Uncertain(Protocol):
+    """Says of each pixel that it rebuilds how far off it may be."""
+
+    def uncertainty(self, pixels: Tensor, conditions: Conditions) -> Tensor:
+        """Return the expected |x - reconstruction| of images (B, C, R, R), of the same shape, on [-1, 1]."""
+        ...
+
+
+@runtime_checkable
 class Denoises(Protocol):
     """Removes noise of any strength: what samplers of diffusion models stand on."""
 
@@ -254,7 +271,7 @@ def encoding(model: GenerativeModel, use: str) -> Encodes:
     """
     if not isinstance(model, Encodes):
         raise ConfigError(
-            f"{use} needs latents, and {lacks(model, 'encode images')}; take a checkpoint of another family"
+            f"{use} needs latents, and {lacks(model, 'encode images')}; take a model of another family"
         )
     return model
 

@@ -132,4 +132,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-FAMILY = Family("diffusion", DiffusionConfig, _make, PRESETS, check=_check, denoises=True)
+FAMILY = Family(
+    "diffusion", DiffusionConfig, _make, PRESETS, check=_check, denoises=True, title="diffusion model"
+)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST_RESOLUTION = 16_384
 #: Samplers of whatever denoises (:mod:`nlbs.models.samplers`) -> their steps, unless others are asked for.
 SOLVERS = {"dpm": 20, "ode": 20, "sde": 500}
+#: The section ``training.augment`` where images are taken as they are.
+AS_THEY_ARE = {"horizontal_flip": 0.0, "rotation_deg": 0.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 
 
@@ -52,8 +54,10 @@ class Family:
     loss: type[Any] = NoOptions
     #: Raise ConfigError where options, loss and edge in pixels do not fit together.
     check: Callable[[Any, Any, int], None] = _anything_goes
-    #: Sections of what may be fitted to a trained model, in the order in which it is fitted.
-    companions: tuple[str, ...] = ()
+    #: What --sampler calls the way in which the model itself draws.
+    sampler: str = "model"
+    #: What it is, in words for those that get its draws.
+    title: str = "generative model"
     #: Whether its models denoise, and are drawn from by SOLVERS; their options may say ``sampler`` and ``steps``.
     denoises: bool = False
 

@@ -19,6 +19,10 @@ DEFAULT = "cvae"
 _MODULES = {
     "cvae": "nlbs.cvae.family",
     "diffusion": "nlbs.models.diffusion",
+    "vae": "nlbs.models.vae",
+    "lsgan": "nlbs.models.lsgan",
+    "spatial-cvae": "nlbs.models.spatial_cvae",
+    "spatial-mlp": "nlbs.models.spatial_mlp",
 }
 
 
@@ -68,9 +72,18 @@ def load_checkpoint(path: Path, device: "str | torch.device" = "cpu") -> "Genera
     """
     from nlbs.models.checkpoint import load_model, read_metadata
 
-    values = read_metadata(path)
+    return load_model(path, read_metadata(path), family_of_checkpoint(path), device)
+
+
+def family_of_checkpoint(path: Path) -> Family:
+    """Return the family of the model of a checkpoint.
+
+    Raises:
+        CheckpointError: missing, damaged, no checkpoint of ours, or of a family that is not known here.
+    """
+    from nlbs.models.checkpoint import read_metadata
+
     try:
-        found = family(values.get("family", DEFAULT))
+        return family(read_metadata(path).get("family", DEFAULT))
     except ConfigError as error:
         raise CheckpointError(f"{path} holds a model that this nlbs-cvae does not know: {error}") from None
-    return load_model(path, values, found, device)

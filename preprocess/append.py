@@ -2,9 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,14 +13,10 @@ from nlbs.manifests.people.splits import SPLITS, assign_splits
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.decode import DecodeOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.checks import refuse_leaks
-from nlbs.preprocess.root.intake import BuildOptions, OutcomeKey, read_sources, take_in
-from nlbs.preprocess.root.outcome import Outcome, with_header
-from nlbs.preprocess.root.sources import Source
+from nlbs.preprocess.root.checks import Duplicate, KnownImages, in_other_words, kept_otherwise, refuse_leaks
+from nlbs.preprocess.root.intake import BuildOptions, Totals, read_sources, take_in
 from nlbs.preprocess.root.tables import (
     extend_tables,
-    generation_of,
-    image_row,
     kept_columns,
     plain_cell,
     read_generations,
@@ -29,44 +24,31 @@ from nlbs.preprocess.root.tables import (
     read_source_rows,
     require_root,
 )
-from nlbs.preprocess.root.totals import AppendSummary
+from nlbs.preprocess.sets.cut import CutSummary
 from nlbs.preprocess.sets.grow import add_generation
 from nlbs.shards import open_shards
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
 from nlbs.system_calls import set_mode
-from nlbs.text import LONGEST_MESSAGE, printable
-
-CHANGED = ("error", "keep")
+from nlbs.text import LONGEST_MESSAGE, counted, printable
 
 #: The folder, inside that of parts, for the tables of new images until the root's own take them.
 _FOLDER = "append"
-_COMPARED = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive", "patient")
 #: Patients per split that a build may have moved so that no split was empty.
 _MOVED = len(SPLITS)
 
 
-@dataclass
-class _Known:
-    """What images.csv says, as far as append asks."""
+@dataclass(frozen=True)
+class AppendSummary:
+    """What append did."""
 
-    usable: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: image -> cells of _COMPARED
-    others: set[OutcomeKey] = field(default_factory=set)  #: of the rest
-    splits: dict[str, str] = field(default_factory=dict)  #: patient -> split
-    generation: int = 1
-
-    @classmethod
-    def of(cls, root: AnyPath) -> "_Known":
-        known = cls()
-        for row in read_image_rows(root):
-            known.generation = max(known.generation, generation_of(row))
-            if row["patient"]:
-                known.splits.setdefault(row["patient"], row["split"])
-            if row["status"] == "ok":
-                known.usable[row["image"]] = tuple(row[name] for name in _COMPARED)
-            else:
-                place = "" if row["image"] else row["row"]
-                known.others.add((place, row["image"], row["status"]))
-        return known
+    totals: Totals  #: of the rows that are new
+    rows: int  #: of the table
+    known: int  #: rows whose image is there already
+    changed: int  #: of these, kept although the table says otherwise
+    duplicates: list[Duplicate]  #: images with equal pixels in the whole root
+    shard_sets: list[CutSummary]  #: that have a new generation
+    left_alone: list[AnyPath]  #: shard sets that were not cut from these images
+    seconds: float
 
 
 def append(options: BuildOptions, changed: str = "error", shard_set: str | None = None) -> AppendSummary:
@@ -83,7 +65,7 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
     begun, root = time.monotonic(), options.out
     require_root(root)
     with only_one(root, "nlbs-preprocess"):
-        known = _Known.of(root)
+        known = KnownImages.of(root)
         sets, left_alone = _shard_sets(root, known, shard_set)
         remove_partials(root / STORE)
         remove_partials(root)
@@ -94,10 +76,15 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         options = replace(options, decode=decode)
         read = read_sources(options, known.splits)
         _check_splits(options)
-        _check_kept(root, read.kept)
-        differing = _differing(read.sources, known, store, options.disagree)
+        there = kept_columns(root)
+        if set(there) != set(read.kept):
+            raise DatasetError(kept_otherwise(root, there, read.kept))
+        differing = known.differing(read.sources, store, options.disagree)
         if differing and changed == "error":
-            raise DatasetError(_in_other_words(differing, root))
+            raise DatasetError(
+                f"{in_other_words(differing, root)}: --changed keep leaves these images as they are; build-shards "
+                "--overwrite with a table of all images takes the new values"
+            )
         new = [source for source in read.sources if source.image not in known.usable]
         folder = root / BUILD_PARTS / _FOLDER
         make_folder(folder)
@@ -128,7 +115,7 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
     )
 
 
-def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[AnyPath], list[AnyPath]]:
+def _shard_sets(root: AnyPath, known: KnownImages, name: str | None) -> tuple[list[AnyPath], list[AnyPath]]:
     """Return the shard sets of a root that were cut from its images, and the others."""
     ours: list[AnyPath] = []
     others: list[AnyPath] = []
@@ -154,50 +141,6 @@ def _shard_sets(root: AnyPath, known: _Known, name: str | None) -> tuple[list[An
     return ours, others
 
 
-def _differing(
-    sources: Sequence[Source], known: _Known, store: ImageStore, disagree: str
-) -> list[tuple[Source, list[str]]]:
-    """Return the rows that say otherwise about an image than images.csv, with the columns."""
-    found = []
-    for source in sources:
-        if source.image in known.usable and source.status != "duplicate":
-            columns = [
-                name
-                for name, old, new in zip(
-                    _COMPARED, known.usable[source.image], _cells(source, store, disagree), strict=True
-                )
-                if old != new
-            ]
-            if columns:
-                found.append((source, columns))
-    return found
-
-
-def _check_kept(root: AnyPath, kept: Sequence[str]) -> None:
-    """Raise DatasetError where the table does not keep the columns that images.csv has."""
-    there = kept_columns(root)
-    if set(there) != set(kept):
-        raise DatasetError(
-            f"{root} keeps {', '.join(there) or 'no columns'} of its table, this one {', '.join(kept) or 'none'}: pass "
-            + (f"--keep {','.join(there)}" if there else "no --keep")
-        )
-
-
-def _cells(source: Source, store: ImageStore, disagree: str) -> tuple[str, ...]:
-    known = with_header(Outcome(source, record=store.record(source.image)), disagree)
-    row: Mapping[str, object] = image_row(known)
-    return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
-
-
-def _in_other_words(differing: Sequence[tuple[Source, list[str]]], root: AnyPath) -> str:
-    some = "; ".join(f"row {source.row.row}: {', '.join(columns)}" for source, columns in differing[:20])
-    more = f"; and {len(differing) - 20} more" if len(differing) > 20 else ""
-    return (
-        f"{len(differing)} rows say otherwise about images that {root} holds ({some}{more}): --changed keep leaves "
-        "these images as they are; build-shards --overwrite with a table of all images takes the new values"
-    )
-
-
 def _check_splits(options: BuildOptions) -> None:
     """Raise DatasetError where the patients of the root do not stand where the options would put them."""
     if options.shares is None or not (options.out / SOURCES_CSV).exists():
@@ -210,6 +153,7 @@ def _check_splits(options: BuildOptions) -> None:
     moved = sum(expected[patient] != split for patient, split in standing.items())
     if moved > _MOVED:
         raise DatasetError(
-            f"{moved} of {len(standing)} patients of {options.out} stand in other splits than --split and --split-seed "
+            f"{moved} of {counted(len(standing), 'patient')} of {options.out} stand in other splits "
+            "than --split and --split-seed "
             "give now: pass those of the build"
         )

@@ -2,19 +2,29 @@
 
 import contextlib
 import time
+from dataclasses import dataclass
 
 from nlbs.errors import DatasetError
 from nlbs.files import only_one, remove_folder, remove_partials
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.checks import refuse_leaks
-from nlbs.preprocess.root.intake import BuildOptions, nothing_usable, read_sources, take_in
+from nlbs.preprocess.root.checks import Duplicate, refuse_leaks
+from nlbs.preprocess.root.intake import BuildOptions, Totals, nothing_usable, read_sources, take_in
 from nlbs.preprocess.root.tables import read_generations, read_image_rows, read_labelled_images, require_root
-from nlbs.preprocess.root.totals import BuildSummary
-from nlbs.preprocess.sets.write import CutSummary, cut_shard_set
+from nlbs.preprocess.sets.cut import CutSummary, cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What build-shards or merge did."""
+
+    totals: Totals
+    duplicates: list[Duplicate]  #: images with equal pixels
+    shard_set: CutSummary
+    seconds: float
 
 
 def build_shards(options: BuildOptions) -> BuildSummary:

@@ -17,10 +17,18 @@ from nlbs.files import atomic_file, make_folder, only_one, refuse_link, remove_p
 from nlbs.json_text import read_json
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
+from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.checks import refuse_leaks
-from nlbs.preprocess.root.intake import BuildOptions, SourcesRead, nothing_usable, read_sources, take_in
+from nlbs.preprocess.root.intake import (
+    BuildOptions,
+    SourcesRead,
+    Totals,
+    nothing_usable,
+    read_sources,
+    take_in,
+)
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.root.tables import (
     read_image_rows,
@@ -28,8 +36,7 @@ from nlbs.preprocess.root.tables import (
     read_source_rows,
     write_tables,
 )
-from nlbs.preprocess.root.totals import BuildSummary, PartSummary, Totals
-from nlbs.preprocess.sets.write import cut_shard_set
+from nlbs.preprocess.sets.cut import cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
 from nlbs.system_calls import set_mode
@@ -50,6 +57,16 @@ class Part:
     def name(self) -> str:
         """The part's folder in ``.parts``: "0003-of-0016"."""
         return f"{self.number:04d}-of-{self.of:04d}"
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What one part of a build did."""
+
+    number: int  #: of the part, from 1
+    of: int
+    totals: Totals  #: of its share of the table
+    seconds: float
 
 
 def parse_part(text: str) -> Part:

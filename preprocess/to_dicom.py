@@ -17,8 +17,9 @@ from PIL import Image
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, only_one, remove_partials
 from nlbs.json_text import read_bounded, read_json
+from nlbs.manifests.schema import NLBS
 from nlbs.names import checked_name
-from nlbs.preprocess.root.own_table import open_own_table
+from nlbs.preprocess.root.tables import open_own_table
 from nlbs.progress import Progress
 from nlbs.shards import open_shards
 from nlbs.shards.format.description_check import LARGEST_RESOLUTION
@@ -27,17 +28,11 @@ from nlbs.text import printable, shown
 
 _MOST_PICTURE_BYTES = 64 << 20  # the largest patch has 16 MiB of pixels
 _RECORD, _TABLE = "samples.json", "samples.csv"  # what nlbs-generate writes beside its pictures
-_CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
 #: Of one process, the moment at which it ran: equal input is to give equal bytes.
 _CLOCK = (
-    "InstanceCreationDate",
-    "InstanceCreationTime",
-    "ContentDate",
-    "ContentTime",
-    "DateOfSecondaryCapture",
-    "TimeOfSecondaryCapture",
-    "ContributionDateTime",
-)
+    "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime", "DateOfSecondaryCapture",
+    "TimeOfSecondaryCapture", "ContributionDateTime",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
 def _comments(patch: SyntheticPatch) -> str:
     said = [
         f"{name.replace('_', ' ')} {patch.conditions[name] or 'unknown'}"
-        for name in _CONDITIONS
+        for name in NLBS.names
         if name in patch.conditions
     ]
     record = patch.record
@@ -227,7 +222,7 @@ def _of_pictures(samples: Path, record: Mapping[str, Any]) -> Iterator[Synthetic
         index = row.get("index", str(number))
         if not (isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 16):
             raise DatasetError(f"{table} has the index {shown(index)}: expected a number")
-        words = {name: _word(table, row[name]) for name in _CONDITIONS if name in row}
+        words = {name: _word(table, row[name]) for name in NLBS.names if name in row}
         pixels = _picture(samples / name)
         yield SyntheticPatch(Path(name).stem, int(index), pixels, words, record)
 

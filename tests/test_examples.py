@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import pyarrow as pa
 import pytest
 
 from nlbs.errors import ConfigError
+from nlbs.generate.commands.options import CONDITIONS_TEXT
 from nlbs.generate.condition_table import read_conditions
+from nlbs.manifests.asked import names_of, pairs_of, parse_value, parse_values
 from nlbs.manifests.kinds import parse_kinds
 from nlbs.manifests.people.splits import parse_shares
 from nlbs.manifests.schema import NLBS
@@ -144,6 +147,8 @@ def test_a_command_line_of_the_texts_is_one_that_the_program_takes(call: Call, t
     for option in page.options:
         value = values.get(str(option.name))
         if value is not None and value != option.default:
+            if option.type is CONDITIONS_TEXT:
+                value = ",".join(map("=".join, value))
             for one in value if option.multiple else [value]:
                 check_value(str(option.name), one, tmp_path)
 
@@ -184,6 +189,9 @@ VALUES: Mapping[str, Callable[[str], object]] = {
     "frame": parse_frame,
     "kinds": parse_kinds,
     "max_failures": lambda text: failure_limit(text, 1000),
+    "start": lambda text: parse_values(pairs_of(text), NLBS),
+    "end": lambda text: parse_values(pairs_of(text), NLBS),
+    **{name: partial(parse_value, name, schema=NLBS) for name in names_of(NLBS)},
     "guidance": lambda text: parsed_guidance(text, Guidance(), NLBS),
     "where": lambda text: select(EMPTY, text),
     "healthy": lambda text: select(EMPTY, text),
@@ -270,7 +278,7 @@ def test_the_columns_of_conditions_that_help_names_are_read(tmp_path: Path) -> N
     names.remove("age_bin")  # "age or age_bin"
     table = tmp_path / "cases.csv"
     table.write_text(",".join(names) + "\nCC,L,66,yes,no,3\n,,,,,1\n", encoding="utf-8")
-    assert len(read_conditions(table)) == 4
+    assert len(read_conditions(table, NLBS)) == 4
 
 
 #: What the README shows as what presets have by themselves.
@@ -294,7 +302,9 @@ def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path:
     path = tmp_path / "my.yaml"
     path.write_text(snippet if section is None else f"{section}: {{{snippet}}}\n", encoding="utf-8")
     changed = []
-    for preset in presets():  # some have it by themselves, or exclude it; those of other families may not know it
+    for (
+        preset
+    ) in presets():  # some have it by themselves, or exclude it; those of other families may not know it
         with contextlib.suppress(ConfigError):
             changed.append(resolved_config(preset, path, {}) != resolved_config(preset, None, {}))
     assert any(changed) or snippet == BY_ITSELF

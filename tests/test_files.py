@@ -255,6 +255,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
 
 
+def test_work_that_fails_at_once_leaves_no_folder_that_it_made(tmp_path: Path) -> None:
+    made, there, begun = (tmp_path / name for name in ("made", "there", "begun"))
+    there.mkdir()
+    for folder in (made, there, begun):
+        with pytest.raises(KeyError), only_one(folder, "nlbs-preprocess"):
+            if folder == begun:
+                (folder / "images.csv").touch()
+            raise KeyError
+    assert names(tmp_path) == ["begun", "there"]
+    assert names(begun) == [".lock", "images.csv"]
+    with only_one(made, "nlbs-preprocess"):
+        pass
+    assert made.is_dir()
+
+
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     kept = [".gitignore", "a.partial", ".a.partial", ".a.12x.partial", "data.12.partial", ".a.12.partial.txt"]
     for name in (*kept, ".00000.tar.123.partial"):

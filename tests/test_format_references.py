@@ -15,7 +15,7 @@ from nlbs.errors import ImageError
 from nlbs.manifests.conditions import OTHER_VIEWS
 from nlbs.manifests.kinds import KINDS
 from nlbs.manifests.tables.dialects import DIALECTS
-from nlbs.preprocess.report.remedies import REMEDIES
+from nlbs.preprocess.report.page_images import REMEDIES
 from nlbs.shards.format.manifest import SCHEMA
 from tests.programs import PAGES
 from tests.shards.conftest import make_shard_set
@@ -40,7 +40,7 @@ def written_statuses() -> set[str]:
     for path in (ROOT / "preprocess").rglob("*.py"):
         code = path.read_text(encoding="utf-8")
         for pattern in (
-            r"""Outcome\(\s*[\w.]+,\s*"(\w+)\"""",
+            r"""\.failed\(\s*"(\w+)\"""",
             r"""\bSource\([^()]*None,\s*"(\w+)\"""",
             r"""status\s*(?::\s*\w+\s*)?(?:==|!=|=)\s*"(\w+)\"""",
             r"""["']status["']\]?\s*(?:==|:|=)\s*"(\w+)\"""",

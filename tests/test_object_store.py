@@ -18,11 +18,10 @@ from nlbs.paths import as_path
 from nlbs.preprocess.build import build_shards, reshard
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
 from nlbs.preprocess.images.grid import CutOptions
-from nlbs.preprocess.root.fetch import fetched
+from nlbs.preprocess.root.decoding import stamp_of
 from nlbs.preprocess.root.found_files import found_files
 from nlbs.preprocess.root.intake import BuildOptions
-from nlbs.preprocess.root.outcome import stamp_of
-from nlbs.preprocess.root.sources import UnsafePathError, safe_path
+from nlbs.preprocess.root.sources import UnsafePathError, fetched, safe_path
 from nlbs.preprocess.workers import Workers
 from nlbs.remote import RemotePath
 from nlbs.shards import open_shards
@@ -209,7 +208,7 @@ def test_no_object_is_fetched_that_is_larger_than_any_image(
     path = as_path(bucket.url("x"))
     with fetched(path) as copy:
         assert copy.read_bytes() == b"123"
-    monkeypatch.setattr("nlbs.preprocess.root.fetch.LARGEST_FILE_BYTES", 2)
+    monkeypatch.setattr("nlbs.preprocess.root.sources.LARGEST_FILE_BYTES", 2)
     with pytest.raises(UnsupportedImageError, match="3 bytes"), fetched(path):
         pass
     with pytest.raises(MissingFileError), fetched(as_path(bucket.url("y"))):

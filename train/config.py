@@ -9,22 +9,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nlbs.config import STRICT, from_mapping, merged, read_yaml
+from nlbs.config import (
+    LARGEST,
+    MOST_PATCHES,
+    STRICT,
+    Batch,
+    Count,
+    Positive,
+    Share,
+    Some,
+    Weight,
+    from_mapping,
+    merged,
+    read_yaml,
+)
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, Condition, Schema
 from nlbs.models import registry
-from nlbs.models.companions.flow_config import FlowConfig
 from nlbs.models.family import Family, Resolution
+from nlbs.models.stages.stage import Stage, stages
 
-_MOST_STEPS, _MOST_PATCHES, _MOST_BATCH, _MOST_STREAMS, _LARGEST = 10**12, 10**9, 1_000_000, 4096, 1e12
-
-Count = Annotated[int, Field(ge=1, le=_MOST_STEPS)]  # of steps or epochs
-Some = Annotated[int, Field(ge=0, le=_MOST_STEPS)]
-Patches = Annotated[int, Field(ge=1, le=_MOST_PATCHES)]
-Batch = Annotated[int, Field(ge=1, le=_MOST_BATCH)]
-Weight = Annotated[float, Field(ge=0, le=_LARGEST)]
-Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+_MOST_STREAMS = 4096
 
 
 @dataclass(frozen=True)
@@ -100,14 +105,14 @@ class DataConfig:
     where: str | None = None  # a filter, "view == 'MLO' and cancer == 0", of both; None: all patches
     order: Literal["global", "window", "sequential"] = "global"  # of training; window: few shards at a time
     streams: Annotated[int, Field(ge=1, le=_MOST_STREAMS)] = 8  # of the window order, read side by side
-    window_shards: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
+    window_shards: Annotated[int, Field(ge=2, le=MOST_PATCHES)] = (
         16  # of the window order, in use at one time in a stream
     )
     balance: Annotated[
         tuple[str, ...], Field(max_length=64)
     ] = ()  # columns whose combinations are the classes to balance in training
     balance_power: Annotated[float, Field(ge=0, le=1)] = 0.5  # 0: as they occur; 1: classes alike
-    balance_cap: Annotated[float, Field(ge=1, le=_LARGEST)] = (
+    balance_cap: Annotated[float, Field(ge=1, le=LARGEST)] = (
         5.0  # no class comes so many times as often as it occurs
     )
     resident: Literal["auto", "always", "never"] = "never"  # pixels kept on the device; auto: where they fit
@@ -118,54 +123,11 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class FlowTraining:
-    """The flow that is fitted to the latents of the best model once training is done."""
-
-    __pydantic_config__ = STRICT
-    network: FlowConfig = field(default_factory=lambda: FlowConfig(folded=True))
-    patches: Annotated[int, Field(ge=1, le=_MOST_STEPS)] = (
-        300_000  # seen in all, a patch again each time that it is seen
-    )
-    reuse: Annotated[int, Field(ge=1, le=_MOST_BATCH)] = (
-        8  # so often a patch is seen once it is encoded, with other noise and at other times
-    )
-    # Fewer where the split has fewer.
-    batch_size: Batch = 64
-    learning_rate: Positive = 1e-3  # at the start of the cosine to 0
-    warmup_steps: Some = 50
-    weight_decay: Weight = 1e-2
-    ema_decay: Share = 0.998  # of the averaged weights, which are kept
-    unknown_rate: Share = 0.1  # how often all conditions are hidden at once, for guidance
-    each_unknown_rate: Share = 0.1  # how often one is hidden by itself, for guidance of that one
-
-
-@dataclass(frozen=True)
-class AutoguidanceTraining:
-    """The weak flow that is fitted after the flow: the same network and options, fewer patches."""
-
-    __pydantic_config__ = STRICT
-    share: Annotated[float, Field(gt=0, lt=1)] = 1 / 16  # of the flow's patches
-
-    def weak(self, flow: FlowTraining) -> FlowTraining:
-        """Return how the weak flow is fitted beside a flow."""
-        return dataclasses.replace(flow, patches=max(1, round(self.share * flow.patches)))
-
-
-@dataclass(frozen=True)
-class GrainTraining:
-    """The grain that is measured on what the best model renders once training is done."""
-
-    __pydantic_config__ = STRICT
-    patches: Annotated[int, Field(ge=2, le=_MOST_PATCHES)] = (
-        4000  # rendered: half for the strength, half for the spectrum
-    )
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The sections and keys are those of the guide's YAML.
 
-    The sections ``model`` and ``training.loss`` are dataclasses of the family: :func:`train_config` makes them.
+    The sections ``model`` and ``training.loss`` are dataclasses of the family, and each stage has a section of its own:
+    :func:`train_config` makes them.
     """
 
     __pydantic_config__ = STRICT
@@ -173,9 +135,6 @@ class TrainConfig:
     model: Any
     training: TrainingConfig
     data: DataConfig
-    flow: FlowTraining | None = None  # None: the model's own prior draws
-    autoguidance: AutoguidanceTraining | None = None  # None: no weak flow beside the flow
-    grain: GrainTraining | None = None  # None: what is drawn is as smooth as what is rendered
 
     @property
     def schema(self) -> Schema:
@@ -187,12 +146,6 @@ class TrainConfig:
         """Raise ConfigError where the sections do not fit together."""
         family = registry.family(self.family)
         family.check(self.model, self.training.loss, self.data.resolution)
-        for name in ("flow", "autoguidance", "grain"):
-            if getattr(self, name) is not None and name not in family.companions:
-                raise ConfigError(
-                    f"the section {name} is of what is fitted to a trained model, and none is fitted to one of the "
-                    f"family {self.family}; leave it out"
-                )
         if self.training.accumulate > self.data.batch_size:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
@@ -203,6 +156,14 @@ class TrainConfig:
                 f"training.min_learning_rate ({self.training.min_learning_rate:g}) is above "
                 f"training.learning_rate ({self.training.learning_rate:g}); lower one or raise the other"
             )
+
+    @property
+    def stages(self) -> list[tuple[Stage, Any]]:
+        """The stages that follow the model, in their order, each with how it is fitted."""
+        every = stages()
+        sections = {stage.section: vars(self).get(stage.section) for stage in every}
+        found = [(stage, stage.fitting_of(sections)) for stage in every]
+        return [(stage, options) for stage, options in found if options is not None]
 
 
 def train_config(values: Mapping[str, Any], source: str) -> TrainConfig:
@@ -219,18 +180,19 @@ def train_config(values: Mapping[str, Any], source: str) -> TrainConfig:
         family = registry.family(values.get("family", registry.DEFAULT))
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
-    return from_mapping(_class_of(family), values, source)
+    return from_mapping(_class_of(family, stages()), values, source)
 
 
 @functools.cache
-def _class_of(family: Family) -> type[TrainConfig]:
-    """Return TrainConfig with the sections of a family in the place of Any: every key of theirs is checked."""
+def _class_of(family: Family, known: tuple[Stage, ...]) -> type[TrainConfig]:
+    """Return TrainConfig with the sections of a family and of stages: every key of theirs is checked."""
     namespace = {"__pydantic_config__": STRICT}
     loss = ("loss", family.loss, field(default_factory=family.loss))
     training = dataclasses.make_dataclass(
         "TrainingConfig", [loss], bases=(TrainingConfig,), namespace=namespace, frozen=True
     )
-    sections = [("model", family.options), ("training", training)]
+    sections: list[Any] = [("model", family.options), ("training", training)]
+    sections += [(stage.section, stage.options | None, field(default=None)) for stage in known]
     return dataclasses.make_dataclass(
         "TrainConfig", sections, bases=(TrainConfig,), namespace=namespace, frozen=True
     )

@@ -40,11 +40,11 @@ def train(
 
     from nlbs.models.device import choose_device
     from nlbs.train import setup as start
-    from nlbs.train.companions.fit_all import fit_samplers
     from nlbs.train.handshake import shake_hands
     from nlbs.train.optimisation import with_precision
     from nlbs.train.ranks.ranks import LostRankError, Ranks, joined_ranks, own_device
     from nlbs.train.run_folder import RunFolder
+    from nlbs.train.stages.run import run_stages
 
     if ready is not None:
         config, source = ready
@@ -52,7 +52,7 @@ def train(
         config = with_precision(config, device, run_folder.precision())
         progress = start.train(config, source, run_folder, device, Ranks())
         if progress.has_no_epochs_left(config):
-            fit_samplers(config, source, run_folder, device)
+            run_stages(config, source, run_folder, device)
         return
     try:
         with joined_ranks(timeout_s) as ranks:
@@ -67,7 +67,7 @@ def train(
             is_first = ranks.is_first
         # By the first process alone: what is fitted is small, and the others would wait for it.
         if is_first and progress.has_no_epochs_left(config):
-            fit_samplers(config, source, RunFolder(run_path), device)
+            run_stages(config, source, RunFolder(run_path), device)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()

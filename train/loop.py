@@ -35,7 +35,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        step: Step,
+        step: Step[GenerativeModel],
         streams: tuple[PatchStream, PatchStream | None, PatchStream],
         run: RunFolder,
         progress: Progress,

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from nlbs.errors import ConfigError
-from nlbs.models.companions.flow import LatentFlow
-from nlbs.models.contract import GenerativeModel, encoding
+from nlbs.models.contract import GenerativeModel
+from nlbs.models.stages.fitted import Fitted
 from nlbs.train.config import TrainConfig
 from nlbs.train.state import tensor_bytes
 from nlbs.train.turns import fresh_model
@@ -21,9 +21,9 @@ def check_needs(config: TrainConfig, device: torch.device) -> None:
     """Check before a model is made that it can be trained here, and that what is fitted afterwards goes with it.
 
     Raises:
-        ConfigError: the model is too large for the device, or has other latents than its flow is to have.
+        ConfigError: the model is too large for the device, or cannot have one of the stages.
     """
-    model, _ = _networks(config)
+    model, _ = networks(config)
     _check_memory(model.num_parameters, 4 * sum(p.nbytes for p in model.parameters()), device)
 
 
@@ -33,12 +33,11 @@ def check_disk(config: TrainConfig, folder: Path) -> None:
     Raises:
         ConfigError: they do not.
     """
-    model, flow = _networks(config)
-    weights, of_flow = tensor_bytes(model), 0 if flow is None else tensor_bytes(flow)
+    model, stages = networks(config)
+    weights = tensor_bytes(model)
     state = weights * (_STATE if config.training.ema_decay is not None else _STATE - 1)
-    # The last state, the one before and a new one beside them for a moment; best and last weights; the flows.
-    flows = 2 if config.autoguidance else 1
-    needed = 3 * state + 3 * weights + flows * (_STATE + 1) * of_flow
+    # The last state, the one before and a new one beside them for a moment; best and last weights; the stages.
+    needed = 3 * state + 3 * weights + (_STATE + 1) * sum(tensor_bytes(stage) for stage in stages)
     usage = shutil.disk_usage(folder)
     there = sum(path.stat().st_size for path in folder.glob("*") if path.suffix in (".pt", ".safetensors"))
     if usage.total and needed - there > usage.free:
@@ -48,8 +47,12 @@ def check_disk(config: TrainConfig, folder: Path) -> None:
         )
 
 
-def _networks(config: TrainConfig) -> tuple[GenerativeModel, LatentFlow | None]:
-    """Return the model of a run and its flow, without memory of their own."""
+def networks(config: TrainConfig) -> tuple[GenerativeModel, list[Fitted]]:
+    """Return the model of a run and what its stages are to fit, without memory of their own.
+
+    Raises:
+        ConfigError: the model is too large for any machine, or cannot have one of the stages.
+    """
     with torch.device("meta"):
         try:
             model = fresh_model(config)
@@ -57,9 +60,7 @@ def _networks(config: TrainConfig) -> tuple[GenerativeModel, LatentFlow | None]:
             raise ConfigError(
                 "the model is larger than any machine; take smaller widths or fewer latents"
             ) from None
-        if config.flow is None:
-            return model, None
-        return model, LatentFlow(config.flow.network, encoding(model, "a flow"), model.schema)
+        return model, [stage.fresh(options, model) for stage, options in config.stages]
 
 
 def _check_memory(parameters: int, needed: int, device: torch.device) -> None:

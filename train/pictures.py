@@ -17,7 +17,7 @@ from torch import Tensor
 from nlbs.files import write_with
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema
-from nlbs.models.contract import GenerativeModel, Reconstructs
+from nlbs.models.contract import GenerativeModel, Reconstructs, Uncertain
 from nlbs.models.drawing import to_uint8
 from nlbs.pictures import contact_sheet
 
@@ -51,6 +51,11 @@ def sample_page(
             if isinstance(model, Reconstructs):
                 rows.append(model.reconstruct(pixels, conditions))
                 captions += ["reconstructed"] * len(labels)
+            if isinstance(model, Uncertain):
+                apart = model.uncertainty(pixels, conditions)
+                white = apart.max().clamp(min=1e-6)
+                rows.append(2 * apart / white - 1)
+                captions += [f"uncertain\nwhite: {127.5 * float(white):.0f} of 255"] * len(labels)
             rows.append(model.draw(noise, conditions))
     finally:
         model.train(was_training)

@@ -17,6 +17,8 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
 from nlbs.models.checkpoint import check_weights, save_checkpoint
 from nlbs.models.contract import Clock, GenerativeModel
+from nlbs.models.folder import BEST_MODEL
+from nlbs.models.stages.stage import stages
 from nlbs.system_calls import replace, sync
 from nlbs.text import shown
 from nlbs.train.config import RemovedOptionError, TrainConfig, train_config, without_removed
@@ -24,8 +26,9 @@ from nlbs.train.state import (
     check_progress,
     check_scaler,
     checked_counts,
-    checked_optimizer,
+    checked_moments,
     load_state,
+    moments_of,
     section,
     tensor_bytes,
 )
@@ -125,7 +128,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
-        self.best_model = path / "best_model.safetensors"
+        self.best_model = path / BEST_MODEL
         self.last_model = path / "last_model.safetensors"
         self.last_state = path / "last_state.pt"
         self.previous_state = path / "previous_state.pt"
@@ -149,7 +152,7 @@ class RunFolder:
 
     def save_best(self, model: GenerativeModel, metadata: Mapping[str, Any]) -> None:
         """Write ``best_model.safetensors``. Raises CheckpointError where that fails."""
-        with self._saving(self.best_model):
+        with saving(self.best_model):
             save_checkpoint(self.best_model, model, metadata)
 
     def save_last(
@@ -169,24 +172,21 @@ class RunFolder:
         Raises:
             CheckpointError: the disk is full, or another fault of it; the files before are whole.
         """
-        if len(optimizers) > 1:
-            more = {**(more or {}), "optimizers": [one.state_dict() for one in optimizers[1:]]}
         state = {
             "state_version": STATE_VERSION,
             "dataset_id": metadata["dataset_id"],
             "config": json.dumps(dataclasses.asdict(config)),
             "progress": dataclasses.asdict(progress),
             "model": model.state_dict(),
-            "optimizer": optimizers[0].state_dict(),
-            "more": dict(more or {}),
+            **moments_of(optimizers, more or {}),
         }
-        with self._saving(self.last_state), atomic_file(self.last_state) as file:
+        with saving(self.last_state), atomic_file(self.last_state) as file:
             torch.save(state, file)
             file.flush()
             sync(file.fileno())
             if self.last_state.exists():
                 replace(self.last_state, self.previous_state)
-        with self._saving(self.last_model):
+        with saving(self.last_model):
             save_checkpoint(self.last_model, model, metadata)
 
     def load_state(
@@ -253,7 +253,7 @@ class RunFolder:
         progress, more = Progress(**values["progress"]), values["more"]
         check_weights(path, model, values["model"])
         steps, applied = progress.total_steps, progress.total_steps - progress.skipped
-        moments = _moments(path, values, model, applied, steps)
+        moments = checked_moments(path, values, model, applied, steps)
         if config.training.ema_decay is not None:
             average = section(path, more, "average", {"model", "steps"})
             check_weights(path, model, average["model"])
@@ -278,9 +278,10 @@ class RunFolder:
                 f"{self.path} was trained on the shard set with id {was}, this one is {dataset_id}; {same} to "
                 "continue it, or another --run"
             )
+        later = {stage.section for stage in stages()}
         before, after = flat(dataclasses.asdict(config_before)), flat(dataclasses.asdict(config))
         for key in before | after:
-            if key.split(".")[0] in ("flow", "autoguidance", "grain"):
+            if key.split(".")[0] in later:
                 continue  # they are fitted afterwards, and anew where their options change
             then: Any = before.get(key)
             now: Any = after.get(key)
@@ -291,15 +292,17 @@ class RunFolder:
                 "options to continue it, or another --run to start anew"
             )
 
-    @contextmanager
-    def _saving(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-            raise CheckpointError(
-                f"cannot save {path} ({error}); make room and run the same command again, which continues "
-                "from the checkpoint before"
-            ) from None
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file that is being written into a CheckpointError that names it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        raise CheckpointError(
+            f"cannot save {path} ({error}); make room and run the same command again, which continues "
+            "from the checkpoint before"
+        ) from None
 
 
 def _in_words(value: Any) -> Any:
@@ -307,19 +310,6 @@ def _in_words(value: Any) -> Any:
     if isinstance(value, tuple | list) and value and all(isinstance(item, dict) for item in value):
         return ", ".join(f"{item['name']}:{item['kind']} ({len(item['values'])} values)" for item in value)
     return value
-
-
-def _moments(
-    path: Path, values: Mapping[str, Any], model: GenerativeModel, applied: int, steps: int
-) -> list[dict[str, Any]]:
-    """Return the moments of the optimizer of each turn of a model, once they are found right."""
-    turns, others = model.turns(), values["more"].get("optimizers", [])
-    if not isinstance(others, list) or len(others) != len(turns) - 1:
-        raise CheckpointError(f"{path} is spoilt: it has not the moments of {len(turns)} optimizers")
-    return [
-        checked_optimizer(path, state, turn.parameters, applied, steps * turn.steps)
-        for turn, state in zip(turns, [values["optimizer"], *others], strict=True)
-    ]
 
 
 def _read_state(path: Path, most_bytes: int) -> dict[str, Any]:

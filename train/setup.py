@@ -25,13 +25,13 @@ from nlbs.train.log import Log, SilentLog
 from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.messages import Streams, announce, sampling_lines, summarise
-from nlbs.train.needs import check_disk, check_needs
+from nlbs.train.needs import check_disk, check_needs, networks
 from nlbs.train.optimisation import Average, loss_scaler
 from nlbs.train.pictures import write_curve
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder, State
 from nlbs.train.state import restore_moments
-from nlbs.train.step import OPTIMIZERS, Step
+from nlbs.train.step import Step, optimizers_of
 from nlbs.train.turns import fresh_model
 
 _PICTURE_COLUMNS = 8
@@ -140,16 +140,33 @@ def build(config: TrainConfig, device: torch.device) -> tuple[GenerativeModel, l
     model = fresh_model(config).to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
-    optimizers = [
-        OPTIMIZERS[training.optimizer](
-            turn.parameters,
-            lr=training.learning_rate * turn.rate,
-            betas=turn.betas or training.betas,
-            weight_decay=training.weight_decay,
-        )
-        for turn in model.turns()
-    ]
-    return model, optimizers
+    return model, optimizers_of(model, training)
+
+
+def training_stream(
+    config: TrainConfig,
+    shards: Source,
+    batch_size: int,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> PatchStream:
+    """Return the stream of the training split, in batches of a size."""
+    data = config.data
+    return PatchStream(
+        shards,
+        batch_size,
+        config.training.seed,
+        data.train_split,
+        data.order,
+        pin_memory=pin_memory,
+        where=data.where,
+        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
+        window=Window(data.streams, data.window_shards),
+        rank=rank,
+        world_size=world_size,
+        schema=config.schema,
+    )
 
 
 def open_streams(
@@ -161,20 +178,7 @@ def open_streams(
         NlbsError: the training split is empty or smaller than a batch, or cannot be divided.
     """
     data, seed = config.data, config.training.seed
-    training = PatchStream(
-        shards,
-        data.batch_size,
-        seed,
-        data.train_split,
-        data.order,
-        pin_memory=pin_memory,
-        where=data.where,
-        balance=Balance(data.balance, data.balance_power, data.balance_cap) if data.balance else None,
-        window=Window(data.streams, data.window_shards),
-        rank=rank,
-        world_size=world_size,
-        schema=config.schema,
-    )
+    training = training_stream(config, shards, data.batch_size, pin_memory, rank, world_size)
     validation = None
     if len(rows_of(shards, data.val_split, data.where)):
         validation = PatchStream(
@@ -270,8 +274,7 @@ def _say_nothing(text: str) -> None:
 
 def dry_run(config: TrainConfig, shards: Source) -> str:
     """Return what a run would be, in comments below its YAML."""
-    with torch.device("meta"):
-        model = fresh_model(config)
+    model, _ = networks(config)
     training, validation, _ = open_streams(config, shards)
     patches = (
         f"{training.num_patches:,} training and {validation.num_patches if validation else 0:,} validation"

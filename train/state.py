@@ -6,7 +6,7 @@ Nothing is taken from it that is not looked at: its size before it is opened, th
 import dataclasses
 import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import CheckpointError
+from nlbs.models.contract import Trainable
 from nlbs.text import shown
 
 _MIB = 2**20
@@ -179,6 +180,28 @@ def checked_optimizer(
         if not 0 <= step <= most_steps or bool((moments["exp_avg_sq"] < 0).any()):
             raise CheckpointError(f"{where} are impossible: those of tensor {number} after {step:g} steps")
     return {"state": {number: dict(moments) for number, moments in found.items()}}
+
+
+def moments_of(
+    optimizers: Sequence[torch.optim.Optimizer], more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the sections of a state that hold the moments of optimizers, and what else ``more`` has."""
+    first, *others = [optimizer.state_dict() for optimizer in optimizers]
+    return {"optimizer": first, "more": {**(more or {}), **({"optimizers": others} if others else {})}}
+
+
+def checked_moments(
+    path: Path, values: Mapping[str, Any], model: Trainable, applied: int, steps: int
+) -> list[dict[str, Any]]:
+    """Return the moments of each optimizer that :func:`moments_of` wrote of a model, once they are found right."""
+    turns, more = model.turns(), values["more"]
+    others = more.get("optimizers", []) if isinstance(more, dict) else None
+    if not isinstance(others, list) or len(others) != len(turns) - 1:
+        raise CheckpointError(f"{path} is spoilt: it has not the moments of {len(turns)} optimizers")
+    return [
+        checked_optimizer(path, state, turn.parameters, applied, steps * turn.steps)
+        for turn, state in zip(turns, [values["optimizer"], *others], strict=True)
+    ]
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Any]) -> None:

@@ -5,25 +5,42 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from nlbs.models.contract import Clock, GenerativeModel, Noise, Turn
+from nlbs.models.contract import Clock, Noise, Trainable, Turn
 from nlbs.models.pixels import FITS
-from nlbs.train.config import TrainConfig
+from nlbs.train.config import TrainConfig, TrainingConfig
 from nlbs.train.data.augment import augment, draw_parameters, hidden
 from nlbs.train.data.feed import DeviceBatch
 from nlbs.train.optimisation import Average, clip_gradients, laid_out, passes
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.turns import drawn, names, only, together
 
+Model = TypeVar("Model", bound=Trainable)
+
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
 }
+
+
+def optimizers_of(model: Trainable, training: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Return the optimizer of each turn of a model."""
+    return [
+        OPTIMIZERS[training.optimizer](
+            turn.parameters,
+            lr=training.learning_rate * turn.rate,
+            betas=turn.betas or training.betas,
+            weight_decay=training.weight_decay,
+        )
+        for turn in model.turns()
+    ]
+
 
 MAX_SKIPPED_IN_ROW = 10  #: steps that were not applied; after so many a run ends
 
@@ -48,7 +65,7 @@ class _Took:
     sums: list[float]
 
 
-class Step:
+class Step(Generic[Model]):
     """Takes steps on one model, in one process or several.
 
     What is random is drawn for the whole batch, and each process takes its part: a step is the same
@@ -58,10 +75,10 @@ class Step:
     def __init__(
         self,
         config: TrainConfig,
-        model: GenerativeModel,
+        model: Model,
         optimizers: Sequence[torch.optim.Optimizer],
         scaler: torch.amp.GradScaler,
-        average: Average[GenerativeModel] | None = None,
+        average: Average[Model] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         """Take what it moves.
@@ -84,7 +101,7 @@ class Step:
 
     def take(
         self,
-        batch: DeviceBatch,
+        batch: Any,
         clock: Clock,
         rate: float,
         meanwhile: Callable[[], list[float]] = list,
@@ -102,11 +119,11 @@ class Step:
         """
         took: dict[str, list[_Took]] = {turn.name: [] for turn in self.turns}
         with self.ranks.waiting(f"the others in step {clock.step + 1:,}"):
-            pixels, conditions, noises = self.prepared(batch, clock.step)
+            inputs, conditions, noises = self.prepared(batch, clock.step)
             order = [turn for turn in self.turns for _ in range(turn.steps)]
             for place, (turn, noise) in enumerate(zip(order, noises, strict=True)):
                 last = place == len(order) - 1
-                work = partial(self._backward, turn, pixels, conditions, noise, clock)
+                work = partial(self._backward, turn, inputs, conditions, noise, clock)
                 took[turn.name].append(self._take(turn, work, rate, meanwhile if last else list))
         every = [one for steps in took.values() for one in steps]
         if self.average is not None and any(one.applied for one in every):
@@ -147,7 +164,7 @@ class Step:
         self.scaler.update()  # lower where something was not finite, higher after long peace
         return _Took(found, grad_norm, applied, sums)
 
-    def prepared(self, batch: DeviceBatch, number: int) -> tuple[Tensor, dict[str, Tensor], list[Noise]]:
+    def prepared(self, batch: DeviceBatch, number: int) -> tuple[Any, dict[str, Tensor], list[Noise]]:
         """Return pixels at the model's size and changed at random, their conditions, and the noise of each step."""
         training, data = self.config.training, self.config.data
         own = self.ranks.part(data.batch_size)
@@ -175,7 +192,7 @@ class Step:
         return laid_out(training, pixels), conditions, noises
 
     def _backward(
-        self, turn: Turn, pixels: Tensor, conditions: dict[str, Tensor], noise: Noise, clock: Clock
+        self, turn: Turn, inputs: Any, conditions: dict[str, Tensor], noise: Noise, clock: Clock
     ) -> dict[str, Tensor]:
         """Add the gradients of a batch, taken whole or in parts, to those there are. Return its loss terms.
 
@@ -186,14 +203,14 @@ class Step:
         network = self._networks[self.turns.index(turn)]
         if parts == 1:
             with passes(training, self.device):
-                terms: dict[str, Tensor] = network(pixels, conditions, noise, clock)
+                terms: dict[str, Tensor] = network(inputs, conditions, noise, clock)
             self.scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
             return terms
         sums = dict.fromkeys(turn.terms, torch.zeros((), device=self.device))
         codes = {name: code.tensor_split(parts) for name, code in conditions.items()}
         levels = [level.tensor_split(parts) for level in noise]
-        for part, some in enumerate(pixels.tensor_split(parts)):
-            share = len(some) / len(pixels)
+        for part, some in enumerate(inputs.tensor_split(parts)):
+            share = len(some) / len(inputs)
             own_codes = {name: split[part] for name, split in codes.items()}
             with _exchanging(network, part == parts - 1):
                 with passes(training, self.device):

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlbs.models import registry
-from nlbs.models.contract import Clock, GenerativeModel, Noise, Shapes, Turn
+from nlbs.models.contract import Clock, GenerativeModel, Noise, Shapes, Trainable, Turn
 from nlbs.models.family import ImageSpec
 from nlbs.train.config import TrainConfig
 
@@ -21,16 +22,16 @@ def fresh_model(config: TrainConfig) -> GenerativeModel:
 class TurnNetwork(nn.Module):
     """What a turn's pass goes through: DistributedDataParallel wraps it, and exchanges the gradients of the turn."""
 
-    def __init__(self, model: GenerativeModel, turn: Turn) -> None:
+    def __init__(self, model: Trainable, turn: Turn) -> None:
         """Take a model, and one of its turns."""
         super().__init__()
         self.model, self.turn = model, turn.name
 
     def forward(
-        self, pixels: Tensor, conditions: dict[str, Tensor], noise: Noise, clock: Clock
+        self, inputs: Any, conditions: dict[str, Tensor], noise: Noise, clock: Clock
     ) -> dict[str, Tensor]:
         """Return the terms of the turn."""
-        return self.model.terms(self.turn, pixels, conditions, noise, clock)
+        return self.model.terms(self.turn, inputs, conditions, noise, clock)
 
 
 @contextmanager

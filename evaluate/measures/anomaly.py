@@ -1,16 +1,20 @@
 """Anomaly scores by a model of healthy tissue: what it cannot rebuild, or finds unlikely, may be abnormal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.errors import ConfigError
 from nlbs.evaluate.measures.arrays import Floats, Patches
 from nlbs.evaluate.measures.intervals import Interval, auroc_interval
 from nlbs.evaluate.measures.model_view import encode
 from nlbs.evaluate.real_patches import FITS, Rows
+from nlbs.manifests.conditions import UNKNOWN, is_empty
+from nlbs.manifests.schema import BETWEEN_LABELS, NLBS, NO_LABEL, Condition, Schema
 from nlbs.models.contract import GenerativeModel
+from nlbs.models.drawing import Codes
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices
 
@@ -37,10 +41,52 @@ class PatchScores:
     scale: float  #: of the Laplace error in negative_elbo, on [-1, 1]
 
 
-def healthy_conditions(conditions: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
+def healthy_conditions(conditions: Codes, schema: Schema) -> Codes:
     """Return the conditions with every finding denied: what is to be found must not be told to the model."""
-    no = np.zeros(len(conditions["view"]), np.int64)
-    return {**conditions, "cancer": no, "false_positive": no}
+    found = dict(conditions)
+    for condition in schema:
+        if condition.healthy is not None:
+            found[condition.name] = np.full_like(conditions[condition.name], condition.healthy)
+    return found
+
+
+def default_filters(schema: Schema, code_books: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """Return the filters of healthy and of abnormal patches: what the first condition that tells them apart says.
+
+    Args:
+        schema: of the model; one in which nothing tells them apart goes by cancer.
+        code_books: of the shard set. What is unknown there is neither healthy nor abnormal.
+
+    Raises:
+        ConfigError: no word in its column is that of healthy patients.
+    """
+    condition = next((one for one in schema if one.healthy is not None), NLBS["cancer"])
+    name, healthy = condition.name, condition.healthy
+    if condition in NLBS:
+        return f"{name} == {healthy}", f"{name} == {int(not healthy)}"
+    says: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for word in code_books.get(name, ()):
+        says[_says_healthy(condition, word)].append(word)
+    if not says[True]:
+        raise ConfigError(
+            f"healthy patients should have no {condition.label}, and no patch of the shard set says so; give --healthy "
+            'and --abnormal, filters such as "cancer == 0" and "cancer == 1"'
+        )
+    return f"{name} in {says[True]!r}", f"{name} not in {says[True] + says[None]!r}"
+
+
+def _says_healthy(condition: Condition, word: str) -> bool | None:
+    if is_empty(word):
+        return None
+    if condition.kind == "multilabel":
+        return all(part.strip().casefold() in NO_LABEL for part in word.split(BETWEEN_LABELS))
+    value = condition.stored(word)
+    return None if value == UNKNOWN else value == condition.healthy
+
+
+def told(model: GenerativeModel, shards: ShardSet, rows: Rows) -> Codes:
+    """Return what a model is told of patches that it scores."""
+    return healthy_conditions(shards.conditions(rows, model.schema), model.schema)
 
 
 def score_rows(
@@ -63,7 +109,7 @@ def score_rows(
     for start in range(0, len(rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         pixels = FITS[fit](shards.read(rows[some]), model.resolution)
-        found = encode(model, pixels, healthy_conditions(shards.conditions(rows[some])))
+        found = encode(model, pixels, told(model, shards, rows[some]))
         error[some] = tissue_error(pixels, found.reconstructed)
         absolute[some], kl[some] = found.absolute_error, found.kl_levels.sum(axis=1)
     elbo, scale = negative_elbo(absolute, kl, model.resolution**2)

@@ -1,11 +1,12 @@
-"""How well scores tell the values of a condition apart: AUCs whose bootstrap draws can be combined.
+"""How well scores tell values apart: AUCs, and of numbers their like, whose bootstrap draws can be combined.
 
 A ratio or a difference of two AUCs has an interval only through the draws of both, so these are kept;
 one AUC alone with its interval is :func:`nlbs.evaluate.measures.intervals.auroc_interval`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,19 @@ DRAWS = 1000  #: bootstrap draws
 LEVEL = 0.95  #: of confidence
 FEWEST_PATIENTS = 2  #: with a value, and as many without: below, its AUC is that of one person
 _AT_ONCE = 4_000_000  #: weights held at one time
+_ROWS_AT_ONCE = 512  #: of a matrix of pairs
 
 
 @dataclass(frozen=True)
 class Auc:
-    """An AUC: of a yes-or-no condition its own, of several values the mean of each against the rest."""
+    """An AUC: of a yes-or-no condition its own, of several values the mean of each against the rest.
+
+    Of numbers it is the concordance index, which is the AUC where there are two of them. Chance is .5.
+    """
 
     value: float
     draws: Floats  #: (DRAWS,) of the bootstrap; nan where a value was not drawn
-    values: tuple[int, ...]  #: those that were judged
+    values: tuple[int, ...]  #: those that were judged; none of numbers
     groups: int  #: patients, or patches drawn by themselves, of which the condition is known
 
     @property
@@ -113,20 +118,66 @@ def condition_auc(
     # Of two values, the one is the other's reverse.
     judged = present[-1:] if scores.shape[1] == 2 else present
     ones = np.ones((1, int(known.sum())))
-    count = int(groups.max()) + 1
-    generator = np.random.default_rng(seed)
     point = np.mean([weighted_auc(scores[known, value], codes[known] == value, ones)[0] for value in judged])
-    parts, most = [], max(1, _AT_ONCE // max(1, ones.size))
-    for start in range(0, DRAWS, most):
-        times = generator.multinomial(count, np.full(count, 1 / count), min(most, DRAWS - start))
-        weights = times[:, groups[known]].astype(np.float64)
+    parts = []
+    for weights in _drawn(groups, known, seed):
         one_by_one = [weighted_auc(scores[known, value], codes[known] == value, weights) for value in judged]
         parts.append(np.mean(one_by_one, axis=0))
     return Auc(float(point), np.concatenate(parts), tuple(present), len(np.unique(groups[known])))
 
 
+def concordance(
+    scores: npt.ArrayLike, numbers: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0
+) -> Auc | None:
+    """Return the concordance index of scores for numbers; None where too few clusters lie on either side of their mean.
+
+    Of the pairs whose numbers differ, the share that the scores have in the same order, ties counting half (Harrell
+    et al. 1982, JAMA 247:2543): (1 + Somers' D) / 2, whatever the scale of either.
+
+    Args:
+        scores: (n,).
+        numbers: (n,), NaN unknown: left out.
+        clusters, seed: as :func:`condition_auc` has them.
+    """
+    found, wanted = np.asarray(scores, np.float64), np.asarray(numbers, np.float64)
+    groups = np.arange(len(wanted)) if clusters is None else np.asarray(clusters)
+    _, groups = np.unique(groups, return_inverse=True)
+    known = ~np.isnan(wanted)
+    found, wanted = found[known], wanted[known]
+    if not len(wanted) or not _is_judged(wanted > wanted.mean(), groups[known], known[known], True):
+        return None
+    point = _concordances(found, wanted, np.ones((1, len(found))))[0]
+    draws = [_concordances(found, wanted, weights) for weights in _drawn(groups, known, seed)]
+    return Auc(float(point), np.concatenate(draws), (), len(np.unique(groups[known])))
+
+
+def _concordances(scores: Floats, numbers: Floats, weights: Floats) -> Floats:
+    """Return the concordance index for each row of weights (B, n): (B,), nan where no numbers differ."""
+    times = weights.astype(np.float32)  # small whole numbers: these sums are exact
+    alike, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for start in range(0, len(scores), _ROWS_AT_ONCE):
+        some = slice(start, start + _ROWS_AT_ONCE)
+        larger = numbers[some, None] > numbers
+        ahead = np.sign(scores[some, None] - scores) / 2 + 0.5
+        own = weights[:, some]
+        pairs += (own * (times @ larger.T.astype(np.float32))).sum(axis=1)
+        alike += (own * (times @ (larger * ahead).T.astype(np.float32))).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        found: Floats = alike / pairs
+    return found
+
+
+def _drawn(groups: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], seed: int) -> Iterator[Floats]:
+    """Yield how many times each known row counts in bootstrap draws of whole groups: (B, rows), DRAWS rows in all."""
+    count, generator = int(groups.max()) + 1, np.random.default_rng(seed)
+    most = max(1, _AT_ONCE // max(1, int(known.sum())))
+    for start in range(0, DRAWS, most):
+        times = generator.multinomial(count, np.full(count, 1 / count), min(most, DRAWS - start))
+        yield times[:, groups[known]].astype(np.float64)
+
+
 def _is_judged(
-    codes: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], value: int
+    codes: npt.NDArray[Any], groups: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], value: int
 ) -> bool:
     have = len(np.unique(groups[known & (codes == value)]))
     have_not = len(np.unique(groups[known & (codes != value)]))

@@ -1,6 +1,6 @@
 """A small network that reads the conditions off a patch. It shares nothing with the features of any distance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.evaluate.measures.targets import Target, Values, targets_of
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.schema import Schema
+from nlbs.models.drawing import Codes
 
 Images = npt.NDArray[np.uint8]
-Codes = Mapping[str, npt.NDArray[np.int64]]
 
 _WIDTHS = (16, 32, 64, 64)  #: of the blocks; further blocks, of larger images, have the last
 _GROUPS = 8
@@ -38,10 +40,11 @@ class Recipe:
 
 
 class ConditionNet(nn.Module):
-    """Stride-2 convolutions down to 4 x 4 places, whose features one linear layer per condition reads."""
+    """Stride-2 convolutions down to 4 x 4 places, whose features one linear layer per target reads."""
 
-    def __init__(self, resolution: int, names: tuple[str, ...]) -> None:
+    def __init__(self, resolution: int, targets: Sequence[Target]) -> None:
         super().__init__()
+        self.targets = targets
         blocks: list[nn.Module] = []
         width, edge = 1, resolution
         while edge > _PLACES:
@@ -49,39 +52,46 @@ class ConditionNet(nn.Module):
             blocks += [nn.Conv2d(width, next_width, 3, 2, 1), nn.GroupNorm(_GROUPS, next_width), nn.SiLU()]
             width, edge = next_width, -(-edge // 2)
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(_PLACES), nn.Flatten(), nn.Dropout(0.3))
-        self.heads = nn.ModuleDict({name: nn.Linear(width * _PLACES**2, CONDITIONS[name]) for name in names})
+        outputs = [len(target.values) or 1 for target in targets]
+        self.heads = nn.ModuleList(nn.Linear(width * _PLACES**2, count) for count in outputs)
 
-    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return the logits, (B, values) for each condition, of pixels (B, 1, R, R) in [-1, 1]."""
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return the logits, (B, values), or a number, (B, 1), of each target; of pixels (B, 1, R, R) in [-1, 1]."""
         features = self.body(pixels)
-        return {name: head(features) for name, head in self.heads.items()}
+        return [head(features) for head in self.heads]
 
 
 class ConditionClassifier:
     """A trained network, in eval mode."""
 
-    def __init__(self, net: ConditionNet, device: torch.device, unlearnt: Mapping[str, str]) -> None:
-        self._net, self._device = net.eval(), device
-        self.unlearnt = dict(unlearnt)  #: condition -> why it could not be learnt
+    def __init__(self, net: ConditionNet, targets: Sequence[Target], unlearnt: Mapping[str, str]) -> None:
+        self._net, self._device = net.eval(), next(net.body.parameters()).device
+        self.targets = tuple(targets)  #: of the schema, those that could not be learnt among them
+        self.unlearnt = dict(unlearnt)  #: name of a target -> why it could not be learnt
 
-    def probabilities(self, pixels: Images) -> dict[str, npt.NDArray[np.float64]]:
-        """Return for each condition that was learnt the probability of each value, (n, values).
+    def readings(self, pixels: Images) -> dict[str, npt.NDArray[np.float64]]:
+        """Return by the names of the targets that were learnt the probability of each value, (n, values).
+
+        Of a number it is the number as it is read, (n, 1), in deviations from the mean of training.
 
         Args:
             pixels: uint8, (n, R, R).
         """
-        parts: dict[str, list[Tensor]] = {name: [] for name in self._net.heads}
+        parts: dict[str, list[Tensor]] = {target.name: [] for target in self._net.targets}
         with torch.no_grad():
             for start in range(0, len(pixels), _AT_ONCE):
-                logits = self._net(_floats(pixels[start : start + _AT_ONCE], self._device))
-                for name, value in logits.items():
-                    parts[name].append(functional.softmax(value.double(), dim=1).cpu())
+                outputs = self._net(_floats(pixels[start : start + _AT_ONCE], self._device))
+                for target, output in zip(self._net.targets, outputs, strict=True):
+                    wide = output.double()
+                    found = wide if target.is_number else functional.softmax(wide, dim=1)
+                    parts[target.name].append(found.cpu())
         return {name: torch.cat(values).numpy() for name, values in parts.items()}
 
 
 def train_classifier(
     pixels: Images,
     conditions: Codes,
+    schema: Schema,
     seed: int,
     device: torch.device | str = "cpu",
     recipe: Recipe | None = None,
@@ -90,30 +100,33 @@ def train_classifier(
 
     Args:
         pixels: uint8, (n, R, R), at least one.
-        conditions: the codes of each, (n,); unknown ones, -1, teach nothing.
+        conditions: of each, as :mod:`nlbs.manifests.schema` says; unknown ones teach nothing.
+        schema: which conditions it learns: a head for each code, label and number.
         seed: of the weights, the order and the shifts.
         device: where it runs.
         recipe: how long, and how; None: the usual one for so many patches.
 
     Returns:
-        It knows the conditions of which at least two values occur.
+        It knows the targets of which at least two values occur.
     """
     recipe, device = recipe or Recipe.of(len(pixels)), torch.device(device)
-    unlearnt = {name: why for name in CONDITIONS if (why := _why_not(conditions[name]))}
-    names = tuple(name for name in CONDITIONS if name not in unlearnt)
+    targets = targets_of(schema)
+    unlearnt = {target.name: why for target in targets if (why := _why_not(target, target.of(conditions)))}
+    learnt = [target for target in targets if target.name not in unlearnt]
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
-        net = ConditionNet(pixels.shape[-1], names).to(device)
-        if names:
-            _fit(net, pixels, conditions, seed, device, recipe)
-    return ConditionClassifier(net, device, unlearnt)
+        net = ConditionNet(pixels.shape[-1], learnt).to(device)
+        if learnt:
+            _fit(net, pixels, [_goals(target, target.of(conditions)) for target in learnt], seed, recipe)
+    return ConditionClassifier(net, targets, unlearnt)
 
 
-def _fit(
-    net: ConditionNet, pixels: Images, conditions: Codes, seed: int, device: torch.device, recipe: Recipe
-) -> None:
-    generator = np.random.default_rng(seed)
-    weights = {name: _class_weights(conditions[name], CONDITIONS[name]).to(device) for name in net.heads}
+def _fit(net: ConditionNet, pixels: Images, goals: Sequence[Values], seed: int, recipe: Recipe) -> None:
+    generator, device = np.random.default_rng(seed), next(net.parameters()).device
+    weights = [
+        torch.ones(0) if target.is_number else _class_weights(goal, len(target.values)).to(device)
+        for target, goal in zip(net.targets, goals, strict=True)
+    ]
     optimizer = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     places = np.empty(0, np.int64)
@@ -123,12 +136,15 @@ def _fit(
             places = np.concatenate([places, generator.permutation(len(pixels))])
         batch, places = places[: recipe.batch_size], places[recipe.batch_size :]
         images = _shifted(pixels[batch], round(recipe.shift * pixels.shape[-1]), generator)
-        logits = net(_floats(images, device))
         loss = torch.zeros((), device=device)
-        for name, value in logits.items():
-            codes = torch.from_numpy(conditions[name][batch]).to(device)
-            if bool((codes != UNKNOWN).any()):
-                loss = loss + functional.cross_entropy(value, codes, weights[name], ignore_index=UNKNOWN)
+        for target, output, goal, weight in zip(
+            net.targets, net(_floats(images, device)), goals, weights, strict=True
+        ):
+            if target.known(goal[batch]).any():
+                wanted = torch.from_numpy(goal[batch]).to(device)
+                loss = loss + (
+                    _error(output, wanted) if target.is_number else _entropy(output, wanted, weight)
+                )
         if loss.requires_grad:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -136,9 +152,18 @@ def _fit(
         schedule.step()
 
 
-def _why_not(codes: npt.NDArray[np.int64]) -> str:
-    """Return why a condition cannot be learnt; nothing where it can."""
-    values = np.unique(codes[codes != UNKNOWN])
+def _entropy(logits: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, codes, weights, ignore_index=UNKNOWN)
+
+
+def _error(numbers: Tensor, goals: Tensor) -> Tensor:
+    known = ~goals.isnan()
+    return functional.mse_loss(numbers[known, 0], goals[known])
+
+
+def _why_not(target: Target, values: Values) -> str:
+    """Return why a target cannot be learnt; nothing where it can."""
+    values = np.unique(values[target.known(values)])
     if len(values) >= 2:
         return ""
     return (
@@ -146,6 +171,14 @@ def _why_not(codes: npt.NDArray[np.int64]) -> str:
         if not len(values)
         else "all training patches have the same value"
     )
+
+
+def _goals(target: Target, values: Values) -> Values:
+    """Return what a head learns: codes as they are, numbers in deviations from their mean, float32."""
+    if not target.is_number:
+        return values
+    goals: Values = ((values - np.nanmean(values)) / np.nanstd(values)).astype(np.float32)
+    return goals
 
 
 def _class_weights(codes: npt.NDArray[np.int64], count: int) -> Tensor:

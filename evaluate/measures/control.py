@@ -5,32 +5,33 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.evaluate.measures.auc import Auc, condition_auc, interval_of
+from nlbs.evaluate.measures.auc import Auc, interval_of
 from nlbs.evaluate.measures.classifier import ConditionClassifier, Images
 from nlbs.evaluate.measures.intervals import Interval
+from nlbs.evaluate.measures.targets import Target, Values
 from nlbs.evaluate.real_patches import RealPatches
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
 from nlbs.models.drawing import Codes, Sampler, draw_patches
 
 CHANCE = 0.5
+TOO_FEW = "fewer than two held-out patients have one of its values, or the others"
 
 _SMALLEST = 1e-12  #: a probability, before its logarithm
 
 
 @dataclass(frozen=True)
 class Flip:
-    """Pairs drawn from the same noise that differ in one condition."""
+    """Pairs drawn from the same noise that differ in one condition, label or number."""
 
     pairs: int
     moved: (
         float | None
-    )  #: share whose class moved towards what was asked, standing still being half; chance .5
+    )  #: share whose reading moved towards what was asked, standing still being half; chance .5
     change: float  #: mean absolute difference in grey levels, of 255
 
 
 @dataclass(frozen=True)
 class ConditionControl:
-    """How far one condition is obeyed."""
+    """How far one condition, label or number is obeyed."""
 
     ceiling: Auc | None  #: on held-out real patches
     generated: Auc | None  #: on patches drawn by the conditions of these
@@ -43,27 +44,27 @@ class ConditionControl:
 def control(
     classifier: ConditionClassifier, held_out: RealPatches, drawn: Images, asked: Codes, seed: int = 0
 ) -> dict[str, ConditionControl]:
-    """Return for every condition how far drawn patches show it, beside held-out real patches.
+    """Return by the names of targets how far drawn patches show each, beside held-out real patches.
 
     Args:
         classifier: trained on real patches of other patients.
         held_out: real patches, the ceiling.
         drawn: uint8, (n, R, R).
-        asked: the codes that they were drawn by, (n,) each.
+        asked: the conditions that they were drawn by.
         seed: of the bootstrap, by patient for real patches and by patch for drawn ones.
     """
-    real, generated = classifier.probabilities(held_out.pixels), classifier.probabilities(drawn)
+    real, generated = classifier.readings(held_out.pixels), classifier.readings(drawn)
     found = {}
-    for name in CONDITIONS:
+    for target in classifier.targets:
+        name = target.name
         if name not in real:
             found[name] = ConditionControl(None, None, None, classifier.unlearnt[name])
             continue
-        ceiling = condition_auc(real[name], held_out.conditions[name], held_out.patients, seed)
+        ceiling = target.auc(real[name], target.of(held_out.conditions), held_out.patients, seed)
         if ceiling is None:
-            why_not = "fewer than two held-out patients have one of its values, or the others"
-            found[name] = ConditionControl(None, None, None, why_not)
+            found[name] = ConditionControl(None, None, None, TOO_FEW)
             continue
-        scored = condition_auc(generated[name], asked[name], None, seed + 1, ceiling.values)
+        scored = target.auc(generated[name], target.of(asked), None, seed + 1, ceiling.values)
         found[name] = _compared(ceiling, scored)
     return found
 
@@ -84,58 +85,56 @@ def _compared(ceiling: Auc, generated: Auc | None) -> ConditionControl:
 
 def flip_all(
     sampler: Sampler, classifier: ConditionClassifier, conditions: Codes, seed: int
-) -> dict[str, Flip]:
-    """Return what changing one condition alone does to patches drawn from the same noise.
+) -> dict[str, Flip | None]:
+    """Return by the names of targets what changing one alone does to patches drawn from the same noise.
 
     Args:
         sampler: of the model.
         classifier: that says which way a patch moved.
-        conditions: the codes to start from, (n,) each: n pairs for each condition. What is unknown
-            is set first.
+        conditions: to start from, n pairs for each target. What is unknown is set first.
         seed: of the noise and of the values.
+
+    Returns:
+        None for a target that has one value only.
     """
-    codes = {name: flipped_codes(conditions[name], CONDITIONS[name], seed) for name in CONDITIONS}
-    start = {name: before for name, (before, _) in codes.items()}
+    changes = {target: target.flipped(target.of(conditions), seed) for target in classifier.targets}
+    start = conditions
+    for target, values in changes.items():
+        start = start if values is None else target.put(start, values[0])
     first = np.stack(list(draw_patches(sampler, start, seed)))
-    return {
-        name: _flip(sampler, classifier, (start, first), name, after, seed)
-        for name, (_, after) in codes.items()
-    }
+    found: dict[str, Flip | None] = {}
+    for target, values in changes.items():
+        found[target.name] = None
+        if values is not None:
+            second = np.stack(list(draw_patches(sampler, target.put(start, values[1]), seed)))
+            found[target.name] = _flip(classifier, target, values, (first, second))
+    return found
 
 
 def _flip(
-    sampler: Sampler,
     classifier: ConditionClassifier,
-    start: tuple[Codes, Images],
-    name: str,
-    after: npt.NDArray[np.int64],
-    seed: int,
+    target: Target,
+    values: tuple[Values, Values],
+    images: tuple[Images, Images],
 ) -> Flip:
-    conditions, first = start
-    before = conditions[name]
-    second = np.stack(list(draw_patches(sampler, {**conditions, name: after}, seed)))
-    change = float(np.abs(first.astype(np.float64) - second).mean())
-    if name in classifier.unlearnt:
-        return Flip(len(before), None, change)
-    shown = [_log_odds(classifier.probabilities(images)[name], after, before) for images in (first, second)]
+    """Return what came of pairs of images, whose target had the first and then the second values."""
+    change = float(np.abs(images[0].astype(np.float64) - images[1]).mean())
+    if target.name in classifier.unlearnt:
+        return Flip(len(images[0]), None, change)
+    before, after = values
+    shown = [_towards(target, classifier.readings(some)[target.name], after, before) for some in images]
     moved = np.where(shown[1] == shown[0], 0.5, shown[1] > shown[0])
-    return Flip(len(before), float(moved.mean()), change)
+    return Flip(len(images[0]), float(moved.mean()), change)
 
 
-def flipped_codes(
-    codes: npt.NDArray[np.int64], count: int, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return codes without unknown ones, and for each another value, (n,) each."""
-    generator = np.random.default_rng(seed)
-    before = np.where(codes == UNKNOWN, generator.integers(0, count, len(codes)), codes)
-    return before, (before + generator.integers(1, count, len(codes))) % count
-
-
-def _log_odds(
-    probabilities: npt.NDArray[np.float64], towards: npt.NDArray[np.int64], away: npt.NDArray[np.int64]
+def _towards(
+    target: Target, readings: npt.NDArray[np.float64], towards: Values, away: Values
 ) -> npt.NDArray[np.float64]:
-    """Return log p(towards) / p(away), (n,)."""
-    places = np.arange(len(probabilities))
-    logs = np.log(np.maximum(probabilities, _SMALLEST))
+    """Return log p(towards) / p(away), (n,); of a number how far the reading lies that way."""
+    if target.is_number:
+        lies: npt.NDArray[np.float64] = readings[:, 0] * np.sign(towards - away)
+        return lies
+    places = np.arange(len(readings))
+    logs = np.log(np.maximum(readings, _SMALLEST))
     odds: npt.NDArray[np.float64] = logs[places, towards] - logs[places, away]
     return odds

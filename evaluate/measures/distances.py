@@ -21,8 +21,7 @@ def frechet_distance(a: Features, b: Features) -> float:
 
     ``|mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))`` with unbiased covariances (Heusel et al.
     2017, arXiv 1706.08500, Eq. 6). 0 for equal sets, in squared units of the features. Biased
-    upwards for small sets, by about 1/n: compare at equal n only, or take
-    :func:`frechet_distance_infinity`.
+    upwards for small sets, by about 1/n: compare at equal n only.
 
     Args:
         a: (n, d).
@@ -48,35 +47,6 @@ def _factor(features: Floats) -> Floats:
     if len(centred) <= centred.shape[1]:
         return cast(Floats, centred)
     return cast(Floats, np.linalg.qr(centred, mode="r"))
-
-
-def frechet_distance_infinity(a: Features, b: Features, sizes: int = 8, seed: int = 0) -> float:
-    """Return the Fréchet distance extrapolated to infinitely many patches.
-
-    The distance of random subsets is linear in 1/n; the intercept is free of the bias of small
-    sets (Chong and Forsyth 2020, arXiv 1911.07023). Noisier than :func:`frechet_distance`, and may
-    come out slightly below 0 for equal distributions.
-
-    Args:
-        a: (n, d).
-        b: (m, d).
-        sizes: number of subset sizes between a third of the sets and all of them.
-        seed: of the subsets.
-
-    Raises:
-        EvaluationError: fewer than 30 rows in one set.
-    """
-    check_features(a, "first features", at_least=30)
-    check_features(b, "second features", at_least=30)
-    generator = np.random.default_rng(seed)
-    shares = 1 / np.linspace(1, 3, sizes)
-    distances = []
-    for share in shares:
-        rows_a = generator.permutation(len(a))[: round(share * len(a))]
-        rows_b = generator.permutation(len(b))[: round(share * len(b))]
-        distances.append(frechet_distance(a[rows_a], b[rows_b]))
-    _, intercept = np.polyfit(1 / shares, distances, 1)
-    return float(intercept)
 
 
 @dataclass(frozen=True)

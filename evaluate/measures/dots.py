@@ -21,6 +21,8 @@ Response = npt.NDArray[np.float32]
 _EDGE_PX = 4  #: no dot is planted or looked for nearer to the edge of a patch or of the breast
 _MAD_TO_SIGMA = 1.4826  #: of a normal law
 _TRIES = 50
+_TOLERANCE_PX = 1  #: how far a dot may move along each axis
+_STRENGTH = 0.5  #: least response of a dot that is recalled, as a share of the real one
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,12 @@ def dot_recall(
     positions: Positions,
     groups: Groups,
     diameter_px: float = 3.0,
-    tolerance_px: int = 1,
-    strength: float = 0.5,
     seed: int = 0,
 ) -> DotRecall:
     """Return the share of dots that the reconstruction shows in their place.
 
     A dot is recalled where a local maximum of the reconstruction's response lies within the tolerance
-    and is at least ``strength`` of the real response. Chance is that share when each dot is looked for
+    and is at least half of the real response. Chance is that share when each dot is looked for
     somewhere else in the same breast.
 
     Args:
@@ -117,8 +117,6 @@ def dot_recall(
         positions: (m, 3) of :func:`plant_dots` or :func:`find_dots`.
         groups: (n,), the patient or image of each patch.
         diameter_px: full width at half maximum.
-        tolerance_px: how far a dot may move along each axis.
-        strength: least response, as a share of the real one.
         seed: of the places for chance.
 
     Raises:
@@ -130,9 +128,9 @@ def dot_recall(
     index = positions[:, 0]
     ours, theirs = dot_response(reconstructed, diameter_px), dot_response(real, diameter_px)
     peaks = np.where(_is_peak(ours), ours, -np.inf)
-    width = 2 * tolerance_px + 1
+    width = 2 * _TOLERANCE_PX + 1
     shown = ndimage.maximum_filter(peaks, size=(1, width, width), mode="constant", cval=-np.inf)
-    needed = strength * theirs[tuple(positions.T)]
+    needed = _STRENGTH * theirs[tuple(positions.T)]
     recalled = shown[tuple(positions.T)] >= needed
     generator = np.random.default_rng(seed)
     room = _inside(real)

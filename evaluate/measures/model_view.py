@@ -10,9 +10,8 @@ from torch import Tensor
 
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.arrays import Floats, Patches
-from nlbs.manifests.conditions import CONDITIONS
 from nlbs.models.contract import Bounds, GenerativeModel, HasPrior, Reconstructs, lacks
-from nlbs.models.drawing import to_uint8
+from nlbs.models.drawing import Codes, to_uint8
 
 _AT_ONCE = 64
 
@@ -32,7 +31,7 @@ class Encoded:
 def encode(
     model: GenerativeModel,
     pixels: Patches,
-    conditions: Mapping[str, npt.NDArray[np.int64]],
+    conditions: Codes,
     most: int = 0,
 ) -> Encoded:
     """Return reconstructions, KL, and how far the latents' means lie from the prior's (``model.shifts``).
@@ -40,7 +39,7 @@ def encode(
     Args:
         model: in eval mode.
         pixels: uint8, (n, R, R).
-        conditions: their codes, (n,) each.
+        conditions: of the same n patches.
         most: of how many patches the shifts are kept; those of a ladder are large.
 
     Raises:
@@ -52,7 +51,9 @@ def encode(
         for start in range(0, len(pixels), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
             x = as_floats(pixels[some], model.device)
-            codes = {name: torch.from_numpy(conditions[name][some]).to(model.device) for name in CONDITIONS}
+            codes = {
+                name: torch.from_numpy(conditions[name][some]).to(model.device) for name in model.schema.names
+            }
             output, levels = _rebuilt(model, x, codes)
             again = output.float().clamp(-1, 1)
             reconstructed.append(to_uint8(again))

@@ -8,6 +8,8 @@ import numpy as np
 
 from nlbs.evaluate.measures.arrays import Patches, check_patches
 
+POINT_MASS = "point mass: always the mean training patch"
+
 
 def point_mass(real: Patches, count: int) -> Patches:
     """Return ``count`` copies of the mean of all patches, uint8 (count, R, R).

@@ -15,9 +15,9 @@ from nlbs.evaluate.measures.anomaly import (
     PatchScores,
     aurocs,
     by_image,
-    healthy_conditions,
     images_of,
     score_rows,
+    told,
 )
 from nlbs.evaluate.measures.arrays import Floats
 from nlbs.evaluate.measures.model_view import encode
@@ -25,10 +25,13 @@ from nlbs.evaluate.real_patches import FITS, Rows, rows_to_judge_on, subsample
 from nlbs.evaluate.report import Picture, Section, Table, picture
 from nlbs.evaluate.sections import charts
 from nlbs.evaluate.sections.charts import Places, lay_out, painted
+from nlbs.manifests.captions import short_name
+from nlbs.manifests.schema import Schema
 from nlbs.models.contract import Bounds, GenerativeModel, lacks
 from nlbs.pictures import contact_sheet, write_png
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices, one_array
+from nlbs.text import listed
 
 _RANKED_BY = "negative_elbo"
 _PANEL_PX = 340
@@ -110,9 +113,9 @@ def _scores(search: Search, found: PatchScores) -> Section:
     table = aurocs(found, search.seed)
     _, patients, abnormal = images_of(found)
     section = Section("anomaly", "Anomaly scores", [
-        f"Abnormal: {search.abnormal}. Healthy: {search.healthy}. The model is told the view, side and age of each "
-        "patch and that nothing was found, whatever is known of it. A patch counts as abnormal where its image is, "
-        "though most patches of such an image show nothing: AUROCs of patches stay low even for a perfect score."
+        f"Abnormal: {search.abnormal}. Healthy: {search.healthy}. The model is told {_told(search.model.schema)}. A "
+        "patch counts as abnormal where its image is, though most patches of such an image show nothing: AUROCs of "
+        "patches stay low even for a perfect score."
     ])  # fmt: skip
     section.figures = {
         "healthy": search.healthy,
@@ -135,6 +138,15 @@ def _scores(search: Search, found: PatchScores) -> Section:
     )
     section.pictures.append(("Healthy against abnormal", list(_histograms(found, abnormal))))
     return section
+
+
+def _told(schema: Schema) -> str:
+    """Return in words what a model hears of each patch."""
+    names = [short_name(condition) for condition in schema if condition.healthy is None]
+    heard = [f"the {listed(names)} of each patch"] if names else []
+    if len(names) < len(schema):
+        heard.append("that nothing was found, whatever is known of it")
+    return " and ".join(heard)
 
 
 def _histograms(found: PatchScores, abnormal: npt.NDArray[np.bool_]) -> Iterator[Picture]:
@@ -174,7 +186,7 @@ def _panels(
 ) -> npt.NDArray[np.uint8]:
     model, shards = search.model, search.shards
     pixels = FITS[search.fit](shards.read(rows), model.resolution)
-    again = encode(model, pixels, healthy_conditions(shards.conditions(rows))).reconstructed
+    again = encode(model, pixels, told(model, shards, rows)).reconstructed
     apart = np.abs(pixels.astype(np.float64) - again) * (pixels > 0)
     edge = model.resolution // _BLUR * _BLUR
     apart = (

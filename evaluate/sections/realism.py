@@ -1,11 +1,11 @@
-"""Sections of the report without conditions: reconstruction, realism with the sampling gap, latents."""
+"""The section on realism: distances beside their floor, the sampling gap, and spectra."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from nlbs.errors import EvaluationError
-from nlbs.evaluate.measures.arrays import Floats, Patches
+from nlbs.evaluate.measures.arrays import Patches
 from nlbs.evaluate.measures.distances import (
     KernelDistance,
     Manifold,
@@ -13,86 +13,14 @@ from nlbs.evaluate.measures.distances import (
     kernel_distance,
     precision_recall,
 )
-from nlbs.evaluate.measures.dots import dot_recall, find_dots, plant_dots
 from nlbs.evaluate.measures.features import FeatureExtractor
-from nlbs.evaluate.measures.intervals import Interval, mean_interval
-from nlbs.evaluate.measures.model_view import encode
-from nlbs.evaluate.measures.reconstruction import compare_reconstructions
-from nlbs.evaluate.measures.references import point_mass, subset
+from nlbs.evaluate.measures.intervals import Interval
+from nlbs.evaluate.measures.references import POINT_MASS, point_mass, subset
 from nlbs.evaluate.measures.spectra import Sharpness, compare_sharpness, power_spectra
-from nlbs.evaluate.real_patches import RealPatches
 from nlbs.evaluate.report import Section, Table, picture
 from nlbs.evaluate.sections import charts
 from nlbs.evaluate.study import Study
-from nlbs.models.contract import Bounds, HasPrior, lacks
-from nlbs.models.latent_use import active_units, latent_use
-
-_MOST = 1000  #: patches whose SSIM is computed, and dots
-_DOT_PX = 3.0
-_POINT_MASS = "point mass: always the mean training patch"
-_MEASURES = {"l1": "L1, share of the range", "psnr_db": "PSNR, dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
-
-
-def reconstruction(study: Study) -> Section:
-    """Return how well held-out patches are rebuilt, beside the mean training patch."""
-    real = study.held_out.take(np.arange(min(_MOST, len(study.held_out))))
-    study.say(f"comparing {len(real):,} reconstructions")
-    mean = point_mass(study.train.pixels, len(real))
-    rows: dict[str, dict[str, Interval]] = {}
-    weights: tuple[float, ...] = ()
-    for name, other in (("reconstructed", study.encoded.reconstructed[: len(real)]), ("point_mass", mean)):
-        found = compare_reconstructions(real.pixels, other)
-        weights = found.ms_ssim_weights
-        rows[name] = {one: _mean(getattr(found, one), real) for one in _MEASURES}
-    section = Section("reconstruction", "Reconstruction", [
-        "Held-out patches through the encoder and back, from the means of the latents. On the breast alone (where the "
-        f"real patch is above 0), data range 255, MS-SSIM at {len(weights)} scales. Intervals: 95 %, by patient."
-    ])  # fmt: skip
-    if study.model.doubts.reconstructions:
-        section.attention.append(study.model.doubts.reconstructions)
-    section.figures = {"patches": len(real), "data_range": 255, "ms_ssim_weights": weights, **rows}
-    body = [
-        (words, *(rows[one][name] for name in _MEASURES))
-        for one, words in (("reconstructed", "reconstructions"), ("point_mass", _POINT_MASS))
-    ]
-    section.tables.append(Table(f"{len(real):,} patches", ["", *_MEASURES.values()], body))
-    _add_dots(section, study, real)
-    return section
-
-
-def _add_dots(section: Section, study: Study, real: RealPatches) -> None:
-    """Add whether small bright dots survive: those of the patches themselves, and some that are planted."""
-    study.say("dots, planted and found")
-    planted = plant_dots(real.pixels, diameter_px=_DOT_PX, seed=study.seed)
-    again = encode(study.model, planted.patches, real.conditions).reconstructed
-    own = study.encoded.reconstructed[: len(real)]
-    kinds = {
-        "planted": ("planted dots", planted.patches, again, planted.positions),
-        "found": ("dots that the patches have", real.pixels, own, find_dots(real.pixels, _DOT_PX)),
-    }
-    rows: list[tuple[Any, ...]] = []
-    section.figures["dots"] = {"diameter_px": _DOT_PX}
-    for name, (words, before, after, positions) in kinds.items():
-        try:
-            found = dot_recall(before, after, positions, real.patients, _DOT_PX, seed=study.seed)
-        except EvaluationError as error:
-            section.figures["dots"][name] = None
-            rows.append((words, str(error), None, 0))
-            continue
-        section.figures["dots"][name] = found
-        rows.append((words, found.recall, found.chance, found.dots))
-    section.tables.append(
-        Table(
-            f"Small bright dots, {_DOT_PX:g} pixels wide, such as calcifications",
-            ["", "share that reconstructions show", "by chance", "dots"],
-            rows,
-        )
-    )
-
-
-def _mean(values: Floats, real: RealPatches) -> Interval:
-    """Return the mean of the finite values: a patch without breast has none, an exact copy no finite PSNR."""
-    return mean_interval(np.where(np.isfinite(values), values, np.nan), real.patients)
+from nlbs.models.contract import lacks
 
 
 def realism(study: Study) -> Section:
@@ -144,20 +72,7 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
         "frechet_over_point_mass": frechet["generated"] / frechet["point_mass"],
     }
     section.tables.append(_distance_table(extractor.name, count, frechet, kernel, manifold))
-    ratios = [
-        (
-            "sampling gap: drawn / reconstructions",
-            gap,
-            "1: drawing costs nothing. Bad reconstructions flatter it.",
-        ),
-        ("drawn / floor", section.figures["frechet_over_floor"], "1: as near as other real patients"),
-        (
-            "drawn / point mass",
-            section.figures["frechet_over_point_mass"],
-            "1: no better than one mean patch",
-        ),
-    ]
-    section.tables.append(Table("Ratios of Fréchet distances", ["", "ratio", "how to read it"], ratios))
+    section.tables.append(_ratio_table(section.figures))
     if gap is None:
         section.attention.append(f"There is no sampling gap: {lacks(study.model, 'rebuild images')}.")
     elif gap < 1 and section.figures["frechet_over_floor"] > 2:
@@ -168,6 +83,17 @@ def _add_distances(section: Section, study: Study, extractor: FeatureExtractor) 
         section.attention.append(
             "Drawn patches are no nearer to real ones than one mean patch, again and again."
         )
+
+
+def _ratio_table(figures: Mapping[str, Any]) -> Table:
+    rows = {
+        "sampling gap: drawn / reconstructions": "1: drawing costs nothing. Bad reconstructions flatter it.",
+        "drawn / floor": "1: as near as other real patients",
+        "drawn / point mass": "1: no better than one mean patch",
+    }
+    ratios = (figures[name] for name in ("sampling_gap", "frechet_over_floor", "frechet_over_point_mass"))
+    body = [(words, ratio, reading) for (words, reading), ratio in zip(rows.items(), ratios, strict=True)]
+    return Table("Ratios of Fréchet distances", ["", "ratio", "how to read it"], body)
 
 
 def _distance_table(
@@ -183,7 +109,7 @@ def _distance_table(
         + (", with grain" if "without_grain" in frechet else ""),
         "without_grain": "reconstructions as they are rendered",
         "generated": "drawn",
-        "point_mass": _POINT_MASS,
+        "point_mass": POINT_MASS,
     }
     rows = []
     for key, label in words.items():
@@ -249,53 +175,3 @@ def _rebuilt_sets(study: Study) -> dict[str, tuple[str, Patches]]:
         "reconstructed": ("reconstructions, with grain", study.rebuilt),
         "without_grain": ("as rendered", study.encoded.reconstructed),
     }
-
-
-def latents(study: Study) -> Section:
-    """Return KL per level and active units; say where the latent has collapsed.
-
-    Raises:
-        EvaluationError: the model bounds no likelihood, or has no prior.
-    """
-    if not isinstance(study.model, Bounds):
-        raise EvaluationError(lacks(study.model, "bound a likelihood"))
-    if not isinstance(study.model, HasPrior):
-        raise EvaluationError(lacks(study.model, "hold its latents against a prior"))
-    encoded = study.encoded
-    levels = encoded.kl_levels
-    names = ["z"] if levels.shape[1] == 1 else [f"level {number}" for number in range(1, levels.shape[1] + 1)]
-    use = latent_use({name: levels[:, number] for number, name in enumerate(names)})
-    section = Section("latents", "Latents", [use.sentence])
-    if use.collapsed or any(level.dead for level in use.levels):
-        section.attention.append(use.sentence)
-    kl = [mean_interval(levels[:, number], study.held_out.patients) for number in range(len(names))]
-    units = [active_units(shifts) for shifts in encoded.shifts]
-    section.figures = {
-        "nats": mean_interval(levels.sum(axis=1), study.held_out.patients),
-        "collapsed": use.collapsed,
-        "levels": [
-            {"name": name, "nats": nats, "dead": level.dead}
-            for name, nats, level in zip(names, kl, use.levels, strict=True)
-        ],
-        "active_units": [{"active": one.active, "total": one.total} for one in units],
-    }
-    section.tables.append(
-        Table(
-            f"KL of q(z | x, c) from the prior, {len(levels):,} held-out patches, coarse to fine",
-            ["level", "nats", "share", "dead"],
-            [
-                (name, nats, one.share, one.dead)
-                for name, nats, one in zip(names, kl, use.levels, strict=True)
-            ],
-        )
-    )
-    section.tables.append(
-        Table(
-            f"Active units, {len(encoded.shifts[0]):,} patches",
-            ["latent", "active", "of"],
-            [(number, one.active, one.total) for number, one in enumerate(units, 1)],
-            "Units whose posterior mean, less the prior's and in its deviations, varies by more than .01 among patches "
-            "(Burda et al. 1509.00519): with the patch, and not with its conditions or coarser latents.",
-        )
-    )
-    return section

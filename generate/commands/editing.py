@@ -7,14 +7,13 @@ import click
 from nlbs.command import Command
 from nlbs.generate.commands.latents import _rows_option, _say, _split_option
 from nlbs.generate.commands.options import (
+    call_of,
     condition_options,
     model_options,
     out_option,
     overwrite_option,
-    said_conditions,
     shards_option,
 )
-from nlbs.generate.commands.recipes import call_of
 from nlbs.paths import LOCAL_PATH
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def _draws(asked: dict[str, Any]) -> "Draws":
 
     given = {name: asked[name] for name in ("shards", "rows", "split", "num", "passes")}
     steps = asked.pop("sampler_steps")  # not those of the sampler that --sampler of other commands chooses
-    return Draws(**given, steps=steps, said=said_conditions(asked))
+    return Draws(**given, steps=steps)
 
 
 EDITING_COMMANDS = (inpaint_command, superresolve_command)

@@ -7,16 +7,16 @@ import click
 from nlbs.command import Command, Finite
 from nlbs.generate.commands.options import (
     CONDITIONS_TEXT,
-    all_conditions,
+    call_of,
     condition_options,
+    flags_of,
     model_options,
     out_option,
     overwrite_option,
-    said_conditions,
     shards_option,
+    values_of,
 )
-from nlbs.generate.commands.recipes import call_of
-from nlbs.models.companions.choice import sampler_options
+from nlbs.models.stages.choice import sampler_options
 from nlbs.paths import PATH, AnyPath
 
 _rows_option = click.option(
@@ -83,8 +83,8 @@ def reconstruct_command(shards: AnyPath, rows: tuple[int, ...], split: str, num:
 @out_option
 @overwrite_option
 def interpolate_command(
-    start: dict[str, int] | None,
-    end: dict[str, int] | None,
+    start: list[tuple[str, str]] | None,
+    end: list[tuple[str, str]] | None,
     to_seed: int | None,
     shards: AnyPath | None,
     rows: tuple[int, ...],
@@ -106,19 +106,18 @@ def interpolate_command(
         raise click.UsageError("real patches are one --shards and one or two --row")
     if (start is None) != (end is None):
         raise click.UsageError("--from and --to belong together")
-    if start is not None and said_conditions(asked):
+    if start is not None and flags_of(asked):
         raise click.UsageError("--from and --to say all conditions: leave out the flags")
-    if rows and (to_seed is not None or said_conditions(asked)):
+    if rows and (to_seed is not None or flags_of(asked)):
         raise click.UsageError(
             "real patches have their own latents and conditions: leave out --to-seed and the flags"
         )
     if len(rows) < 2 and start is None and to_seed is None:
         raise click.UsageError("the two ends are the same: give --from and --to, --to-seed, or two --row")
-    ends = (start, end) if start is not None and end is not None else None
-    flags = all_conditions(asked)
-    _say(
-        interpolation(call_of("interpolate", asked), ends, flags, to_seed, shards, rows, steps), asked, shards
-    )
+    call, ends = call_of("interpolate", asked), None
+    if start is not None and end is not None:
+        ends = values_of(start, call.schema), values_of(end, call.schema)
+    _say(interpolation(call, ends, to_seed, shards, rows, steps), asked, shards)
 
 
 @click.command("traverse", cls=Command, short_help="What one number of the latent does.")
@@ -160,11 +159,10 @@ def traverse_command(
 
     if (shards is None) != (not rows) or len(rows) > 1:
         raise click.UsageError("a real patch is one --shards and one --row")
-    if rows and said_conditions(asked):
+    if rows and flags_of(asked):
         raise click.UsageError("a real patch has its own conditions: leave out the flags")
-    begin = all_conditions(asked)
     call = call_of("traverse", asked)
-    _say(traversal(call, begin, shards, rows, level, dimensions or (0,), reach, steps), asked, shards)
+    _say(traversal(call, shards, rows, level, dimensions or (0,), reach, steps), asked, shards)
 
 
 @click.command("vary", cls=Command, short_help="Variations of a real patch.")

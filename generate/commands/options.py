@@ -1,37 +1,35 @@
-"""The options that several commands of ``nlbs-generate`` have, and what their words become."""
+"""The options that several commands of ``nlbs-generate`` have, and the call that they make."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from functools import reduce
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nlbs.generate.words import code_of, codes_of
-from nlbs.manifests.conditions import UNKNOWN
+from nlbs.errors import ConfigError
+from nlbs.manifests.asked import pairs_of, parse_values, short_forms
+from nlbs.manifests.schema import Schema, Value
+from nlbs.models.folder import CHECKPOINT
+from nlbs.models.stages.choice import SamplerChoice
 from nlbs.paths import LOCAL_PATH, PATH
+
+if TYPE_CHECKING:
+    from nlbs.generate.draw import Call
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: What --format gives.
 FORMATS = ("png", "shards", "dicom")
-
-#: Option of a condition -> the condition.
-_FLAGS = {
-    "view": "view",
-    "laterality": "laterality",
-    "age": "age_bin",
-    "cancer": "cancer",
-    "false_positive": "false_positive",
-}
-
+_SHORT_FORMS = {name: (f"--{name.replace('_', '-')}", words, help) for name, words, help in short_forms()}
 
 #: Sections of the help pages.
 SECTIONS = {
     "Which model draws": ("--checkpoint", "--sampler", "--device", "--seed"),
     "Where it goes": ("--out", "--format", "--overwrite"),
     "Which conditions": (
-        "--view", "--laterality", "--age", "--cancer", "--false-positive", "--conditions", "--like", "--grid", "--from",
-        "--to", "--to-seed", "--vary-age", "--vary-laterality",
+        *(flag for flag, _, _ in _SHORT_FORMS.values()), "--condition", "--conditions", "--like", "--grid", "--from",
+        "--to", "--to-seed", "--vary-ordinal", "--vary-mirror",
     ),
     "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale"),
     "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
@@ -42,29 +40,28 @@ SECTIONS = {
 
 
 class _Condition(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
-    """A condition as a person writes it; "unknown" is a value too."""
+    """A condition and its value: "density=D". What a model knows of them is seen when it is there."""
 
-    def __init__(self, name: str, condition: str) -> None:
-        self.name, self._condition = name, condition
+    name = "condition"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the code; a wrong value is a usage error."""
-        try:
-            return code_of(self._condition, value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(f"{error}, or 'unknown'", param, ctx)
+        """Return name and text; what has no "=" is a usage error."""
+        if not isinstance(value, str):
+            return value
+        name, equals, text = value.partition("=")
+        return (name, text) if equals else self.fail(f"{value!r} is no NAME=VALUE", param, ctx)
 
 
 class _Conditions(click.ParamType):  # type: ignore[type-arg]
-    """Several conditions in one text: "view=CC,cancer=yes"."""
+    """Several of them in one text: "view=CC,cancer=yes"."""
 
     name = "conditions"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the codes; a wrong value is a usage error."""
+        """Return names and texts; what names no condition is a usage error."""
         try:
-            return codes_of(value) if isinstance(value, str) else value
-        except ValueError as error:
+            return pairs_of(value) if isinstance(value, str) else value
+        except ConfigError as error:
             self.fail(str(error), param, ctx)
 
 
@@ -82,7 +79,10 @@ def _all(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 model_options = _all(
     click.option(
-        "--checkpoint", type=LOCAL_PATH, required=True, help="A best_model.safetensors of nlbs-train."
+        "--checkpoint",
+        type=CHECKPOINT,
+        required=True,
+        help="A run folder of nlbs-train, or its best_model.safetensors.",
     ),
     click.option(
         "--device",
@@ -101,18 +101,18 @@ model_options = _all(
 )
 
 condition_options = _all(
-    click.option("--view", type=_Condition("CC|MLO", "view"), help="Projection.  [default: unknown]"),
-    click.option(
-        "--laterality", type=_Condition("L|R", "laterality"), help="Side of the patient.  [default: unknown]"
-    ),
-    click.option("--age", type=_Condition("years", "age"), help="Age in years.  [default: unknown]"),
-    click.option(
-        "--cancer", type=_Condition("yes|no", "cancer"), help="Biopsy-confirmed cancer.  [default: unknown]"
+    *(
+        click.option(flag, name, metavar=words, help=f"{meaning}.  [default: unknown]")
+        for name, (flag, words, meaning) in _SHORT_FORMS.items()
     ),
     click.option(
-        "--false-positive",
-        type=_Condition("yes|no", "false_positive"),
-        help="Recalled, and no cancer.  [default: unknown]",
+        "--condition",
+        "more",
+        type=_Condition(),
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any condition of the model, such as density=D; of several labels findings=Mass|Nodule, of several "
+        "numbers position=0.5,0.2. May be given several times.  [default: unknown]",
     ),
 )
 
@@ -158,11 +158,38 @@ def num_option(default: int, text: str) -> Callable[[Command], Command]:
     return click.option("--num", type=click.IntRange(1), default=default, show_default=True, help=text)
 
 
-def said_conditions(flags: Mapping[str, Any]) -> dict[str, int]:
-    """Return condition -> code of the condition flags that were used, "unknown" among the codes."""
-    return {condition: flags[flag] for flag, condition in _FLAGS.items() if flags[flag] is not None}
+def flags_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return names and texts of the conditions that options say."""
+    short = [(name, asked[name]) for name in _SHORT_FORMS if asked.get(name) is not None]
+    return [*short, *asked.get("more", ())]
 
 
-def all_conditions(flags: Mapping[str, Any]) -> dict[str, int]:
-    """Return the code of every condition; one whose flag was not used is unknown."""
-    return {**dict.fromkeys(_FLAGS.values(), UNKNOWN), **said_conditions(flags)}
+def values_of(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, Value]:
+    """Return condition -> value of names and texts. Raises click.UsageError: the model does not know them."""
+    try:
+        return parse_values(pairs, schema)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def call_of(recipe: str, asked: dict[str, Any]) -> "Call":
+    """Return what the options that all commands share say.
+
+    Raises:
+        click.UsageError: the model has no such condition, or not that value of it.
+        CheckpointError: there is no such model.
+    """
+    from nlbs.generate.draw import Call
+    from nlbs.models.checkpoint import read_schema
+
+    schema = read_schema(asked["checkpoint"])
+    flags = {field.name: asked[field.name] for field in fields(SamplerChoice) if field.name in asked}
+    shared = {name: asked[name] for name in ("checkpoint", "device", "seed", "out", "overwrite")}
+    return Call(
+        **shared,
+        sampler=SamplerChoice(**flags).of(asked["checkpoint"]),
+        recipe=recipe,
+        schema=schema,
+        said=values_of(flags_of(asked), schema),
+        kind=asked.get("kind", "png"),
+    )

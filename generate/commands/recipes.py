@@ -1,69 +1,48 @@
 """The guide's four uses as commands: teaching cases, augmentation, a set to share, rare combinations."""
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nlbs.command import Command, Finite
 from nlbs.generate.commands.options import (
-    all_conditions,
+    call_of,
     condition_options,
+    flags_of,
     model_options,
     num_option,
     out_option,
     output_options,
     overwrite_option,
-    said_conditions,
     shards_option,
     where_option,
 )
-from nlbs.models.companions.choice import SamplerChoice, sampler_options
+from nlbs.models.stages.choice import sampler_options
 from nlbs.paths import PATH, AnyPath
-
-if TYPE_CHECKING:
-    from nlbs.generate.draw import Call
-
-
-def call_of(recipe: str, asked: dict[str, Any]) -> "Call":
-    """Return what the options that all commands share say."""
-    from nlbs.generate.draw import Call
-
-    flags = {field.name: asked[field.name] for field in fields(SamplerChoice) if field.name in asked}
-    shared = {name: asked[name] for name in ("checkpoint", "device", "seed", "out", "overwrite")}
-    return Call(
-        **shared,
-        sampler=SamplerChoice(**flags).of(asked["checkpoint"]),
-        recipe=recipe,
-        kind=asked.get("kind", "png"),
-    )
 
 
 @click.command("educational", cls=Command, short_help="Teaching cases that keep their answer, and a key.")
 @model_options
 @sampler_options
 @condition_options
-@num_option(8, "Cases of each kind: normal, cancer, false positive.")
+@num_option(8, "Cases of each kind: of the NLBS conditions normal, cancer, false positive.")
 @click.option("--like", type=PATH, metavar="SHARDS",
-              help="Draw view, side and age as they occur in the training patches of a shard set.  "
+              help="Draw view, side, age and what else there is as they occur in the training patches of a shard set.  "
               "[default: all alike]")  # fmt: skip
 @out_option
 @overwrite_option
 def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
     """Teaching cases: pictures that keep their answer, and a key.
 
-    Normal, cancer and false positive, in an order drawn by --seed. Neither case-001.png nor samples.csv nor
-    contact_sheet.png say which is which; answers/answer_key.csv and answers/contact_sheet.png do.
+    A kind for all healthy, and one for each thing that healthy patients do not have: normal, cancer and false
+    positive, in an order drawn by --seed. Neither case-001.png nor samples.csv nor contact_sheet.png say which is
+    which; answers/answer_key.csv and answers/contact_sheet.png do.
     """
     from nlbs.generate.draw import draw
-    from nlbs.generate.educational import LAYOUT, cases
+    from nlbs.generate.educational import cases
 
-    if asked.pop("cancer") is not None or asked.pop("false_positive") is not None:
-        raise click.UsageError(
-            "cases are normal, cancer and false positive: leave out --cancer and --false-positive"
-        )
-    fixed = said_conditions({**asked, "cancer": None, "false_positive": None})
-    draw(call_of("educational", asked), cases(num, asked["seed"], fixed, like), LAYOUT)
+    call = call_of("educational", asked)
+    draw(call, cases(call.schema, num, call.seed, call.said, like))
 
 
 @click.command("augment", cls=Command, short_help="Training patches' conditions, lightly varied, again.")
@@ -78,13 +57,13 @@ def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
     show_default=True,
     help="Patches to draw for each real one.",
 )
-@click.option("--vary-age", type=Finite(0, 1), default=0.1, show_default=True,
-              help="Probability that the age bin moves to a neighbour.")  # fmt: skip
-@click.option("--vary-laterality", type=Finite(0, 1), default=0.5, show_default=True,
-              help="Probability that the side changes.")  # fmt: skip
+@click.option("--vary-ordinal", "--vary-age", "ordinal", type=Finite(0, 1), default=0.1, show_default=True,
+              help="Probability that an ordinal condition, as the age bin is one, moves to a neighbour.")  # fmt: skip
+@click.option("--vary-mirror", "--vary-laterality", "mirror", type=Finite(0, 1), default=0.5, show_default=True,
+              help="Probability that the conditions become those of the mirror image: the side changes.")  # fmt: skip
 @output_options("shards")
 def augment_command(
-    shards: AnyPath, where: str | None, factor: int, vary_age: float, vary_laterality: float, **asked: Any
+    shards: AnyPath, where: str | None, factor: int, ordinal: float, mirror: float, **asked: Any
 ) -> None:
     """More of the training patches: their conditions, lightly varied, times a factor.
 
@@ -94,9 +73,10 @@ def augment_command(
     from nlbs.generate.draw import draw
     from nlbs.shards import open_shards
 
+    call = call_of("augment", asked)
     with open_shards(shards) as opened:
-        plan = Distribution(opened, where).varied(factor, asked["seed"], vary_age, vary_laterality)
-    draw(call_of("augment", asked), plan)
+        plan = Distribution(opened, call.schema, where).varied(factor, call.seed, ordinal, mirror)
+    draw(call, plan)
 
 
 @click.command("share", cls=Command, short_help="A synthetic set to pass on, with a datasheet.")
@@ -116,9 +96,10 @@ def share_command(shards: AnyPath, where: str | None, num: int, **asked: Any) ->
     from nlbs.generate.draw import draw
     from nlbs.shards import open_shards
 
+    call = call_of("share", asked)
     with open_shards(shards) as opened:
-        plan = Distribution(opened, where).drawn(num, asked["seed"])
-    draw(call_of("share", asked), plan, with_datasheet=True)
+        plan = Distribution(opened, call.schema, where).drawn(num, call.seed)
+    draw(call, plan, with_datasheet=True)
 
 
 @click.command("rare", cls=Command, short_help="Rare combinations of conditions, named or found.")
@@ -146,18 +127,20 @@ def rare_command(shards: AnyPath | None, where: str | None, rarest: int, num: in
     if shards is None:
         if where is not None:
             raise click.UsageError("--where chooses among the training patches of --shards: give that too")
-        if not said_conditions(asked):
+        if not flags_of(asked):
             raise click.UsageError(
                 "name the combination by flags such as --cancer yes, or a set with --shards"
             )
-        draw(call_of("rare", asked), one_condition(all_conditions(asked), num))
+    call = call_of("rare", asked)
+    if shards is None:
+        draw(call, one_condition(call.schema, call.said, num))
         return
     with open_shards(shards) as opened:
-        distribution = Distribution(opened, where)
-    found = distribution.rarest(rarest, said_conditions(asked))
+        distribution = Distribution(opened, call.schema, where)
+    found = distribution.rarest(rarest, call.said)
     for one in found:
-        click.echo(str(one))
-    draw(call_of("rare", asked), rare(found, num, distribution.source))
+        click.echo(one.told(call.schema))
+    draw(call, rare(call.schema, found, num, distribution.source))
 
 
 RECIPES = (educational_command, augment_command, share_command, rare_command)

@@ -9,6 +9,7 @@ from nlbs.manifests.people.nobody import is_no_patient, is_placeholder
 from nlbs.manifests.tables.dialect import Dialect, Rule, rule_of
 from nlbs.manifests.tables.dialects import simplified
 from nlbs.manifests.tables.rows import ImageRow
+from nlbs.text import counted
 
 _EXAM = re.compile(
     r"(?:exam|examination|visit|study|series|session|scan|round|year|screen|timepoint|t|s|e|v)?\d{1,2}"
@@ -137,7 +138,7 @@ def _called_like_no_patient(people: People, rule: PatientRule) -> str | None:
         return None
     shown = ", ".join(repr(name) for name in sorted(words)[:5])
     images = sum(people[name].images for name in words)
-    return f"that is nobody's id in {images} rows, for example in row {people[words[0]].first}: {shown}"
+    return f"that is nobody's id in {counted(images, 'row')}, for example in row {people[words[0]].first}: {shown}"
 
 
 def _says_something_else(people: People, rule: PatientRule) -> str | None:

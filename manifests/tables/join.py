@@ -12,6 +12,7 @@ from nlbs.manifests.tables.dialects import positions, simplified
 from nlbs.manifests.tables.rows import with_point
 from nlbs.manifests.tables.sheet import Sheet
 from nlbs.manifests.tables.spelling import BySpelling, spelling
+from nlbs.text import counted
 
 Row = Mapping[str, str]
 
@@ -98,7 +99,8 @@ class Join:
         table = f"{self._second.path}, the {self._companion.name}"
         if asked and not found:
             raise DatasetError(
-                f"none of the {asked:,} exams of the images is among the {len(self._known):,} of {table}: compared "
+                f"none of the {counted(asked, 'exam')} of the images is among the "
+                f"{len(self._known):,} of {table}: compared "
                 f"were the columns {column}, whose cells are like {_form(next(iter(self._asked)))} here and like "
                 f"{_form(next(iter(self._known), ''))} there (9 is any digit, A any letter; case, spaces and .0 do not "
                 "matter). Are both of one release, and does a spreadsheet show the ids in full?"
@@ -110,7 +112,8 @@ class Join:
         notes = []
         if found < asked:
             notes.append(
-                f"{found:,} of {asked:,} exams of the images are in the {self._companion.name} (compared by {column}); "
+                f"{found:,} of {counted(asked, 'exam')} of the images {'is' if asked == 1 else 'are'} "
+                f"in the {self._companion.name} (compared by {column}); "
                 "what it says is unknown of the others"
             )
         if asked and not self._joined_rows:
@@ -120,7 +123,8 @@ class Join:
             )
         if self._no_key:
             notes.append(
-                f"{self._no_key:,} rows have no {column}, by which the {self._companion.name} is joined"
+                f"{counted(self._no_key, 'row has', 'rows have')} no {column}, by which the "
+                f"{self._companion.name} is joined"
             )
         return notes
 

@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from nlbs.errors import ObjectStoreError
-from nlbs.manifests.tables.encodings import Judge
 from nlbs.manifests.tables.spelling import readable
+from nlbs.manifests.tables.table_file import Judge
 from nlbs.paths import AnyPath, in_parallel
 from nlbs.remote import RemotePath
 

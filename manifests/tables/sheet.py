@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from nlbs.errors import DatasetError
-from nlbs.manifests.tables.encodings import Judge, decoded
-from nlbs.manifests.tables.table_file import read_table_file
+from nlbs.manifests.tables.table_file import Judge, decoded, read_table_file
 from nlbs.paths import AnyPath
 
 _LARGEST_CELL = 1 << 20

@@ -9,14 +9,22 @@ from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
 from nlbs.manifests.people.same_id import same_id_key
 from nlbs.manifests.tables.dialect import EXTRA_PARSERS, Companion, Dialect, Rule, rule_of
-from nlbs.manifests.tables.dialects import DIALECTS, dialect_of, own_dialect, positions, recognise, simplified
+from nlbs.manifests.tables.dialects import (
+    DIALECTS,
+    dialect_of,
+    own_dialect,
+    positions,
+    recognise,
+    simplified,
+    suggested_map,
+)
 from nlbs.manifests.tables.join import Join
 from nlbs.manifests.tables.kept import check_kept, kept_rule
 from nlbs.manifests.tables.named_files import judge_of
 from nlbs.manifests.tables.rows import ImageRow, RowReader, merged
 from nlbs.manifests.tables.sheet import IsHeader, Sheet, open_sheet
-from nlbs.manifests.tables.suggested_map import suggested_map
 from nlbs.paths import AnyPath
+from nlbs.text import counted
 
 __all__ = ["ImageRow", "Table", "TableOptions", "read_table"]
 
@@ -88,7 +96,7 @@ def read_table(
         dialect = dataclasses.replace(
             dialect, patient_part=options.patient_part, patient_token=None, patient=None
         )
-    rows, counted = _rows(sheets, dialect, options)
+    rows, told = _rows(sheets, dialect, options)
     if not rows:
         raise DatasetError(f"{given[0]} has a header and no rows: expected one row per image")
     for number, sheet in enumerate(sheets, start=1):
@@ -100,7 +108,7 @@ def read_table(
     if join is not None:
         notes += join.notes()
     check_kept(dialect, rows, options.columns, options.patient_column)
-    return Table(dialect, rows, (*notes, *_notes(dialect, rows, counted)))
+    return Table(dialect, rows, (*notes, *_notes(dialect, rows, told)))
 
 
 def _doubled(sheets: Sequence[Sheet], dialect: Dialect) -> list[str]:
@@ -260,17 +268,21 @@ def _reader(
     return RowReader(dialect, where, len(sheet.header), kept, patient), total
 
 
-def _notes(dialect: Dialect, rows: Sequence[ImageRow], counted: int) -> tuple[str, ...]:
+def _notes(dialect: Dialect, rows: Sequence[ImageRow], told: int) -> tuple[str, ...]:
     notes = []
-    if dialect.lesions and counted > len(rows):
-        notes.append(f"{counted} rows tell of {len(rows)} images: rows of one image are taken together")
+    if dialect.lesions and told > len(rows):
+        notes.append(
+            f"{told} rows tell of {counted(len(rows), 'image')}: rows of one image are taken together"
+        )
     splits: dict[str, set[str]] = {}
     for row in rows:
         if row.patient is not None and row.split is not None:
             splits.setdefault(same_id_key(row.patient), set()).add(row.split)
     torn = sum(len(found) > 1 for found in splits.values())
     if torn:
-        notes.append(f"{torn} patients stand in both train and test of the dataset's own split")
+        notes.append(
+            f"{counted(torn, 'patient stands', 'patients stand')} in both train and test of the dataset's own split"
+        )
     return tuple(notes)
 
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataelem import RawDataElement
 
-from nlbs.preprocess.formats.codestream import codestream, coding_of
+from nlbs.preprocess.formats.codecs import codestream, coding_of
 from nlbs.preprocess.formats.header import Header, element
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,

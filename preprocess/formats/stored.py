@@ -8,15 +8,18 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
-from nlbs.preprocess.formats.bits import swapped_bytes, used_bits
-from nlbs.preprocess.formats.codecs import CODECS, Cells, decode_with_pydicom, names_of_decoders
-from nlbs.preprocess.formats.codestream import (
+from nlbs.preprocess.formats.codecs import (
+    CODECS,
+    Cells,
     Codestream,
     codestream,
+    decode_with_pydicom,
     end_of_codestream,
     jpeg_xl_size,
+    names_of_decoders,
     with_full_spectrum,
 )
+from nlbs.preprocess.formats.consistency import swapped_bytes, used_bits
 from nlbs.preprocess.formats.header import PYDICOM_ERRORS, Header, Stored, size_text
 from nlbs.preprocess.formats.image_errors import DecodeError, TruncatedError, UnsupportedImageError
 from nlbs.preprocess.formats.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, SYNTAXES

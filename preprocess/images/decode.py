@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from nlbs.manifests.kinds import STANDARD_KINDS
 from nlbs.preprocess.formats.codecs import versions
+from nlbs.preprocess.formats.consistency import looks_negative, sample
 from nlbs.preprocess.formats.header import SourceImage
 from nlbs.preprocess.formats.image_file import read_image
-from nlbs.preprocess.formats.polarity import looks_negative, sample
+from nlbs.preprocess.images.corrections import in_the_patient, without_false_padding
 from nlbs.preprocess.images.display import display_pixels, display_table, modality_falls
 from nlbs.preprocess.images.header_conditions import modality_notes, stated_conditions
 from nlbs.preprocess.images.kind import kind_notes, kind_of_header, require_kind
@@ -25,9 +26,7 @@ from nlbs.preprocess.images.mask import (
     breast_mask,
     breast_values,
 )
-from nlbs.preprocess.images.padding import without_false_padding
 from nlbs.preprocess.images.quality import mask_figures, mask_flags, pixel_figures
-from nlbs.preprocess.images.raw import in_the_patient
 from nlbs.preprocess.images.store import run_lengths
 
 LEAST_SHOWN = 0.02

@@ -5,17 +5,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nlbs.manifests.conditions import AGE_BINS
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import SCHEMA, indices
 
-CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
 UNKNOWN = "unknown"
 
-_AGES = {str(code): f"{years} years" for code, years in enumerate(AGE_BINS)}
-_FLAGS = {"0": "no", "1": "yes"}
-_WORDS = {"age_bin": _AGES, "cancer": _FLAGS, "false_positive": _FLAGS}
+#: Condition -> code in the manifest -> word, of those that stand there as numbers.
+_WORDS = {
+    condition.name: {
+        str(code): f"{word} years" if condition.kind == "ordinal" else word
+        for code, word in enumerate(condition.values)
+    }
+    for condition in NLBS
+    if condition.kind != "categorical"
+}
 
 Counts = dict[str, int]  #: "patches", "images", "patients"
 
@@ -29,13 +34,13 @@ def images_of(shards: ShardSet) -> pd.DataFrame:
     number = indices(shards.manifest["image"]).to_numpy()
     _, first, patches = np.unique(number, return_index=True, return_counts=True)
     extra = extra_columns(shards)
-    taken = shards.manifest.select(["image", "patient", "split", *CONDITIONS, *extra]).take(first)
+    taken = shards.manifest.select(["image", "patient", "split", *NLBS.names, *extra]).take(first)
     frame = pd.DataFrame(
         {name: pd.Series(taken[name].to_pylist(), dtype=object) for name in taken.column_names}
     )
-    for name in CONDITIONS:
+    for name in NLBS.names:
         frame[name] = [_word(name, value) for value in frame[name]]
-    for name in (*CONDITIONS, "patient", "split"):
+    for name in (*NLBS.names, "patient", "split"):
         frame[name] = frame[name].astype("category")  # of a million images few values differ
     frame["patches"] = patches
     return frame
@@ -66,7 +71,7 @@ def by_condition(images: pd.DataFrame) -> dict[str, dict[str, dict[str, Counts]]
         name: {
             value: by_split(images[images[name] == value]) for value in _ordered(name, images[name].unique())
         }
-        for name in CONDITIONS
+        for name in NLBS.names
     }
 
 

@@ -19,6 +19,7 @@ from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
 from nlbs.shards.format.payload import pixel_dtype
+from nlbs.text import counted
 
 
 def root_info(root: AnyPath) -> dict[str, Any]:
@@ -71,55 +72,8 @@ def shard_set_info(
 
 def info_lines(info: dict[str, Any]) -> list[str]:
     """Return what shard_set_info says, in lines of text."""
-    cut, counts, store = info["parameters"], info["counts"], info["store"]
-    of_all = counts["all"]
-    where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
-    if cut.get("spacing_mm") is not None:
-        where += f", {cut['spacing_mm']:g} mm per pixel"
-    synthetic = info["synthetic"]
-    if synthetic is not None:
-        where = "SYNTHETIC"
-    compression = cut.get("compression", "none")
-    stored = cut["container"] + ("" if compression == "none" else f" {compression}")
-    lines = [
-        f"Shard set       {info['shard_set']}  (id {info['dataset_id'][:12]}, format version {info['format_version']})",
-        f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, {where}, "
-        f"at least {100 * cut['min_foreground']:g} % breast",
-        f"From            {of_all['images']:,} images of {of_all['patients']:,} patients",
-        f"On disk         {info['bytes'] / 1e6:,.1f} MB in {info['shards']:,} {stored} shards",
-    ]
-    if synthetic is not None:
-        lines.insert(
-            1,
-            f"Synthetic       drawn by model {synthetic['model']}, {synthetic['sampler']}, seed {synthetic['seed']}; "
-            f"conditions {synthetic['conditions']}",
-        )
-    history = info["history"]
-    if history:
-        earlier = [
-            f"{number}: {entry['images']:,} images in {entry['shards']:,} shards"
-            for number, entry in enumerate(history, start=1)
-        ]
-        now = f"{len(history) + 1}: {of_all['images']:,} in {info['shards']:,}"
-        lines.append(f"Generations     {'; '.join([*earlier, now])}")
-    others = {
-        name: size for name, size in info["shard_sets_bytes"].items() if name != Path(info["shard_set"]).name
-    }
-    lines += [
-        f"Beside it       {name}, " + ("which cannot be read" if size is None else f"{size / 1e6:,.1f} MB")
-        for name, size in others.items()
-    ]
-    if store is None and synthetic is None:
-        lines.append("Store           not here: this set stands without the decoded images it was cut from")
-    elif store is not None:
-        ratio = f", {store['ratio']:.2f} times smaller than its pixels" if store["ratio"] else ""
-        lines.append(f"Store           {store['bytes'] / 1e6:,.1f} MB, {store['images']:,} images{ratio}")
-    if info["kinds"]:
-        used = [f"{counts['used']:,} {kind}" for kind, counts in info["kinds"].items() if "used" in counts]
-        left = [
-            f"{counts['left out']:,} {kind}" for kind, counts in info["kinds"].items() if "left out" in counts
-        ]
-        lines.append(f"Kinds           {', '.join(used)}" + (f"; left out {', '.join(left)}" if left else ""))
+    counts = info["counts"]
+    lines = [*_set_lines(info), *_root_lines(info)]
     lines += ["", f"{'patches / images / patients':<30}" + "".join(f"{name:>21}" for name in counts)]
     lines.append(_counts_line("all", counts))
     for name, values in info["conditions"].items():
@@ -129,8 +83,72 @@ def info_lines(info: dict[str, Any]) -> list[str]:
     for split, mix in info["batch"].items():
         lines.append(
             f"{'A batch':<16}of {mix['batch_size']} random {split} patches mixes {mix['images']:.1f} of "
-            f"{mix['of_images']:,} images and {mix['patients']:.1f} of {mix['of_patients']:,} patients on average"
+            f"{counted(mix['of_images'], 'image')} and {mix['patients']:.1f} of "
+            f"{counted(mix['of_patients'], 'patient')} on average"
         )
+    return lines
+
+
+def _set_lines(info: dict[str, Any]) -> list[str]:
+    """Return what a shard set is: its patches, what they come from, its size and generations."""
+    cut, of_all, synthetic, history = (
+        info["parameters"],
+        info["counts"]["all"],
+        info["synthetic"],
+        info["history"],
+    )
+    where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
+    if cut.get("spacing_mm") is not None:
+        where += f", {cut['spacing_mm']:g} mm per pixel"
+    if synthetic is not None:
+        where = "SYNTHETIC"
+    compression = cut.get("compression", "none")
+    stored = cut["container"] + ("" if compression == "none" else f" {compression}")
+    lines = [
+        f"Shard set       {info['shard_set']}  (id {info['dataset_id'][:12]}, format version {info['format_version']})"
+    ]
+    if synthetic is not None:
+        lines.append(
+            f"Synthetic       drawn by model {synthetic['model']}, {synthetic['sampler']}, seed {synthetic['seed']}; "
+            f"conditions {synthetic['conditions']}"
+        )
+    lines += [
+        f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, {where}, "
+        f"at least {100 * cut['min_foreground']:g} % breast",
+        f"From            {counted(of_all['images'], 'image')} of {counted(of_all['patients'], 'patient')}",
+        f"On disk         {info['bytes'] / 1e6:,.1f} MB in {counted(info['shards'], f'{stored} shard')}",
+    ]
+    if history:
+        earlier = [
+            f"{number}: {counted(entry['images'], 'image')} in {counted(entry['shards'], 'shard')}"
+            for number, entry in enumerate(history, start=1)
+        ]
+        now = f"{len(history) + 1}: {of_all['images']:,} in {info['shards']:,}"
+        lines.append(f"Generations     {'; '.join([*earlier, now])}")
+    return lines
+
+
+def _root_lines(info: dict[str, Any]) -> list[str]:
+    """Return what stands beside a shard set: other sets, the store, kinds of images."""
+    store, own = info["store"], Path(info["shard_set"]).name
+    lines = [
+        f"Beside it       {name}, " + ("which cannot be read" if size is None else f"{size / 1e6:,.1f} MB")
+        for name, size in info["shard_sets_bytes"].items()
+        if name != own
+    ]
+    if store is None and info["synthetic"] is None:
+        lines.append("Store           not here: this set stands without the decoded images it was cut from")
+    elif store is not None:
+        ratio = f", {store['ratio']:.2f} times smaller than its pixels" if store["ratio"] else ""
+        lines.append(
+            f"Store           {store['bytes'] / 1e6:,.1f} MB, {counted(store['images'], 'image')}{ratio}"
+        )
+    if info["kinds"]:
+        used, left = (
+            ", ".join(f"{counts[what]:,} {kind}" for kind, counts in info["kinds"].items() if what in counts)
+            for what in ("used", "left out")
+        )
+        lines.append(f"Kinds           {used}" + (f"; left out {left}" if left else ""))
     return lines
 
 

@@ -10,17 +10,17 @@ import numpy as np
 from markupsafe import Markup
 
 from nlbs import __version__
+from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CUT_PRESETS
 from nlbs.preprocess.report.info import store_info
 from nlbs.preprocess.report.page_images import ImageSections
 from nlbs.preprocess.report.page_patches import holds, patch_pictures
-from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
-from nlbs.text import printable
+from nlbs.text import counted, printable
 
 TEMPLATE = "page.html.j2"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "pydicom", "imagecodecs")
@@ -41,8 +41,11 @@ def write_report(shards: AnyPath, out: AnyPath, images: int, patches: int, seed:
         seed: chooses which.
 
     Raises:
-        NlbsError: neither a shard set nor an images.csv is there, or several sets to choose from, or damage.
+        NlbsError: ``out`` is a folder; neither a shard set nor an images.csv is there, or several sets to choose from,
+            or damage.
     """
+    if out.is_dir():
+        raise DatasetError(f"{out} is a folder: --out takes the page to write, such as {out / 'report.html'}")
     root, folder = _found(shards)
     found = survey(root) if root else None
     sections: dict[str, Any] = {"left_out": _missing(root, folder), "attention": []}

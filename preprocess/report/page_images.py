@@ -6,20 +6,68 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nlbs.errors import NlbsError
 from nlbs.manifests.kinds import KINDS
 from nlbs.paths import AnyPath
 from nlbs.pictures import picture_uri
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.report.charts import histogram_svg
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY, LEAST_IMAGES, outliers
 from nlbs.preprocess.report.preview import drawn_image
-from nlbs.preprocess.report.remedies import REMEDIES
-from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey
 from nlbs.shards.format.layout import IMAGES_CSV, STORE
+from nlbs.text import counted
+
+#: Status -> what to do. "ok" asks for nothing.
+REMEDIES = {
+    "bad_row": "mend that row of the table, as its reason says",
+    "disagreement": "mend the table or the header, or choose with --disagree csv or tag",
+    "duplicate": "nothing: the earlier row of the same file counts",
+    "unsafe_path": "give the folder of the images with --images, and paths inside it",
+    "missing_file": "check --images and the paths; download what was not downloaded",
+    "not_dicom": "the reason says what lies there: download it again, unpack or convert it",
+    "other_kind": "nothing, where standard views are wanted; else --kinds all, or the kinds that are",
+    "unsupported": "convert the file to a single grey image of up to 16 bits; --frame takes one of several",
+    "bad_header": "get the file again from where it came, or mend the element that the reason names",
+    "no_pixels": "the file holds no image: take its row out of the table",
+    "truncated": "download or copy the file again",
+    "decode_failed": "download the file again; else try --decoder pylibjpeg, or convert it with gdcmconv --raw",
+    "no_breast": "look at the image: without a breast, take its row out of the table",
+    "out_of_memory": "use fewer --jobs, or take the row out where its image is larger than any detector's",
+    "timeout": "give more time with --file-timeout; if it fails again, convert the file",
+    "codec_crash": "convert the file with another program, for example gdcmconv --raw",
+    "file_changed": "build again once nothing writes to the file",
+    "not_reached": "mend what failed before it, or allow more with --max-failures, and build again",
+}
+
+
+_WIDTH, _HEIGHT, _FOOT = 320, 110, 16  # pixels of a chart; the foot holds the axis' labels
+
+
+def histogram_svg(counts: Sequence[int], low: str, high: str, label: str) -> Markup:
+    """Return a bar chart: one bar per count, the ends of the axis labelled, the height relative to the largest.
+
+    Args:
+        counts: of equal bins from left to right.
+        low, high: what stands under the first and the last bin.
+        label: what the chart shows, for readers who hear it.
+    """
+    top, width = max(max(counts, default=0), 1), _WIDTH / max(1, len(counts))
+    bars = "".join(
+        f'<rect x="{number * width:.1f}" y="{_HEIGHT - height:.1f}" width="{max(0.5, width - 0.6):.1f}" '
+        f'height="{height:.1f}"/>'
+        for number, height in enumerate(_HEIGHT * count / top for count in counts)
+        if height
+    )
+    return Markup(  # noqa: S704  # numbers of ours, and texts escaped
+        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {_WIDTH} {_HEIGHT + _FOOT}" '
+        f'width="{_WIDTH}" height="{_HEIGHT + _FOOT}">{bars}'
+        f'<line x1="0" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}"/>'
+        f'<text x="0" y="{_HEIGHT + 13}">{escape(low)}</text>'
+        f'<text x="{_WIDTH}" y="{_HEIGHT + 13}" text-anchor="end">{escape(high)}</text></svg>'
+    )
+
 
 MOST_LISTED = 100  #: rows of any list; how many more there are is said
 

@@ -9,14 +9,13 @@ import pandas as pd
 
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.pictures import picture_uri
-from nlbs.preprocess.report.charts import histogram_svg
 from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, extra_columns, images_of
-from nlbs.preprocess.report.page_images import Shown
+from nlbs.preprocess.report.page_images import Shown, histogram_svg
 from nlbs.preprocess.report.preview import as_uint8, patch_caption
-from nlbs.preprocess.report.summary import counted
 from nlbs.preprocess.report.survey import Survey
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices
+from nlbs.text import counted
 
 _HISTOGRAM_PATCHES = 512  #: read per split for the grey levels
 _PATCH_PX = 128

@@ -14,6 +14,7 @@ from nlbs.preprocess.images.store import ImageStore, mask_of
 from nlbs.preprocess.sets.plan import record_of
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.layout import STORE
+from nlbs.text import counted
 
 _MASK, _PATCH = (255, 80, 80), (80, 220, 80)
 
@@ -53,7 +54,7 @@ def write_preview(
 def patch_sheet(shard_set: ShardSet, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """Return a page of patches with what is known about them, (H, W, 3) uint8."""
     known = shard_set.manifest.take(rows).to_pylist()
-    title = f"{len(rows)} of {len(shard_set)} patches of {shard_set.folder.name}"
+    title = f"{len(rows)} of {counted(len(shard_set), 'patch', 'patches')} of {shard_set.folder.name}"
     return contact_sheet(
         list(as_uint8(shard_set.read(rows))),
         [patch_caption(patch) for patch in known],
@@ -71,8 +72,8 @@ def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.ui
     for image in images:
         patches = [place for place in places if place["image"] == image]
         tiles.append(drawn_image(store, image, patches, shard_set.resolution))
-        captions.append(f"{image}\n{patch_caption(patches[0])}, {len(patches)} patches")
-    return contact_sheet(tiles, captions, columns=6, tile_px=300, title=f"{len(images)} decoded images")
+        captions.append(f"{image}\n{patch_caption(patches[0])}, {counted(len(patches), 'patch', 'patches')}")
+    return contact_sheet(tiles, captions, columns=6, tile_px=300, title=counted(len(images), "decoded image"))
 
 
 def as_uint8(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -3,18 +3,18 @@
 import shlex
 from collections.abc import Mapping
 
+from nlbs.manifests.schema import NLBS
 from nlbs.paths import AnyPath
+from nlbs.preprocess.append import AppendSummary
+from nlbs.preprocess.build import BuildSummary
+from nlbs.preprocess.parts import PartSummary
 from nlbs.preprocess.root.checks import Duplicate
-from nlbs.preprocess.root.totals import CONDITIONS, AppendSummary, BuildSummary, PartSummary, Totals
-from nlbs.preprocess.sets.write import CutSummary
+from nlbs.preprocess.root.intake import Totals
+from nlbs.preprocess.sets.cut import CutSummary
 from nlbs.shards.format.layout import IMAGES_CSV
+from nlbs.text import counted
 
 _MOST_KINDS = 8  #: of skipped rows that are named one by one
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: "1 file", "1,200 files"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def cut_summary(cut: CutSummary) -> list[str]:
@@ -116,7 +116,7 @@ def _image_lines(totals: Totals, usable: str) -> list[str]:
         lines.append(f"  remarks   on {counted(totals.remarks, 'usable image')}: see the column reason")
     return lines + [
         f"  unknown   {name} of {counted(totals.unknown[name], 'image')}"
-        for name in CONDITIONS
+        for name in NLBS.names
         if totals.unknown[name]
     ]
 

@@ -15,7 +15,7 @@ from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.preprocess.report.outliers import DAMAGE, INTENSITY
 from nlbs.preprocess.root.checks import Duplicate, StoredPixels, find_duplicates
-from nlbs.preprocess.root.own_table import open_own_table
+from nlbs.preprocess.root.tables import open_own_table
 from nlbs.shards.format.layout import IMAGES_CSV
 from nlbs.text import printable
 

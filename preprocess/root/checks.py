@@ -1,15 +1,28 @@
-"""What may not stand or change in a dataset root: equal pixels in two splits, moved patients, sets that lose images."""
+"""What may not stand or change in a dataset root: equal pixels in two splits, and what its shard sets were cut from."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.decoding import with_header
 from nlbs.preprocess.root.sources import Source
-from nlbs.preprocess.root.tables import generation_of, read_image_rows
-from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, shard_sets_in
+from nlbs.preprocess.root.tables import (
+    CONDITION_COLUMNS,
+    generation_of,
+    image_row,
+    kept_columns,
+    read_image_rows,
+)
+from nlbs.shards.format.layout import IMAGES_CSV, shard_sets_in
+from nlbs.text import counted
+
+#: Columns of images.csv that may not change under a shard set.
+_COMPARED = (*CONDITION_COLUMNS, "patient")
+_ANEW = "pass --overwrite and reshard the other sets too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +116,151 @@ def leak_message(duplicates: Sequence[Duplicate]) -> str | None:
     )
 
 
-def refuse_changes(csvs: Sequence[AnyPath], out: AnyPath, cut_name: str, sources: Sequence[Source]) -> None:
-    """Raise DatasetError where a build without --overwrite would change what stands in the root."""
-    refuse_what_append_does(csvs, out, cut_name, sources)
-    refuse_moved_patients(out, sources)
+#: A row of a table that says otherwise than images.csv, and the columns.
+Differing = tuple[Source, list[str]]
 
 
-def refuse_what_append_does(
-    csvs: Sequence[AnyPath], out: AnyPath, cut_name: str, sources: Sequence[Source]
+@dataclass
+class KnownImages:
+    """What images.csv of a root says, as far as a build or an append that comes to it asks."""
+
+    usable: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: image -> cells of _COMPARED
+    others: set[tuple[str, str, str]] = field(default_factory=set)  #: keys of the rest, as :attr:`Source.key`
+    splits: dict[str, str] = field(default_factory=dict)  #: patient -> split
+    generation: int = 1
+
+    @classmethod
+    def of(cls, root: AnyPath) -> "KnownImages":
+        """Read images.csv of a root."""
+        known = cls()
+        for row in read_image_rows(root):
+            known.generation = max(known.generation, generation_of(row))
+            if row["patient"]:
+                known.splits.setdefault(row["patient"], row["split"])
+            if row["status"] == "ok":
+                known.usable[row["image"]] = tuple(row[name] for name in _COMPARED)
+            else:
+                known.others.add(("" if row["image"] else row["row"], row["image"], row["status"]))
+        return known
+
+    def differing(self, sources: Iterable[Source], store: ImageStore, disagree: str) -> list[Differing]:
+        """Return the rows of a table that say otherwise about a usable image than images.csv, with the columns."""
+        found = []
+        for source in sources:
+            if source.image not in self.usable or source.status == "duplicate":
+                continue
+            old, new = self.usable[source.image], _cells(source)
+            if new != old or disagree in (
+                "tag",
+                "drop",
+            ):  # what the header adds; there may be a million records
+                record = store.record(source.image)
+                new = _cells(with_header(replace(source, status="ok", record=record), disagree))
+            columns = [name for name, was, now in zip(_COMPARED, old, new, strict=True) if was != now]
+            if columns:
+                found.append((source, columns))
+        return found
+
+
+def _cells(source: Source) -> tuple[str, ...]:
+    row = image_row(source)
+    return tuple("" if row[name] is None else str(row[name]) for name in _COMPARED)
+
+
+def in_other_words(differing: Sequence[Differing], root: AnyPath) -> str:
+    """Return in a few words which rows say otherwise about images of a root."""
+    some = "; ".join(f"row {source.row.row}: {', '.join(columns)}" for source, columns in differing[:20])
+    more = f"; and {len(differing) - 20} more" if len(differing) > 20 else ""
+    rows = "1 row says" if len(differing) == 1 else f"{len(differing)} rows say"
+    return f"{rows} otherwise about images that {root} holds ({some}{more})"
+
+
+def refuse_changes(
+    csvs: Sequence[AnyPath],
+    out: AnyPath,
+    sources: Sequence[Source],
+    kept: Sequence[str],
+    store: ImageStore,
+    disagree: str,
 ) -> None:
-    """Raise DatasetError where a complete set would be lost to a table that grew."""
-    if not (out / IMAGES_CSV).is_file() or not (out / cut_name / SHARD_SET_JSON).is_file():
+    """Raise DatasetError where a build without --overwrite would change what the shard sets of a root were cut from.
+
+    All sets of a root are cut from its images.csv, whatever their resolution and stride: it describes them, ``append``
+    and ``verify --repair`` go by it.
+
+    Args:
+        csvs: the tables, for messages.
+        out: the root.
+        sources: the whole of the table.
+        kept: columns that --keep takes along.
+        store: the decoded images of the root.
+        disagree: whether table or header counts.
+    """
+    sets = shard_sets_in(out) if (out / IMAGES_CSV).is_file() else []
+    if not sets:
         return
+    known = KnownImages.of(out)
+    _refuse_other_images(csvs, sets, sources, known)
+    refuse_moved_patients(out, sources)
+    there = kept_columns(out)
+    if set(there) != set(kept):
+        raise DatasetError(f"{kept_otherwise(out, there, kept)}, or {_ANEW}")
+    differing = known.differing(sources, store, disagree)
+    if differing:
+        raise DatasetError(f"{in_other_words(differing, out)}: keep the table as it was, or {_ANEW}")
+
+
+def kept_otherwise(root: AnyPath, there: Sequence[str], kept: Sequence[str]) -> str:
+    """Return that a table does not keep the columns that images.csv of a root has, and what to pass."""
+    return (
+        f"{root} keeps {', '.join(there) or 'no columns'} of its table, this one {', '.join(kept) or 'none'}: pass "
+        + (f"--keep {','.join(there)}" if there else "no --keep")
+    )
+
+
+def _refuse_other_images(
+    csvs: Sequence[AnyPath], sets: Sequence[AnyPath], sources: Sequence[Source], known: KnownImages
+) -> None:
+    """Raise DatasetError where a complete set would be lost to a table that grew or shrank."""
+    out = sets[0].parent
     tables = " ".join(f"--csv {shlex.quote(str(csv))}" for csv in csvs)
     add, csv = f"nlbs-preprocess append {tables} --out {shlex.quote(str(out))}", " and ".join(map(str, csvs))
-    known = {row["image"]: generation_of(row) for row in read_image_rows(out)}
-    if max(known.values(), default=1) > 1:
+    if known.generation > 1:
         raise DatasetError(
             f"{out} has grown by append, and would lose what {csv} does not name: {add} adds what is new, "
             "reshard cuts all images anew, --overwrite starts again from this table alone"
         )
-    new = sum(source.path is not None and source.image not in known for source in sources)
-    if new:
+    there = {*known.usable, *(image for _, image, _ in known.others)}
+    named = {source.image for source in sources if source.path is not None}
+    which = " and ".join(map(str, sets))
+    if named - there:
         raise DatasetError(
-            f"{csv} has {new} images that {out / cut_name} was not cut from: {add} cuts them into "
+            f"{csv} has {counted(len(named - there), 'image')} that {which} was not cut from: {add} cuts them into "
             "new shards and leaves the old ones as they are, --overwrite cuts everything anew"
+        )
+    lost = known.usable.keys() - named
+    if lost:
+        raise DatasetError(
+            f"{csv} does not name {counted(len(lost), 'image')} that {which} was cut from: give the whole table, or "
+            f"{_ANEW}"
+        )
+
+
+def refuse_other_usable(out: AnyPath, cut_name: str, taken: Iterable[Source]) -> None:
+    """Raise DatasetError where other images could be used now than shard sets of a root, beside one, were cut from.
+
+    Of a file that was mended, a kind that is asked for now, or a header that is believed now.
+    """
+    sets = [folder for folder in shard_sets_in(out) if folder.name != cut_name]
+    if not sets or not (out / IMAGES_CSV).is_file():
+        return
+    before = {row["image"] for row in read_image_rows(out) if row["status"] == "ok"}
+    now = {source.image for source in taken if source.status == "ok"}
+    if now != before:
+        raise DatasetError(
+            f"of the images of {out}, {len(now - before):,} can be used now that could not before, and "
+            f"{len(before - now):,} no more, and {' and '.join(map(str, sets))} would keep what was: give the options "
+            f"and files of before, or {_ANEW}"
         )
 
 
@@ -144,7 +277,8 @@ def refuse_moved_patients(out: AnyPath, sources: Sequence[Source]) -> None:
     if moved:
         first = moved[0]
         raise DatasetError(
-            f"{len(moved)} patients of {out} would move to another split (patient {first} from {before[first]} to "
+            f"{counted(len(moved), 'patient')} of {out} would move to another split (patient {first} "
+            f"from {before[first]} to "
             f"{now[first]}), and the shard sets there hold them as they are: give the --split and --split-seed that "
             "they were built with, build into another --out, or pass --overwrite and reshard the other sets too"
         )

@@ -13,13 +13,13 @@ from nlbs.manifests.tables.rows import ImageRow, patient_in
 from nlbs.manifests.tables.spelling import BySpelling, spelling
 from nlbs.manifests.tables.table import Table
 from nlbs.paths import AnyPath, in_parallel
-from nlbs.preprocess.formats.scan import scanned
+from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.images.header_conditions import SIDE_KEYWORDS, stated_side
-from nlbs.preprocess.root.fetch import fetched
 from nlbs.preprocess.root.folders import file_spelling
-from nlbs.preprocess.root.sources import object_name
+from nlbs.preprocess.root.sources import fetched, object_name
 from nlbs.preprocess.root.spelt_files import SpeltFiles
 from nlbs.remote import RemotePath
+from nlbs.text import counted
 
 Index = BySpelling[str, list[str]]
 
@@ -149,7 +149,9 @@ def _by_breast(rows: Sequence[ImageRow], index: Index, root: AnyPath) -> tuple[I
         without = sum(sides[name] is None for name in new)
         if without:
             problems.append(
-                f"{without} files in the folder of this patient state no side: nothing tells their row"
+                f"{counted(without, 'file')} in the folder of this patient "
+                f"{'states' if without == 1 else 'state'} no side: "
+                f"nothing tells {'its' if without == 1 else 'their'} row"
             )
         if problems:
             result.append(ImageRow(row.row, "", Conditions(), None, problem="; ".join(problems)))

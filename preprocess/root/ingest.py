@@ -4,20 +4,16 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from nlbs.errors import DatasetError
 from nlbs.files import refuse_link
-from nlbs.manifests.kinds import KINDS
 from nlbs.paths import in_parallel, is_local
-from nlbs.preprocess.images.decode import DecodeOptions, decode_image
-from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.fence import FILE_TIMEOUT_S, Decoding, decode_alone, decode_guarded, kept
-from nlbs.preprocess.root.outcome import Decoder, Outcome, known_outcome
+from nlbs.preprocess.root.decoding import Decoding, decode_alone, decode_guarded
 from nlbs.preprocess.root.preflight import require_decoders
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import WORKER_DIED, Workers, WorkersDied
@@ -30,63 +26,65 @@ _MOST_BROKEN_POOLS = 2
 
 def ingest(
     sources: Sequence[Source],
-    store: ImageStore,
-    options: DecodeOptions,
-    cut: CutOptions,
-    stamps: dict[str, str],
+    how: Decoding,
+    stamps: Mapping[str, str],
     workers: Workers,
     most_failures: float = math.inf,
-    timeout_s: float = FILE_TIMEOUT_S,
-    decode: Decoder = decode_image,
     notes: Path | None = None,
-) -> list[Outcome]:
-    """Decode what the store does not hold yet; return one outcome per source, in their order.
+) -> list[Source]:
+    """Decode what the store does not hold yet; return what is known of each image now, in their order.
 
-    Where more than ``most_failures`` sources fail, the rest is left with the status "not_reached".
+    Where more than ``most_failures`` images fail, the rest is left with the status "not_reached".
 
     Args:
-        sources: one per row of the CSV.
-        store: takes the images.
-        options: how to decode.
-        cut: only to tell the number of patches while the work goes on.
+        sources: one per row of the table.
+        how: to decode, and into which store.
         stamps: image id -> stamp of the file that the store's image was decoded from.
         workers: who decodes.
-        most_failures: how many sources may fail before the work stops.
-        timeout_s: seconds that one file may take in a worker process.
-        decode: turns a file into an image.
+        most_failures: how many images may fail before the work stops.
         notes: folder, made here, for the names of files in the hands of workers; None is one in the store, or
             a temporary one where the store is remote.
 
     Raises:
         DatasetError: no file that is still to be decoded has a decoder here.
     """
-    notes = (notes or _notes_of(store)).absolute()  # for workers that stand in another folder
+    notes = (notes or _notes_of(how.store)).absolute()  # for workers that stand in another folder
     refuse_link(notes)
     shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
-    outcomes = known_outcomes(sources, store, cut, stamps, options.kinds)
-    waiting = {source.image: at for at, source in enumerate(sources) if outcomes[at] is None}
-    failed = sum(outcome.is_failure for outcome in outcomes if outcome is not None)
-    how = Decoding(type(store)(store.path.absolute()), options, cut, decode, timeout_s)
+    found = known_sources(sources, how, stamps)
+    waiting = {source.image: at for at, source in enumerate(sources) if found[at] is None}
+    failed = sum(source.is_failure for source in found if source is not None)
     left = {image: sources[at] for image, at in waiting.items()}
-    warning = require_decoders([source.path for source in left.values() if source.path], options.decoder)
+    warning = require_decoders([source.path for source in left.values() if source.path], how.options.decoder)
     if warning:
         print(warning, file=sys.stderr)
-    decoded = _decoded(left, how, workers, notes)
-    with Progress("Decoding", len(waiting)) as progress, closing(decoded):
+    decoding = _decoded(left, replace(how, store=type(how.store)(how.store.path.absolute())), workers, notes)
+    with Progress("Decoding", len(waiting)) as progress, closing(decoding):
         while left and failed <= most_failures:
-            outcome = next(decoded)
-            at = waiting[outcome.source.image]
-            # What comes back has a source and texts of its own.
-            outcomes[at] = replace(
-                outcome, source=sources[at], status=sys.intern(outcome.status), kind=sys.intern(outcome.kind)
-            )
-            failed += outcome.is_failure
-            progress.advance(1, outcome.patches)
+            decoded = next(decoding)
+            at = waiting[decoded.image]
+            found[at] = _in_few_words(decoded, sources[at])
+            failed += decoded.is_failure
+            progress.advance(1, decoded.patches)
     not_reached = "the work was stopped before, because too many images failed"
     return [
-        outcome or Outcome(source, "not_reached", not_reached)
-        for outcome, source in zip(outcomes, sources, strict=True)
+        now or replace(source, status="not_reached", reason=not_reached)
+        for now, source in zip(found, sources, strict=True)
     ]
+
+
+def _in_few_words(decoded: Source, given: Source) -> Source:
+    """Return what came back from a worker with the objects of the record that was given to it, not copies."""
+    return replace(
+        decoded,
+        row=given.row,
+        image=given.image,
+        patient=given.patient,
+        split=given.split,
+        path=given.path,
+        status=sys.intern(decoded.status),
+        kind=sys.intern(decoded.kind),
+    )
 
 
 def _notes_of(store: ImageStore) -> Path:
@@ -96,7 +94,7 @@ def _notes_of(store: ImageStore) -> Path:
 
 def _decoded(
     left: dict[str, Source], how: Decoding, workers: Workers, notes: Path
-) -> Generator[Outcome, None, None]:
+) -> Generator[Source, None, None]:
     """Take each source out of ``left`` and return its outcome, as it comes, whatever dies on the way."""
     broken = 0
     try:
@@ -105,9 +103,9 @@ def _decoded(
             notes.mkdir(parents=True)
             try:
                 with closing(_run(list(left.values()), how, workers, notes)) as results:
-                    for outcome in results:
-                        del left[outcome.source.image]
-                        yield outcome
+                    for decoded in results:
+                        del left[decoded.image]
+                        yield decoded
             except WorkersDied:
                 suspects = _suspects(notes, left, workers)
                 broken += not suspects
@@ -122,7 +120,7 @@ def _decoded(
 
 def _run(
     sources: Sequence[Source], how: Decoding, workers: Workers, notes: Path
-) -> Generator[Outcome, None, None]:
+) -> Generator[Source, None, None]:
     placed = (replace(source, path=source.path and source.path.absolute()) for source in sources)
     return workers.run_fenced(decode_guarded, ((source, how, notes) for source in placed), how.store.path)
 
@@ -134,37 +132,22 @@ def _suspects(notes: Path, left: dict[str, Source], workers: Workers) -> list[So
     return [left[note.name] for note in sorted(notes.iterdir()) if note.name in left]
 
 
-def known_outcomes(
-    sources: Sequence[Source],
-    store: ImageStore,
-    cut: CutOptions,
-    stamps: dict[str, str],
-    kinds: tuple[str, ...] = tuple(KINDS),
-) -> list[Outcome | None]:
-    """Return what is known of each source without opening its file, in order; None where it has to be decoded.
-
-    What only the store needs is left out: see :mod:`nlbs.preprocess.root.fence`.
+def known_sources(sources: Sequence[Source], how: Decoding, stamps: Mapping[str, str]) -> list[Source | None]:
+    """Return what is known of each image without opening its file, in order; None where it has to be decoded.
 
     A remote store is listed once, so that only images which it holds cost requests of their own.
 
-    Args:
-        sources, store, stamps: as for :func:`~nlbs.preprocess.root.outcome.known_outcome`.
-        cut: tells the patches.
-        kinds: those that are asked for.
+    Args: as for :func:`ingest`.
     """
-    held = None if is_local(store.path) else {path.name for path in store.path.iterdir()}
+    store = how.store.path
+    held = None if is_local(store) else {path.name for path in store.iterdir()}
 
-    def known(source: Source) -> Outcome | None:
-        if (
-            held is not None
-            and source.path is not None
-            and source.image not in held
-            and source.row.kind is None
-        ):
-            return None
-        outcome = known_outcome(source, store, stamps, kinds)
-        return None if outcome is None else kept(outcome, cut)
+    def known(source: Source) -> Source | None:
+        new = held is not None and source.image not in held
+        return (
+            None if new and source.path is not None and source.row.kind is None else how.known(source, stamps)
+        )
 
-    places = (store.path, *(source.path for source in sources if source.path is not None))
-    remote = next((place for place in places if not is_local(place)), store.path)
+    places = (store, *(source.path for source in sources if source.path is not None))
+    remote = next((place for place in places if not is_local(place)), store)
     return in_parallel(remote, known, sources)

@@ -2,30 +2,46 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.manifests.people.pseudonyms import default_key_file, load_pseudonyms
+from nlbs.manifests.people.patients import Held, HeldPatient, united
+from nlbs.manifests.people.pseudonyms import Pseudonyms, default_key_file, load_pseudonyms
+from nlbs.manifests.people.rule import PatientRule, check_patients
+from nlbs.manifests.people.same_id import spellings
+from nlbs.manifests.schema import NLBS
+from nlbs.manifests.tables.dialect import Dialect
+from nlbs.manifests.tables.rows import ImageRow
 from nlbs.manifests.tables.table import TableOptions, problems_by_row, read_table, row_list
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.decode import DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.checks import refuse_changes
-from nlbs.preprocess.root.fence import FILE_TIMEOUT_S
+from nlbs.preprocess.root.checks import refuse_changes, refuse_other_usable
+from nlbs.preprocess.root.decoding import FILE_TIMEOUT_S, Decoding, planned, with_header
 from nlbs.preprocess.root.found_files import found_files
 from nlbs.preprocess.root.ingest import ingest
-from nlbs.preprocess.root.outcome import Outcome, planned_outcome, with_header
-from nlbs.preprocess.root.settled_patients import settled_patients
 from nlbs.preprocess.root.sources import Source, locate_sources
-from nlbs.preprocess.root.tables import image_row, read_stamps, source_row, write_sources, write_tables
-from nlbs.preprocess.root.totals import Totals, in_words
+from nlbs.preprocess.root.tables import (
+    image_row,
+    plain_cell,
+    read_image_rows,
+    read_source_rows,
+    read_stamps,
+    source_row,
+    write_sources,
+    write_tables,
+)
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
+from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
+from nlbs.text import counted
 
-OutcomeKey = tuple[str, str, str]
+_MOST_EXAMPLES = 5
+
+SourceKey = tuple[str, str, str]  #: of :attr:`Source.key`
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,54 @@ class SourcesRead:
     kept: tuple[str, ...]  #: columns that --keep took along
     notes: tuple[str, ...]  #: on the tables as a whole
     problems: list[str]  #: of the tables, each with its rows
+
+
+@dataclass
+class Totals:
+    """What is said at the end of a command that takes images in."""
+
+    dialect: str  #: of the table
+    notes: tuple[str, ...]  #: on the tables as a whole
+    problems: list[str]  #: of the tables, each with its rows
+    decoded: int  #: in this run
+    disagreements: int  #: images whose table and header state different things
+    rows: int = 0
+    usable: int = 0
+    remarks: int = 0  #: usable images with a remark in images.csv
+    skipped: Counter[str] = field(default_factory=Counter)  #: status -> rows
+    from_header: Counter[str] = field(default_factory=Counter)  #: condition -> usable images that it filled
+    unknown: Counter[str] = field(default_factory=Counter)  #: condition -> usable images that lack it
+    kinds: Counter[str] = field(default_factory=Counter)  #: kind -> images of it, used or left out
+    examples: list[str] = field(default_factory=list)  #: a few skipped rows in words, for the console
+
+    def counting(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield rows of images.csv as they are, and count them on the way.
+
+        Args:
+            rows: as they are written, or as they were read.
+        """
+        for row in rows:
+            self.rows += 1
+            self.kinds.update(kind for kind in (row.get("kind"),) if kind)
+            if row["status"] == "ok":
+                self.usable += 1
+                self.remarks += bool(row["reason"])
+                self.from_header.update(row["from_header"].split())
+                self.unknown.update(name for name in NLBS.names if row[name] in (None, ""))
+            else:
+                self.skipped[row["status"]] += 1
+                if len(self.examples) < _MOST_EXAMPLES:
+                    self.examples.append(in_words(row))
+            yield row
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return what became of a row, by its number: a path may name a patient, and what is said is kept in logs.
+
+    Args:
+        row: of images.csv.
+    """
+    return f"row {row['row']}: {row['reason']}"
 
 
 def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None = None) -> SourcesRead:
@@ -115,7 +179,7 @@ def check_sources(options: BuildOptions, read: SourcesRead, appends: bool) -> No
     """
     if not appends and not options.overwrite:
         csvs = options.csv if isinstance(options.csv, tuple) else (options.csv,)
-        refuse_changes(csvs, options.out, options.cut.name, read.sources)
+        refuse_changes(csvs, options.out, read.sources, read.kept, read.store, options.disagree)
 
 
 def take_in(
@@ -124,7 +188,7 @@ def take_in(
     sources: Sequence[Source],
     folder: AnyPath,
     notes: Path | None = None,
-    told_before: Collection[OutcomeKey] = frozenset(),
+    told_before: Collection[SourceKey] = frozenset(),
     generation: int = 1,
 ) -> Totals:
     """Decode what the store lacks, and write the tables of some sources; the reasons stand there before any error.
@@ -142,45 +206,31 @@ def take_in(
         DatasetError: too many images fail, or table and header disagree and that is to be an error.
     """
     before = {key[:2] for key in told_before}
-    expected = sum((place_of(source), source.image) in before for source in sources)
+    expected = sum(source.key[:2] in before for source in sources)
     limit = failure_limit(options.most_failures, len(sources)) + expected
     stamps = _stamps(options.out, folder)
     # Before the first image: a file that is replaced after a kill is then seen to be another one.
-    write_sources(folder, (source_row(planned_outcome(source, read.store, stamps)) for source in sources))
-    outcomes = ingest(
-        *(sources, read.store, options.decode, options.cut, stamps, options.workers, limit),
-        timeout_s=options.file_timeout_s,
-        notes=notes,
-    )
-    outcomes = [
-        outcome
-        for outcome in (with_header(outcome, options.disagree) for outcome in outcomes)
-        if key_of(outcome) not in told_before
-    ]
+    write_sources(folder, (source_row(planned(source, read.store, stamps)) for source in sources))
+    how = Decoding(read.store, options.decode, options.cut, timeout_s=options.file_timeout_s)
+    taken = ingest(sources, how, stamps, options.workers, limit, notes)
+    taken = [with_header(source, options.disagree) for source in taken]
+    taken = [source for source in taken if source.key not in told_before]
     totals = Totals(
         dialect=read.dialect,
         notes=read.notes,
         problems=read.problems,
-        decoded=sum(outcome.decoded and outcome.status == "ok" for outcome in outcomes),
-        disagreements=sum(outcome.disagrees for outcome in outcomes),
+        decoded=sum(source.decoded and source.status == "ok" for source in taken),
+        disagreements=sum(source.disagrees for source in taken),
     )
-    rows = totals.counting(image_row(outcome, generation) for outcome in outcomes)
-    write_tables(folder, rows, map(source_row, outcomes), read.kept)
+    if folder == options.out and not options.overwrite:
+        refuse_other_usable(options.out, options.cut.name, taken)
+    rows = totals.counting(image_row(source, generation) for source in taken)
+    write_tables(folder, rows, map(source_row, taken), read.kept)
     if "not_reached" in totals.skipped:
-        raise DatasetError(_too_many_failures(outcomes, limit, read, folder))
+        raise DatasetError(_too_many_failures(taken, limit, read, folder))
     if options.disagree == "error" and totals.disagreements:
-        raise DatasetError(_disagreement(outcomes, folder))
+        raise DatasetError(_disagreement(taken, folder))
     return totals
-
-
-def place_of(source: Source) -> str:
-    """Return what tells apart rows that name no image: their number; empty where there is an image."""
-    return "" if source.image else str(source.row.row)
-
-
-def key_of(outcome: Outcome) -> OutcomeKey:
-    """Return what an outcome is known by in ``told_before``."""
-    return place_of(outcome.source), outcome.source.image, outcome.status
 
 
 def failure_limit(text: str, images: int) -> float:
@@ -213,8 +263,11 @@ def nothing_usable(totals: Totals, out: AnyPath, images: AnyPath | None = None) 
     """
     kinds = ", ".join(f"{count} {status}" for status, count in totals.skipped.most_common())
     where = "" if images is None else _relative_to(images)
+    none = "the only image cannot be used"
+    if totals.rows != 1:
+        none = f"none of the {totals.rows} images can be used"
     return (
-        f"none of the {totals.rows} images can be used ({kinds}), for example {totals.examples[0]}.{where} "
+        f"{none} ({kinds}), for example {totals.examples[0]}.{where} "
         f"{out / IMAGES_CSV} says more{_in_a_row(totals.notes)}"
     )
 
@@ -226,24 +279,24 @@ def _stamps(root: AnyPath, folder: AnyPath) -> dict[str, str]:
     return {image: stamp for place in (root, *begun, folder) for image, stamp in read_stamps(place).items()}
 
 
-def _too_many_failures(outcomes: Sequence[Outcome], limit: float, read: SourcesRead, folder: AnyPath) -> str:
-    failed = [outcome for outcome in outcomes if outcome.is_failure]
-    kinds = ", ".join(
-        f"{count} {status}" for status, count in Counter(o.status for o in failed).most_common()
-    )
-    where = "" if any(outcome.status == "ok" for outcome in outcomes) else _relative_to(read.images)
+def _too_many_failures(taken: Sequence[Source], limit: float, read: SourcesRead, folder: AnyPath) -> str:
+    failed = [source for source in taken if source.is_failure]
+    counts = Counter(source.status for source in failed).most_common()
+    kinds = ", ".join(f"{count} {status}" for status, count in counts)
+    where = "" if any(source.status == "ok" for source in taken) else _relative_to(read.images)
     return (
-        f"stopped after {len(failed)} of {len(outcomes)} images failed ({kinds}), more than {limit:.0f}; for example "
+        f"stopped after {len(failed)} of {counted(len(taken), 'image')} failed ({kinds}), more than "
+        f"{limit:.0f}; for example "
         f"{in_words(image_row(failed[0]))}.{where} {folder / IMAGES_CSV} says more. What was decoded is kept; "
         f"--max-failures allows more{_in_a_row(read.notes)}"
     )
 
 
-def _disagreement(outcomes: Sequence[Outcome], folder: AnyPath) -> str:
-    found = [outcome for outcome in outcomes if outcome.disagrees]
-    rows = row_list([outcome.source.row.row for outcome in found], most=20)
+def _disagreement(taken: Sequence[Source], folder: AnyPath) -> str:
+    found = [source for source in taken if source.disagrees]
+    rows = row_list([source.row.row for source in found], most=20)
     return (
-        f"table and DICOM header state different things of {len(found)} images ({rows}), for example "
+        f"table and DICOM header state different things of {counted(len(found), 'image')} ({rows}), for example "
         f"{in_words(image_row(found[0]))}. {folder / IMAGES_CSV} says more. Mend the table, or choose with "
         "--disagree csv, tag or drop; what was decoded is kept"
     )
@@ -256,3 +309,65 @@ def _in_a_row(notes: Sequence[str]) -> str:
 
 def _relative_to(images: AnyPath) -> str:
     return f" Paths are taken relative to {images}; name another folder with --images."
+
+
+def settled_patients(
+    rows: Sequence[ImageRow], dialect: Dialect, options: BuildOptions, pseudonyms: Pseudonyms
+) -> tuple[tuple[ImageRow, ...], tuple[str, ...]]:
+    """Return the rows of a build with one id per person, and notes on people whose id is written in several ways.
+
+    Args:
+        rows: of the tables, with their files.
+        dialect: of the tables.
+        options: of the build; with ``overwrite`` what the root holds does not count.
+        pseudonyms: of the build.
+
+    Raises:
+        DatasetError: the rule for patients cannot be right, or ids may be of one person or of two.
+    """
+    held = Held() if options.overwrite else held_patients(options.out, rows, pseudonyms)
+    if not options.trust_patients:
+        rule = PatientRule.of(dialect, options.table.patient_column)
+        check_patients(rows, rule, alone=not held.patients)
+    return united(rows, held, options.similar_ids)
+
+
+def held_patients(root: AnyPath, rows: Iterable[ImageRow], pseudonyms: Pseudonyms) -> Held:
+    """Return the patients of a dataset root whose shard sets stand; nobody where there is none.
+
+    Args:
+        root: that a build or an append continues.
+        rows: of its table. Where the root came without its sources.csv their usual spellings are looked up among
+            the pseudonyms of images.csv.
+        pseudonyms: that the root was made with.
+
+    Raises:
+        DatasetError: a table of the root is damaged.
+    """
+    if not (root / IMAGES_CSV).is_file() or not shard_sets_in(root):
+        return Held()
+    if not (root / SOURCES_CSV).is_file():
+        return _by_pseudonym(root, rows, pseudonyms)
+    held: dict[str, HeldPatient] = {}
+    # Rows of sources.csv beyond those of images.csv are of a run that ended between the two files.
+    both = zip(read_image_rows(root), read_source_rows(root), strict=False)
+    for line, (image, source) in enumerate(both, start=2):
+        name, split = plain_cell(source.get("patient") or ""), image.get("split") or ""
+        if name and image.get("patient") and (name not in held or not held[name].split):
+            held[name] = HeldPatient(line, split)
+    return Held(str(root / SOURCES_CSV), held)
+
+
+def _by_pseudonym(root: AnyPath, rows: Iterable[ImageRow], pseudonyms: Pseudonyms) -> Held:
+    known: dict[str, HeldPatient] = {}
+    for line, row in enumerate(read_image_rows(root), start=2):
+        if row.get("patient"):
+            known.setdefault(row["patient"], HeldPatient(line, row.get("split") or ""))
+    names = {row.patient for row in rows if row.problem is None and row.patient is not None}
+    held = {
+        name: known[pseudonyms.patient(name)]
+        for written in names
+        for name in (written, *spellings(written))
+        if pseudonyms.patient(name) in known
+    }
+    return Held(str(root / IMAGES_CSV), held)

@@ -10,14 +10,14 @@ from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.paths import AnyPath, is_local
 from nlbs.preprocess.formats.codecs import names_of_decoders
+from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import BadHeaderError
-from nlbs.preprocess.formats.scan import scanned
 from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
-from nlbs.preprocess.root.fetch import fetched_start
-from nlbs.preprocess.root.sources import UnsafePathError, safe_path
+from nlbs.preprocess.root.sources import UnsafePathError, fetched_start, safe_path
+from nlbs.text import counted
 
 MOST_FILES, MOST_OBJECTS = 2000, 64
 
@@ -84,7 +84,7 @@ def require_decoders(paths: Sequence[AnyPath], decoder: str) -> str | None:
     if not lacking:
         return None
     kinds = "; ".join(f"{one.files} {one.name}: {one.advice}" for one in lacking)
-    of = f"{sum(one.files for one in lacking)} of the {result.looked_at} files looked at"
+    of = f"{sum(one.files for one in lacking)} of the {counted(result.looked_at, 'file')} looked at"
     if all(one.decoder is None for one in result.found):
         raise DatasetError(
             f"none of the files can be decoded: {of} have a transfer syntax without a decoder here ({kinds}). "

@@ -11,6 +11,7 @@ from nlbs.shards import open_shards
 from nlbs.shards.format.commit import PARTS
 from nlbs.shards.format.layout import MANIFEST, SHARD_SET_JSON, find_shard_sets, how_to_recut
 from nlbs.shards.format.verify import damages
+from nlbs.text import counted
 
 Say = Callable[[str], object]
 
@@ -30,7 +31,8 @@ def verify_sets(shards: AnyPath, workers: Workers | None, say: Say) -> None:
     if folders == [shards] or (len(folders) == 1 and not _without_description(shards)):
         left = _verify(folders[0], workers, say)
         if left:
-            raise ShardError(f"{left} files of {folders[0]} are damaged: --repair restores them")
+            files = counted(left, f"file of {folders[0]} is", f"files of {folders[0]} are")
+            raise ShardError(f"{files} damaged: --repair restores {'it' if left == 1 else 'them'}")
         return
     bad = []
     for number, folder in enumerate(folders):
@@ -47,7 +49,10 @@ def verify_sets(shards: AnyPath, workers: Workers | None, say: Say) -> None:
         bad.append(folder.name)
     if bad:
         advice = "--repair restores what the decoded images still give" if workers is None else "see above"
-        raise ShardError(f"{len(bad)} shard sets of {shards} are damaged ({', '.join(bad)}): {advice}")
+        raise ShardError(
+            f"{counted(len(bad), f'shard set of {shards} is', f'shard sets of {shards} are')} damaged "
+            f"({', '.join(bad)}): {advice}"
+        )
 
 
 def info_of_sets(shards: AnyPath, batch_size: int) -> list[dict[str, Any]]:

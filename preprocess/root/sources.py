@@ -1,18 +1,23 @@
-"""Rows of a dataset's CSV become files to decode: safe paths, pseudonymous ids, patients, splits."""
+"""Rows of a dataset's table become images to decode: safe paths, pseudonymous ids, patients, splits; their files."""
 
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.people.pseudonyms import Pseudonyms
 from nlbs.manifests.people.splits import assign_splits
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.paths import AnyPath
-from nlbs.remote import RemotePath
+from nlbs.preprocess.formats.header import MAX_PIXELS
+from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
+from nlbs.remote import RemotePath, scratch_file
+from nlbs.text import counted
 
 
 class UnsafePathError(ImageError):
@@ -21,17 +26,41 @@ class UnsafePathError(ImageError):
     status = "unsafe_path"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # of a million images the command holds one each
 class Source:
-    """One row of the CSV with what identifies it, and its pseudonyms."""
+    """An image of a dataset's table, from its row to the store: one record, which gains fields on its way."""
 
-    row: ImageRow
+    row: ImageRow  #: once table and header are put together, with the conditions of both
     image: str  #: pseudonymous id; empty where the row names no image
     patient: str  #: pseudonymous; empty where the row cannot be used
     split: str  #: empty where the row cannot be used
-    path: AnyPath | None  #: of the file to decode; None where ``problem`` says why not
-    status: str = "ok"  #: of the row so far
-    problem: str | None = None
+    path: AnyPath | None  #: of the file to decode; None where ``reason`` says why not
+    status: str = "ok"  #: so far
+    reason: str = ""  #: a sentence that names no patient
+    # What came of its file.
+    detail: str = ""  #: what else is known, perhaps with text from the file
+    record: Mapping[str, Any] | None = None  #: of the stored image
+    stamp: str = ""  #: size and time of the file that was decoded
+    decoded: bool = False  #: in this run, and not an earlier one
+    patches: int = 0  #: that the image gives, where they were counted
+    kind: str = ""  #: of nlbs.manifests.kinds; empty where neither table nor a header that was read says it
+    # What its header adds.
+    from_header: tuple[str, ...] = ()  #: conditions that the DICOM header gave
+    disagrees: bool = False  #: table and header state different things
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether an image was lost; a second row of the same image is no loss, nor one of a kind not asked for."""
+        return self.status not in ("ok", "duplicate", "not_reached", "disagreement", "other_kind")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells apart what became of two rows: number of a row without an image, id, status."""
+        return "" if self.image else str(self.row.row), self.image, self.status
+
+    def failed(self, status: str, reason: str, detail: str = "", kind: str = "") -> "Source":
+        """Return the record of an image that could not be decoded."""
+        return replace(self, status=status, reason=reason, detail=detail, kind=kind, decoded=True)
 
 
 def locate_sources(
@@ -142,7 +171,8 @@ def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
     unknown = [row.row for row in rows if row.split is None]
     if unknown:
         raise DatasetError(
-            f"--split dataset: no split is named for {len(unknown)} of {len(rows)} rows (rows {_some(unknown)}); "
+            f"--split dataset: no split is named for {len(unknown)} of {counted(len(rows), 'row')} "
+            f"(rows {_some(unknown)}); "
             "divide by patient, with --split 80/10/10"
         )
     splits: dict[str, str] = {}
@@ -152,7 +182,8 @@ def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
             torn.setdefault(_patient(row), row.row)
     if torn:
         raise DatasetError(
-            f"--split dataset: {len(torn)} patients stand in two splits of the dataset, for example in rows "
+            f"--split dataset: {counted(len(torn), 'patient stands', 'patients stand')} in two splits "
+            "of the dataset, for example in rows "
             f"{_some(list(torn.values()))}, so a model would be tested on patients that it knows; divide by patient, "
             "with --split 80/10/10"
         )
@@ -177,7 +208,8 @@ def _check_patients(rows: Sequence[ImageRow], patient_per_image: bool) -> None:
     unknown = [row.row for row in rows if row.patient is None]
     if unknown and not patient_per_image:
         raise DatasetError(
-            f"the patient of {len(unknown)} of {len(rows)} rows is not known (rows {_some(unknown)}), so images of one "
+            f"the patient of {len(unknown)} of {counted(len(rows), 'row')} is not known (rows "
+            f"{_some(unknown)}), so images of one "
             "patient could come to stand in both train and test. Name the column with --patient-column, or the folder "
             "of the path with --patient-part (1 is the first); --patient-per-image takes each image as its own patient"
         )
@@ -185,3 +217,68 @@ def _check_patients(rows: Sequence[ImageRow], patient_per_image: bool) -> None:
 
 def _some(numbers: Sequence[int]) -> str:
     return ", ".join(str(number) for number in numbers[:5]) + (", ..." if len(numbers) > 5 else "")
+
+
+LARGEST_FILE_BYTES = 2 * MAX_PIXELS + (64 << 20)
+
+
+@contextmanager
+def fetched(path: AnyPath) -> Iterator[Path]:
+    """Return a source file as a local one: itself, or a copy that is gone after the body.
+
+    Raises:
+        ImageError: there is no such object, or it is larger than any image.
+        ObjectStoreError: the store cannot be reached.
+    """
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with scratch_file() as (file, local):
+        try:
+            size = path.stat().st_size
+            if size > LARGEST_FILE_BYTES:
+                raise UnsupportedImageError(
+                    f"the object has {size:,} bytes, expected at most {LARGEST_FILE_BYTES:,}"
+                )
+            path.download(file)
+        except FileNotFoundError:
+            raise MissingFileError("there is no such object") from None
+        except PermissionError:
+            raise MissingFileError("no permission to read the object") from None
+        yield local
+
+
+@contextmanager
+def fetched_start(path: AnyPath, nbytes: int) -> Iterator[Path]:
+    """Return a file to look at its first bytes alone: itself, or a copy of these that is gone after the body.
+
+    Raises:
+        MissingFileError: there is no such object, or it may not be read.
+        ObjectStoreError: the store cannot be reached.
+    """
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    try:
+        start = path.read_range(0, nbytes)
+    except OSError:
+        raise MissingFileError("there is no such object, or no permission to read it") from None
+    with scratch_file() as (file, local):
+        file.write(start)
+        file.flush()
+        yield local
+
+
+def stamp_of(path: AnyPath) -> str:
+    """Return what tells a file from an earlier one of its name; empty where there is none.
+
+    Size and modification time; of an object, size and tag.
+    """
+    try:
+        if isinstance(path, RemotePath):
+            found = path.stat()
+            return f"{found.st_size}:{found.etag}"
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -14,6 +14,7 @@ from nlbs.manifests.tables.rows import ImageRow, patient_in
 from nlbs.manifests.tables.spelling import spelling
 from nlbs.paths import AnyPath
 from nlbs.preprocess.root.folders import Folders, parts_of
+from nlbs.text import counted
 
 _SAMPLE = 64
 #: How deep, and how many, the folders are in which the paths may begin.
@@ -73,7 +74,8 @@ class SpeltFiles:
                     self.rows[place] = replace(row, nearest=files[0])
         if len(left) < len(self._missing):
             self.notes.append(
-                f"{len(self._missing) - len(left):,} images are spelt otherwise in the table than on disk "
+                f"{counted(len(self._missing) - len(left), 'image is', 'images are')} spelt otherwise "
+                "in the table than on disk "
                 f"({_COMPARED}): each means one file alone, which sources.csv names"
             )
         self._missing = left
@@ -103,12 +105,12 @@ class SpeltFiles:
             self._take(place, file)
             if kind == "drop":
                 self.rows[place] = _with_patient(self.rows[place], file, dialect)
-        count, many = len(self._missing) - len(left), f"{len(folders)} folder{'s' * (len(folders) > 1)}"
+        count, many = len(self._missing) - len(left), counted(len(folders), "folder")
         self.notes.append(
-            f"the paths of {count:,} images begin with {many} too many for {self._root}: read without them"
+            f"the paths of {counted(count, 'image')} begin with {many} too many for {self._root}: read without them"
             if kind == "drop"
-            else f"{count:,} images lie {many} deeper below {self._root} than their paths say, and were read there; "
-            "--images can name that folder"
+            else f"{counted(count, 'image lies', 'images lie')} {many} deeper below {self._root} than the table says: "
+            "read there; --images can name that folder"
         )
         self._missing = left
 
@@ -128,7 +130,10 @@ class SpeltFiles:
             if nearest is not None:
                 self.rows[place] = replace(row, nearest=nearest)
                 near += 1
-        said = f"{missing:,} of {rows:,} files are not below {self._root}, whatever their {_COMPARED}"
+        are = "is" if missing == 1 else "are"
+        said = (
+            f"{missing:,} of {counted(rows, 'file')} {are} not below {self._root}, whatever their {_COMPARED}"
+        )
         if self._unsure:
             said += (
                 f"; {self._unsure:,} of them may be several files, or that of another row, so none was taken"

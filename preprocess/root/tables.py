@@ -2,77 +2,73 @@
 
 import csv
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
-from nlbs.manifests.conditions import AGE_BINS, LATERALITIES, OTHER_VIEWS, VIEWS, Conditions
+from nlbs.manifests.conditions import OTHER_VIEWS, VIEWS, Conditions
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.header_conditions import SETTLED_BY
-from nlbs.preprocess.root.outcome import Outcome
-from nlbs.preprocess.root.own_table import open_own_table
+from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.sets.plan import LabelledImage
-from nlbs.shards.format.layout import IMAGES_CSV, SOURCES_CSV
+from nlbs.shards.format.layout import IMAGES_CSV, SOURCES_CSV, how_to_build
+from nlbs.system_calls import open_regular
 from nlbs.text import printable, shown
 
-_CONDITIONS = ("view", "laterality", "age_years", "age_bin", "cancer", "false_positive")
+_MOST_COLUMNS = 10_000  # what is kept of a table, and some eighty of ours
+
+
+@contextmanager
+def open_own_table(path: AnyPath) -> Iterator[IO[str]]:
+    """Open a table of ours, to be read from its beginning.
+
+    Raises:
+        OSError: there is none, or it is no regular file.
+        ValueError: it is empty, or has more columns than a table of ours can have, each of which would take memory in
+            every row.
+    """
+    where = open_regular(path) if isinstance(path, Path) else path
+    with (
+        open(where, encoding="utf-8", newline="")
+        if isinstance(where, int)
+        else where.open(encoding="utf-8", newline="")
+    ) as file:
+        columns = len(next(csv.reader(file), ()))
+        if not columns:
+            raise ValueError("it is empty")
+        if columns > _MOST_COLUMNS:
+            raise ValueError(f"it has {columns:,} columns, at most {_MOST_COLUMNS:,} are read")
+        file.seek(0)
+        yield file
+
+
+CONDITION_COLUMNS = tuple(Conditions().cells())
 _RECORD = (
-    "source_rows",
-    "source_columns",
-    "crop_y",
-    "crop_x",
-    "crop_rows",
-    "crop_columns",
-    "mask_y",
-    "mask_x",
-    "mask_rows",
-    "mask_columns",
-    "mask_fraction",
-    "mask_method",
-    "mask_threshold",
-    "mask_raggedness",
-    "mask_components",
-    "mask_borders",
-    "mask_flags",
-    "breast_p1",
-    "breast_median",
-    "breast_p99",
-    "qc_row_jump",
-    "qc_streaks",
-    "qc_busiest",
-    "qc_flattest",
-    "voi",
-    "inverted",
-    "bits_stored",
-    "transfer_syntax",
-    "decoder",
+    "source_rows", "source_columns", "crop_y", "crop_x", "crop_rows", "crop_columns", "mask_y", "mask_x",
+    "mask_rows", "mask_columns", "mask_fraction", "mask_method", "mask_threshold", "mask_raggedness",
+    "mask_components", "mask_borders", "mask_flags", "breast_p1", "breast_median", "breast_p99", "qc_row_jump",
+    "qc_streaks", "qc_busiest", "qc_flattest", "voi", "inverted", "bits_stored", "transfer_syntax", "decoder",
     "pixels_sha256",
-)
-_KNOWN_VALUES: dict[str, Sequence[str]] = {
-    "view": (*VIEWS, *OTHER_VIEWS), "laterality": LATERALITIES, "age_bin": tuple(map(str, range(len(AGE_BINS)))),
-    "cancer": ("0", "1"), "false_positive": ("0", "1"),
-}  # fmt: skip
+)  # fmt: skip
+_KNOWN_VALUES: dict[str, tuple[str, ...]] = {
+    condition.name: condition.values
+    if condition.kind == "categorical"
+    else tuple(str(code) for code in range(len(condition.values)))
+    for condition in NLBS
+} | {"view": (*VIEWS, *OTHER_VIEWS)}
 #: What images.csv takes from the record of a stored image.
 RECORD_KEYS = tuple(dict.fromkeys((*_RECORD, "spacing_mm", *SETTLED_BY)))
 _IMAGE_COLUMNS = (
-    "row",
-    "image",
-    "status",
-    "reason",
-    *_CONDITIONS,
-    "patient",
-    "split",
-    "from_header",
-    "kind",
-    "spacing_mm",
-    *_RECORD,
-    "generation",
-)
+    "row", "image", "status", "reason", *CONDITION_COLUMNS, "patient", "split", "from_header", "kind", "spacing_mm",
+    *_RECORD, "generation",
+)  # fmt: skip
 _SOURCE_COLUMNS = ("row", "image", "path", "patient", "detail", "stamp")
 
 
@@ -115,15 +111,15 @@ def extend_tables(
     write_tables(root, chain(read_image_rows(root), images), chain(old_sources, sources), kept)
 
 
-def source_row(outcome: Outcome) -> dict[str, Any]:
+def source_row(source: Source) -> dict[str, Any]:
     """Return what leads from an image id back to its file and patient: a row of sources.csv."""
     return {
-        "row": outcome.source.row.row,
-        "image": outcome.source.image,
-        "path": outcome.source.row.path,
-        "patient": outcome.source.row.patient,
-        "detail": outcome.detail,
-        "stamp": outcome.stamp,
+        "row": source.row.row,
+        "image": source.image,
+        "path": source.row.path,
+        "patient": source.row.patient,
+        "detail": source.detail,
+        "stamp": source.stamp,
     }
 
 
@@ -200,10 +196,7 @@ def read_image_rows(root: AnyPath) -> Iterator[dict[str, str]]:
                 raise _unreadable(root / IMAGES_CSV, ValueError(f"line {number}: {problem}"))
             yield row
     except FileNotFoundError:
-        raise DatasetError(
-            f"{root} is no dataset root (no {IMAGES_CSV}): make one with nlbs-preprocess build-shards --out "
-            f"{shlex.quote(str(root))}"
-        ) from None
+        raise DatasetError(f"{root} is no dataset root (no {IMAGES_CSV}): {how_to_build(root)}") from None
 
 
 def read_source_rows(root: AnyPath) -> Iterator[dict[str, str]]:
@@ -279,47 +272,26 @@ def _condition_problem(row: Mapping[str, str]) -> str | None:
 
 
 def _labelled(row: dict[str, str]) -> LabelledImage:
-    def number(name: str) -> int | None:
-        return int(row[name]) if row[name] else None
-
-    def flag(name: str) -> bool | None:
-        return bool(int(row[name])) if row[name] else None
-
-    conditions = Conditions(
-        view=row["view"] or None,
-        laterality=row["laterality"] or None,
-        age_years=number("age_years"),
-        age_bin=number("age_bin"),
-        cancer=flag("cancer"),
-        false_positive=flag("false_positive"),
-    )
     # What is no column of ours was kept from the table.
     kept = {name: plain_cell(value) for name, value in row.items() if name not in _IMAGE_COLUMNS}
-    return LabelledImage(row["image"], conditions, row["patient"], row["split"], kept)
+    return LabelledImage(row["image"], Conditions.of_cells(row), row["patient"], row["split"], kept)
 
 
-def image_row(outcome: Outcome, generation: int = 1) -> dict[str, Any]:
+def image_row(source: Source, generation: int = 1) -> dict[str, Any]:
     """Return what is known of an image and identifies nobody: a row of images.csv."""
     row: dict[str, Any] = {
-        "row": outcome.source.row.row,
-        "image": outcome.source.image,
-        "status": outcome.status,
-        "reason": outcome.reason,
-        "patient": outcome.source.patient,
-        "split": outcome.source.split,
-        "from_header": " ".join(outcome.from_header),
-        "kind": outcome.kind,
+        "row": source.row.row,
+        **{name: getattr(source, name) for name in ("image", "status", "reason", "patient", "split", "kind")},
+        "from_header": " ".join(source.from_header),
         "generation": generation,
-        **outcome.source.row.kept,
+        **source.row.kept,
+        **source.row.conditions.cells(),
     }
-    for name in _CONDITIONS:
-        value = getattr(outcome.source.row.conditions, name)
-        row[name] = int(value) if isinstance(value, bool) else value
-    if outcome.record is not None:
-        row |= {name: outcome.record.get(name) for name in _RECORD}  # an older store has fewer
-        row["mask_flags"] = " ".join(outcome.record.get("mask_flags", ()))
-        row["inverted"] = int(outcome.record["inverted"])
-        spacing = outcome.record["spacing_mm"]
+    if source.record is not None:
+        row |= {name: source.record.get(name) for name in _RECORD}  # an older store has fewer
+        row["mask_flags"] = " ".join(source.record.get("mask_flags", ()))
+        row["inverted"] = int(source.record["inverted"])
+        spacing = source.record["spacing_mm"]
         row["spacing_mm"] = spacing[0] if spacing else None
     return row
 

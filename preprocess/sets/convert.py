@@ -12,8 +12,8 @@ import pyarrow as pa
 from nlbs.errors import ConfigError, DatasetError, ShardError
 from nlbs.files import only_one
 from nlbs.paths import AnyPath
+from nlbs.preprocess.sets.cut import CutSummary, summary_of
 from nlbs.preprocess.sets.plan import dataset_id_of
-from nlbs.preprocess.sets.write import CutSummary, summary_of
 from nlbs.preprocess.workers import Workers
 from nlbs.progress import Progress
 from nlbs.shards import ShardSet, open_shards

@@ -9,8 +9,8 @@ from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.sets.cut import CutSummary, commit, cut_groups, summary_of
 from nlbs.preprocess.sets.plan import LabelledImage, ShardPlan, dataset_id_of, digest_of, plan_shards
-from nlbs.preprocess.sets.write import CutSummary, commit, cut_groups, summary_of
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import SHARD_SET_JSON, description_name, read_shard_set_json
 from nlbs.shards.format.verify import sha256_of

@@ -14,6 +14,7 @@ from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.images.store_check import NEEDED
 from nlbs.shards.format.layout import FORMAT_VERSION
 from nlbs.shards.format.payload import pixel_dtype
+from nlbs.text import counted
 
 SHARD_BYTES, SHARD_IMAGES = 128 << 20, 64
 #: Images are not enlarged more than this: a spacing so coarse is an error of a header, and costs memory.
@@ -165,13 +166,13 @@ def _of_known_spacing(
     unknown = [image.image for image, spacing in zip(images, spacings, strict=True) if not spacing]
     if unknown and (options.unknown_spacing == "refuse" or not known):
         raise DatasetError(
-            f"--spacing-mm {asked:g}: the spacing of {len(unknown)} of {len(images)} images is unknown "
+            f"--spacing-mm {asked:g}: the spacing of {len(unknown)} of {counted(len(images), 'image')} is unknown "
             f"({_some(unknown)}); cut without it, or leave them out with --unknown-spacing skip"
         )
     coarse = [image.image for image, spacing in known if asked * _MOST_ENLARGED < spacing]
     if coarse:
         raise DatasetError(
-            f"--spacing-mm {asked:g} would enlarge {len(coarse)} of {len(images)} images more than "
+            f"--spacing-mm {asked:g} would enlarge {len(coarse)} of {counted(len(images), 'image')} more than "
             f"{_MOST_ENLARGED} times ({_some(coarse)}): choose a larger one, and check their spacing_mm"
         )
     if any(options.stride * asked < spacing for _, spacing in known):

@@ -11,6 +11,7 @@ from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.tables import read_generations
+from nlbs.preprocess.sets.cut import assemble, cut_groups, description
 from nlbs.preprocess.sets.grow import (
     Generations,
     cut_options_of,
@@ -19,7 +20,6 @@ from nlbs.preprocess.sets.grow import (
     plan_generation,
 )
 from nlbs.preprocess.sets.plan import ShardPlan
-from nlbs.preprocess.sets.write import assemble, cut_groups, description
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.commit import PARTS, finish_set, remove_parts, with_manifest
 from nlbs.shards.format.layout import (

@@ -38,6 +38,7 @@ from nlbs.shards.format.layout import (
 from nlbs.shards.format.manifest import SCHEMA, condition_codes, write_manifest
 from nlbs.shards.format.tar import Placement
 from nlbs.shards.format.verify import sha256_of
+from nlbs.text import counted
 
 PARTS = "parts"
 #: In that folder: the shard_set.json of a set that is being overwritten.
@@ -70,7 +71,8 @@ def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
         return True
     if not overwrite:
         raise DatasetError(
-            f"{folder} is a shard set of other images, conditions or options ({info['counts']['images']} images): "
+            f"{folder} is a shard set of other images, conditions or options "
+            f"({counted(info['counts']['images'], 'image')}): "
             "pass --overwrite to cut it anew, or choose another folder for --out"
         )
     _refuse_links(folder)

@@ -15,6 +15,9 @@ Rows = npt.NDArray[np.int64]
 #: Rows of the manifest -> the values of one condition, as a batch holds them.
 Read = Callable[[Rows], npt.NDArray[Any]]
 
+#: Column of synthetic patches. Each is an image of its own: where it lies, a column of text says, as it was asked for.
+_SYNTHETIC = "synthetic"
+
 
 class ConditionColumns:
     """The conditions of a manifest, by row."""
@@ -35,7 +38,7 @@ class ConditionColumns:
             if condition in NLBS:
                 array = manifest[name].chunk(0) if in_one_piece else pa.array(codes[name])
                 self._read[name] = _Codes(array, len(condition.values)).of_rows
-            elif condition == POSITION:
+            elif condition == POSITION and _SYNTHETIC not in manifest.column_names:
                 self._read[name] = _Positions(manifest, resolution).of_rows
             elif condition == AGE_YEARS:
                 self._read[name] = _Numbers(manifest[name]).of_rows

@@ -4,6 +4,8 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from nlbs.errors import ShardError
@@ -37,7 +39,37 @@ def description_name(generation: int) -> str:
 _KEYS = ("code_books", "counts", "dataset_id", "manifest", "parameters", "shards")
 #: Key of shard_set.json: a digest of all the others.
 RECORD_SHA256 = "record_sha256"
-_HOW_TO_BUILD = "make one with: nlbs-preprocess build-shards --csv meta.csv --out"
+_MOST_LOOKED_AT = 100  #: folders in which a shard set or a dataset root is looked for
+
+
+def how_to_build(path: AnyPath) -> str:
+    """Return what to do where ``path`` is no shard set or no dataset root, for the end of a message.
+
+    Where one lies near it, that was meant. A folder of other things is no place to build into.
+    """
+    near = _near(path)
+    if near:
+        return f"name {' or '.join(near)} in its place"
+    taken = path.is_dir() and next(iter(path.iterdir()), None) is not None
+    out = "shards/" if taken else shlex.quote(str(path))
+    return f"make one with: nlbs-preprocess build-shards --csv meta.csv --out {out}"
+
+
+def _near(path: AnyPath) -> list[str]:
+    """Return the shard sets or dataset roots that a path may mean: what it lies in, or what lies in it."""
+    above, found = path.absolute().parent, list[AnyPath]()
+    with suppress(OSError):  # of a folder that may not be read nothing is said
+        if (above / IMAGES_CSV).is_file():
+            return [str(above)]
+        if not path.exists():
+            found = shard_sets_in(above)
+        elif path.is_dir():
+            below: list[AnyPath] = list(islice(path.iterdir(), _MOST_LOOKED_AT))
+            for folder in below:
+                with suppress(OSError):
+                    if (folder / IMAGES_CSV).is_file() or shard_sets_in(folder):
+                        found.append(folder)
+    return sorted(map(str, found))[:5]
 
 
 def how_to_restore(folder: AnyPath) -> str:
@@ -84,7 +116,7 @@ def find_shard_sets(path: AnyPath) -> list[AnyPath]:
     if (path / SHARD_SET_JSON).is_file():
         return [path]
     if not path.exists():
-        raise ShardError(f"there is no folder {path}; {_HOW_TO_BUILD} {shlex.quote(str(path))}")
+        raise ShardError(f"there is no folder {path}; {how_to_build(path)}")
     if not path.is_dir():
         raise ShardError(f"{path} is a file: name the folder of the dataset or of the shard set")
     found = shard_sets_in(path)
@@ -94,7 +126,7 @@ def find_shard_sets(path: AnyPath) -> list[AnyPath]:
     if unfinished:
         raise ShardError(f"{path} holds an unfinished build: run the same nlbs-preprocess command again")
     raise ShardError(
-        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {_HOW_TO_BUILD} {shlex.quote(str(path))}"
+        f"{path} holds no shard set (no {SHARD_SET_JSON}): check the path, or {how_to_build(path)}"
     )
 
 

@@ -13,7 +13,7 @@ from nlbs.errors import NlbsError
 from nlbs.help_page import HelpPage, Sections, name_values, write_commands, write_options
 from nlbs.openmp import wait_asleep
 from nlbs.suggestions import commands_like, options_like, or_list
-from nlbs.text import LONGEST_MESSAGE, PrintableStream, printable
+from nlbs.text import LONGEST_MESSAGE, PrintableStream, listed, printable
 
 EXIT_ERROR = 1  #: stopped by an error that the message explains
 EXIT_INTERRUPTED = 130  #: Ctrl-C; the same command continues
@@ -162,13 +162,17 @@ class Command(click.Command):
     def _no_such_option(self, word: str, ctx: click.Context) -> str:
         message = f"No such option '{word}'."
         here = _flags_of(self, ctx)
-        group = self if isinstance(self, click.Group) else ctx.parent.command if ctx.parent is not None else None
+        group = (
+            self if isinstance(self, click.Group) else ctx.parent.command if ctx.parent is not None else None
+        )
         if isinstance(group, click.Group):
-            owners = [name for name in group.list_commands(ctx) if word in _flags_of(group.commands[name], ctx)]
+            owners = [
+                name for name in group.list_commands(ctx) if word in _flags_of(group.commands[name], ctx)
+            ]
             if owners and isinstance(self, click.Group):
-                return f"{message} It is an option of {_several(owners)}: give it after the command."
+                return f"{message} It is an option of {listed(owners)}: give it after the command."
             if owners and not options_like(word, here):
-                return f"{message} It is an option of {_several(owners)}."
+                return f"{message} It is an option of {listed(owners)}."
         named = f"--{word.lstrip('-').replace('_', '-')}" in here
         elsewhere = None if self._elsewhere is None or named else self._elsewhere(word)
         if elsewhere is not None:
@@ -229,10 +233,6 @@ def _flags_of(command: click.Command, ctx: click.Context) -> list[str]:
         if isinstance(parameter, click.Option)
         for flag in (*parameter.opts, *parameter.secondary_opts)
     ]
-
-
-def _several(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoReturn]:

@@ -4,15 +4,27 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from nlbs.errors import ConfigError
 from nlbs.json_text import read_bounded
 from nlbs.text import printable, shown
 from nlbs.yaml_text import MOST_BYTES, parse_yaml
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+#: Bounds of numbers: what is above them is a slip, and would end in a message about memory or time.
+MOST_STEPS, MOST_PATCHES, MOST_BATCH, LARGEST = 10**12, 10**9, 1_000_000, 1e12
+
+Count = Annotated[int, Field(ge=1, le=MOST_STEPS)]  # of steps or epochs
+Some = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Patches = Annotated[int, Field(ge=1, le=MOST_PATCHES)]
+Batch = Annotated[int, Field(ge=1, le=MOST_BATCH)]
+Weight = Annotated[float, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 C = TypeVar("C")
 
@@ -47,7 +59,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"cannot read the configuration {path}: there is no such file; check --config.") from None
+        raise ConfigError(
+            f"cannot read the configuration {path}: there is no such file; check --config."
+        ) from None
     except (OSError, ValueError) as error:
         what = printable(" ".join(str(error).split()), 500)
         raise ConfigError(f"cannot read the configuration {path}: {what}.") from None
@@ -106,5 +120,7 @@ def _explain(kind: type, problem: dict[str, Any]) -> str:
 def _keys(kind: Any, place: list[str]) -> list[str]:
     for part in place:
         kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(part)
-        kind = next((one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind)  # of a section or None
+        kind = next(
+            (one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind
+        )  # of a section or None
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

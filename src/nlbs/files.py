@@ -23,6 +23,7 @@ from nlbs.locks import remote_lock
 from nlbs.paths import AnyPath, in_parallel
 from nlbs.remote import RemotePath, scratch_file
 from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folder
+
 TEMPORARY_SUFFIX = ".partial"
 #: Of a write or a sync, which do not say of which file.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, getattr(errno, "ESTALE", errno.EIO))
@@ -61,7 +62,9 @@ def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
     try:
         folder.mkdir(permissions, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NlbsError(f"cannot make the folder {folder}, because a file has that name: choose another") from None
+        raise NlbsError(
+            f"cannot make the folder {folder}, because a file has that name: choose another"
+        ) from None
 
 
 @contextmanager
@@ -226,6 +229,7 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
         with remote_lock(folder / LOCK, what):
             yield
         return
+    new = not folder.exists()
     try:
         make_folder(folder)
     except OSError as error:
@@ -233,7 +237,20 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"
         ) from None
     with folder_lock(folder, what, shared):
-        yield
+        try:
+            yield
+        except BaseException:
+            if new:
+                _leave_nothing(folder)
+            raise
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove a folder that was made for work which failed before it wrote anything, with the lock that is held."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def remove_partials(folder: AnyPath) -> None:

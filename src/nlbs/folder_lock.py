@@ -34,7 +34,9 @@ _MEMBER = ".lock-{}"  #: of one of several holders
 
 _HAS_LOCKS = filelock.FileLock is not filelock.SoftFileLock
 _NO_LOCKS = NOT_IMPLEMENTED | {errno.ENOLCK, errno.ENOTTY}
-_HOLDER = re.compile(r"(?:one of several, the last to begin was )?(process \d{1,10} on \S{1,255}( since [\d :-]{19})?)")
+_HOLDER = re.compile(
+    r"(?:one of several, the last to begin was )?(process \d{1,10} on \S{1,255}( since [\d :-]{19})?)"
+)
 #: Seconds in which one that is being taken or given back is waited for; the second one among several holders.
 _MOMENT_S, _GATE_S = 0.5, 30.0
 _POLL_S = 0.02
@@ -54,7 +56,9 @@ def folder_lock(folder: Path, what: str, shared: bool) -> Iterator[None]:
     """
     with ExitStack() as stack:
         gate = stack.enter_context(ExitStack())
-        gate.enter_context(_held(folder / LOCK, folder, what, _GATE_S if shared else _MOMENT_S, silent=shared))
+        gate.enter_context(
+            _held(folder / LOCK, folder, what, _GATE_S if shared else _MOMENT_S, silent=shared)
+        )
         if shared:
             member = folder / _MEMBER.format(secrets.token_hex(8))
             stack.enter_context(_held(member, folder, what, passing=True))
@@ -238,7 +242,9 @@ def _text(path: Path) -> str:
     except OSError:
         return ""
     try:
-        return "".join(c for c in os.read(file, 500).decode("utf-8", "replace") if c.isprintable() or c == "\n")
+        return "".join(
+            c for c in os.read(file, 500).decode("utf-8", "replace") if c.isprintable() or c == "\n"
+        )
     except OSError:
         return ""
     finally:
@@ -258,7 +264,9 @@ def _unusable(path: Path, folder: Path, error: OSError) -> NlbsError:
         return NlbsError(
             f"{path} is a symbolic link, which no lock is: remove it if it is not wanted, or choose another folder"
         )
-    return NlbsError(f"cannot use the folder {folder}: {error.strerror or error} ({path.name}); choose another")
+    return NlbsError(
+        f"cannot use the folder {folder}: {error.strerror or error} ({path.name}); choose another"
+    )
 
 
 def _tell(folder: Path) -> None:

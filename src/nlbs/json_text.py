@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 from nlbs.paths import AnyPath
 from nlbs.text import shown
 
-MOST_BYTES = 64 << 20  #: of a file, unless its reader says otherwise: the description of a set of 300 000 shards
+MOST_BYTES = (
+    64 << 20
+)  #: of a file, unless its reader says otherwise: the description of a set of 300 000 shards
 MOST_DEPTH = 32  #: of what is nested; the product's own files have six levels
 MOST_CONTAINERS = 2_000_000  #: objects and lists, each of which takes some 100 bytes of memory
 _LONG = 32  # items of a list that is looked at by itself

@@ -61,7 +61,9 @@ def remote_lock(path: RemotePath, what: str) -> Iterator[None]:
         stop.set()
         renewer.join()
         if not lost.is_set():
-            with contextlib.suppress(NlbsError, OSError):  # it ends by itself, and must not hide another error
+            with contextlib.suppress(
+                NlbsError, OSError
+            ):  # it ends by itself, and must not hide another error
                 path.unlink(missing_ok=True)
 
 
@@ -104,9 +106,7 @@ def _busy(path: RemotePath, what: str, holder: dict[str, Any], silent_s: float) 
     )
 
 
-def _renew(
-    path: RemotePath, claim: bytes, token: str, stop: threading.Event, lost: threading.Event
-) -> None:
+def _renew(path: RemotePath, claim: bytes, token: str, stop: threading.Event, lost: threading.Event) -> None:
     while not stop.wait(RENEW_S):
         # The store may be away for a while; the lock is renewed when it is back.
         with contextlib.suppress(NlbsError, OSError):

@@ -9,6 +9,7 @@ import re
 
 from nlbs.errors import NlbsError, ShardError
 from nlbs.text import shown
+
 ID = r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}"
 
 #: Kind of name -> its pattern, and how a message says it.

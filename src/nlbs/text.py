@@ -5,6 +5,7 @@ characters that turn the order of those after them, so that a sentence seems to 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 #: Longer messages are cut in the middle.
@@ -49,6 +50,11 @@ def shown(value: Any, most: int = LONGEST_VALUE) -> str:
     return printable(repr(value), most)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: "view, side and age"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 class PrintableStream:
     """A text stream that writes only what is printable; for what a command says, wherever the words came from."""
 
@@ -82,3 +88,7 @@ def _escaped(letter: str) -> str:
     number = ord(letter)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 file", "1,200 files"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

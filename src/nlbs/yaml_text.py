@@ -51,7 +51,12 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"it is nested more than {MOST_DEPTH} deep") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
-    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:  # of a value that is none of its tag
+    except (
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:  # of a value that is none of its tag
         raise ValueError(f"it has a value that cannot be read ({type(error).__name__})") from None
 
 
@@ -73,7 +78,10 @@ def _count(root: yaml.Node) -> None:
         stack.pop()
         if id(node) not in sizes:
             known = [sizes[id(child)] for child in below]
-            sizes[id(node)] = 1 + sum(count for count, _ in known), 1 + max((deep for _, deep in known), default=0)
+            sizes[id(node)] = (
+                1 + sum(count for count, _ in known),
+                1 + max((deep for _, deep in known), default=0),
+            )
     values, depth = sizes[id(root)]
     if values > MOST_VALUES:
         raise ValueError(f"it has more than {MOST_VALUES:,} values")

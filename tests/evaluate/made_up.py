@@ -1,6 +1,7 @@
 """Made-up patches in which each condition has a sign of its own, and samplers with known control."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +9,11 @@ import torch
 from torch import Tensor
 
 from nlbs.evaluate.real_patches import RealPatches
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS, POSITION, Condition, Schema
 
 EDGE = 32
 
-Codes = Mapping[str, npt.NDArray[np.int64]]
+Codes = Mapping[str, npt.NDArray[Any]]
 
 
 def draw_signs(conditions: Codes, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -36,7 +37,7 @@ def draw_signs(conditions: Codes, generator: np.random.Generator) -> npt.NDArray
 
 
 def draw_conditions(count: int, generator: np.random.Generator) -> dict[str, npt.NDArray[np.int64]]:
-    return {name: generator.integers(0, values, count) for name, values in CONDITIONS.items()}
+    return {condition.name: generator.integers(0, len(condition.values), count) for condition in NLBS}
 
 
 def signed_patches(count: int = 240, seed: int = 0, patients: int = 24) -> RealPatches:
@@ -46,15 +47,62 @@ def signed_patches(count: int = 240, seed: int = 0, patients: int = 24) -> RealP
     return RealPatches(draw_signs(conditions, generator), conditions, people, people, np.arange(count))
 
 
+OTHER = Schema(
+    (
+        NLBS["view"],
+        Condition("density", "ordinal", ("A", "B", "C", "D")),
+        Condition("findings", "multilabel", ("Calcification", "Mass"), healthy=0),
+        POSITION,
+    )
+)
+
+
+def draw_other_signs(conditions: Codes, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Gives patches by the conditions of OTHER: density is the brightness, a mass a dot, across a slope of grey.
+
+    Calcification and down have no sign at all.
+    """
+    count = len(conditions["view"])
+    mass = {
+        "cancer": conditions["findings"][:, 1],
+        "age_bin": conditions["density"],
+        "view": conditions["view"],
+    }
+    patches = draw_signs({**mass, "laterality": np.full(count, -1)}, generator)
+    slope = (np.nan_to_num(conditions["position"][:, :1, None], nan=0.5) - 0.5) * np.linspace(-60, 60, EDGE)
+    return (patches + slope).clip(1, 255).astype(np.uint8)
+
+
+def draw_other_conditions(count: int, generator: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "view": generator.integers(0, 2, count),
+        "density": generator.integers(0, 4, count),
+        "findings": generator.integers(0, 2, (count, 2)).astype(np.int8),
+        "position": generator.random((count, 2)).astype(np.float32),
+    }
+
+
+def other_patches(count: int = 240, seed: int = 0, patients: int = 24) -> RealPatches:
+    generator = np.random.default_rng(seed)
+    conditions, people = draw_other_conditions(count, generator), np.arange(count) % patients
+    return RealPatches(draw_other_signs(conditions, generator), conditions, people, people, np.arange(count))
+
+
 class SignSampler:
     """Draws the signs of the conditions it is asked for, or of none of them."""
 
-    def __init__(self, ignores: Sequence[str] = ()) -> None:
-        self.ignores = ignores
+    def __init__(self, ignores: Sequence[str] = (), schema: Schema = NLBS) -> None:
+        self.ignores, self._schema = ignores, schema
+        nlbs = (draw_conditions, draw_signs)
+        self._conditions, self._signs = (draw_other_conditions, draw_other_signs) if schema is OTHER else nlbs
 
     @property
     def noise_shapes(self) -> list[tuple[int, ...]]:
         return [(1,)]
+
+    @property
+    def schema(self) -> Schema:
+        return self._schema
 
     @property
     def device(self) -> torch.device:
@@ -64,10 +112,10 @@ class SignSampler:
         patches = []
         for place, value in enumerate(noise[0].numpy().view(np.uint32).ravel()):
             generator = np.random.default_rng(int(value))
-            other = draw_conditions(1, generator)
+            other = self._conditions(1, generator)
             codes = {
                 name: other[name] if name in self.ignores else code.numpy()[place : place + 1]
                 for name, code in conditions.items()
             }
-            patches.append(draw_signs(codes, generator))
+            patches.append(self._signs(codes, generator))
         return torch.from_numpy(np.stack(patches)).float() / 127.5 - 1

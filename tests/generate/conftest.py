@@ -1,5 +1,6 @@
 """A tiny checkpoint with known weights, and nlbs-generate called in this process, as torch takes long to load."""
 
+import csv
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,12 @@ def make_checkpoint(path: Path, skips: bool = False, resolution: int = 32) -> Pa
     )
     save_checkpoint(path, ConditionalVAE(config, resolution), {})
     return path
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Gives the rows of a CSV."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """nlbs-generate as a user calls it."""
 
-import csv
 import errno
 import json
 import pickle  # noqa: TID251  # to make what must not be opened
@@ -17,15 +16,11 @@ from PIL import Image
 from nlbs.cvae import ConditionalVAE
 from nlbs.generate import png_folder as samples_module
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.companions.choice import grain_path
-from nlbs.models.companions.grain import LEVELS, Grain, ring_count, save_grain
-from tests.generate.conftest import Generate, contents, make_checkpoint
+from nlbs.models.stages.fitted import save_stage
+from nlbs.models.stages.grain import LEVELS, Grain, ring_count
+from nlbs.models.stages.grain_stage import GRAIN
+from tests.generate.conftest import Generate, contents, make_checkpoint, table
 from tests.shards.conftest import make_shard_set
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def png_text(path: Path) -> dict[str, str]:
@@ -91,13 +86,14 @@ def test_the_same_call_again_leaves_all_as_it_is_and_another_one_is_refused(
     assert again.code == 0
     assert "nothing was left to do" in again.out
     for other, told in (
-        (("--seed", 6), "(seed: 5 there, 6 asked for)"),
-        (("--num", 3), "(patches: 2 there, 3 asked for)"),
-        (("--view", "CC"), "(other conditions for some patches)"),
-        (("--temperature", 0.5), "temperature 0.5 asked for)"),
-        (("--grid",), "patches: 2 there, 128 asked for"),
+        ((2, 6), "(seed: 5 there, 6 asked for)"),
+        ((3, 5), "(patches: 2 there, 3 asked for)"),
+        ((2, 5, "--view", "CC"), "(other conditions for some patches)"),
+        ((2, 5, "--temperature", 0.5), "temperature 0.5 asked for)"),
+        ((2, 5, "--grid"), "patches: 2 there, 128 asked for"),
     ):
-        refused = generate(*call, *other)
+        num, seed, *more = other
+        refused = generate("--num", num, "--seed", seed, *more, *call[4:])
         assert refused.code == 1
         assert "--overwrite" in refused.err
         assert told in refused.err
@@ -117,7 +113,7 @@ def test_draws_are_not_continued_with_another_file_beside_the_checkpoint(
     call = ("--checkpoint", own, "--num", 2, "--out", tmp_path / "a")
     for strength, code in ((0.1, 0), (0.1, 0), (0.2, 1)):
         grain = Grain(torch.full((LEVELS,), strength), torch.ones(ring_count(32)), 32)
-        save_grain(grain_path(own), grain, model)
+        save_stage(own, GRAIN, grain, model)
         done = generate(*call)
         assert done.code == code
     assert "fitted: grain " in done.err
@@ -244,11 +240,20 @@ def test_a_model_with_skips_is_said_to_be_out_of_its_training(generate: Generate
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--view", "sideways"), "'sideways' is not a view"),
-        (("--view", "XCCL"), "a model knows CC and MLO"),
-        (("--age", "200"), "200 years is not possible"),
-        (("--age", "0"), "no age in years from 1 to 120"),
-        (("--cancer", "perhaps"), "neither yes nor no"),
+        (("--view", "sideways"), "view 'sideways' cannot be read; expected one of CC, MLO\n"),
+        (("--view", "XCCL"), "expected one of CC, MLO\n"),
+        (("--condition", "view=LCC"), "view 'LCC' cannot be read"),
+        (("--age", "200"), "age '200' cannot be read; expected years from 1 to 120"),
+        (("--age", "0"), "expected years from 1 to 120"),
+        (("--cancer", "perhaps"), "cancer 'perhaps' cannot be read; expected one of no, yes"),
+        (
+            ("--condition", "density=D"),
+            "expected one of view, laterality, age_bin, cancer, false_positive, age\n",
+        ),
+        (("--condition", "view"), "'view' is no NAME=VALUE"),
+        (("--condition", "cancer=no", "--condition", "Cancer=yes"), "the condition cancer is said twice"),
+        (("--condition", "false-positive=no", "--false-positive", "no"), "false positive is said twice"),
+        (("--condition", "age_bin=0", "--age", "66"), "the condition age bin is said twice"),
         (("--num", "0"), "--num"),
         (("--temperature", "-1"), "--temperature"),
         (("--grid", "--like", "x"), "give one of them"),

@@ -6,15 +6,15 @@ import pytest
 
 from nlbs.errors import ConfigError
 from nlbs.generate.condition_table import read_conditions
+from nlbs.manifests.schema import NLBS
 from tests.generate.conftest import Generate
 
 
 def plan_of(tmp_path: Path, text: str) -> list[tuple[int, ...]]:
     path = tmp_path / "cases.csv"
     path.write_text(text)
-    plan = read_conditions(path)
-    names = ("view", "laterality", "age_bin", "cancer", "false_positive")
-    return list(zip(*(plan.codes[name].tolist() for name in names), strict=True))
+    plan = read_conditions(path, NLBS)
+    return list(zip(*(plan.values[name].tolist() for name in NLBS.names), strict=True))
 
 
 def test_rows_are_patches_and_count_is_how_many(tmp_path: Path) -> None:
@@ -37,19 +37,19 @@ def test_every_error_is_named_with_row_column_found_and_expected(tmp_path: Path)
         "CC,50\n"
     )
     with pytest.raises(ConfigError) as caught:
-        read_conditions(path)
+        read_conditions(path, NLBS)
     lines = str(caught.value).split("\n  ")
     assert lines[0].endswith("has 10 errors; nothing was drawn:")
     assert lines[1:] == [
         "header: found a column 'cancr', which is none; did you mean 'cancer'?",
-        "row 1, column view: found 'sideways', expected CC or MLO; empty is unknown",
+        "row 1, column view: found 'sideways', expected one of CC, MLO; empty is unknown",
         "row 2, column age: found '200', expected years from 1 to 120; empty is unknown",
-        "row 2, column cancer: found 'perhaps', expected yes or no; empty is unknown",
+        "row 2, column cancer: found 'perhaps', expected one of no, yes; empty is unknown",
         "row 2, column count: found '0', expected a whole number from 1 on",
-        "row 3, column view: found 'XCCL', expected CC or MLO; empty is unknown",
+        "row 3, column view: found 'XCCL', expected one of CC, MLO; empty is unknown",
         "row 3, column age: found '0', expected years from 1 to 120; empty is unknown",
         "row 3, column count: found 'many', expected a whole number from 1 on",
-        "row 4, column age_bin: found '>65' beside the age '50', expected the bin of that age, or nothing",
+        "row 4, column age_bin: found '>65' beside the age '50', expected what goes with that, or nothing",
         "row 5: found 2 cells, expected 6, one for each column",
     ]
 
@@ -58,7 +58,7 @@ def test_of_many_errors_twenty_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text("view\n" + "up\n" * 50)
     with pytest.raises(ConfigError) as caught:
-        read_conditions(path)
+        read_conditions(path, NLBS)
     lines = str(caught.value).split("\n  ")
     assert "has 50 errors" in lines[0]
     assert len(lines) == 22

@@ -7,7 +7,7 @@ import pytest
 
 from nlbs.errors import ConfigError
 from nlbs.generate.distribution import Distribution, rare
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.shards import open_shards
 from tests.shards.conftest import make_shard_set
 
@@ -34,16 +34,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def distribution(folder: Path) -> Distribution:
     with open_shards(folder) as shards:
-        return Distribution(shards)
+        return Distribution(shards, NLBS)
 
 
 def rows_of(plan_codes: object) -> list[tuple[int, ...]]:
     codes = plan_codes
-    return list(zip(*(codes[name].tolist() for name in CONDITIONS), strict=True))  # type: ignore[index]
+    return list(zip(*(codes[name].tolist() for name in NLBS.names), strict=True))  # type: ignore[index]
 
 
 def test_conditions_are_drawn_jointly_and_as_often_as_in_training(distribution: Distribution) -> None:
-    rows = rows_of(distribution.drawn(12_000, seed=1).codes)
+    rows = rows_of(distribution.drawn(12_000, seed=1).values)
     expected = {(0, 0, 0, 0, 0): 6, (0, 1, 1, 0, 0): 3, (1, 1, 3, 1, 0): 2, (1, -1, 3, 1, 0): 1}
     assert set(rows) == set(expected)  # nothing of the validation split, no new combination
     for row, patches in expected.items():
@@ -53,51 +53,51 @@ def test_conditions_are_drawn_jointly_and_as_often_as_in_training(distribution: 
 
 
 def test_a_condition_that_is_drawn_depends_on_seed_and_place_alone(distribution: Distribution) -> None:
-    many = rows_of(distribution.drawn(500, seed=1).codes)
-    assert rows_of(distribution.drawn(20, seed=1).codes) == many[:20]
-    assert rows_of(distribution.drawn(500, seed=2).codes) != many
+    many = rows_of(distribution.drawn(500, seed=1).values)
+    assert rows_of(distribution.drawn(20, seed=1).values) == many[:20]
+    assert rows_of(distribution.drawn(500, seed=2).values) != many
 
 
 def test_a_filter_leaves_some_training_patches(folder: Path) -> None:
     with open_shards(folder) as shards:
-        assert set(rows_of(Distribution(shards, "cancer == 1").drawn(50, 0).codes)) <= {
+        assert set(rows_of(Distribution(shards, NLBS, "cancer == 1").drawn(50, 0).values)) <= {
             *((1, 1, 3, 1, 0), (1, -1, 3, 1, 0))
         }
         with pytest.raises(ConfigError, match="no training patch"):
-            Distribution(shards, "false_positive == 1")
+            Distribution(shards, NLBS, "false_positive == 1")
 
 
 def test_augmented_conditions_are_those_of_each_training_patch_in_turn(distribution: Distribution) -> None:
-    plan = distribution.varied(3, seed=0, age=0, laterality=0)
-    once = rows_of(distribution.codes)
-    assert rows_of(plan.codes) == once * 3
+    plan = distribution.varied(3, seed=0, ordinal=0, mirror=0)
+    once = rows_of(distribution.values)
+    assert rows_of(plan.values) == once * 3
     assert plan.columns["row"].tolist() == list(range(12)) * 3
-    longer = distribution.varied(5, seed=9, age=0.5, laterality=0.5)
-    shorter = distribution.varied(2, seed=9, age=0.5, laterality=0.5)
-    assert rows_of(longer.codes)[:24] == rows_of(shorter.codes)
+    longer = distribution.varied(5, seed=9, ordinal=0.5, mirror=0.5)
+    shorter = distribution.varied(2, seed=9, ordinal=0.5, mirror=0.5)
+    assert rows_of(longer.values)[:24] == rows_of(shorter.values)
 
 
 def test_variations_touch_age_and_side_by_their_probability_and_leave_unknown_alone(
     distribution: Distribution,
 ) -> None:
-    plan = distribution.varied(1000, seed=0, age=0.1, laterality=0.5)
-    before = {name: np.tile(codes, 1000) for name, codes in distribution.codes.items()}
+    plan = distribution.varied(1000, seed=0, ordinal=0.1, mirror=0.5)
+    before = {name: np.tile(codes, 1000) for name, codes in distribution.values.items()}
     for name in ("view", "cancer", "false_positive"):
-        np.testing.assert_array_equal(plan.codes[name], before[name])
-    step = plan.codes["age_bin"] - before["age_bin"]
+        np.testing.assert_array_equal(plan.values[name], before[name])
+    step = plan.values["age_bin"] - before["age_bin"]
     assert set(step[before["age_bin"] == 0]) == {0, 1}  # inwards at the ends
     assert set(step[before["age_bin"] == 3]) == {0, -1}
     assert set(step[before["age_bin"] == 1]) == {0, 1, -1}
     assert abs((step != 0).mean() - 0.1) < 4 * np.sqrt(0.1 * 0.9 / len(step))
     known = before["laterality"] >= 0
-    flipped = plan.codes["laterality"] != before["laterality"]
+    flipped = plan.values["laterality"] != before["laterality"]
     assert abs(flipped[known].mean() - 0.5) < 4 * np.sqrt(0.25 / known.sum())
     assert not flipped[~known].any()
 
 
 def test_the_rarest_combinations_are_those_of_the_fewest_patients(distribution: Distribution) -> None:
     found = distribution.rarest(5, {})
-    assert [(tuple(one.codes.values()), one.patches, one.patients) for one in found] == [
+    assert [(tuple(one.values.values()), one.patches, one.patients) for one in found] == [
         ((0, 1, 1, 0, 0), 3, 1),
         ((1, 1, 3, 1, 0), 2, 2),
         ((0, 0, 0, 0, 0), 6, 6),
@@ -105,5 +105,5 @@ def test_the_rarest_combinations_are_those_of_the_fewest_patients(distribution: 
     assert [one.patients for one in distribution.rarest(1, {"cancer": 1})] == [2]
     with pytest.raises(ConfigError, match="no patch of the training split"):
         distribution.rarest(1, {"false_positive": 1})
-    plan = rare(found[:2], 2, distribution.source)
-    assert rows_of(plan.codes) == [(0, 1, 1, 0, 0)] * 2 + [(1, 1, 3, 1, 0)] * 2
+    plan = rare(NLBS, found[:2], 2, distribution.source)
+    assert rows_of(plan.values) == [(0, 1, 1, 0, 0)] * 2 + [(1, 1, 3, 1, 0)] * 2

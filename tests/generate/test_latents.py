@@ -12,20 +12,20 @@ from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.cvae.ladder import Prior
 from nlbs.errors import ConfigError
 from nlbs.generate.latents import (
-    codes_tensor,
     interpolate,
     noise_latents,
+    one_row,
     reconstruct,
     slerp,
     traverse,
     vary,
 )
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
 
 CPU = torch.device("cpu")
-ONE = dict.fromkeys(CONDITIONS, 0)
+ONE = dict.fromkeys(NLBS.names, 0)
 OTHER = {**ONE, "view": 1, "cancer": 1, "age_bin": 3}
 
 
@@ -71,7 +71,7 @@ def test_parallel_opposite_and_zero_latents_go_straight() -> None:
 def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: ConditionalVAE) -> None:
     sampler = PriorSampler(model)
     ends = [
-        (noise_latents(seed, 0, sampler.noise_shapes, CPU), codes_tensor(codes, CPU))
+        (noise_latents(seed, 0, sampler.noise_shapes, CPU), one_row(codes, NLBS, CPU))
         for seed, codes in ((0, ONE), (5, OTHER))
     ]
     between = to_uint8(interpolate([model], sampler.draw, ends[0], ends[1], 4))
@@ -84,7 +84,7 @@ def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: C
 
 def test_conditions_are_interpolated_between_their_embeddings(model: ConditionalVAE) -> None:
     noise = noise_latents(0, 0, model.latent_shapes, CPU)
-    one, other = codes_tensor(ONE, CPU), codes_tensor(OTHER, CPU)
+    one, other = one_row(ONE, NLBS, CPU), one_row(OTHER, NLBS, CPU)
     way = interpolate([model], model.render, (noise, one), (noise, other), 3)
     with torch.no_grad():
         middle = (model.condition_encoder(one) + model.condition_encoder(other)) / 2
@@ -97,7 +97,7 @@ def test_conditions_are_interpolated_between_their_embeddings(model: Conditional
 
 def test_other_codes_than_those_of_the_ends_keep_their_embedding(model: ConditionalVAE) -> None:
     """As a guided sampler asks for "unknown" beside the conditions."""
-    unknown = codes_tensor(dict.fromkeys(CONDITIONS, -1), CPU)
+    unknown = one_row(dict.fromkeys(NLBS.names, -1), NLBS, CPU)
     with torch.no_grad():
         expected = model.condition_encoder(unknown)
     seen = []
@@ -107,15 +107,15 @@ def test_other_codes_than_those_of_the_ends_keep_their_embedding(model: Conditio
         return shown(latents, conditions)
 
     z = [torch.ones(1, 6)]
-    interpolate([model], decode, (z, codes_tensor(ONE, CPU)), (z, codes_tensor(OTHER, CPU)), 3)
+    interpolate([model], decode, (z, one_row(ONE, NLBS, CPU)), (z, one_row(OTHER, NLBS, CPU)), 3)
     for embedding in seen:
         torch.testing.assert_close(embedding, expected)
 
 
 def test_a_condition_that_a_sampler_hides_stays_hidden_while_the_others_move(model: ConditionalVAE) -> None:
     """As one does that is guided by cancer alone."""
-    one, other = dict(ONE), {name: 1 - ONE[name] if name != "age_bin" else 2 for name in CONDITIONS}
-    hidden = [codes_tensor(codes | {"cancer": -1}, CPU) for codes in (one, other)]
+    one, other = dict(ONE), {name: 1 - ONE[name] if name != "age_bin" else 2 for name in NLBS.names}
+    hidden = [one_row(codes | {"cancer": -1}, NLBS, CPU) for codes in (one, other)]
     seen = []
 
     def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
@@ -123,7 +123,7 @@ def test_a_condition_that_a_sampler_hides_stays_hidden_while_the_others_move(mod
         return shown(latents, conditions)
 
     z = [torch.ones(1, 6)]
-    interpolate([model], decode, (z, codes_tensor(one, CPU)), (z, codes_tensor(other, CPU)), 3)
+    interpolate([model], decode, (z, one_row(one, NLBS, CPU)), (z, one_row(other, NLBS, CPU)), 3)
     with torch.no_grad():
         ends = [model.condition_encoder(codes) for codes in hidden]
     for embedding, expected in zip(seen, (ends[0], (ends[0] + ends[1]) / 2, ends[1]), strict=True):
@@ -133,7 +133,7 @@ def test_a_condition_that_a_sampler_hides_stays_hidden_while_the_others_move(mod
 def test_from_unknown_conditions_to_known_ones_what_a_sampler_hides_is_not_moved(
     model: ConditionalVAE,
 ) -> None:
-    unknown, other = codes_tensor(dict.fromkeys(CONDITIONS, -1), CPU), codes_tensor(OTHER, CPU)
+    unknown, other = one_row(dict.fromkeys(NLBS.names, -1), NLBS, CPU), one_row(OTHER, NLBS, CPU)
     seen = []
 
     def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
@@ -174,7 +174,7 @@ def test_variations_add_normal_noise_of_a_given_strength() -> None:
 
 def test_a_reconstruction_is_what_the_network_gives_in_range(model: ConditionalVAE) -> None:
     pixels = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    codes = {name: torch.tensor([0, 1, -1]) for name in CONDITIONS}
+    codes = {name: torch.tensor([0, 1, -1]) for name in NLBS.names}
     with torch.no_grad():
         mu, _ = model.encode(pixels, codes)
         expected = model.decode(mu, codes).clamp(-1, 1)
@@ -184,7 +184,7 @@ def test_a_reconstruction_is_what_the_network_gives_in_range(model: ConditionalV
 def test_a_flow_beside_the_model_goes_along(model: ConditionalVAE) -> None:
     torch.manual_seed(3)
     flow = torch.nn.ModuleDict({"conditions": ConditionEncoder(12)})
-    one, other = codes_tensor(ONE, CPU), codes_tensor(OTHER, CPU)
+    one, other = one_row(ONE, NLBS, CPU), one_row(OTHER, NLBS, CPU)
     seen = []
 
     def decode(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:

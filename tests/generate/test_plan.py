@@ -5,13 +5,13 @@ import pytest
 
 from nlbs.errors import ConfigError
 from nlbs.generate.plan import combinations, grid, one_condition, uniform
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 
-UNKNOWN = dict.fromkeys(CONDITIONS, -1)
+UNKNOWN = dict.fromkeys(NLBS.names, -1)
 
 
 def test_a_grid_has_every_combination_of_known_values_once_and_then_times_num() -> None:
-    plan = grid({}, 3)
+    plan = grid(NLBS, {}, 3)
     rows = [tuple(plan.at(index).values()) for index in range(len(plan))]
     assert len(rows) == 2 * 2 * 4 * 2 * 2 * 3
     assert rows[0] == rows[1] == rows[2] != rows[3]
@@ -20,31 +20,31 @@ def test_a_grid_has_every_combination_of_known_values_once_and_then_times_num() 
 
 
 def test_what_is_fixed_stays_in_a_grid_unknown_too() -> None:
-    plan = grid({"view": 1, "cancer": -1}, 1)
+    plan = grid(NLBS, {"view": 1, "cancer": -1}, 1)
     assert len(plan) == 2 * 4 * 2
     assert {(plan.at(i)["view"], plan.at(i)["cancer"]) for i in range(len(plan))} == {(1, -1)}
 
 
 def test_a_hundred_million_equal_conditions_take_no_memory_and_more_are_refused() -> None:
-    plan = one_condition(UNKNOWN, 100_000_000)
+    plan = one_condition(NLBS, UNKNOWN, 100_000_000)
     assert len(plan) == 100_000_000
-    assert sum(codes.strides[0] for codes in plan.codes.values()) == 0
+    assert sum(codes.strides[0] for codes in plan.values.values()) == 0
     for ask in (
-        lambda: one_condition(UNKNOWN, 100_000_001),
-        lambda: grid({}, 10_000_000),
-        lambda: combinations([UNKNOWN] * 3, 50_000_000, "three"),
+        lambda: one_condition(NLBS, UNKNOWN, 100_000_001),
+        lambda: grid(NLBS, {}, 10_000_000),
+        lambda: combinations(NLBS, [UNKNOWN] * 3, 50_000_000, "three"),
     ):
         with pytest.raises(ConfigError, match="100,000,000"):
             ask()
 
 
 def test_the_digest_is_of_the_codes_however_they_are_kept() -> None:
-    one = one_condition({**UNKNOWN, "view": 1}, 5)
-    other = combinations([{**UNKNOWN, "view": 1}], 5, "the same, written out")
+    one = one_condition(NLBS, {**UNKNOWN, "view": 1}, 5)
+    other = combinations(NLBS, [{**UNKNOWN, "view": 1}], 5, "the same, written out")
     assert one.digest == other.digest
-    assert one.digest != one_condition({**UNKNOWN, "view": 0}, 5).digest
-    assert one.digest != one_condition({**UNKNOWN, "view": 1}, 6).digest
-    assert one.digest != one_condition({**UNKNOWN, "laterality": 1}, 5).digest
+    assert one.digest != one_condition(NLBS, {**UNKNOWN, "view": 0}, 5).digest
+    assert one.digest != one_condition(NLBS, {**UNKNOWN, "view": 1}, 6).digest
+    assert one.digest != one_condition(NLBS, {**UNKNOWN, "laterality": 1}, 5).digest
 
 
 def test_random_numbers_do_not_depend_on_how_many_follow() -> None:

@@ -1,19 +1,13 @@
 """The recipes as a user calls them: teaching cases, augmentation, a set to share, rare combinations."""
 
-import csv
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from nlbs.shards import open_shards
-from tests.generate.conftest import Generate, contents
+from tests.generate.conftest import Generate, contents, table
 from tests.shards.conftest import make_shard_set
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -59,7 +53,9 @@ def test_cases_take_view_side_and_age_from_a_set_where_told(
     }
     rows = table(tmp_path / "s" / "samples.csv")
     assert {(row["view"], row["laterality"]) for row in rows} <= known
-    assert "leave out --cancer" in generate("educational", "--cancer", "yes", "--out", tmp_path / "t").err
+    assert (
+        "do not say cancer, which" in generate("educational", "--cancer", "yes", "--out", tmp_path / "t").err
+    )
 
 
 def test_augment_draws_the_conditions_of_each_training_patch(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nlbs.errors import DatasetError
 from nlbs.generate import shard_folder as synthetic_set
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.preprocess.report.info import info_lines, shard_set_info
 from nlbs.preprocess.report.preview import write_preview
 from nlbs.preprocess.sets.convert import ConvertOptions, convert
@@ -53,7 +53,7 @@ def test_the_set_opens_and_holds_the_patches_that_the_pngs_show(
         png = np.asarray(Image.open(tmp_path / "png" / f"synthetic-{index:06d}.png"))
         np.testing.assert_array_equal(pixels[index], png)
         assert manifest[index]["foreground"] == pytest.approx((png > 0).mean(), abs=1e-4)
-    every = {tuple(int(codes[name][i]) for name in CONDITIONS) for i in range(64)}
+    every = {tuple(int(codes[name][i]) for name in NLBS.names) for i in range(64)}
     assert len(every) == 32
     assert set(codes["view"].tolist()) == {0}
     assert list(damages(folder)) == []
@@ -125,9 +125,9 @@ def test_a_set_that_is_interrupted_is_continued_to_the_same_bytes(
     drawn: list[int] = []
     whole_row = synthetic_set.manifest_row
 
-    def counted(codes: Any, index: int, *rest: Any) -> Any:
+    def counted(plan: Any, index: int, *rest: Any) -> Any:
         drawn.append(index)
-        return whole_row(codes, index, *rest)
+        return whole_row(plan, index, *rest)
 
     monkeypatch.setattr(synthetic_set, "manifest_row", counted)
     assert generate(*GRID, "--out", tmp_path / "broken").code == 0

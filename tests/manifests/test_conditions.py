@@ -257,3 +257,19 @@ def test_a_column_of_cancer_may_say_what_was_found() -> None:
             parse_cancer(text)
     with pytest.raises(ValueError):
         parse_flag("malignant")
+
+
+def test_conditions_are_read_back_from_the_cells_of_a_table() -> None:
+    known = Conditions("ML", "R", 61, 2, True, False)
+    assert known.cells() == {
+        "view": "ML",
+        "laterality": "R",
+        "age_years": 61,
+        "age_bin": 2,
+        "cancer": 1,
+        "false_positive": 0,
+    }
+    assert type(known.cells()["cancer"]) is int
+    for conditions in (known, Conditions(), Conditions(age_years=0, cancer=False)):
+        text = {name: "" if cell is None else str(cell) for name, cell in conditions.cells().items()}
+        assert Conditions.of_cells({**text, "split": "train"}) == conditions

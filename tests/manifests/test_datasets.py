@@ -167,7 +167,7 @@ def test_the_four_tables_of_cbis_ddsm_become_one_row_per_image(tmp_path: Path) -
     assert second["density"] is None  # 0 is no density
     assert table.rows[3].kept["findings"] == "calcification"
     assert table.rows[3].kept["density"] == "C"  # under a name with a space
-    assert "1 patients stand in both train and test of the dataset's own split" in table.notes
+    assert "1 patient stands in both train and test of the dataset's own split" in table.notes
 
 
 def test_a_column_that_one_of_the_tables_lacks_is_unknown_there(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_failed_save_leaves_the_checkpoint_before(saved: Path, monkeypatch: py
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint .*x\.safetensors; nlbs-train writes"):
         ConditionalVAE.load_from_checkpoint(tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="is no file"):
+    with pytest.raises(CheckpointError, match="holds no best_model"):
         ConditionalVAE.load_from_checkpoint(tmp_path)
 
 

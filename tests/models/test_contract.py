@@ -1,20 +1,50 @@
 """Every registered model keeps the contract: the toys too, as they are registered here as another family would be."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 from torch import Tensor
 
 from nlbs.manifests.conditions import CONDITIONS
 from nlbs.models import registry
 from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
-from nlbs.train.config import resolved_config
+from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.train.cli import main as train
+from nlbs.train.config import preset, resolved_config
 from nlbs.train.turns import fresh_model, only
+from tests.shards.conftest import make_shard_set
 
 TOYS = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
 #: A small preset of each family.
-PRESETS = {"cvae": "guide-small", "diffusion": "diffusion-small", "toy": "toy", "toy-gan": "toy-gan"}
+PRESETS = {
+    "cvae": "guide-small",
+    "diffusion": "diffusion-small",
+    "toy": "toy",
+    "toy-gan": "toy-gan",
+    "vae": "vindr-vae-small",
+    "lsgan": "lsgan-small",
+    "spatial-cvae": "spatial-cvae-small",
+    "spatial-mlp": "spatial-cvae-published",
+}
+#: Presets of the zoo, and what makes a run of theirs one of seconds, at 32 pixels.
+TINY: dict[str, dict[str, Any]] = {
+    "vindr-vae-small": {"widths": [4, 8], "latent_dim": 8},
+    "cxr-vae-published": {"widths": [4, 8], "latent_dim": 8},
+    "lsgan-published": {"widths": [8, 4, 4], "latent_dim": 8},
+    "lsgan-small": {"widths": [8, 4, 4], "latent_dim": 8},
+    "spatial-cvae-small": {"widths": [8, 8, 8], "latent_dim": 8, "token_width": 8},
+    "spatial-cvae-published": {"hidden": 24, "latent_dim": 8},
+    "diffusion-small": {"widths": [16, 24], "steps": 5},
+    "diffusion-published": {"widths": [8, 16], "steps": 10},
+}
+#: Families that encode, rebuild and bound.
+ENCODING = {"cvae", "vae", "spatial-cvae", "spatial-mlp"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 
@@ -28,17 +58,17 @@ def registered() -> Iterator[None]:
     registry._MODULES.update(before)
 
 
-#: What makes a preset small enough to try.
-TINY = {
-    "diffusion-small": {"model": {"widths": (16, 24), "steps": 5}, "data": {"resolution": 32}},
-    "diffusion-published": {"model": {"widths": (8, 16), "steps": 10}, "data": {"resolution": 16}},
-}
+def tiny(name: str) -> dict[str, Any]:
+    """Return the sections of a tiny run of a preset, as its YAML has them."""
+    training = {"epochs": 2, "log_every_steps": 1}
+    return {"model": TINY[name], "training": training, "data": {"resolution": 32, "batch_size": 8}}
 
 
 @pytest.fixture(params=["guide-small", "nlbs-small", "toy", "toy-gan", *TINY])
 def model(request: pytest.FixtureRequest) -> GenerativeModel:
     torch.manual_seed(0)
-    return fresh_model(resolved_config(request.param, None, TINY.get(request.param, {})))
+    name = request.param
+    return fresh_model(resolved_config(name, None, tiny(name)) if name in TINY else preset(name))
 
 
 def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
@@ -46,6 +76,7 @@ def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Ten
     channels, edge = model.image
     pixels = 2 * torch.rand(count, channels, edge, edge, generator=generator) - 1
     codes = {name: torch.randint(-1, n, (count,), generator=generator) for name, n in CONDITIONS.items()}
+    codes |= {c.name: torch.rand(count, len(c.values)) for c in model.schema if c.kind == "continuous"}
     return pixels, codes
 
 
@@ -113,7 +144,7 @@ def test_capabilities_do_what_they_say(model: GenerativeModel) -> None:
     model.eval()
     pixels, codes = batch(model)
     can = [kind for kind in (Reconstructs, Bounds, Encodes, HasPrior, Denoises) if isinstance(model, kind)]
-    assert bool(can) == (model.family in ("cvae", "diffusion"))
+    assert bool(can) == (model.family in {*ENCODING, "diffusion"})
     if isinstance(model, Denoises):
         assert registry.family(model.family).denoises
         sigma = model.schedule.sigma(torch.full((4,), 0.3, dtype=torch.float64))
@@ -133,3 +164,38 @@ def test_capabilities_do_what_they_say(model: GenerativeModel) -> None:
         assert model.render(latents, codes).shape == pixels.shape
     if isinstance(model, HasPrior):
         assert [level.shape for level in model.shifts(pixels, codes)] == [level.shape for level in latents]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 patients with 8 patches of 32 x 32 each; half of them to learn from."""
+    folder = tmp_path_factory.mktemp("contract") / "set"
+    splits = [("train", "train", "val", "test")[row // 8 % 4] for row in range(64)]
+    make_shard_set(folder, 64, resolution=32, columns={"split": splits})
+    return folder
+
+
+def trained(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as left:
+        train([str(argument) for argument in arguments])
+    assert not left.value.code
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_run_resumes_to_the_bit_and_its_checkpoint_draws_the_same_for_any_number(
+    name: str, shards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny(name)))
+    call = ("--shards", shards, "--preset", name, "--config", tmp_path / "tiny.yaml", "--device", "cpu")
+    trained(*call, "--run", tmp_path / "whole")
+    for limit in (("--max-steps", 3), ("--max-steps", 5), ()):
+        trained(*call, "--run", tmp_path / "parts", *limit)
+    whole, parts = (load_file(tmp_path / run / "last_model.safetensors") for run in ("whole", "parts"))
+    assert {key: value.numpy().tobytes() for key, value in whole.items()} == {
+        key: value.numpy().tobytes() for key, value in parts.items()
+    }
+    model = registry.load_checkpoint(tmp_path / "whole" / "best_model.safetensors")
+    sampler = PriorSampler(model)
+    few, many = (list(draw_patches(sampler, model.schema.unknown(count), seed=3)) for count in (2, 19))
+    assert len(many) == 19
+    assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))

@@ -195,6 +195,7 @@ def test_a_patch_depends_on_seed_and_number_alone(whole: tuple[str, Path], tmp_p
     assert (len(few), len(many)) == (3, 21)
     assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))
     assert not np.array_equal(many[0], many[1])
+    assert json.loads((tmp_path / "3" / "samples.json").read_text())["sampler"] == "model, temperature 1"
 
 
 def test_draws_are_written_as_a_shard_set(whole: tuple[str, Path], shards: Path, tmp_path: Path) -> None:
@@ -229,6 +230,9 @@ def test_commands_that_need_latents_say_that_there_are_none(
 ) -> None:
     family, folder = whole
     model = ("--checkpoint", folder / "best_model.safetensors", "--device", "cpu", "--shards", shards)
+    asked = ("--sampler", "prior", "--num", 1, "--out", tmp_path / "no")
+    run(generate, "--checkpoint", folder, "--device", "cpu", *asked, code=1)
+    assert f"the family {family} has no sampler 'prior'" in capsys.readouterr().err
     for number, command in enumerate(("vary", "reconstruct")):
         run(generate, command, *model, "--out", tmp_path / str(number), code=1)
         assert f"a model of the family {family} does not" in capsys.readouterr().err
@@ -244,10 +248,7 @@ def test_commands_that_need_latents_say_that_there_are_none(
         tmp_path / "run",
         code=1,
     )
-    assert (
-        "the section flow is of what is fitted to a trained model, and none is fitted"
-        in capsys.readouterr().err
-    )
+    assert f"a flow needs latents, and a model of the family {family} does not" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_a_family_that_is_not_known_is_refused(

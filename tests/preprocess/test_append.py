@@ -51,9 +51,8 @@ def grown(images: Path, old_root: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def append(table: Path, images: Path, root: Path, *more: object) -> str:
-    return preprocess(
-        *("append", "--csv", table, "--images", images, "--out", root, "--jobs", "1", *SPLIT, *more)
-    )
+    jobs = () if "--jobs" in more else ("--jobs", "1")
+    return preprocess("append", "--csv", table, "--images", images, "--out", root, *jobs, *SPLIT, *more)
 
 
 def test_old_files_stay_as_they_are_but_for_the_three_that_name_what_there_is(

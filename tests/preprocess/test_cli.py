@@ -24,7 +24,7 @@ def build(csv: Path, tmp_path: Path, *more: object) -> tuple[int, str]:
         (HEADER, "has a header and no rows"),
         (HEADER.replace("File Path", "File Pth") + "a\\b\\c.dcm,L,CC,1,0,0\n", "is it 'File Pth'?"),
         (HEADER.replace(",Cancer", "") + "a\\b\\c.dcm,L,CC,1,0\n", "no column 'Cancer'"),
-        (HEADER + "a\\b\\c.dcm,L,CC,66,0,0\n", "none of the 1 images can be used"),
+        (HEADER + "a\\b\\c.dcm,L,CC,66,0,0\n", "the only image cannot be used"),
     ],
 )
 def test_a_table_that_cannot_be_used_ends_in_one_sentence(

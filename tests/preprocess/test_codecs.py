@@ -21,10 +21,15 @@ from pydicom.uid import (
 )
 
 from nlbs.preprocess.formats import codecs
-from nlbs.preprocess.formats.codecs import names_of_decoders, versions
-from nlbs.preprocess.formats.codestream import Codestream, codestream, with_full_spectrum
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.codecs import (
+    Codestream,
+    codestream,
+    names_of_decoders,
+    versions,
+    with_full_spectrum,
+)
 from nlbs.preprocess.formats.image_errors import DecodeError, UnsupportedImageError
+from nlbs.preprocess.formats.image_file import read_image
 from tests.preprocess.dicom_files import ENCODERS, NATIVE, PICTURE, make_dicom, public_file
 
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000, JPEGLSNearLossless)
@@ -104,7 +109,7 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
 ) -> None:
     pixels = LAYOUTS[layout]
     path = make_dicom(tmp_path, pixels, syntax, layout[1])
-    image = read_dicom(path)
+    image = read_image(path)
     assert image.stored.dtype == pixels.dtype
     assert image.stored.dtype.isnative
     if syntax in LOSSY:
@@ -116,7 +121,7 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
     else:
         assert np.array_equal(image.stored, pixels)
     for decoder in ("imagecodecs", "pylibjpeg"):
-        other = read_dicom(path, decoder).stored
+        other = read_image(path, decoder).stored
         # The last bit of an inverse DCT is the decoder's own (T.81 A.3.3).
         unequal = 1 if syntax in DCT else 0
         assert np.abs(other.astype(int) - image.stored.astype(int)).max() <= unequal
@@ -126,10 +131,10 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
 def test_a_public_file_decodes_to_the_last_bit_as_the_reference_does(name: str) -> None:
     path = public_file(name)
     expected = reference(path)
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, expected)
     assert image.stored.dtype == expected.dtype.newbyteorder("=")
-    assert np.array_equal(read_dicom(path, "pylibjpeg").stored, expected)
+    assert np.array_equal(read_image(path, "pylibjpeg").stored, expected)
 
 
 def test_a_deflated_public_file_decodes_as_zlib_and_numpy_read_it() -> None:
@@ -138,7 +143,7 @@ def test_a_deflated_public_file_decodes_as_zlib_and_numpy_read_it() -> None:
     length = struct.unpack_from("<I", data, 140)[0]  # of the file meta information, PS3.10 7.1
     elements = zlib.decompress(data[144 + length :], -15)
     expected = np.frombuffer(elements[-512 * 512 :], np.uint8).reshape(512, 512)
-    assert np.array_equal(read_dicom(path).stored, expected)
+    assert np.array_equal(read_image(path).stored, expected)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, *ENCODERS], ids=lambda syntax: syntax.keyword)
@@ -149,10 +154,10 @@ def test_without_libjpeg_imagecodecs_decodes_alone(
     path = make_dicom(
         tmp_path, (PICTURE >> (12 - bits)).astype(np.uint8 if bits == 8 else np.uint16), syntax, bits
     )
-    expected = read_dicom(path, "pylibjpeg").stored.astype(int)
+    expected = read_image(path, "pylibjpeg").stored.astype(int)
     without_libjpeg(monkeypatch)
     for decoder in ("auto", "imagecodecs"):
-        image = read_dicom(path, decoder)
+        image = read_image(path, decoder)
         assert image.decoder == "imagecodecs"
         assert np.abs(image.stored.astype(int) - expected).max() <= (1 if syntax in DCT else 0)
 
@@ -163,7 +168,7 @@ def test_a_decoder_that_is_asked_for_and_missing_is_a_plain_error(
     without_libjpeg(monkeypatch)
     path = make_dicom(tmp_path, PICTURE, next(iter(ENCODERS)))
     with pytest.raises(UnsupportedImageError, match="no decoder"):
-        read_dicom(path, "pylibjpeg")
+        read_image(path, "pylibjpeg")
 
 
 def test_the_fast_decoder_comes_first_except_where_its_last_bit_differs() -> None:
@@ -186,7 +191,7 @@ def test_extended_jpeg_whose_scan_claims_to_end_at_coefficient_0_decodes_as_its_
     broken, mended = public_file("JPEG-lossy.dcm"), public_file("JPGExtended.dcm")
     with pytest.raises(RuntimeError):
         reference(broken)
-    assert np.array_equal(read_dicom(broken).stored, reference(mended))
+    assert np.array_equal(read_image(broken).stored, reference(mended))
 
 
 def test_a_scan_that_ends_at_coefficient_63_is_left_alone() -> None:
@@ -219,7 +224,7 @@ def test_a_codestream_of_another_size_is_refused_before_it_takes_memory(syntax: 
     pixels = (PICTURE >> (12 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
     path = make_dicom(tmp_path, pixels, syntax, bits, Rows=60)
     with pytest.raises(DecodeError, match="61 x 47 pixels, Rows and Columns say 60 x 47"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_a_codestream_of_three_colours_in_a_grey_file_is_refused(
@@ -231,7 +236,7 @@ def test_a_codestream_of_three_colours_in_a_grey_file_is_refused(
     monkeypatch.setitem(ENCODERS, JPEGLSNearLossless, lambda *_: frame)
     path = make_dicom(tmp_path, (PICTURE >> 4).astype(np.uint8), JPEGLSNearLossless, 8)
     with pytest.raises(DecodeError, match="3 components"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_a_run_length_bomb_unpacks_to_no_more_than_the_header_allows() -> None:
@@ -248,5 +253,5 @@ def test_a_run_length_bomb_unpacks_to_no_more_than_the_header_allows() -> None:
 def test_eight_bit_pixels_in_big_endian_words_are_swapped_back(tmp_path: Path) -> None:
     pixels = (PICTURE >> 4).astype(np.uint8)[:, :46]
     path = make_dicom(tmp_path, pixels, ExplicitVRBigEndian, 8)
-    assert np.array_equal(read_dicom(path).stored, pixels)
+    assert np.array_equal(read_image(path).stored, pixels)
     assert np.array_equal(reference(path), pixels)

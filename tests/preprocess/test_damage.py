@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from nlbs.preprocess.report.outliers import DAMAGE, outliers
 
@@ -40,7 +40,7 @@ def test_most_jpeg_streams_that_decode_to_garbage_are_flagged(clean, tmp_path: P
     paths, records = clean
     generator, decoded, caught = np.random.default_rng(0), 0, 0
     for path in paths[::2]:
-        dataset, stored = pydicom.dcmread(path), read_dicom(path, "auto").stored
+        dataset, stored = pydicom.dcmread(path), read_image(path, "auto").stored
         stream = bytearray(encoded(np.ascontiguousarray(stored.view("u2"))))
         for place in generator.integers(200, len(stream) // 2, 16):
             stream[place] ^= 0x15

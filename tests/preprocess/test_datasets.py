@@ -109,7 +109,7 @@ def test_a_breast_without_images_and_images_without_a_side_are_named(cmmd: Path)
     _, rows = build(cmmd, "--csv", cmmd / "clinical.csv", "--images", cmmd / "CMMD")
     assert [row["row"] for row in rows] == ["1", "1", "2", "2", "3", "3", "3", "4", "4", "5", "6"]
     bad = {row["row"]: row["reason"] for row in rows if row["status"] == "bad_row"}
-    assert bad["3"] == "1 files in the folder of this patient state no side: nothing tells their row"
+    assert bad["3"] == "1 file in the folder of this patient states no side: nothing tells its row"
     assert bad["5"].startswith("there is no folder of this patient")
     assert bad["6"] == "no image of this side is in the folder of this patient"
 
@@ -243,9 +243,9 @@ def test_a_patient_in_both_train_and_test_is_reported_and_stops_the_datasets_own
         file.write(cbis_row("Mass-Test", "P_00001", "LEFT", "CC", 1, "BENIGN"))
     put(cbis / "CBIS-DDSM" / "Mass-Test_P_00001_LEFT_CC" / "1" / "2" / "1-1.dcm", 7)
     said, _ = build(cbis, *tables(cbis), "--split", "dataset", code=1)
-    assert "1 patients stand in two splits of the dataset, for example in rows 5" in said
+    assert "1 patient stands in two splits of the dataset, for example in rows 5" in said
     said, rows = build(cbis, *tables(cbis))
-    assert "1 patients stand in both train and test of the dataset's own split" in said
+    assert "1 patient stands in both train and test of the dataset's own split" in said
     assert rows[0]["split"] == rows[3]["split"]
 
 

@@ -28,7 +28,6 @@ from pydicom.uid import (
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.formats import elements as reading
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.header import element
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
@@ -39,6 +38,7 @@ from nlbs.preprocess.formats.image_errors import (
     TruncatedError,
     UnsupportedImageError,
 )
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.stored import sign_extended
 from tests.preprocess.dicom_files import (
     ENCODERS,
@@ -86,7 +86,7 @@ def test_values_may_stand_anywhere_in_their_cells_and_the_other_bits_are_ignored
         path = make_dicom(
             tmp_path, cells, syntax, 16, BitsStored=stored, HighBit=high, PixelRepresentation=int(signed)
         )
-        assert np.array_equal(read_dicom(path, decoder).stored, expected)
+        assert np.array_equal(read_image(path, decoder).stored, expected)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless])
@@ -98,7 +98,7 @@ def test_signed_values_of_every_depth_come_back(bits: int, syntax: str, tmp_path
         (4095 << 4 >> (16 - bits)) - (1 << (bits - 1)),
     )
     path = make_dicom(tmp_path, signed, syntax, bits)
-    assert np.array_equal(read_dicom(path).stored, signed)
+    assert np.array_equal(read_image(path).stored, signed)
 
 
 def test_overlays_in_the_high_bits_of_a_signed_image_do_not_change_it(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_overlays_in_the_high_bits_of_a_signed_image_do_not_change_it(tmp_path: 
     ):
         dataset.add_new((0x6000, element_), vr, value)
     dataset.save_as(path)
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, signed)
     assert image.notes == ()
 
@@ -126,17 +126,17 @@ def test_signed_values_below_bits_stored_are_noted(tmp_path: Path) -> None:
     # JPEG 2000 has a sign and a depth of its own: here two bits more than the header says.
     signed = (PICTURE.astype(np.int32) - 2048).astype(np.int16)
     path = make_dicom(tmp_path, np.minimum(signed, 100), JPEG2000Lossless, 12, BitsStored=10, HighBit=9)
-    assert read_dicom(path).notes == ("pixel values reach -2048, beyond BitsStored 10",)
+    assert read_image(path).notes == ("pixel values reach -2048, beyond BitsStored 10",)
 
 
 def test_a_missing_high_bit_is_bits_stored_less_one(tmp_path: Path) -> None:
-    assert np.array_equal(read_dicom(make_dicom(tmp_path, PICTURE, HighBit=None)).stored, PICTURE)
+    assert np.array_equal(read_image(make_dicom(tmp_path, PICTURE, HighBit=None)).stored, PICTURE)
 
 
 def test_values_beyond_bits_stored_are_noted(tmp_path: Path) -> None:
-    image = read_dicom(make_dicom(tmp_path, PICTURE, JPEGLSLossless, 12, BitsStored=11, HighBit=10))
+    image = read_image(make_dicom(tmp_path, PICTURE, JPEGLSLossless, 12, BitsStored=11, HighBit=10))
     assert image.notes == ("pixel values reach 4095, beyond BitsStored 11",)
-    assert read_dicom(make_dicom(tmp_path, PICTURE)).notes == ()
+    assert read_image(make_dicom(tmp_path, PICTURE)).notes == ()
 
 
 def test_a_signed_codestream_under_an_unsigned_header_is_read_as_pydicom_reads_it(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_signed_codestream_under_an_unsigned_header_is_read_as_pydicom_reads_i
     expected = signed.astype(np.int32) % 4096  # the same 12 bits
     assert np.array_equal(pydicom.dcmread(path).pixel_array, expected)
     for decoder in ("auto", "pylibjpeg"):
-        assert np.array_equal(read_dicom(path, decoder).stored, expected)
+        assert np.array_equal(read_image(path, decoder).stored, expected)
 
 
 # --- What the header says --------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_signed_codestream_under_an_unsigned_header_is_read_as_pydicom_reads_i
 def test_the_polarity_is_told_by_two_elements(
     elements: dict[str, str], inverted: bool, tmp_path: Path
 ) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.inverted is inverted
+    assert read_image(make_dicom(tmp_path, PICTURE, **elements)).header.inverted is inverted
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_the_polarity_is_told_by_two_elements(
 def test_padding_is_a_value_or_a_range(
     elements: dict[str, int], padding: tuple[int, int] | None, tmp_path: Path
 ) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.padding == padding
+    assert read_image(make_dicom(tmp_path, PICTURE, **elements)).header.padding == padding
 
 
 def test_a_signed_padding_range_keeps_its_signs(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_signed_padding_range_keeps_its_signs(tmp_path: Path) -> None:
     dataset.add_new("PixelPaddingValue", "SS", -2048)
     dataset.add_new("PixelPaddingRangeLimit", "SS", -2000)
     dataset.save_as(path)
-    assert read_dicom(path).header.padding == (-2048, -2000)
+    assert read_image(path).header.padding == (-2048, -2000)
 
 
 def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -
     dataset = pydicom.dcmread(path)
     dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
     dataset.save_as(path)
-    assert read_dicom(path).header.padding == (-2000, -2000)
+    assert read_image(path).header.padding == (-2000, -2000)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -
 def test_the_spacing_is_two_sensible_numbers_or_unknown(
     elements: dict[str, list[float]], spacing: tuple[float, float] | None, tmp_path: Path
 ) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE, **elements)).header.spacing_mm == spacing
+    assert read_image(make_dicom(tmp_path, PICTURE, **elements)).header.spacing_mm == spacing
 
 
 def replaced(path: Path, keyword: str, value: bytes) -> Path:
@@ -231,23 +231,23 @@ def replaced(path: Path, keyword: str, value: bytes) -> Path:
 def test_text_where_a_number_belongs_is_a_bad_header_or_unknown(tmp_path: Path) -> None:
     path = make_dicom(tmp_path, PICTURE, NumberOfFrames="10")
     with pytest.raises(BadHeaderError, match="NumberOfFrames is no single whole number"):
-        read_dicom(replaced(path, "NumberOfFrames", b"1A"))
+        read_image(replaced(path, "NumberOfFrames", b"1A"))
     path = make_dicom(tmp_path, PICTURE, PixelSpacing=[0.1, 0.1], WindowWidth="10")
     path = replaced(replaced(path, "PixelSpacing", b"one\\two "), "WindowWidth", b"1A")
-    header = read_dicom(path).header
+    header = read_image(path).header
     assert header.spacing_mm is None
     assert element(header.dataset, "WindowWidth") == "1A"
 
 
 def test_an_element_that_is_missing_or_blank_is_none(tmp_path: Path) -> None:
-    dataset = read_dicom(make_dicom(tmp_path, PICTURE, VOILUTFunction="", ViewPosition="CC")).header.dataset
+    dataset = read_image(make_dicom(tmp_path, PICTURE, VOILUTFunction="", ViewPosition="CC")).header.dataset
     assert element(dataset, "VOILUTFunction") is None
     assert element(dataset, "WindowCenter") is None
     assert element(dataset, "ViewPosition") == "CC"
 
 
 def test_the_header_keeps_no_pixels(tmp_path: Path) -> None:
-    assert read_dicom(make_dicom(tmp_path, PICTURE)).header.dataset.get("PixelData") is None
+    assert read_image(make_dicom(tmp_path, PICTURE)).header.dataset.get("PixelData") is None
 
 
 # --- Refused from the header -----------------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_an_impossible_header_is_refused_in_words(
     elements: dict[str, object], error: type[ImageError], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ImageError, match=words) as caught:
-        read_dicom(make_dicom(tmp_path, PICTURE, **elements))
+        read_image(make_dicom(tmp_path, PICTURE, **elements))
     assert isinstance(caught.value, error)
 
 
@@ -296,18 +296,18 @@ def test_an_impossible_header_is_refused_in_words(
 def test_no_memory_is_taken_for_an_image_larger_than_allowed(syntax: str, tmp_path: Path) -> None:
     path = eight_bits_where_needed(tmp_path, syntax)
     with pytest.raises(BadHeaderError, match="expected 1 to 2,000 pixels"):
-        read_dicom(path, max_pixels=2000)
+        read_image(path, max_pixels=2000)
 
 
 def test_the_transfer_syntax_must_be_there_and_known(tmp_path: Path) -> None:
     with pytest.raises(BadHeaderError, match="0002,0010"):
-        read_dicom(public_file("meta_missing_tsyntax.dcm"))
+        read_image(public_file("meta_missing_tsyntax.dcm"))
     data = make_dicom(tmp_path, PICTURE).read_bytes()
     for uid in (b"1.2.840.10008.9.9.1", b"1.2.PLANTED^NAME.12"):
         path = tmp_path / "private.dcm"
         path.write_bytes(data.replace(b"1.2.840.10008.1.2.1", uid))
         with pytest.raises(UnsupportedImageError, match="Transfer Syntax") as caught:
-            read_dicom(path)
+            read_image(path)
         assert uid.decode() not in str(caught.value)
 
 
@@ -320,7 +320,7 @@ def test_colour_and_multi_frame_public_files_are_unsupported() -> None:
         "US1_J2KR.dcm",
     ):
         with pytest.raises(UnsupportedImageError):
-            read_dicom(public_file(name))
+            read_image(public_file(name))
 
 
 def test_dicom_files_without_an_image_say_so() -> None:
@@ -329,7 +329,7 @@ def test_dicom_files_without_an_image_say_so() -> None:
     paths.append(Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests" / "DICOMDIR")
     for path in paths:
         with pytest.raises(NoPixelsError):
-            read_dicom(path)
+            read_image(path)
 
 
 # --- What is no regular DICOM file -----------------------------------------------------------------
@@ -341,12 +341,11 @@ def test_what_is_no_dicom_file_says_so(tmp_path: Path) -> None:
         ("empty.dcm", b""),
         ("short.dcm", b"DICM"),
         ("zeros.dcm", bytes(5000)),
-        ("picture.dcm", b"\x89PNG\r\n\x1a\n" + bytes(300)),
     ):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(NotDicomError):
-            read_dicom(path)
+            read_image(path)
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
@@ -360,7 +359,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     for path in (*odd, Path("/dev/zero"), tmp_path / "folder.dcm" / "inside" / "no.dcm"):
         started = time.monotonic()
         with pytest.raises(MissingFileError):
-            read_dicom(path)
+            read_image(path)
         assert time.monotonic() - started < 1
 
 
@@ -369,7 +368,7 @@ def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
     path = make_dicom(tmp_path, PICTURE)
     path.chmod(0)
     with pytest.raises(MissingFileError, match="no permission"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_a_file_that_may_not_be_opened_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +379,7 @@ def test_a_file_that_may_not_be_opened_says_so(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(pydicom, "dcmread", refuse)
     with pytest.raises(MissingFileError, match=r"^no permission to read the file$"):
-        read_dicom(path)
+        read_image(path)
 
 
 # --- Broken and hostile files ----------------------------------------------------------------------
@@ -389,13 +388,13 @@ def test_a_file_that_may_not_be_opened_says_so(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("syntax", MUTATED_SYNTAXES, ids=lambda uid: uid.keyword)
 def test_a_file_cut_anywhere_is_an_error_or_the_whole_image(syntax: str, tmp_path: Path) -> None:
     path = eight_bits_where_needed(tmp_path, syntax)
-    whole, expected = path.read_bytes(), read_dicom(path).stored
+    whole, expected = path.read_bytes(), read_image(path).stored
     cuts = {*range(0, len(whole), max(1, len(whole) // 60)), *range(len(whole) - 24, len(whole))}
     cut_path, survivors = tmp_path / "cut.dcm", 0
     for cut in sorted(cuts):
         cut_path.write_bytes(whole[:cut])
         try:
-            stored = read_dicom(cut_path).stored
+            stored = read_image(cut_path).stored
         except ImageError as error:
             assert error.status in (
                 "truncated",
@@ -418,7 +417,7 @@ def test_a_file_cut_in_its_pixels_is_called_truncated(syntax: str, tmp_path: Pat
     for share in (0.5, 0.7, 0.9):
         path.write_bytes(whole[: int(600 + share * (len(whole) - 600))])
         with pytest.raises(TruncatedError):
-            read_dicom(path)
+            read_image(path)
 
 
 def test_a_codestream_that_stops_early_inside_whole_elements_is_truncated(
@@ -434,13 +433,13 @@ def test_a_codestream_that_stops_early_inside_whole_elements_is_truncated(
             monkeypatch.setitem(ENCODERS, syntax, cut)
             path = eight_bits_where_needed(tmp_path, syntax)
             with pytest.raises((TruncatedError, DecodeError)):
-                read_dicom(path)
+                read_image(path)
 
 
 def test_too_little_uncompressed_data_is_counted(tmp_path: Path) -> None:
     path = make_dicom(tmp_path, PICTURE, Rows=62)
     with pytest.raises(TruncatedError, match=r"5,734 bytes, 62 x 47 pixels of 16 bits need 5,828"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_compressed_pixels_without_items_are_truncated(tmp_path: Path) -> None:
@@ -449,7 +448,7 @@ def test_compressed_pixels_without_items_are_truncated(tmp_path: Path) -> None:
     start = data.index(b"\xfe\xff\x00\xe0")
     path.write_bytes(data[:start] + b"\xfe\xff\x00\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0")
     with pytest.raises(TruncatedError):
-        read_dicom(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("depth", [20, 300, 3000])
@@ -465,7 +464,7 @@ def test_nested_sequences_are_read_or_refused_and_the_process_lives(depth: int, 
     place = data.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
     path.write_bytes(data[:place] + (open_ + item) * depth + (end + close) * depth + data[place:])
     try:
-        stored = read_dicom(path).stored
+        stored = read_image(path).stored
     except BadHeaderError as error:
         assert depth >= 300
         assert "nested" in str(error)
@@ -489,7 +488,7 @@ def test_a_deflated_bomb_is_refused_before_it_unpacks(
 
     tracemalloc.start()
     with pytest.raises(UnsupportedImageError, match="unpack to more than"):
-        read_dicom(path)
+        read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 60_000_000
     tracemalloc.stop()
 
@@ -510,7 +509,7 @@ def test_only_image_errors_come_out_of_damaged_files(syntax: str, tmp_path: Path
         path.write_bytes(damaged)
         started = time.monotonic()
         try:
-            image = read_dicom(path)
+            image = read_image(path)
         except ImageError as error:
             assert "PLANTED" not in str(error)
             assert str(tmp_path) not in str(error)
@@ -529,7 +528,7 @@ def test_a_length_of_four_gigabytes_in_a_small_file_takes_no_memory(tmp_path: Pa
     path.write_bytes(data)
     tracemalloc.start()
     with pytest.raises(TruncatedError):
-        read_dicom(path)
+        read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
 
@@ -542,7 +541,7 @@ def test_what_follows_the_pixels_is_an_element_or_remarked(syntax: str, tmp_path
     padding = struct.pack(f"{order}HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4)  # PS3.10 7.2
     for more, remarked in ((b"", False), (padding, False), (bytes(512), False), (b"what is this here", True)):
         path.write_bytes(whole + more)
-        image = read_dicom(path)
+        image = read_image(path)
         assert np.array_equal(image.stored, PICTURE)
         expected = (f"behind Pixel Data stand {len(more)} bytes that are no element",) if remarked else ()
         assert image.notes == expected
@@ -567,12 +566,12 @@ def test_no_message_repeats_text_of_the_file_or_its_path(tmp_path: Path) -> None
         if "NumberOfFrames" in elements:
             replaced(path, "NumberOfFrames", b"P^")
         with pytest.raises(ImageError) as caught:
-            read_dicom(path)
+            read_image(path)
         assert "PLANTED" not in str(caught.value)
         assert "P^" not in str(caught.value)
     for path in (folder / "none.dcm", folder):
         with pytest.raises(ImageError) as caught:
-            read_dicom(path)
+            read_image(path)
         assert "PLANTED" not in str(caught.value)
 
 
@@ -580,7 +579,7 @@ def test_an_image_error_survives_the_way_back_from_a_worker(tmp_path: Path) -> N
     from multiprocessing.reduction import ForkingPickler
 
     with pytest.raises(ImageError) as caught:
-        read_dicom(make_dicom(tmp_path, PICTURE, Rows=0))
+        read_image(make_dicom(tmp_path, PICTURE, Rows=0))
     sent = io.BytesIO(bytes(ForkingPickler.dumps(caught.value)))
     again = ForkingPickler.loads(sent.getvalue())
     assert type(again) is BadHeaderError

@@ -21,9 +21,9 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ConfigError
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.frames import chosen_frame, parse_frame
 from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError, UnsupportedImageError
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from nlbs.preprocess.images.header_conditions import stated_conditions
 from tests.preprocess.dicom_files import ENCODERS, LOSSLESS_SYNTAXES, PICTURE, make_dicom, public_file
@@ -78,16 +78,16 @@ def multi_frame(
 def test_the_frame_that_is_asked_for_comes_out(syntax: UID, tmp_path: Path) -> None:
     path = multi_frame(tmp_path, syntax=syntax)
     for asked, number in ((1, 1), (2, 2), ("middle", 3), (5, 5)):
-        image = read_dicom(path, frame=asked)
+        image = read_image(path, frame=asked)
         assert np.array_equal(image.stored, FRAMES[number - 1])
         assert image.frame == number
         assert image.notes == ()
     with pytest.raises(
         UnsupportedImageError, match="5 frames, expected a single image: --frame middle, or --frame"
     ):
-        read_dicom(path)
+        read_image(path)
     with pytest.raises(UnsupportedImageError, match="frame 6 is asked for, the file has 5"):
-        read_dicom(path, frame=6)
+        read_image(path, frame=6)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian], ids=lambda uid: uid.keyword)
@@ -96,7 +96,7 @@ def test_frames_of_an_odd_number_of_bytes_are_cut_where_they_end(syntax: UID, tm
     assert frames[0].size % 2 == 1
     path = multi_frame(tmp_path, frames, syntax, 8)
     for number in range(1, 6):
-        assert np.array_equal(read_dicom(path, frame=number).stored, frames[number - 1])
+        assert np.array_equal(read_image(path, frame=number).stored, frames[number - 1])
 
 
 def test_public_multi_frame_files_are_read_as_pydicom_reads_them() -> None:
@@ -111,7 +111,7 @@ def test_public_multi_frame_files_are_read_as_pydicom_reads_them() -> None:
         path = public_file(name)
         for number in (1, 4, 10):
             expected = pydicom.pixels.pixel_array(path, index=number - 1, raw=True)
-            assert np.array_equal(read_dicom(path, frame=number).stored, expected)
+            assert np.array_equal(read_image(path, frame=number).stored, expected)
 
 
 def test_a_frame_is_found_by_every_kind_of_table_and_without_one(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_frame_is_found_by_every_kind_of_table_and_without_one(tmp_path: Path)
             dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = tables
         dataset.save_as(path)
         for number in (1, 3, 5):
-            assert np.array_equal(read_dicom(path, frame=number).stored, FRAMES[number - 1]), name
+            assert np.array_equal(read_image(path, frame=number).stored, FRAMES[number - 1]), name
 
 
 def test_fragments_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_fragments_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
     dataset.PixelData = encapsulate(streams, fragments_per_frame=2, has_bot=False)
     dataset.save_as(path)
     with pytest.raises(BadHeaderError, match="10 fragments and no offset table that tells 5 frames apart"):
-        read_dicom(path, frame=2)
+        read_image(path, frame=2)
 
 
 def test_more_frames_in_the_table_than_the_header_says_are_no_single_image(tmp_path: Path) -> None:
     path = multi_frame(tmp_path, syntax=JPEGLSLossless, NumberOfFrames=1)
     with pytest.raises(BadHeaderError, match="the offset table names 5 frames, NumberOfFrames says 1"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_of_the_other_frames_no_pixel_is_read(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_of_the_other_frames_no_pixel_is_read(tmp_path: Path) -> None:
                 read += count
                 return count
 
-        from nlbs.preprocess.formats.dicom import dicom_image
+        from nlbs.preprocess.formats.image_file import dicom_image
 
         with io.BufferedReader(Counted(path), 4096) as file:
             stored = dicom_image(file, "auto", 100, 10**6).stored
@@ -174,11 +174,11 @@ def test_of_the_other_frames_no_pixel_is_read(tmp_path: Path) -> None:
 
 def test_pixels_for_fewer_frames_than_stated_are_truncated(tmp_path: Path) -> None:
     with pytest.raises(TruncatedError, match="of 6 frames need 34,404"):
-        read_dicom(multi_frame(tmp_path, NumberOfFrames=6), frame=1)
+        read_image(multi_frame(tmp_path, NumberOfFrames=6), frame=1)
 
 
 def test_bytes_beyond_the_frames_are_remarked(tmp_path: Path) -> None:
-    image = read_dicom(multi_frame(tmp_path, NumberOfFrames=1))
+    image = read_image(multi_frame(tmp_path, NumberOfFrames=1))
     assert image.notes == (f"Pixel Data has {4 * FRAMES[0].nbytes:,} bytes more than its image needs",)
 
 
@@ -208,7 +208,7 @@ def test_what_the_groups_say_of_a_frame_is_used_and_its_own_goes_over_the_shared
         PerFrameFunctionalGroupsSequence=Sequence(own),
     )
     for number, function in ((2, None), (4, "LINEAR_EXACT")):
-        header = read_dicom(path, frame=number).header
+        header = read_image(path, frame=number).header
         assert header.spacing_mm == (0.1, 0.09)
         dataset = header.dataset
         assert (dataset.RescaleSlope, dataset.RescaleIntercept) == (2, -5)
@@ -220,7 +220,7 @@ def test_what_the_groups_say_of_a_frame_is_used_and_its_own_goes_over_the_shared
 def test_groups_for_another_number_of_frames_are_refused(tmp_path: Path) -> None:
     own = Sequence([group("FrameVOILUTSequence", WindowCenter=1, WindowWidth=5)] * 4)
     with pytest.raises(BadHeaderError, match="4 items, NumberOfFrames says 5"):
-        read_dicom(multi_frame(tmp_path, PerFrameFunctionalGroupsSequence=own), frame=1)
+        read_image(multi_frame(tmp_path, PerFrameFunctionalGroupsSequence=own), frame=1)
 
 
 def test_a_tomosynthesis_is_decoded_by_its_middle_frame(tmp_path: Path) -> None:
@@ -264,4 +264,4 @@ def test_the_table_is_read_in_the_files_own_way(tmp_path: Path) -> None:
     data = path.read_bytes()
     place = data.index(b"\xfe\xff\x00\xe0\x14\0\0\0") + 8
     path.write_bytes(data[:place] + struct.pack("<5I", 0, 9, 18, 27, 36) + data[place + 20 :])
-    assert np.array_equal(read_dicom(path, frame=4).stored, FRAMES[3])
+    assert np.array_equal(read_image(path, frame=4).stored, FRAMES[3])

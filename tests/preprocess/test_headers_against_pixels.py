@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from nlbs.errors import ImageError
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.decode import DecodeOptions, decode_image
 from tests.preprocess.dicom_files import PICTURE, make_dicom
 from tests.preprocess.mask_images import breast_image
@@ -27,7 +27,7 @@ NATIVE_AND_RLE = pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLEL
 
 
 def read(folder: Path, pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, **elements: object):
-    return read_dicom(make_dicom(folder, pixels, syntax, **elements))
+    return read_image(make_dicom(folder, pixels, syntax, **elements))
 
 
 def decoded(folder: Path, pixels: np.ndarray = BREAST, **elements: object):
@@ -44,7 +44,7 @@ def test_a_high_bit_that_the_values_do_not_have_is_not_believed(
 ) -> None:
     path = make_dicom(tmp_path, PICTURE, syntax, HighBit=high_bit)
     assert np.array_equal(pydicom.dcmread(path).pixel_array, PICTURE)  # which never looks at it
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, PICTURE)
     assert len(image.notes) == 1
     assert f"HighBit {'is ' if 11 < high_bit < 16 else ''}{high_bit}" in image.notes[0]
@@ -85,7 +85,7 @@ def test_an_overlay_that_is_stated_leaves_values_with_empty_low_bits_where_they_
     dataset = pydicom.dcmread(path)
     dataset.add_new(0x60000102, "US", 15)
     dataset.save_as(path)
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, values)
     assert image.notes == ()
 
@@ -107,7 +107,7 @@ def test_segments_of_rle_in_the_wrong_order_are_seen(bits: int, tmp_path: Path) 
     head = struct.pack("<16I", 2, 64, 64 + len(low), *[0] * 13)
     dataset.PixelData = pydicom.encaps.encapsulate([head + low + high])
     dataset.save_as(path)
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, PICTURE)
     assert "other order" in image.notes[0]
 
@@ -135,9 +135,9 @@ def test_a_codestream_of_8_bits_may_stand_where_16_are_allocated(
     decoder: str, syntax: str, tmp_path: Path
 ) -> None:
     grey = (PICTURE >> 4).astype(np.uint8)
-    right = read_dicom(make_dicom(tmp_path, grey, syntax, 8), decoder).stored
+    right = read_image(make_dicom(tmp_path, grey, syntax, 8), decoder).stored
     path = make_dicom(tmp_path, grey, syntax, 8, BitsAllocated=16, BitsStored=12, HighBit=11)
-    assert np.array_equal(read_dicom(path, decoder).stored, right)
+    assert np.array_equal(read_image(path, decoder).stored, right)
     assert np.abs(right.astype(int) - grey).max() <= (12 if syntax == JPEGBaseline8Bit else 0)
 
 
@@ -187,7 +187,7 @@ def test_rows_and_columns_that_are_swapped_are_seen_by_their_neighbours(syntax: 
         dataset = pydicom.dcmread(path)
         dataset.Rows, dataset.Columns = BREAST.shape[::-1]
         dataset.save_as(path)
-        image = read_dicom(path)
+        image = read_image(path)
     else:
         image = read(tmp_path, BREAST, Rows=BREAST.shape[1], Columns=BREAST.shape[0])
     assert np.array_equal(image.stored, BREAST)

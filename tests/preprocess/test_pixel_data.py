@@ -19,8 +19,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.image_errors import BadHeaderError, TruncatedError
+from nlbs.preprocess.formats.image_file import read_image
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, rename_syntax
 
 EXPLICIT_HEAD, IMPLICIT_HEAD = b"\xe0\x7f\x10\0OW\0\0", b"\xe0\x7f\x10\0"
@@ -33,7 +33,7 @@ STREAMS = {uid: data + b"\0" * (len(data) % 2) for uid, data in STREAMS.items()}
 
 
 def pixels_and_notes(path: Path) -> tuple[bool, str]:
-    image = read_dicom(path)
+    image = read_image(path)
     return np.array_equal(image.stored, PICTURE), "; ".join(image.notes)
 
 
@@ -77,7 +77,7 @@ def test_elements_written_otherwise_than_stated_give_the_same_pixels(
             assert np.array_equal(pydicom.dcmread(path).pixel_array, values)
     # Trailing padding, as it made moved pixels look whole.
     path.write_bytes(path.read_bytes() + b"\xfc\xff\xfc\xff" + struct.pack("<I", 64) + bytes(64))
-    image = read_dicom(path)
+    image = read_image(path)
     assert np.array_equal(image.stored, values)
     assert any("the transfer syntax says" in note for note in image.notes)
     assert image.header.transfer_syntax == written_as
@@ -99,13 +99,13 @@ def test_heads_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> None:
     head = IMPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)
     path.write_bytes(data.replace(head, EXPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)))
     with pytest.raises(BadHeaderError, match="explicit VR, the elements before it implicit"):
-        read_dicom(path)
+        read_image(path)
     path = make_dicom(tmp_path, PICTURE)
     head = EXPLICIT_HEAD + struct.pack("<I", PICTURE.nbytes)
     wrong = b"\xe0\x7f\x10\0ZZ\0\0" + struct.pack("<I", 1 << 30)
     path.write_bytes(path.read_bytes().replace(head, wrong))
     with pytest.raises(BadHeaderError, match="VR of Pixel Data"):
-        read_dicom(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("vr", [b"ox", b"OX", b"ZZ"])
@@ -178,15 +178,15 @@ def test_pixels_that_were_sent_as_a_text_are_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\n", b"\r\n"))
     with pytest.raises(BadHeaderError, match="sent as a text"):
-        read_dicom(path)
+        read_image(path)
     path.write_bytes(data + b"\0" * 512)
-    assert np.array_equal(read_dicom(path).stored, tall)
+    assert np.array_equal(read_image(path).stored, tall)
 
 
 def test_elements_that_are_not_deflated_say_so(tmp_path: Path) -> None:
     path = rename_syntax(make_dicom(tmp_path, PICTURE), DeflatedExplicitVRLittleEndian)
     with pytest.raises(BadHeaderError, match="not deflated"):
-        read_dicom(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("length", [0, 10, 5000])
@@ -213,7 +213,7 @@ def test_a_length_beyond_the_file_is_named_with_both_numbers(tmp_path: Path) -> 
     )
     path.write_bytes(claimed + b"no pixels")
     with pytest.raises(TruncatedError, match=r"it has 5,743 of 267,798,015 bytes, and its image needs 5,734"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_a_file_without_its_pixels_says_so(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_file_without_its_pixels_says_so(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: data.index(EXPLICIT_HEAD)])
     with pytest.raises(TruncatedError, match="cut short, or stored without its pixels"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_an_undefined_length_of_uncompressed_pixels_ends_at_its_delimiter(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_defined_length_means_uncompressed(uid: str, tmp_path: Path) -> None:
     assert same
     assert "not compressed" in notes
     with pytest.raises(BadHeaderError, match=r"has a length, so it is not compressed.*5,720 bytes.*5,734"):
-        read_dicom(written(tmp_path, value[:-14], len(value) - 14, uid))
+        read_image(written(tmp_path, value[:-14], len(value) - 14, uid))
 
 
 @pytest.mark.parametrize("uid", STREAMS, ids=lambda uid: uid.keyword)
@@ -300,13 +300,13 @@ def test_uncompressed_pixels_in_items_are_read_under_an_uncompressed_syntax(tmp_
     assert "stand in items" in notes
     value = item(b"") + item(PICTURE.tobytes()[:-20]) + DELIMITER + bytes(4)
     with pytest.raises(BadHeaderError, match="no codestream that is known"):
-        read_dicom(written(tmp_path, value, uid=ExplicitVRLittleEndian))
+        read_image(written(tmp_path, value, uid=ExplicitVRLittleEndian))
 
 
 def test_rows_and_columns_that_are_swapped_are_those_of_the_codestream(tmp_path: Path) -> None:
     for uid, stream in STREAMS.items():
         value = item(b"") + item(stream) + DELIMITER + bytes(4)
-        image = read_dicom(written(tmp_path, value, uid=uid, Rows=47, Columns=61))
+        image = read_image(written(tmp_path, value, uid=uid, Rows=47, Columns=61))
         assert np.array_equal(image.stored, PICTURE)
         assert (image.header.rows, image.header.columns) == (61, 47)
         assert "Rows and Columns say 47 x 61" in image.notes[0]
@@ -337,9 +337,9 @@ def test_a_frame_that_is_not_whole_is_truncated_without_a_delimiter(tmp_path: Pa
         half = len(stream) // 2 // 2 * 2
         for tail in (b"", bytes(8)[:4], ITEM):
             with pytest.raises(TruncatedError):
-                read_dicom(written(tmp_path, item(b"") + item(stream[:half]) + tail, uid=uid))
+                read_image(written(tmp_path, item(b"") + item(stream[:half]) + tail, uid=uid))
         with pytest.raises(TruncatedError):
-            read_dicom(written(tmp_path, item(b"") + item(stream[:half], len(stream)), uid=uid))
+            read_image(written(tmp_path, item(b"") + item(stream[:half], len(stream)), uid=uid))
 
 
 @pytest.mark.parametrize("uid", STREAMS, ids=lambda uid: uid.keyword)
@@ -405,9 +405,9 @@ def test_several_images_where_one_is_stated_are_remarked(uid: str, tmp_path: Pat
 def test_a_file_of_nothing_but_items_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nlbs.preprocess.formats.fragments._MOST_ITEMS", 1000)
+    monkeypatch.setattr("nlbs.preprocess.formats.frames._MOST_ITEMS", 1000)
     with pytest.raises(BadHeaderError, match="more than 1,000 fragments"):
-        read_dicom(written(tmp_path, item(b"") * 2000 + DELIMITER + bytes(4)))
+        read_image(written(tmp_path, item(b"") * 2000 + DELIMITER + bytes(4)))
 
 
 # --- The number of frames ----------------------------------------------------------------------------
@@ -423,4 +423,4 @@ def test_one_frame_may_be_stated_oddly(stated: object, noted: bool, tmp_path: Pa
 
 def test_two_numbers_of_frames_are_none(tmp_path: Path) -> None:
     with pytest.raises(BadHeaderError, match="NumberOfFrames"):
-        read_dicom(make_dicom(tmp_path, PICTURE, NumberOfFrames=[1, 2]))
+        read_image(make_dicom(tmp_path, PICTURE, NumberOfFrames=[1, 2]))

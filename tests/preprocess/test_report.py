@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nlbs.errors import DatasetError
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.page import render, write_report
 from nlbs.shards import open_shards
@@ -316,3 +317,13 @@ def test_further_columns_of_a_manifest_are_shown_and_cut_off() -> None:
     *cells, values = Reader(page).tables["extra"][1]
     assert cells == ["<b>density", "3", "2"]
     assert values == f"a<b (2), {'c' * 500}... (1,000,000 characters) (1)"
+
+
+def test_a_folder_in_the_place_of_the_page_is_left_as_it_is(dataset_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(
+        DatasetError, match=r"mine is a folder: --out takes the page to write, such as .*report.html"
+    ):
+        write_report(dataset_root, tmp_path / "mine", 1, 1, 0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes.txt"]

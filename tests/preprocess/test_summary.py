@@ -3,10 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
+from nlbs.preprocess.append import AppendSummary
+from nlbs.preprocess.build import BuildSummary
+from nlbs.preprocess.parts import PartSummary
 from nlbs.preprocess.report.summary import append_summary, build_summary, counted, part_summary
 from nlbs.preprocess.root.checks import Duplicate, StoredPixels, find_duplicates
-from nlbs.preprocess.root.totals import AppendSummary, BuildSummary, PartSummary, Totals
-from nlbs.preprocess.sets.write import CutSummary
+from nlbs.preprocess.root.intake import Totals
+from nlbs.preprocess.sets.cut import CutSummary
 
 CUT = CutSummary(Path("my shards/r64-s64"), images=1, patches=1, shards=1, nbytes=10240, reused=0)
 

@@ -12,14 +12,14 @@ from pydicom.uid import UID, AllTransferSyntaxes, RLELossless
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.formats import syntaxes
-from nlbs.preprocess.formats.codestream import codestream, jpeg_xl_size
-from nlbs.preprocess.formats.dicom import read_dicom
+from nlbs.preprocess.formats.codecs import codestream, jpeg_xl_size
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
     DecodeError,
     TruncatedError,
     UnsupportedImageError,
 )
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
 from tests.preprocess.dicom_files import ENCODERS, PICTURE, make_dicom, rename_syntax
 
@@ -61,7 +61,7 @@ def test_every_syntax_that_pydicom_names_is_known() -> None:
 @pytest.mark.parametrize("uid", [uid for uid, syntax in SYNTAXES.items() if syntax.refusal])
 def test_what_holds_no_mammogram_is_refused_in_words(uid: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedImageError) as caught:
-        read_dicom(with_frames(tmp_path, [b"1234"], uid))
+        read_image(with_frames(tmp_path, [b"1234"], uid))
     assert SYNTAXES[uid].name in str(caught.value)
     assert any(word in str(caught.value) for word in ("video", "server", "multi-component", "sound"))
 
@@ -69,7 +69,7 @@ def test_what_holds_no_mammogram_is_refused_in_words(uid: str, tmp_path: Path) -
 def test_a_syntax_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     for uid in ("1.2.840.113619.5.2", "1.2.840.10008.1.2.4.53"):
         with pytest.raises(UnsupportedImageError, match="none of the standard's, or a retired one"):
-            read_dicom(with_frames(tmp_path, [b"1234"], uid))
+            read_image(with_frames(tmp_path, [b"1234"], uid))
 
 
 @pytest.mark.parametrize("decoder", ["auto", "imagecodecs", "pylibjpeg"])
@@ -79,16 +79,16 @@ def test_htj2k_of_another_encoder_gives_back_its_pixels(uid: str, decoder: str, 
         frame = bytes(imagecodecs.htj2k_encode(pixels))  # OpenJPH; here OpenJPEG decodes
         assert np.array_equal(imagecodecs.htj2k_decode(frame), pixels)
         assert np.array_equal(
-            read_dicom(with_frames(tmp_path, [frame], uid, pixels, bits), decoder).stored, pixels
+            read_image(with_frames(tmp_path, [frame], uid, pixels, bits), decoder).stored, pixels
         )
     with pytest.raises(TruncatedError):
-        read_dicom(with_frames(tmp_path, [frame[: len(frame) // 2]], uid), decoder)
+        read_image(with_frames(tmp_path, [frame[: len(frame) // 2]], uid), decoder)
 
 
 def test_lossy_htj2k_is_decoded_as_another_decoder_does(tmp_path: Path) -> None:
     frame = bytes(imagecodecs.htj2k_encode(PICTURE, reversible=False))
     expected = imagecodecs.htj2k_decode(frame).astype(int)
-    stored = read_dicom(with_frames(tmp_path, [frame], syntaxes.HTJ2K)).stored
+    stored = read_image(with_frames(tmp_path, [frame], syntaxes.HTJ2K)).stored
     assert np.abs(stored.astype(int) - expected).max() <= 1  # rounding of the inverse transform
     assert np.abs(stored.astype(int) - PICTURE).max() < 80
 
@@ -98,20 +98,20 @@ def test_lossless_jpeg_xl_gives_back_its_pixels(pixels: np.ndarray, tmp_path: Pa
     frame = bytes(imagecodecs.jpegxl_encode(pixels, lossless=True))
     bits = int(pixels.max()).bit_length()
     for uid in (syntaxes.JPEG_XL_LOSSLESS, syntaxes.JPEG_XL):
-        image = read_dicom(with_frames(tmp_path, [frame], uid, pixels, bits))
+        image = read_image(with_frames(tmp_path, [frame], uid, pixels, bits))
         assert np.array_equal(image.stored, pixels)
         assert image.decoder == "imagecodecs"
     for cut in (1, 12, len(frame) // 2, len(frame) - 3):
         with pytest.raises(DecodeError):
-            read_dicom(with_frames(tmp_path, [frame[:cut]], uid, pixels, bits))
+            read_image(with_frames(tmp_path, [frame[:cut]], uid, pixels, bits))
     with pytest.raises(UnsupportedImageError, match="no decoder for transfer syntax JPEG XL"):
-        read_dicom(with_frames(tmp_path, [frame], uid, pixels, bits), "pylibjpeg")
+        read_image(with_frames(tmp_path, [frame], uid, pixels, bits), "pylibjpeg")
 
 
 def test_a_jpeg_recompressed_as_jpeg_xl_is_that_jpeg(tmp_path: Path) -> None:
     jpeg = bytes(imagecodecs.jpeg8_encode(EIGHT, level=92))
     frame = bytes(imagecodecs.jpegxl_encode_jpeg(jpeg))
-    stored = read_dicom(with_frames(tmp_path, [frame], syntaxes.JPEG_XL_JPEG, EIGHT, 8)).stored
+    stored = read_image(with_frames(tmp_path, [frame], syntaxes.JPEG_XL_JPEG, EIGHT, 8)).stored
     assert np.abs(stored.astype(int) - imagecodecs.jpeg8_decode(jpeg).astype(int)).max() <= 2
 
 
@@ -129,7 +129,7 @@ def test_jpeg_xl_tells_its_size_before_it_is_decoded(shape: tuple[int, int], tmp
 def test_a_jpeg_xl_of_another_size_is_refused(tmp_path: Path) -> None:
     frame = bytes(imagecodecs.jpegxl_encode(np.zeros((60, 47), np.uint16), lossless=True))
     with pytest.raises(DecodeError, match="60 x 47 pixels, Rows and Columns say 61 x 47"):
-        read_dicom(with_frames(tmp_path, [frame], syntaxes.JPEG_XL))
+        read_image(with_frames(tmp_path, [frame], syntaxes.JPEG_XL))
 
 
 def deflated(data: bytes) -> bytes:
@@ -146,23 +146,23 @@ def test_encapsulated_cells_are_those_of_the_header(tmp_path: Path) -> None:
             (syntaxes.DEFLATED_FRAMES, deflated(cells)),
         ):
             path = with_frames(tmp_path, [frame], uid, pixels)
-            assert np.array_equal(read_dicom(path).stored, pixels)
+            assert np.array_equal(read_image(path).stored, pixels)
             with pytest.raises((TruncatedError, DecodeError)):
-                read_dicom(with_frames(tmp_path, [frame[: len(frame) // 2]], uid, pixels))
+                read_image(with_frames(tmp_path, [frame[: len(frame) // 2]], uid, pixels))
 
 
 def test_a_deflated_frame_unpacks_to_no_more_than_the_header_says(tmp_path: Path) -> None:
     bomb = deflated(bytes(50_000_000))
     with pytest.raises(DecodeError, match="more than the 5,734 bytes"):
-        read_dicom(with_frames(tmp_path, [bomb], syntaxes.DEFLATED_FRAMES))
+        read_image(with_frames(tmp_path, [bomb], syntaxes.DEFLATED_FRAMES))
     with pytest.raises(DecodeError, match="damaged"):
-        read_dicom(with_frames(tmp_path, [b"\xff" * 40], syntaxes.DEFLATED_FRAMES))
+        read_image(with_frames(tmp_path, [b"\xff" * 40], syntaxes.DEFLATED_FRAMES))
 
 
 def test_a_stream_of_more_bits_than_a_cell_has_is_refused(tmp_path: Path) -> None:
     frame = ENCODERS[UID(syntaxes.JPEG_2000_LOSSLESS)](PICTURE, 12)
     with pytest.raises(DecodeError, match="12 bits, BitsAllocated says 8"):
-        read_dicom(with_frames(tmp_path, [bytes(frame)], syntaxes.JPEG_2000_LOSSLESS, EIGHT, 8))
+        read_image(with_frames(tmp_path, [bytes(frame)], syntaxes.JPEG_2000_LOSSLESS, EIGHT, 8))
 
 
 def test_a_lossy_stream_that_is_called_lossless_is_remarked(tmp_path: Path) -> None:
@@ -173,17 +173,17 @@ def test_a_lossy_stream_that_is_called_lossless_is_remarked(tmp_path: Path) -> N
     ):
         frame = bytes(ENCODERS[UID(encoder)](EIGHT, 8))
         assert codestream(frame).lossless is False
-        image = read_dicom(with_frames(tmp_path, [frame], uid, EIGHT, 8))
+        image = read_image(with_frames(tmp_path, [frame], uid, EIGHT, 8))
         assert "the compressed image is lossy, its transfer syntax says lossless" in image.notes
         honest = bytes(ENCODERS[UID(uid)](EIGHT, 8))
         assert codestream(honest).lossless is True
-        assert read_dicom(with_frames(tmp_path, [honest], uid, EIGHT, 8)).notes == ()
+        assert read_image(with_frames(tmp_path, [honest], uid, EIGHT, 8)).notes == ()
 
 
 def test_what_is_no_codestream_at_all_is_refused_before_a_decoder_sees_it(tmp_path: Path) -> None:
     for uid in (syntaxes.JPEG_LS, syntaxes.JPEG_2000, syntaxes.JPEG_LOSSLESS_SV1, syntaxes.HTJ2K):
         with pytest.raises(DecodeError, match="no header of their own"):
-            read_dicom(with_frames(tmp_path, [b"\0" * 60 + b"\xff\xd9"], uid))
+            read_image(with_frames(tmp_path, [b"\0" * 60 + b"\xff\xd9"], uid))
 
 
 def test_uncompressed_pixels_have_a_length(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_uncompressed_pixels_have_a_length(tmp_path: Path) -> None:
     assert data.count(head) == 1
     path.write_bytes(data.replace(head, head[:-4] + b"\xff" * 4))
     with pytest.raises(BadHeaderError, match="undefined length"):
-        read_dicom(path)
+        read_image(path)
 
 
 def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
@@ -201,4 +201,4 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\xe0\x7f\x10\0OW", b"\xe0\x7f\x08\0OF"))
     with pytest.raises(ImageError, match="floating-point"):
-        read_dicom(path)
+        read_image(path)

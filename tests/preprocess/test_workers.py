@@ -22,8 +22,8 @@ from nlbs.preprocess.formats.image_errors import DecodeError
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.decoding import Decoding
 from nlbs.preprocess.root.ingest import ingest
-from nlbs.preprocess.root.outcome import Outcome
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import Workers, WorkersDied
 from tests.conftest import CUT, run_command
@@ -63,7 +63,7 @@ def odd_decoder(path: Path, options: DecodeOptions) -> DecodedImage:
     )
 
 
-def decode(folder: Path, names: list[str], workers: Workers, most_failures: float = 99) -> list[Outcome]:
+def decode(folder: Path, names: list[str], workers: Workers, most_failures: float = 99) -> list[Source]:
     folder.mkdir(exist_ok=True)
     sources = []
     for number, name in enumerate(names, start=1):
@@ -71,11 +71,8 @@ def decode(folder: Path, names: list[str], workers: Workers, most_failures: floa
         row = ImageRow(number, name, Conditions(), "p")
         sources.append(Source(row, f"{number:016x}", "p0", "train", folder / name))
     store = ImageStore.open(folder / "images.zarr", DecodeOptions().recipe())
-    return ingest(
-        *(sources, store, DecodeOptions(), CutOptions(resolution=8, stride=8), {}, workers, most_failures),
-        timeout_s=20,
-        decode=odd_decoder,
-    )
+    how = Decoding(store, DecodeOptions(), CutOptions(resolution=8, stride=8), odd_decoder, timeout_s=20)
+    return ingest(sources, how, {}, workers, most_failures)
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])

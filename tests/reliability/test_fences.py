@@ -20,9 +20,9 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, DigitalMammographyXRayImageStorageForPresentation
 
+from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.formats.image_errors import ImageError, MissingFileError, UnsupportedImageError
 from nlbs.preprocess.formats.image_file import read_image
-from nlbs.preprocess.formats.scan import scanned
 from nlbs.preprocess.formats.signatures import EMPTY
 from nlbs.preprocess.formats.source_file import opened
 from nlbs.preprocess.root.found_files import side_of_file

@@ -17,7 +17,7 @@ from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions, decode_image
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.outcome import decode_into_store, known_outcome
+from nlbs.preprocess.root.decoding import decode_into_store, known_source
 from nlbs.preprocess.root.sources import Source, UnsafePathError, safe_path
 from tests.preprocess.dicom_files import make_dicom
 from tests.reliability.conftest import nlbs
@@ -190,7 +190,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_named_and_not_stored(
         assert outcome.status == "file_changed"
         assert outcome.is_failure
         assert store.record("0" * 16) is None
-        assert known_outcome(source_of(path), store, {}) is None  # the next run decodes it
+        assert known_source(source_of(path), store, {}, options.kinds) is None  # the next run decodes it
     assert decode_into_store(source_of(path), store, options, decode_image).status == "missing_file"
 
 

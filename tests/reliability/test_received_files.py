@@ -19,7 +19,7 @@ from nlbs.cvae import load_checkpoint
 from nlbs.errors import CheckpointError, ConfigError, DatasetError, NlbsError
 from nlbs.files import only_one
 from nlbs.folder_lock import LOCK
-from nlbs.generate.provenance import fitted_ids
+from nlbs.generate.folder import fitted_ids
 from nlbs.preprocess.to_dicom import _picture, write_captures
 from nlbs.shards import open_shards
 from nlbs.shards.format.where import select

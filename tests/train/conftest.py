@@ -94,10 +94,9 @@ def tiny_config(**sections: Any) -> TrainConfig:
     return train_config(merged(TINY, sections), "the test")
 
 
-def check_fitted_once(fit: Callable[[], Path | None], capsys: pytest.CaptureFixture[str]) -> Path:
+def check_fitted_once(fit: Callable[[], Path], capsys: pytest.CaptureFixture[str]) -> Path:
     """Checks that what is fitted to a run is left alone where it is whole, and mended where it is damaged."""
     path = fit()
-    assert path is not None
     before = path.read_bytes()
     capsys.readouterr()
     assert fit() == path

@@ -11,10 +11,10 @@ import torch
 from nlbs.cvae.objective import Objective
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.train import setup as start
-from nlbs.train.companions import fit_all as afterwards
 from nlbs.train.config import TrainConfig, preset, train_config
 from nlbs.train.needs import check_needs
 from nlbs.train.run_folder import RunFolder
+from nlbs.train.stages.run import run_stages
 from nlbs.train.validation import Judge
 from tests.train.conftest import MemoryShards, tiny_config
 
@@ -98,11 +98,11 @@ def test_a_flow_takes_the_batch_that_the_split_has(
     config = tiny_config(flow=flow, model={**model, "latent_dim": 16}, training={"epochs": 1})
     shards = MemoryShards(train=9, val=3)
     run = train(tmp_path, config, shards)
-    afterwards.fit_samplers(config, shards, run, CPU)  # type: ignore[arg-type]
+    run_stages(config, shards, run, CPU)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert "flow: batches of 9 patches, as the split 'train' has no more" in said
     assert (tmp_path / "best_model.flow.safetensors").exists()
-    afterwards.fit_samplers(config, shards, run, CPU)  # type: ignore[arg-type]
+    run_stages(config, shards, run, CPU)  # type: ignore[arg-type]
     assert "anew" not in capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nlbs.errors import ConfigError, NlbsError
-from nlbs.models.contract import GenerativeModel, Turn
+from nlbs.models.contract import Trainable, Turn
 from nlbs.train.ranks.synced_norm import sum_over_ranks, synced
 from nlbs.train.ranks.watch import Watch
 from nlbs.train.turns import TurnNetwork, only
@@ -168,7 +168,7 @@ class Ranks:
             self._on_cuda = dist.new_group(backend="nccl", timeout=limit)
         return self._on_cuda
 
-    def wrapped(self, model: GenerativeModel, compiled: bool) -> tuple[Sequence[Turn], list[torch.nn.Module]]:
+    def wrapped(self, model: Trainable, compiled: bool) -> tuple[Sequence[Turn], list[torch.nn.Module]]:
         """Return the turns of a model and what the pass of each goes through, around the model's own weights."""
         group = self.group_of(model.device) if self.joined else None
         if self.joined:

@@ -8,24 +8,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nlbs.errors import ConfigError
 from nlbs.evaluate.measures.anomaly import (
     PatchScores,
     aurocs,
     by_image,
+    default_filters,
     healthy_conditions,
     images_of,
     negative_elbo,
     score_rows,
     tissue_error,
 )
+from nlbs.manifests.schema import NLBS, Condition, Schema
 from nlbs.shards import open_shards
+from tests.evaluate.made_up import OTHER, draw_other_conditions
 from tests.shards.conftest import make_shard_set
 
 
 class GreyModel(nn.Module):
     """Rebuilds everything as one grey, at a KL of 3 + 1 nats in two levels; remembers what it was told."""
 
-    resolution, device = 16, torch.device("cpu")
+    resolution, device, schema = 16, torch.device("cpu"), NLBS
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,5 +99,40 @@ def test_the_model_is_told_that_nothing_was_found(tmp_path: Path) -> None:
 def test_healthy_conditions_keep_the_rest() -> None:
     codes = {"view": np.array([1]), "laterality": np.array([-1]), "age_bin": np.array([2]),
              "cancer": np.array([1]), "false_positive": np.array([-1])}  # fmt: skip
-    found = {name: int(code[0]) for name, code in healthy_conditions(codes).items()}
+    found = {name: int(code[0]) for name, code in healthy_conditions(codes, NLBS).items()}
     assert found == {"view": 1, "laterality": -1, "age_bin": 2, "cancer": 0, "false_positive": 0}
+
+
+def test_labels_are_denied_too() -> None:
+    columns = draw_other_conditions(5, np.random.default_rng(0))
+    found = healthy_conditions(columns, OTHER)
+    assert found["findings"].dtype == np.int8 and not found["findings"].any()
+    assert all(found[name] is columns[name] for name in ("view", "density", "position"))
+
+
+def test_who_is_healthy_follows_from_the_conditions() -> None:
+    assert default_filters(NLBS, {}) == ("cancer == 0", "cancer == 1")
+    assert default_filters(Schema((NLBS["view"],)), {}) == ("cancer == 0", "cancer == 1")
+    false_positive = Schema((NLBS["view"], NLBS["false_positive"]))
+    assert default_filters(false_positive, {}) == ("false_positive == 0", "false_positive == 1")
+    words = ["Mass", "Mass|Skin fold", "No Finding", "Skin fold", "none", "normal"]
+    healthy, abnormal = default_filters(OTHER, {"findings": words})
+    assert healthy == "findings in ['No Finding', 'normal']"
+    assert abnormal == "findings not in ['No Finding', 'normal', 'none']"
+    grades = Schema((Condition("grade", "categorical", ("high", "nil"), healthy=1),))
+    assert default_filters(grades, {"grade": ["high", "nil", "odd"]}) == (
+        "grade in ['nil']", "grade not in ['nil', 'odd']"
+    )  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="no findings, and no patch of the shard set says so; give --healthy"
+    ):
+        default_filters(OTHER, {"findings": ["Mass"]})
+
+
+def test_what_is_unknown_is_neither_healthy_nor_abnormal(tmp_path: Path) -> None:
+    column = ["No Finding", None, "Mass", "Calcification|Mass"] * 3
+    make_shard_set(tmp_path, 12, columns={"findings": column})
+    with open_shards(tmp_path) as shards:
+        healthy, abnormal = default_filters(OTHER, shards.code_books)
+        assert shards.rows(where=healthy).tolist() == [0, 4, 8]
+        assert shards.rows(where=abnormal).tolist() == [2, 3, 6, 7, 10, 11]

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from nlbs.evaluate.measures.auc import DRAWS, condition_auc, interval_of, weighted_auc
+from nlbs.evaluate.measures.auc import DRAWS, concordance, condition_auc, interval_of, weighted_auc
 from nlbs.evaluate.measures.intervals import auroc
 
 
@@ -78,3 +79,32 @@ def test_draws_without_a_value_do_not_count_and_too_few_give_no_interval() -> No
     assert interval_of(0.7, draws, groups=5).low is None
     draws[: DRAWS // 2] = 0.6
     assert interval_of(0.7, draws, groups=5).low == pytest.approx(0.6)
+
+
+def test_the_concordance_of_numbers_is_that_of_somers() -> None:
+    generator = np.random.default_rng(5)
+    numbers = generator.integers(0, 12, 700).astype(float)
+    scores = (numbers + generator.normal(0, 6, 700)).round()
+    found = concordance(scores, numbers)
+    assert found is not None
+    assert found.value == pytest.approx((1 + stats.somersd(numbers, scores).statistic) / 2)
+    assert found.values == () and found.groups == 700
+
+
+def test_the_concordance_of_two_numbers_is_their_auc_draw_by_draw() -> None:
+    generator = np.random.default_rng(6)
+    codes = generator.integers(0, 2, 90)
+    scores, people = codes + generator.normal(0, 1, 90), np.arange(90) % 15
+    as_numbers = concordance(scores, codes.astype(float), people, seed=3)
+    as_codes = condition_auc(np.stack([-scores, scores], axis=1), codes, people, seed=3)
+    assert as_numbers is not None and as_codes is not None
+    assert as_numbers.value == pytest.approx(as_codes.value)
+    np.testing.assert_allclose(as_numbers.draws, as_codes.draws)
+
+
+def test_unknown_numbers_are_left_out_and_few_people_or_one_number_tell_nothing() -> None:
+    numbers = np.array([1.0, np.nan, 2, 3, 4])
+    found = concordance([0, 99, 1, 2, 3], numbers)
+    assert found is not None and found.value == 1 and found.groups == 4
+    assert concordance([0, 99, 1, 2, 3], numbers, clusters=[0, 9, 1, 2, 2]) is None
+    assert concordance([0, 1, 2, 3], [5.0] * 4) is None

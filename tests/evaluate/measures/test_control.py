@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from nlbs.evaluate.measures.classifier import ConditionClassifier, train_classifier
-from nlbs.evaluate.measures.control import control, flip_all, flipped_codes
+from nlbs.evaluate.measures.control import Flip, control, flip_all
+from nlbs.evaluate.measures.targets import targets_of
 from nlbs.evaluate.measures.utility import utility
+from nlbs.manifests.schema import NLBS
 from nlbs.models.drawing import draw_patches
 from tests.evaluate.conftest import QUICK
-from tests.evaluate.made_up import SignSampler, signed_patches
+from tests.evaluate.made_up import OTHER, SignSampler, other_patches, signed_patches
 
 SIGNS = ("view", "laterality", "age_bin", "cancer")
 
@@ -58,26 +60,37 @@ def test_a_flipped_condition_moves_the_patch_its_way(signs_classifier: Condition
     start = signed_patches(64, seed=7).conditions
     found = flip_all(SignSampler(ignores=["cancer", "false_positive"]), signs_classifier, start, seed=0)
     for name in ("view", "laterality", "age_bin"):
-        assert found[name].moved is not None and found[name].moved > 0.85
-        assert found[name].change > 5
-    assert found["cancer"].moved == 0.5
-    assert found["cancer"].change == 0
-
-
-def test_flipped_codes_differ_and_are_never_unknown() -> None:
-    codes = np.array([-1, 0, 1, 2, 3] * 40)
-    before, after = flipped_codes(codes, 4, seed=0)
-    np.testing.assert_array_equal(before[codes >= 0], codes[codes >= 0])
-    assert (before != after).all()
-    assert set(before) == set(after) == {0, 1, 2, 3}
+        flip = found[name]
+        assert flip is not None and flip.moved is not None and flip.moved > 0.85
+        assert flip.change > 5
+    assert found["cancer"] == Flip(64, moved=0.5, change=0)
 
 
 def test_synthetic_patches_are_worth_what_they_show(signs_classifier: ConditionClassifier) -> None:
     """A sampler that obeys all but the view teaches all but the view."""
     held_out, learnt = signed_patches(300, seed=5), signed_patches(600, seed=1)
     drawn = np.stack(list(draw_patches(SignSampler(ignores=["view"]), learnt.conditions, seed=3)))
-    on_synthetic = train_classifier(drawn, learnt.conditions, seed=0, recipe=QUICK)
+    on_synthetic = train_classifier(drawn, learnt.conditions, NLBS, seed=0, recipe=QUICK)
     found = utility(signs_classifier, on_synthetic, held_out)
     sides, view = found["laterality"].difference, found["view"].difference
     assert sides is not None and abs(sides.value) < 0.05
     assert view is not None and view.high is not None and view.high < -0.3
+
+
+def test_labels_and_numbers_are_obeyed_or_not(other_classifier: ConditionClassifier) -> None:
+    held_out, sampler = other_patches(300, seed=5), SignSampler(["findings"], OTHER)
+    drawn = np.stack(list(draw_patches(sampler, held_out.conditions, seed=0)))
+    found = control(other_classifier, held_out, drawn, held_out.conditions)
+    assert list(found) == [target.name for target in targets_of(OTHER)]
+    across, mass = found["position: across"].ratio, found["findings: Mass"].ratio
+    assert across is not None and across.low is not None and across.low > 0.8
+    assert mass is not None and mass.low is not None and mass.high is not None
+    assert mass.low < 0.05 and -0.1 < mass.high < 0.3
+    for name in ("position: down", "findings: Calcification"):
+        assert found[name].ratio is None
+        assert "does not see it in held-out real patches" in found[name].why_not
+    flips = flip_all(sampler, other_classifier, other_patches(64, seed=7).conditions, seed=0)
+    moved = {name: flip.moved for name, flip in flips.items() if flip is not None}
+    assert list(moved) == list(found)
+    assert moved["position: across"] is not None and moved["position: across"] > 0.85
+    assert moved["findings: Mass"] == 0.5

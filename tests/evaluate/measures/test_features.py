@@ -1,8 +1,7 @@
-"""Extractors: their names, shapes and determinism, and the two networks against other implementations."""
+"""Extractors: their names, shapes and determinism, and the network against another implementation."""
 
 import builtins
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 import torch
 
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.measures.features import efficientnet_lite0, extractor, inception, random_convolutions
-from nlbs.evaluate.measures.inception import Inception, resize_like_tensorflow_1
+from nlbs.evaluate.measures.features import efficientnet_lite0, extractor, random_convolutions
 
 
 @pytest.fixture(scope="module")
@@ -37,59 +35,40 @@ def test_lite0_gives_the_logits_of_its_own_package(patches: np.ndarray) -> None:
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)
 
 
-def numbered(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights for an Inception network from one random sequence, in alphabetical order of their names."""
-    generator = np.random.default_rng(0)
-    state = {}
-    for name, tensor in sorted(network.state_dict().items()):
-        if name.endswith("num_batches_tracked"):
-            continue
-        if name.endswith("conv.weight"):
-            scale = np.sqrt(2 / np.prod(tensor.shape[1:]))
-            values = generator.normal(0, scale, tensor.shape)
-        elif name.endswith(("running_var", "bn.weight")):
-            values = generator.uniform(0.5, 1.5, tensor.shape)
-        else:
-            values = generator.normal(0, 0.1, tensor.shape)
-        state[name] = torch.from_numpy(values).float()
-    return state
+class Means(torch.nn.Module):
+    """Mean and spread of the grey levels."""
+
+    def forward(self, grey: torch.Tensor) -> torch.Tensor:
+        return torch.stack([grey.mean(dim=(1, 2, 3)), grey.std(dim=(1, 2, 3), correction=0)], dim=1)
 
 
-def test_inception_gives_the_features_of_torch_fidelity(patches: np.ndarray, tmp_path: Path) -> None:
-    """The figures below are those of torch-fidelity 0.4.0 with the same weights and patches."""
-    weights = tmp_path / "weights.pth"
-    state = numbered(Inception()) | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
-    torch.save(state, weights)
-    found = inception(weights)
-    features = found(patches)
-    assert (found.dim, features.shape) == (2048, (3, 2048))
-    np.testing.assert_allclose(features[0, :4], [1.4291046, 8.126965, 4.283507, 19.713263], rtol=1e-4)
-    np.testing.assert_allclose(features.sum(axis=1), [8886.1875, 8977.168, 8976.582], rtol=1e-4)
+class Whole(torch.nn.Module):
+    def forward(self, grey: torch.Tensor) -> torch.Tensor:
+        return grey
 
 
-def test_images_are_resized_as_tensorflow_1_did() -> None:
-    """Output pixel i reads position i * H / size, without half a pixel's shift: 0, .5, 1, 1 of (10, 20)."""
-    row = torch.tensor([[[[10.0, 20.0], [10.0, 20.0]]]])
-    np.testing.assert_allclose(resize_like_tensorflow_1(row, 4)[0, 0, 0], [10, 15, 20, 20])
+def test_a_network_of_ones_own_is_named_by_its_module_and_class(patches: np.ndarray) -> None:
+    found = extractor(f"{__name__}:Means")
+    assert found.name == f"{__name__}:Means"
+    expected = np.stack([patches.mean(axis=(1, 2)), patches.std(axis=(1, 2))], axis=1)
+    np.testing.assert_allclose(found(patches), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", {"a": torch.zeros(1)}, [1]])
-def test_other_files_are_no_inception_weights(tmp_path: Path, content: object) -> None:
-    weights = tmp_path / "weights.pth"
-    if isinstance(content, bytes):
-        weights.write_bytes(content)
-    else:
-        torch.save(content, weights)
-    with pytest.raises(EvaluationError, match="expected the weights of pytorch-fid"):
-        inception(weights)
-    with pytest.raises(EvaluationError, match="no such file"):
-        inception(tmp_path / "none.pth")
+@pytest.mark.parametrize("name", ["no_such_module:Means", f"{__name__}:NoSuchClass", f"{__name__}:Path"])
+def test_what_is_no_network_is_refused(name: str) -> None:
+    with pytest.raises(EvaluationError, match="expected MODULE:CLASS, an importable"):
+        extractor(name)
+
+
+def test_features_that_are_not_one_row_per_patch_are_refused(patches: np.ndarray) -> None:
+    with pytest.raises(EvaluationError, match=r"found \(3, 3, 64, 64\) of 3 patches, expected \(3, d\)"):
+        extractor(f"{__name__}:Whole")(patches)
 
 
 def test_the_fallback_says_that_it_is_one_and_depends_on_its_seed_alone(patches: np.ndarray) -> None:
     first, again, other = random_convolutions(3), extractor("random-convolutions:3"), random_convolutions(4)
     assert first.name == again.name == "random-convolutions-3 (untrained fallback)"
-    assert first(patches).shape == (3, first.dim)
+    assert first(patches).shape == (3, 448)
     np.testing.assert_array_equal(first(patches), again(patches))
     assert not np.allclose(first(patches), other(patches))
 
@@ -115,9 +94,11 @@ def test_a_missing_extra_is_one_sentence_with_what_to_do(monkeypatch: pytest.Mon
         extractor("efficientnet-lite0")
 
 
-@pytest.mark.parametrize("name", ["resnet", "inception", "random-convolutions:x", "efficientnet-lite0:1"])
+@pytest.mark.parametrize(
+    "name", ["resnet", "inception:weights.pth", "random-convolutions:x", "efficientnet-lite0:1"]
+)
 def test_an_unknown_extractor_is_refused_with_the_names_there_are(name: str) -> None:
     with pytest.raises(
-        EvaluationError, match="expected efficientnet-lite0, inception:WEIGHTS-FILE or random"
+        EvaluationError, match=r"expected efficientnet-lite0, random-convolutions\[:SEED\] or MODULE"
     ):
         extractor(name)

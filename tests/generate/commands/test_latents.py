@@ -1,6 +1,5 @@
 """reconstruct, interpolate, traverse and vary as a user calls them."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -14,16 +13,12 @@ from safetensors.torch import load_file, save_file
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.errors import ConfigError
 from nlbs.generate.real import read_real, rows_of
-from nlbs.models.companions.choice import grain_path
-from nlbs.models.companions.grain import LEVELS, Grain, ring_count, save_grain
+from nlbs.models.stages.fitted import save_stage
+from nlbs.models.stages.grain import LEVELS, Grain, ring_count
+from nlbs.models.stages.grain_stage import GRAIN
 from nlbs.shards import open_shards
-from tests.generate.conftest import Generate, contents
+from tests.generate.conftest import Generate, contents, table
 from tests.shards.conftest import make_shard_set
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
@@ -186,7 +181,7 @@ def test_latents_are_looked_around_with_the_grain_of_draws(
     own.write_bytes(checkpoint.read_bytes())
     model = ConditionalVAE.load_from_checkpoint(own)
     grain = Grain(torch.full((LEVELS,), 0.2), torch.ones(ring_count(model.resolution)), model.resolution)
-    save_grain(grain_path(own), grain, model)
+    save_stage(own, GRAIN, grain, model)
     drawn = generate("--checkpoint", own, "--view", "CC", "--num", 1, "--out", tmp_path / "drawn")
     assert drawn.code == 0, drawn.err
     record = json.loads((tmp_path / "drawn" / "samples.json").read_text())

@@ -15,8 +15,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windo
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.header import Header
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.display import (
     Display,
     display_pixels,
@@ -32,7 +32,7 @@ BREAST = np.arange(1000.0, 3001.0)
 
 
 def header_of(folder: Path, pixels: np.ndarray = RAMP, bits: int = 12, **elements: Any) -> Header:
-    return read_dicom(make_dicom(folder, pixels, bits=bits, **elements)).header
+    return read_image(make_dicom(folder, pixels, bits=bits, **elements)).header
 
 
 def table_of(
@@ -102,7 +102,7 @@ def test_a_windowed_image_is_that_of_pydicom(
 ) -> None:
     elements = {"VOILUTFunction": function} if function else {}
     path = make_dicom(tmp_path, RAMP, WindowCenter=center, WindowWidth=width, **elements)
-    header = read_dicom(path).header
+    header = read_image(path).header
     display = table_of(header, choice="window", breast=np.array([center - width / 3, center + width / 3]))
     assert display.voi == "window"
     # pydicom scales to the range of the stored bits, 0 to 4095.
@@ -160,7 +160,7 @@ def test_text_in_a_window_leaves_the_breasts_own_range(tmp_path: Path) -> None:
     element = b"\x28\x00\x51\x10DS\x04\x00"
     assert data.count(element + b"1000") == 1
     path.write_bytes(data.replace(element + b"1000", element + b"1A00"))
-    assert table_of(read_dicom(path).header).voi == "range"
+    assert table_of(read_image(path).header).voi == "range"
 
 
 # --- LUT sequences ---------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_a_voi_lut_is_applied_as_pydicom_applies_it(
     first: int, count: int, bits: int, syntax: str, tmp_path: Path
 ) -> None:
     path = make_dicom(tmp_path, RAMP, syntax, VOILUTSequence=lut(first, gamma_lut(count, bits), bits))
-    display = table_of(read_dicom(path).header)
+    display = table_of(read_image(path).header)
     assert (display.voi, display.note) == ("lut", None)
     expected = apply_voi(RAMP, pydicom.dcmread(path)) / (2**bits - 1) * 65535
     assert np.abs(display_pixels(RAMP, display) - expected).max() <= 0.5 + 1e-6
@@ -229,7 +229,7 @@ def test_lut_data_may_be_words_of_bytes(syntax: str, tmp_path: Path) -> None:
     sequence = lut(0, entries, 12, "OW", entries.astype(order).tobytes())
     expected = table_of(header_of(tmp_path, VOILUTSequence=lut(0, entries, 12))).table
     path = make_dicom(tmp_path, RAMP, syntax, VOILUTSequence=sequence)
-    assert np.array_equal(table_of(read_dicom(path).header).table, expected)
+    assert np.array_equal(table_of(read_image(path).header).table, expected)
     assert np.array_equal(apply_voi(RAMP, pydicom.dcmread(path)).ravel(), entries)
 
 
@@ -280,7 +280,7 @@ def test_the_ge_file_shows_its_breast_with_contrast() -> None:
     path = Path(__file__).parents[4] / "shared" / "data" / "ge-senographe-mlo.dcm"
     if not path.is_file():
         pytest.skip("../shared is not on this machine")
-    image = read_dicom(path)
+    image = read_image(path)
     breast = image.stored[1000:2000, 1700:2200]
     display = display_table(image.header, 0, int(image.stored.max()), breast, "uint8")
     assert display.voi == "lut"
@@ -379,11 +379,11 @@ def test_slope_and_intercept_are_applied_as_pydicom_applies_them(
         tmp_path, RAMP, RescaleSlope=slope, RescaleIntercept=intercept, WindowCenter=center, WindowWidth=width
     )
     dataset = pydicom.dcmread(path)
-    display = table_of(read_dicom(path).header)
+    display = table_of(read_image(path).header)
     assert display.voi == "window"
     expected = window_fractions(apply_modality_lut(RAMP, dataset), center, width, "LINEAR") * 65535
     assert np.abs(display_pixels(RAMP, display) - expected).max() <= 0.5 + 1e-6
-    assert modality_falls(read_dicom(path).header) is (slope < 0)
+    assert modality_falls(read_image(path).header) is (slope < 0)
 
 
 def test_a_falling_slope_turns_the_polarity_and_monochrome1_turns_it_back(tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_a_modality_lut_is_applied_as_pydicom_applies_it(tmp_path: Path) -> None
         tmp_path, RAMP, ModalityLUTSequence=lut(500, entries, 16), WindowCenter=32768, WindowWidth=65536
     )
     expected = apply_modality_lut(RAMP, pydicom.dcmread(path))
-    shown = display_pixels(RAMP, table_of(read_dicom(path).header))
+    shown = display_pixels(RAMP, table_of(read_image(path).header))
     assert (
         np.abs(shown - window_fractions(expected.astype(float), 32768, 65536, "LINEAR") * 65535).max() <= 0.51
     )
@@ -409,7 +409,7 @@ def test_a_modality_lut_is_applied_as_pydicom_applies_it(tmp_path: Path) -> None
 
 def test_a_public_signed_file_with_a_modality_lut_is_shown_as_pydicom_reads_it() -> None:
     path = public_file("mlut_18.dcm")
-    image = read_dicom(path)
+    image = read_image(path)
     first, last = int(image.stored.min()), int(image.stored.max())
     assert first < 0
     display = display_table(image.header, first, last, image.stored.ravel(), "uint8")

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from pydicom import Dataset
 from scipy import ndimage
 
-from nlbs.preprocess.formats.dicom import read_dicom
 from nlbs.preprocess.formats.header import Stored
+from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.mask import (
     BreastMask,
     NoBreastError,
@@ -157,7 +157,7 @@ def rim_lines(values: np.ndarray, keep: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", FILM_FACTS)
 def test_a_scanned_film_is_left_without_its_rims_and_labels(name: str) -> None:
-    image = read_dicom(next(FILMS.glob(f"*/{name}")))
+    image = read_image(next(FILMS.glob(f"*/{name}")))
     mask = breast_mask(image.stored, image.header)
     share, labels = FILM_FACTS[name]
     assert mask.fraction == pytest.approx(share, abs=0.015)
@@ -173,7 +173,7 @@ def test_a_scanned_film_is_left_without_its_rims_and_labels(name: str) -> None:
 def test_the_ge_image_keeps_its_breast_to_a_millimetre_from_the_chest_wall_and_loses_the_belly() -> None:
     if not GE_FILE.is_file():
         pytest.skip("../shared is not on this machine")
-    image = read_dicom(GE_FILE)
+    image = read_image(GE_FILE)
     mask = breast_mask(image.stored, image.header)
     assert mask.fraction == pytest.approx(0.31, abs=0.01)
     assert mask.step * 0.0941 < 1  # mm per line of the mask, of which an edge with a strip may cost one

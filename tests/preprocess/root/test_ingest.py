@@ -15,8 +15,8 @@ from nlbs.preprocess.formats.image_errors import DecodeError
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
+from nlbs.preprocess.root.decoding import Decoding
 from nlbs.preprocess.root.ingest import ingest
-from nlbs.preprocess.root.outcome import Outcome
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import Workers
 
@@ -45,19 +45,19 @@ def poisoned(path: Path, options: DecodeOptions) -> DecodedImage:
     return DecodedImage(np.full((8, 8), len(path.stem), np.uint8), record, ())
 
 
-def run(folder: Path, names: list[str], workers: Workers) -> dict[str, Outcome]:
+def run(folder: Path, names: list[str], workers: Workers) -> dict[str, Source]:
     sources = []
     for number, name in enumerate(names, start=1):
         (folder / name).write_text(name)
         row = ImageRow(number, name, Conditions(), "p")
         sources.append(Source(row, f"{number:016x}", "p0", "train", folder / name))
     store = ImageStore.open(folder / "images.zarr", OPTIONS.recipe())
-    outcomes = ingest(sources, store, OPTIONS, CUT, {}, workers, timeout_s=3, decode=poisoned)
-    assert [outcome.source.row.row for outcome in outcomes] == list(range(1, len(names) + 1))
+    outcomes = ingest(sources, Decoding(store, OPTIONS, CUT, poisoned, timeout_s=3), {}, workers)
+    assert [outcome.row.row for outcome in outcomes] == list(range(1, len(names) + 1))
     for outcome in outcomes:
-        assert (store.record(outcome.source.image) is not None) == (outcome.status == "ok")
+        assert (store.record(outcome.image) is not None) == (outcome.status == "ok")
     assert not list((folder / "images.zarr").glob(".in-hand*"))
-    return {outcome.source.row.path: outcome for outcome in outcomes}
+    return {outcome.row.path: outcome for outcome in outcomes}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from nlbs.manifests.people.splits import assign_splits
 from tests.conftest import CUT
 from tests.preprocess.roots import build, files_of, preprocess, read_csv, run, write_csv
 
-TABLE = ("--patient-column", "pid", "--jobs", "1")
+TABLE = ("--patient-column", "pid")
+MORE = (*TABLE, "--jobs", "1")
 SHARES = (0.8, 0.1, 0.1)
 
 Table = Callable[..., Path]
@@ -82,14 +83,14 @@ def test_append_knows_people_by_other_spellings(
     build(table("old.csv", ["81000.0", "82000.0", "83000.0", "84000.0"]), images, root, *TABLE)
     before = dict(people_of(root))
     more = table("more.csv", ["81000", "82000", "83000", "84000", "81000", "'82000", "85000"])
-    said = preprocess("append", "--csv", more, "--images", images, "--out", root, *TABLE)
+    said = preprocess("append", "--csv", more, "--images", images, "--out", root, *MORE)
     assert "3 added" in said
     assert "7 rows, 4 of images that are there already" in said
     assert "4 patients are written in more than one way" in said
     people = people_of(root)
     assert [name for name, _ in people[4:]] == [patient(name) for name in ("81000.0", "82000.0", "85000")]
     assert all(before.get(name, split) == split for name, split in people)
-    again = preprocess("append", "--csv", more, "--images", images, "--out", root, *TABLE)
+    again = preprocess("append", "--csv", more, "--images", images, "--out", root, *MORE)
     assert "Nothing new" in again
 
 
@@ -103,7 +104,7 @@ def test_append_stops_at_ids_that_are_similar_to_those_of_the_root(
         (root / "sources.csv").unlink()
     more = table("more.csv", ["71", "p9", "86000"], first=4)
     before = files_of(root)
-    adding = ("append", "--csv", more, "--images", images, "--out", root, *TABLE)
+    adding = ("append", "--csv", more, "--images", images, "--out", root, *MORE)
     refused = run(*adding)
     assert refused.returncode == 1
     file = root / ("sources.csv" if sources else "images.csv")
@@ -138,7 +139,7 @@ def test_a_root_that_had_one_person_in_two_splits_is_refused(
     text = (root / "sources.csv").read_text().replace(f",{two[1]},", f",{two[0]}.0,")
     (root / "sources.csv").write_text(text)
     more = table("more.csv", [two[0]], first=5)
-    refused = run("append", "--csv", more, "--images", images, "--out", root, *TABLE)
+    refused = run("append", "--csv", more, "--images", images, "--out", root, *MORE)
     assert refused.returncode == 1
     assert "1 patient stands in two splits of what is there already" in refused.stderr
 
@@ -184,5 +185,5 @@ def test_a_class_folder_in_the_patients_place_stops(images: Path, tmp_path: Path
     assert "'abnormal'" in refused.stderr
     assert "--patient-part 3" in refused.stderr
     assert not any(path.name in refused.stderr for path in (images / "abnormal").iterdir())
-    preprocess(*arguments, "--patient-part", "3", "--jobs", "1")
-    preprocess(*arguments, "--trust-patients", "--jobs", "1", "--overwrite")
+    preprocess(*arguments, "--patient-part", "3")
+    preprocess(*arguments, "--trust-patients", "--overwrite")

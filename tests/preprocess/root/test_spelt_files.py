@@ -64,7 +64,7 @@ def test_another_spelling_of_one_file_is_that_file(tmp_path: Path, path: str, fi
     first, second = located(table, tmp_path)
     assert first.path == at(tmp_path, file)
     assert second.row.file is None  # what is there as it stands stays so
-    assert any("1 images are spelt otherwise in the table than on disk" in note for note in table.notes)
+    assert any("1 image is spelt otherwise in the table than on disk" in note for note in table.notes)
     assert first.row.path == path.replace("\\", "/")  # of which its id is made
     assert any("the file is" in detail for detail in first.row.details)
 

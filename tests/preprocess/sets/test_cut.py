@@ -22,9 +22,9 @@ from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore, run_lengths
 from nlbs.preprocess.report.preview import write_preview
 from nlbs.preprocess.report.summary import cut_summary
+from nlbs.preprocess.sets.cut import CutSummary, cut_shard_set
 from nlbs.preprocess.sets.plan import LabelledImage
 from nlbs.preprocess.sets.repair import repair
-from nlbs.preprocess.sets.write import CutSummary, cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.format.verify import damages

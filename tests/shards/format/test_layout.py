@@ -54,6 +54,31 @@ def test_a_missing_folder_is_told_how_to_be_made(tmp_path: Path) -> None:
     assert shard_sets_in(tmp_path / "shrads") == []
 
 
+def test_what_lies_near_a_wrong_folder_is_named(tmp_path: Path) -> None:
+    root, folder = tmp_path / "data" / "shards", complete(tmp_path / "data" / "shards" / "r256-s512")
+    (root / "images.csv").write_text("row")
+    (root / "images.zarr").mkdir()
+    for asked, meant in (
+        (root.parent, root),  # a folder too high
+        (root / "r512-s256", root),  # another cut
+        (root / "images.zarr", root),
+    ):
+        with pytest.raises(ShardError, match=f"name {meant} in its place$"):
+            find_shard_set(asked)
+    (root / "images.csv").unlink()  # the set alone
+    with pytest.raises(ShardError, match=f"name {folder} in its place$"):
+        find_shard_set(root / "r256-s521")
+
+
+def test_nobody_is_told_to_build_into_a_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(ShardError, match=r"check the path, or make one with: .* --out shards/$"):
+        find_shard_set(tmp_path)
+    (tmp_path / "photo.png").unlink()
+    with pytest.raises(ShardError, match=rf"--out {tmp_path}$"):
+        find_shard_set(tmp_path)
+
+
 def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
     path = complete(tmp_path / "r256-s512") / "shard_set.json"
     with pytest.raises(ShardError, match=f"{path} is a file: name the folder"):

@@ -1,0 +1,41 @@
+"""One folder is one model: a run folder, or a copy of some of its files, that commands take as ``--checkpoint``.
+
+The model is ``best_model.safetensors``, with its configuration, and one ``best_model.STAGE.safetensors`` for each stage
+that was fitted to just these weights (:mod:`nlbs.models.stages`). Nothing else of the folder is looked at to draw or to
+judge. No torch, so that commands start at once.
+"""
+
+from pathlib import Path
+
+from click.types import FuncParamType
+
+from nlbs.errors import CheckpointError
+from nlbs.paths import LOCAL_PATH
+
+BEST_MODEL = "best_model.safetensors"
+
+
+def model_file(path: Path) -> Path:
+    """Return the file with the weights of a model, of that file or of its folder.
+
+    Raises:
+        CheckpointError: a folder without one.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / BEST_MODEL).exists():
+        raise CheckpointError(
+            f"the folder {path} holds no {BEST_MODEL}, which nlbs-train writes into its run folder once weights are "
+            "judged, at the end of an epoch; give the folder of such a run, or a checkpoint file"
+        )
+    return path / BEST_MODEL
+
+
+def _from_option(text: str) -> Path:
+    path: Path = LOCAL_PATH.func(text)
+    return model_file(path)
+
+
+#: Type of the option --checkpoint.
+CHECKPOINT = FuncParamType(_from_option)
+CHECKPOINT.name = "path"

@@ -1,0 +1,242 @@
+"""Which sampler draws: the one place where flags become an object of :mod:`nlbs.models.drawing`. Imports torch late."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nlbs.command import Finite
+from nlbs.config import nearest
+from nlbs.errors import CheckpointError, ConfigError
+from nlbs.models import registry
+from nlbs.models.family import SOLVERS, Family
+from nlbs.models.guidance import Guidance, check_autoguidance, parsed_guidance
+from nlbs.models.stages.stage import Stage, stages
+
+if TYPE_CHECKING:
+    from nlbs.models.contract import GenerativeModel
+    from nlbs.models.drawing import Sampler
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+AUTOGUIDANCE = 1.5  #: unless another is asked for, where there is a weak stage (docs/decisions/0015)
+
+
+@dataclass(frozen=True)
+class SamplerChoice:
+    """The flags that choose a sampler."""
+
+    sampler: str = (
+        "auto"  #: a stage that has one, or the family's own; "auto": such a stage where there is one
+    )
+    temperature: float = 1.0
+    guidance: str | None = None  #: as parsed_guidance reads it; None: that of the stage
+    grain: bool | None = None  #: None: where it was measured
+    autoguidance: float | None = None  #: of a stage with a weak one; None: AUTOGUIDANCE, where that is there
+    sampler_steps: int | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
+    flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
+
+    def __str__(self) -> str:
+        """Return it in words: every output says it."""
+        stage = _drawing(self.sampler)
+        name = f"{self.sampler} of {self.flow_steps} steps" if stage and stage.has_steps else self.sampler
+        if self.sampler in SOLVERS:
+            name = f"{name} of {self.sampler_steps} steps"
+        guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
+        autoguidance = (
+            f", autoguidance {self.autoguidance:.12g}" if self.autoguidance not in (None, 1) else ""
+        )
+        grain = ", with grain" if self.grain else ""
+        return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{grain}"
+
+    def of(self, checkpoint: Path) -> "SamplerChoice":
+        """Return the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or a stage is asked for that it has not.
+            ConfigError: there is no such sampler, the guidance cannot be read, or autoguidance is for a stage alone.
+        """
+        from nlbs.models.checkpoint import read_metadata, schema_of
+
+        family, values = registry.family_of_checkpoint(checkpoint), read_metadata(checkpoint)
+        sampler = self._sampler_of(checkpoint, family, _own_sampler(family, values["model"]))
+        autoguidance = self._autoguidance_of(sampler, checkpoint)
+        around = [stage for stage in stages() if stage.around]
+        for stage in around if self.grain else []:
+            _check_there(stage, checkpoint)
+        schema = schema_of(values)
+        usual = _usual_guidance(sampler, autoguidance).within(schema)
+        return replace(
+            self,
+            sampler=sampler,
+            guidance=str(usual if self.guidance is None else parsed_guidance(self.guidance, usual, schema)),
+            grain=any(stage.path(checkpoint).exists() for stage in around) and self.grain is not False,
+            autoguidance=autoguidance,
+            sampler_steps=self._steps_of(sampler, values["model"]),
+        )
+
+    def files(self, checkpoint: Path) -> list[Path]:
+        """Return the files beside a checkpoint that the choice draws with."""
+        choice = self.of(checkpoint)
+        used = [_drawing(choice.sampler), choice._weak(), *choice._around(checkpoint)]
+        return [stage.path(checkpoint) for stage in used if stage is not None]
+
+    def open(self, model: "GenerativeModel", checkpoint: Path) -> "Sampler":
+        """Return the sampler over the trained model of a checkpoint.
+
+        Raises:
+            CheckpointError: a stage does not fit the model.
+            ConfigError: it cannot be had of this model.
+        """
+        from nlbs.models.drawing import PriorSampler
+        from nlbs.models.samplers import DenoisingSampler
+        from nlbs.models.stages.fitted import load_stage
+
+        choice = self.of(checkpoint)
+        stage, weak = _drawing(choice.sampler), choice._weak()
+        guidance = parsed_guidance(choice.guidance or "1", Guidance(), model.schema)
+        sampler: Sampler
+        if choice.sampler in SOLVERS:
+            sampler = DenoisingSampler(model, choice.sampler, choice.sampler_steps, guidance)
+        else:
+            sampler = PriorSampler(model, choice.temperature, guidance)
+        if stage is not None and stage.sampler is not None:
+            fitted = load_stage(checkpoint, stage, model)
+            beside = None if weak is None else load_stage(checkpoint, weak, model)
+            sampler = stage.sampler(model, fitted, beside, choice, guidance)
+        for one in choice._around(checkpoint):
+            if one.around is not None:
+                sampler = one.around(sampler, load_stage(checkpoint, one, model))
+        return sampler
+
+    def _weak(self) -> Stage | None:
+        """Return the weak stage that is drawn with."""
+        return None if self.autoguidance == 1 else _weak_beside(self.sampler)
+
+    def _around(self, checkpoint: Path) -> list[Stage]:
+        """Return the stages that add to the draws of the sampler."""
+        return [s for s in stages() if self.grain and s.around and s.path(checkpoint).exists()]
+
+    def _sampler_of(self, checkpoint: Path, family: Family, own: str) -> str:
+        """Return the sampler: a stage's that is there, or the model's own."""
+        drawing = [stage for stage in stages() if stage.sampler]
+        if self.sampler == "auto":
+            return next((s.name for s in drawing if s.path(checkpoint).exists()), own)
+        if self.sampler == own or (family.denoises and self.sampler in SOLVERS):
+            return self.sampler
+        if self.sampler in SOLVERS:
+            raise ConfigError(
+                f"the sampler {self.sampler} needs a model that denoises, and one of the family {family.name} does "
+                "not; leave --sampler out"
+            )
+        stage = _drawing(self.sampler)
+        if stage is None:
+            known = ["auto", *(stage.name for stage in drawing), *(SOLVERS if family.denoises else [own])]
+            raise ConfigError(
+                f"a model of the family {family.name} has no sampler {self.sampler!r}; {nearest(self.sampler, known)}"
+            )
+        _check_there(stage, checkpoint)
+        return self.sampler
+
+    def _steps_of(self, sampler: str, options: Mapping[str, Any]) -> int | None:
+        """Return the steps of one of SOLVERS.
+
+        Raises:
+            ConfigError: temperature or steps are asked for that the sampler does not have.
+        """
+        if sampler not in SOLVERS and self.sampler_steps is not None:
+            raise ConfigError(
+                f"--sampler-steps {self.sampler_steps} is of {', '.join(SOLVERS)}, and these draws are from the "
+                f"{sampler}; leave it out"
+            )
+        if sampler not in SOLVERS:
+            return None
+        if self.temperature != 1:
+            raise ConfigError(
+                f"--temperature {self.temperature:g} is of a prior, and the sampler {sampler} has none; leave it out"
+            )
+        own = options.get("steps") if options.get("sampler") == sampler else None
+        return self.sampler_steps or own or SOLVERS[sampler]
+
+    def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
+        weak = _weak_beside(sampler)
+        if self.autoguidance is None:
+            return AUTOGUIDANCE if weak and weak.path(checkpoint).exists() else 1.0
+        check_autoguidance(self.autoguidance)
+        if self.autoguidance == 1:
+            return 1.0
+        if weak is None:
+            others = [s.beside for s in stages() if s.beside and s.path(checkpoint).exists()]
+            instead = (
+                f", or take --sampler {others[0]}" if others else ": it is for draws away from a weak flow"
+            )
+            raise ConfigError(
+                f"--autoguidance {self.autoguidance:g} needs a sampler with a weak one beside it, and these draws are "
+                f"from the {sampler}; leave it out{instead}"
+            )
+        _check_there(weak, checkpoint)
+        return self.autoguidance
+
+
+def _own_sampler(family: Family, options: Mapping[str, Any]) -> str:
+    """Return what a model is drawn from where no stage is: what the family calls it, or one of SOLVERS."""
+    return str(options.get("sampler") or "dpm") if family.denoises else family.sampler
+
+
+def _drawing(sampler: str) -> Stage | None:
+    """Return the stage that has a sampler of that name."""
+    return next((stage for stage in stages() if stage.name == sampler and stage.sampler), None)
+
+
+def _weak_beside(sampler: str) -> Stage | None:
+    """Return the stage that is the weak one of a sampler's."""
+    return next((stage for stage in stages() if stage.beside == sampler), None)
+
+
+def _usual_guidance(sampler: str, autoguidance: float) -> Guidance:
+    stage = _drawing(sampler) if autoguidance == 1 else _weak_beside(sampler)
+    return Guidance() if stage is None else stage.guidance
+
+
+def _check_there(stage: Stage, checkpoint: Path) -> None:
+    """Raise CheckpointError where a checkpoint has no such stage."""
+    path = stage.path(checkpoint)
+    if not path.exists():
+        raise CheckpointError(
+            f"there is no {stage.words} {path}; nlbs-train fits one once all epochs are over, of a finished run too, "
+            f"where the configuration has a section {stage.section} (presets nlbs, nlbs-small); or {stage.instead}"
+        )
+
+
+_OPTIONS = (
+    click.option("--sampler", default="auto", show_default=True, metavar="NAME",
+                 help="flow: what was fitted to the latents of training patches; prior: the model's own (model, of a "
+                 "family without a prior); dpm, ode, sde: of a diffusion model, DPM-Solver++, Heun's rule, or noise at "
+                 "each step; auto: the flow where there is one, else the model's own."),
+    click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
+                 help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
+    click.option("--guidance", default=None, metavar="NUMBERS",
+                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance; else 1",
+                 help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
+                 "for all of them, and others for single ones, such as 1,cancer=4."),
+    click.option("--autoguidance", type=Finite(min=1), default=None, metavar="NUMBER",
+                 show_default=f"{AUTOGUIDANCE:g} where a weak flow was fitted, else 1",
+                 help="Above 1, draw away from what the weak flow draws, which was fitted to too little: nearer to "
+                 "real patches on the whole, and as varied; 2 is too much."),
+    click.option("--grain/--no-grain", default=None, show_default="where it was measured",
+                 help="Add what the model does not render: noise of film or detector."),
+    click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
+                 help="Steps of the flow from noise to latents; each evaluates it twice."),
+    click.option("--sampler-steps", type=click.IntRange(min=1), default=None, metavar="N",
+                 show_default="those of the model; else dpm 20, ode 20, sde 500",
+                 help="Steps of dpm, ode or sde from noise to images; ode evaluates the model twice in each."),
+)  # fmt: skip
+
+
+def sampler_options(command: Command) -> Command:
+    """Add the flags of a :class:`SamplerChoice` to a command, under the names of its fields."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -1,0 +1,147 @@
+"""Flags that choose a sampler."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import CheckpointError, ConfigError
+from nlbs.models.checkpoint import save_checkpoint
+from nlbs.models.drawing import PriorSampler
+from nlbs.models.guidance import Guidance
+from nlbs.models.stages.choice import SamplerChoice
+from nlbs.models.stages.fitted import save_stage
+from nlbs.models.stages.flow import LatentFlow
+from nlbs.models.stages.flow_sampler import FlowSampler
+from nlbs.models.stages.flow_stage import FLOW, WEAK_FLOW, FlowConfig
+from nlbs.models.stages.grain import LEVELS, Grain, GrainySampler, ring_count
+from nlbs.models.stages.grain_stage import GRAIN
+from tests.cvae.test_ladder import ladder
+
+
+@pytest.fixture
+def model() -> ConditionalVAE:
+    return ladder(latent_dim=32).eval()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, model: ConditionalVAE) -> Path:
+    path = tmp_path / "best_model.safetensors"
+    save_checkpoint(path, model)
+    return path
+
+
+def with_a_flow(checkpoint: Path, model: ConditionalVAE) -> None:
+    torch.manual_seed(1)
+    flow = LatentFlow(FlowConfig(widths=(16, 8), blocks=1, attention=1), model)
+    save_stage(checkpoint, FLOW, flow, model)
+
+
+def test_without_a_flow_the_prior_draws_and_needs_no_guidance(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    sampler = SamplerChoice().open(model, checkpoint)
+    assert isinstance(sampler, PriorSampler)
+    assert sampler.guidance == Guidance()
+    assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1"
+
+
+def test_a_flow_beside_the_checkpoint_draws_with_guidance(checkpoint: Path, model: ConditionalVAE) -> None:
+    with_a_flow(checkpoint, model)
+    sampler = SamplerChoice().open(model, checkpoint)
+    assert isinstance(sampler, FlowSampler)
+    assert sampler.guidance == Guidance(1.25, {"cancer": 3})
+    assert str(SamplerChoice().of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 1.25,cancer=3"
+
+
+def test_autoguidance_is_on_where_a_weak_flow_was_fitted(checkpoint: Path, model: ConditionalVAE) -> None:
+    with_a_flow(checkpoint, model)
+    with pytest.raises(
+        CheckpointError, match=r"there is no weak flow .*best_model.weak-flow.safetensors; .*--autoguidance 1"
+    ):
+        SamplerChoice(autoguidance=2.0).of(checkpoint)
+    shutil.copy(FLOW.path(checkpoint), WEAK_FLOW.path(checkpoint))
+    words = "flow of 15 steps, temperature 1, guidance"
+    assert str(SamplerChoice().of(checkpoint)) == f"{words} 1,cancer=3, autoguidance 1.5"
+    assert str(SamplerChoice(autoguidance=1.0).of(checkpoint)) == f"{words} 1.25,cancer=3"
+    assert str(SamplerChoice(guidance="age_bin=2").of(checkpoint)) == (
+        f"{words} 1,cancer=3,age_bin=2, autoguidance 1.5"
+    )
+    for asked, expected in ((None, 1.5), (1.0, 1.0), (2.5, 2.5)):
+        sampler = SamplerChoice(autoguidance=asked).open(model, checkpoint)
+        assert isinstance(sampler, FlowSampler)
+        assert sampler.autoguidance == expected
+        assert sampler.guidance == Guidance(1.25 if expected == 1 else 1, {"cancer": 3})
+        assert (sampler.weak is None) == (expected == 1)
+    assert SamplerChoice("prior").of(checkpoint).autoguidance == 1
+    with pytest.raises(ConfigError, match=r"these draws are from the prior; .* or take --sampler flow"):
+        SamplerChoice("prior", autoguidance=2.0).of(checkpoint)
+    for asked in (0.0, 0.99, math.inf, math.nan):
+        with pytest.raises(ConfigError, match=r"is asked for; expected 1 or more"):
+            SamplerChoice(autoguidance=asked).of(checkpoint)
+    WEAK_FLOW.path(checkpoint).write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="weak-flow"):
+        SamplerChoice().open(model, checkpoint)
+
+
+def test_the_files_that_a_choice_draws_with_are_known(checkpoint: Path, model: ConditionalVAE) -> None:
+    with pytest.raises(ConfigError, match="draws are from the prior; leave it out: it is for draws away"):
+        SamplerChoice(autoguidance=2.0).of(checkpoint)
+    assert SamplerChoice().files(checkpoint) == []
+    with_a_flow(checkpoint, model)
+    assert SamplerChoice().files(checkpoint) == [FLOW.path(checkpoint)]
+    shutil.copy(FLOW.path(checkpoint), WEAK_FLOW.path(checkpoint))
+    assert SamplerChoice().files(checkpoint) == [FLOW.path(checkpoint), WEAK_FLOW.path(checkpoint)]
+    assert SamplerChoice(autoguidance=1.0).files(checkpoint) == [FLOW.path(checkpoint)]
+    assert SamplerChoice("prior").files(checkpoint) == []
+
+
+def test_grain_is_on_where_it_was_measured_and_can_be_left_out(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"there is no grain .*best_model.grain.safetensors; .*--no-grain"
+    ):
+        SamplerChoice(grain=True).of(checkpoint)
+    rings = ring_count(model.resolution)
+    save_stage(
+        checkpoint, GRAIN, Grain(torch.full((LEVELS,), 0.1), torch.ones(rings), model.resolution), model
+    )
+    assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1, with grain"
+    sampler = SamplerChoice().open(model, checkpoint)
+    assert isinstance(sampler, GrainySampler)
+    assert isinstance(sampler.sampler, PriorSampler)
+    assert str(SamplerChoice(grain=False).of(checkpoint)) == "prior, temperature 1"
+    assert isinstance(SamplerChoice(grain=False).open(model, checkpoint), PriorSampler)
+
+
+@pytest.mark.parametrize("kind", ["flow", "prior"])
+def test_the_guidance_that_is_asked_for_is_had(checkpoint: Path, model: ConditionalVAE, kind: str) -> None:
+    with_a_flow(checkpoint, model)
+    sampler = SamplerChoice(kind, guidance="1.25,cancer=3").open(model, checkpoint)
+    assert isinstance(sampler, FlowSampler | PriorSampler)
+    assert sampler.guidance == Guidance(1.25, {"cancer": 3})
+
+
+def test_a_sampler_that_cannot_be_had_is_explained(checkpoint: Path, model: ConditionalVAE) -> None:
+    with pytest.raises(CheckpointError, match="there is no flow"):
+        SamplerChoice("flow").open(model, checkpoint)
+    with pytest.raises(
+        ConfigError, match="the family cvae has no sampler 'diffusion'; known: auto, flow, prior"
+    ):
+        SamplerChoice("diffusion").of(checkpoint)
+
+
+def test_a_guidance_that_makes_no_sense_is_refused_before_a_model_is_opened(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="'much' is no number"):
+        SamplerChoice(guidance="much").of(checkpoint)
+
+
+def test_a_choice_that_is_made_is_the_same_choice_again(checkpoint: Path, model: ConditionalVAE) -> None:
+    with_a_flow(checkpoint, model)
+    choice = SamplerChoice(guidance="1.5,cancer=3").of(checkpoint)
+    assert str(choice) == "flow of 15 steps, temperature 1, guidance 1.5,cancer=3"
+    assert choice.of(checkpoint) == choice
