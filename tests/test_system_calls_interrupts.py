@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from nlbs.train.interrupts import interrupts
+from nlbs.system_calls import interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
