@@ -155,7 +155,10 @@ def test_samplers_are_chosen_by_options_and_every_file_says_which(
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (("--sampler", "prior"), "has no prior; take --sampler dpm, ode, sde"),
+        (
+            ("--sampler", "prior"),
+            "a model of the family diffusion has no sampler 'prior'; known: auto, flow, dpm, ode, sde",
+        ),
         (("--temperature", "0.5"), "--temperature 0.5 is of a prior, and the sampler dpm has none"),
         (("--sampler", "flow"), "there is no flow"),
     ],
