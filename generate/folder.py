@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import CheckpointError, ConfigError
-from nlbs.files import refuse_link, remove_partials, withdraw_folder, write_json
-from nlbs.json_text import read_json
+from nlbs.files import read_json, refuse_link, remove_partials, write_json
 from nlbs.shards.format.commit import PARTS
 from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
+from nlbs.stores import store_of
 from nlbs.system_calls import open_regular
 from nlbs.text import printable
 
@@ -173,7 +173,7 @@ def _remove_own_files(folder: Path) -> None:
     found = read_record(folder) or {}
     for path in _own_files(folder):
         if path.is_dir():
-            withdraw_folder(path)
+            store_of(path).withdraw(path)
         else:
             path.unlink()
     for name in (ANSWER_KEY, CONTACT_SHEET):

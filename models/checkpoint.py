@@ -16,6 +16,7 @@ from nlbs import __version__
 from nlbs.config import from_mapping
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import write_with
+from nlbs.json_text import parse_json
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.family import Family, ImageSpec, checked_resolution
@@ -177,8 +178,8 @@ def read_description(path: Path, key: str, example: str) -> dict[str, Any]:
     with _opened(path, "cpu", example) as file:
         text = (file.metadata() or {}).get(key, "null")
     try:
-        values = json.loads(text) if len(text) <= _LONGEST_DESCRIPTION else None
-    except (ValueError, RecursionError):  # numbers of too many digits, or nested too deep, as well
+        values = parse_json(text) if len(text) <= _LONGEST_DESCRIPTION else None
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         raise _no_description(path, example)

@@ -5,10 +5,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import chain
-from pathlib import Path
 
 from nlbs.errors import DatasetError, ShardError
-from nlbs.files import make_folder, only_one, remove_folder, remove_partials
+from nlbs.files import make_folder, only_one, remove_partials
 from nlbs.manifests.people.splits import SPLITS, assign_splits
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.decode import DecodeOptions
@@ -28,7 +27,7 @@ from nlbs.preprocess.sets.cut import CutSummary
 from nlbs.preprocess.sets.grow import add_generation
 from nlbs.shards import open_shards
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, SOURCES_CSV, STORE, shard_sets_in
-from nlbs.system_calls import set_mode
+from nlbs.stores import store_of
 from nlbs.text import LONGEST_MESSAGE, counted, printable
 
 #: The folder, inside that of parts, for the tables of new images until the root's own take them.
@@ -87,19 +86,17 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
             )
         new = [source for source in read.sources if source.image not in known.usable]
         folder = root / BUILD_PARTS / _FOLDER
+        make_folder(folder.parent, 0o700)  # its tables identify patients
         make_folder(folder)
-        if isinstance(folder, Path):
-            set_mode(folder.parent, 0o700)  # its tables identify patients
         totals = take_in(options, read, new, folder, None, known.others, known.generation + 1)
         both = chain(read_image_rows(root), read_image_rows(folder))
         tables = f"{root / IMAGES_CSV} and {folder / IMAGES_CSV}"
         duplicates = refuse_leaks(both, options.allow_duplicates, tables)
         if totals.rows:
             extend_tables(root, read_image_rows(folder), read_source_rows(folder), read.kept)
-        remove_folder(folder)
-        if isinstance(folder, Path):
-            with suppress(OSError):  # parts of a build are there too
-                folder.parent.rmdir()
+        store_of(folder).remove(folder)
+        with suppress(OSError):  # parts of a build are there too
+            folder.parent.rmdir()
         remove_partials(root / STORE)  # of workers that died
         generations = read_generations(root)
         cut = [add_generation(folder, store, generations, options.workers) for folder in sets]

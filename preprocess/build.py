@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from nlbs.errors import DatasetError
-from nlbs.files import only_one, remove_folder, remove_partials
+from nlbs.files import only_one, remove_partials
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
@@ -15,6 +15,7 @@ from nlbs.preprocess.root.tables import read_generations, read_image_rows, read_
 from nlbs.preprocess.sets.cut import CutSummary, cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
+from nlbs.stores import store_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def build_shards(options: BuildOptions) -> BuildSummary:
         shard_set = cut_shard_set(root, read.store, images, options.cut, options.workers, options.overwrite)
         remove_partials(root / STORE)  # of workers that died
         with contextlib.suppress(OSError):
-            remove_folder(root / BUILD_PARTS)  # what merge would make is made
+            store_of(root).remove(root / BUILD_PARTS)  # what merge would make is made
     return BuildSummary(totals, duplicates, shard_set, time.monotonic() - begun)
 
 

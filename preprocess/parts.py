@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.files import atomic_file, make_folder, only_one, refuse_link, remove_partials
-from nlbs.json_text import read_json
+from nlbs.files import atomic_file, make_folder, only_one, read_json, refuse_link, remove_partials
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.build import BuildSummary
@@ -39,7 +38,7 @@ from nlbs.preprocess.root.tables import (
 from nlbs.preprocess.sets.cut import cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
-from nlbs.system_calls import set_mode
+from nlbs.stores import in_file_system
 
 _PART_JSON = "part.json"
 _IN_HAND = "in-hand"
@@ -92,7 +91,6 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
     with only_one(options.out, "nlbs-preprocess", shared=True):
         refuse_link(folder.parent)
         make_folder(folder.parent, 0o700)
-        set_mode(folder.parent, 0o700)  # of an earlier release
         with only_one(folder, f"part {part.number} of {part.of}"):
             remove_partials(folder)
             (folder / _PART_JSON).unlink(missing_ok=True)
@@ -105,12 +103,8 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
 
 def _mounted(root: AnyPath) -> Path:
     """Return a root that is in a file system. Raises ConfigError: it is none that several machines can lock at once."""
-    if not isinstance(root, Path):
-        raise ConfigError(
-            f"parts of a build need a file system that all machines mount, and {root} is in an object store, whose "
-            "lock is for one command alone: build it with one command, or the parts elsewhere, and copy the root there"
-        )
-    return root
+    instead = "build it with one command, or the parts elsewhere, and copy the root there"
+    return in_file_system(root, "parts of a build need", instead)
 
 
 def share_of(sources: Sequence[Source], part: Part) -> list[Source]:

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.files import atomic_file, only_one, remove_partials
-from nlbs.json_text import read_bounded, read_json
+from nlbs.files import atomic_file, only_one, read_json, remove_partials
 from nlbs.manifests.schema import NLBS
 from nlbs.names import checked_name
 from nlbs.preprocess.root.tables import open_own_table
@@ -24,6 +23,7 @@ from nlbs.progress import Progress
 from nlbs.shards import open_shards
 from nlbs.shards.format.description_check import LARGEST_RESOLUTION
 from nlbs.shards.format.layout import SHARD_SET_JSON, shard_sets_in
+from nlbs.system_calls import read_regular
 from nlbs.text import printable, shown
 
 _MOST_PICTURE_BYTES = 64 << 20  # the largest patch has 16 MiB of pixels
@@ -241,7 +241,7 @@ def _rows(table: Path) -> Iterator[dict[str, Any]]:
 def _picture(path: Path) -> npt.NDArray[np.uint8]:
     """Return the pixels of a picture. Raises DatasetError: it is none that nlbs-generate writes."""
     try:
-        data = io.BytesIO(read_bounded(path, _MOST_PICTURE_BYTES))
+        data = io.BytesIO(read_regular(path, _MOST_PICTURE_BYTES))
         with Image.open(data, formats=["PNG"]) as image:
             if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode != "L":
                 raise ValueError(f"{image.mode} of {image.size[0]}x{image.size[1]} pixels")

@@ -21,8 +21,9 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from nlbs import __version__
 from nlbs.errors import ConfigError, NlbsError
-from nlbs.files import temporary_path
+from nlbs.local_store import temporary_path
 from nlbs.paths import AnyPath
+from nlbs.stores import in_file_system
 
 Result = TypeVar("Result")
 Task = tuple[Any, ...]
@@ -90,12 +91,8 @@ class Workers:
         """
         if self.backend != "dask":
             return self._run_here(function, tasks)
-        if not isinstance(shared, Path):
-            raise ConfigError(
-                f"--backend {self.backend} needs a folder that all its machines mount, and {shared} is in an object "
-                "store: use loky or threading there"
-            )
-        return self._run_by_dask(function, tasks, shared)
+        mounted = in_file_system(shared, f"--backend {self.backend} needs", "use loky or threading there")
+        return self._run_by_dask(function, tasks, mounted)
 
     def run_fenced(
         self, function: Callable[..., Result], tasks: Iterable[Task], shared: AnyPath

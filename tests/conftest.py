@@ -1,23 +1,36 @@
 """What tests share: a key of their own, a small phantom, and the dataset root built from it."""
 
+import contextlib
+import importlib
+import io
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # A slow machine fails no test: no test asserts times.
 settings.register_profile("nlbs", deadline=None)
 settings.load_profile("nlbs")
 
+Item = TypeVar("Item")
 SHARED = Path(__file__).parents[2] / "shared"  # beside the repository on some machines; tests skip without it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Lets the worker processes of a command stay for the next test: they go where the environment changes."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,23 +42,43 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["NLBS_KEY_FILE"]
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Returns a folder that the first process of a test run makes, and the others find. Not to be changed."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once" / name
+    folder.parent.mkdir(exist_ok=True)
+    done = folder.with_name(f"{name}.done")
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 4 made-up patients, 16 images of 5 transfer syntaxes, meta.csv and truth.csv."""
+    """A folder with 4 made-up patients, 16 images of 5 transfer syntaxes, meta.csv and truth.csv. Not to be changed."""
     from nlbs.preprocess.phantom.screening_set import write_phantom
 
-    folder = tmp_path_factory.mktemp("phantom")
-    write_phantom(folder, patients=4, seed=0, rows=768, columns=600)
-    return folder
+    def make(folder: Path) -> None:
+        write_phantom(folder, patients=4, seed=0, rows=768, columns=600)
+
+    return made_once(tmp_path_factory, "phantom", make)
 
 
 @pytest.fixture(scope="session")
 def dataset_root(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset root with one shard set of 64-pixel patches of the phantom. Not to be changed."""
-    root = tmp_path_factory.mktemp("root") / "shards"
-    done = run_command("preprocess", "build-shards", "--csv", phantom / "meta.csv", "--out", root, *CUT)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def make(folder: Path) -> None:
+        # A process of its own, in which sets have another order than in those that are forked.
+        build = [sys.executable, "-m", "nlbs.preprocess", "build-shards", "--csv", phantom / "meta.csv"]
+        done = subprocess.run([*build, "--out", folder, *CUT], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    # A copy for each process, whose commands lock it.
+    made = made_once(tmp_path_factory, "shards", make)
+    return shutil.copytree(made, tmp_path_factory.mktemp("root") / "shards")
 
 
 @pytest.fixture(scope="session")
@@ -117,19 +150,27 @@ class Bucket:
         return {name: self.get(f"{folder}/{name}") for name in self.names(folder) if name != ".lock"}
 
 
+def some(items: Iterable[Item]) -> Iterator[Item]:
+    """Yields what a loop of assertions goes through: there has to be something, as over nothing it proves nothing."""
+    count = 0
+    for count, item in enumerate(items, start=1):  # noqa: B007
+        yield item
+    assert count, "there was nothing to look at"
+
+
 #: The patches that tests cut from the phantom.
 CUT = ("--resolution", "64", "--stride", "64", "--jobs", "1")
 
 
 def run_command(
-    command: str, *arguments: object, cwd: Path | None = None
+    program: str, *arguments: object, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs nlbs-COMMAND in a process of its own, as a user does, and gives what it said."""
-    return subprocess.run(
-        [sys.executable, "-m", f"nlbs.{command}", *(str(argument) for argument in arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=240,
-    )
+    """Runs nlbs-PROGRAM in this process, as what it imports takes a second, and gives what it said."""
+    main = importlib.import_module(f"nlbs.{program}.cli").main
+    words, out, err = [str(argument) for argument in arguments], io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd or Path.cwd()), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess([program, *words], code, out.getvalue(), err.getvalue())

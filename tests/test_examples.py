@@ -1,6 +1,5 @@
 """Examples of help pages and of the references go through the product: none can rot."""
 
-import contextlib
 import csv
 import re
 import shlex
@@ -32,6 +31,7 @@ from nlbs.preprocess.root.intake import failure_limit
 from nlbs.shards.format.manifest import SCHEMA
 from nlbs.shards.format.where import select
 from nlbs.train.config import DataConfig, TrainConfig, TrainingConfig, resolved_config
+from tests.conftest import some
 from tests.programs import PAGES, PROGRAMS, Page
 
 ROOT = Path(__file__).parents[1]
@@ -302,18 +302,19 @@ def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path:
     path = tmp_path / "my.yaml"
     path.write_text(snippet if section is None else f"{section}: {{{snippet}}}\n", encoding="utf-8")
     changed = []
-    for (
-        preset
-    ) in presets():  # some have it by themselves, or exclude it; those of other families may not know it
-        with contextlib.suppress(ConfigError):
+    # Some have it by themselves, or exclude it; those of other families may not know it.
+    for preset in some(presets()):
+        try:
             changed.append(resolved_config(preset, path, {}) != resolved_config(preset, None, {}))
+        except ConfigError as error:
+            assert "unknown key" not in str(error) or key in ("loss", "model")  # sections of a family
     assert any(changed) or snippet == BY_ITSELF
 
 
 def test_keys_that_the_readme_names_are_keys() -> None:
     from nlbs.train.config import keys_named
 
-    for code in in_line(README):
+    for code in some(in_line(README)):
         if re.fullmatch(r"(training|data|model|flow|grain|mixture|autoguidance)\.\w+(\.\w+)*", code):
             assert code in keys_named(code.split(".")[-1]), code
 

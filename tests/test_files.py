@@ -18,10 +18,10 @@ from nlbs.files import (
     atomic_folder,
     only_one,
     remove_partials,
-    temporary_path,
     write_json,
     write_with,
 )
+from nlbs.local_store import temporary_path
 
 #: The calls that a full or failing disk lets fail, and how often a file and a folder of two files make them.
 STEPS = ["fsync", "replace", "rename"]
@@ -112,7 +112,7 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
         "with atomic_file(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=240)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
     assert [name for name in names(tmp_path) if not name.endswith(".partial")] == ["a.bin"]
@@ -229,7 +229,7 @@ def test_a_second_process_is_refused_and_told_who_is_at_work(tmp_path: Path) -> 
         message = rf"a build is at work in {folder} already \(process {holder.pid} on .*\): wait for it"
         with pytest.raises(NlbsError, match=message), only_one(folder, "a build"):
             pass
-        holder.communicate("go\n", timeout=60)
+        holder.communicate("go\n", timeout=240)
     with only_one(folder, "a build"):
         pass
 
@@ -241,7 +241,7 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         holder.kill()
-        holder.communicate(timeout=60)
+        holder.communicate(timeout=240)
     with only_one(tmp_path, "a build"):
         pass
 

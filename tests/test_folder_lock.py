@@ -45,7 +45,7 @@ def holder(folder: Path, code: str = "", kind: str = "alone") -> Iterator["subpr
         assert process.stdout.readline() == "held\n"
         yield process
         if process.poll() is None:
-            process.communicate("go\n", timeout=60)
+            process.communicate("go\n", timeout=240)
 
 
 def refuse_locks(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -99,7 +99,7 @@ def test_a_killed_process_of_this_machine_holds_nobody_up(
         request.getfixturevalue("no_locks")
     with holder(tmp_path, code, kind) as process:
         process.kill()
-        process.wait(60)
+        process.wait(240)
     with only_one(tmp_path, "a build"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
@@ -147,7 +147,7 @@ def test_several_share_a_folder_and_nobody_has_it_alone(
             pass
         with pytest.raises(NlbsError, match=r"at work in .* \(process \d+ on"), only_one(tmp_path, "a build"):
             pass
-        second.communicate("go\n", timeout=60)
+        second.communicate("go\n", timeout=240)
         with pytest.raises(NlbsError, match="at work"), only_one(tmp_path, "a build"):
             pass
     with only_one(tmp_path, "a build"):
@@ -163,7 +163,7 @@ def test_many_that_share_a_folder_may_begin_at_once(tmp_path: Path) -> None:
         )
         for _ in range(6)
     ]
-    assert [process.communicate(timeout=60)[0] for process in running] == ["held\n"] * 6
+    assert [process.communicate(timeout=240)[0] for process in running] == ["held\n"] * 6
 
 
 def test_who_works_alone_keeps_off_those_that_share(tmp_path: Path) -> None:

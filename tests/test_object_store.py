@@ -97,7 +97,7 @@ def test_a_build_that_was_killed_continues_to_the_same_bytes(source: Bucket, dat
     places = ("--csv", source.url("meta.csv"), "--images", source.url("dicom"), "--out", source.url("out"))
     command = [sys.executable, "-m", "nlbs.preprocess", "build-shards", *places, *CUT]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        reached = time.monotonic() + 60
+        reached = time.monotonic() + 240
         while len(source.names("out/images.zarr")) < 8 and time.monotonic() < reached:
             time.sleep(0.01)
         process.kill()

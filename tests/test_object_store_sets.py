@@ -16,7 +16,7 @@ from nlbs.preprocess.cli import cli
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.report.page import write_report
 from nlbs.preprocess.root.intake import BuildOptions
-from nlbs.preprocess.root.preflight import MOST_OBJECTS, preflight
+from nlbs.preprocess.root.preflight import preflight
 from nlbs.preprocess.sets.convert import ConvertOptions, convert
 from nlbs.preprocess.workers import Workers
 from nlbs.remote import RemotePath
@@ -142,9 +142,9 @@ def test_preflight_looks_at_the_start_of_few_objects(
     places = ("--csv", bucket.url("meta.csv"), "--images", bucket.url("dicom"))
     assert said("preflight", *places) == said("preflight", "--csv", phantom / "meta.csv")
     assert asked == [(0, 1 << 16)] * 16
-    nothing = [as_path(bucket.url(f"dicom/none{number}")) for number in range(MOST_OBJECTS + 1)]
+    nothing = [as_path(bucket.url(f"dicom/none{number}")) for number in range(65)]
     found = preflight(nothing)
-    assert (found.looked_at, found.found[0].name) == (MOST_OBJECTS, "missing")
+    assert (found.looked_at, found.found[0].name) == (64, "missing")
 
 
 def test_what_needs_a_file_system_of_several_machines_is_refused(bucket: Bucket, phantom: Path) -> None:
@@ -154,5 +154,5 @@ def test_what_needs_a_file_system_of_several_machines_is_refused(bucket: Bucket,
         with pytest.raises(ConfigError, match="parts of a build need a file system"):
             cli.main(list(arguments), standalone_mode=False)
     assert bucket.names() == set()
-    with pytest.raises(ConfigError, match="--backend dask needs a folder that all its machines mount"):
+    with pytest.raises(ConfigError, match="--backend dask needs a file system that all machines mount"):
         cli.main([*build, "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"], standalone_mode=False)

@@ -1,4 +1,7 @@
-"""Objects by pathlib's interface, against a server of the S3 protocol that another client writes to."""
+"""Objects by pathlib's interface, against a server of the S3 protocol that another client writes to.
+
+Also covers: paths.py.
+"""
 
 import copy
 import os
@@ -8,9 +11,10 @@ import pytest
 import requests
 
 from nlbs.errors import ConfigError, ObjectStoreError
-from nlbs.files import atomic_file, atomic_folder, file_sizes, remove_folder, write_json
+from nlbs.files import atomic_file, atomic_folder, write_json
 from nlbs.paths import as_path
 from nlbs.remote import RemotePath, scratch_file
+from nlbs.stores import store_of
 from tests.conftest import Bucket
 
 
@@ -57,7 +61,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_what_another_client_writes_is_seen_at_once(bucket: Bucket) -> None:
     folder = remote(bucket, "a")
     assert not folder.exists()
-    assert file_sizes(folder, ["x"]) == {}
+    assert folder.sizes() == {}
     bucket.put("a/x", b"12345")
     bucket.put("a/b/y", b"1")
     bucket.put("ab/z", b"of another folder")
@@ -66,7 +70,7 @@ def test_what_another_client_writes_is_seen_at_once(bucket: Bucket) -> None:
     assert [path.name for path in folder.iterdir()] == ["b", "x"]
     assert [path.name for path in folder.glob("?")] == ["b", "x"]
     assert [path.name for path in folder.glob("x*")] == ["x"]
-    assert file_sizes(folder, []) == {"x": 5, "b/y": 1}
+    assert folder.sizes() == {"x": 5, "b/y": 1}
     assert (folder / "x").read_bytes() == b"12345"
     assert (folder / "x").read_range(1, 3) == b"23"
     assert (folder / "x").stat().st_size == 5
@@ -126,7 +130,8 @@ def test_a_folder_appears_by_the_file_that_describes_it_last(
         (folder / "c" / "0" / "0").write_bytes(b"pixels")
     assert order == ["0", "zarr.json"]
     assert bucket.get("image/c/0/0") == b"pixels"
-    remove_folder(remote(bucket, "image"))
+    image = remote(bucket, "image")
+    store_of(image).remove(image)
     assert bucket.names() == set()
 
 

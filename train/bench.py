@@ -17,10 +17,10 @@ import torch
 
 from nlbs.errors import ConfigError
 from nlbs.models.contract import Noise
+from nlbs.shards.reading.mixed_sets import Source
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.feed import to_device
 from nlbs.train.data.resident import keep_on_device
-from nlbs.train.data.shard_source import Source
 from nlbs.train.data.stream import Batch, PatchStream
 from nlbs.train.log import Log
 from nlbs.train.loop import Trainer

@@ -161,9 +161,8 @@ def cli(
         raise click.UsageError("--json goes with --bench")
 
     from nlbs.config import write_yaml
-    from nlbs.shards.reading.mixed_sets import sets_of
+    from nlbs.shards.reading.mixed_sets import Source, open_source, sets_of
     from nlbs.train.config import TrainConfig, check_against_shards, resolved_config, with_conditions
-    from nlbs.train.data.shard_source import Source, open_source
 
     def prepared() -> tuple[TrainConfig, Source]:
         config = resolved_config(preset, config_path, _as_config(flags))

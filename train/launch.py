@@ -11,8 +11,8 @@ import click
 from nlbs.command import EXIT_ERROR
 
 if TYPE_CHECKING:
+    from nlbs.shards.reading.mixed_sets import Source
     from nlbs.train.config import TrainConfig
-    from nlbs.train.data.shard_source import Source
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

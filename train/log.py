@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from nlbs.errors import NlbsError
 from nlbs.files import atomic_file, make_folder, refuse_link
+from nlbs.json_text import parse_json
 from nlbs.system_calls import PLAIN, open_regular, sync
 from nlbs.train.run_folder import RunFolder
 
@@ -95,11 +96,6 @@ class Log:
     def waiting(self) -> float:
         """The share of this epoch in which the run waited for data."""
         return self._pace.waiting
-
-    @property
-    def epoch_s(self) -> float:
-        """Seconds since this epoch, or this part of it, began; those of training alone once it has ended."""
-        return self._pace.elapsed_s
 
     def end_epoch(self) -> None:
         """Stop the epoch's clock, and take the progress bar away."""
@@ -188,8 +184,8 @@ def _cut(path: Path, last_step: int) -> None:
     ):
         while text := old.readline(_MOST_ROW_CHARS):
             try:
-                row = json.loads(text)
-            except (ValueError, RecursionError):
+                row = parse_json(text)
+            except ValueError:
                 continue  # the last row of a run that was killed while it wrote, or none of ours
             if isinstance(row, dict) and type(row.get("step")) is int and row["step"] <= last_step:
                 new.write(text.rstrip("\r\n") + "\n")

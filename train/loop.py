@@ -18,10 +18,10 @@ from nlbs.train.data.feed import DeviceBatch, Feed, to_device
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.log import Log
 from nlbs.train.messages import report_epoch, report_step
+from nlbs.train.optimisation import learning_rate
 from nlbs.train.pictures import sample_page
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder
-from nlbs.train.schedule import learning_rate
 from nlbs.train.step import MAX_SKIPPED_IN_ROW, Step, Stepped
 from nlbs.train.validation import Judge, as_judged
 

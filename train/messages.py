@@ -6,14 +6,13 @@ import click
 import torch
 
 from nlbs.shards.order.strata import proportions
-from nlbs.shards.reading.mixed_sets import MixedSource
+from nlbs.shards.reading.mixed_sets import MixedSource, Source
 from nlbs.train.config import TrainConfig
-from nlbs.train.data.shard_source import Source
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.log import Log, duration
+from nlbs.train.optimisation import learning_rate
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder
-from nlbs.train.schedule import learning_rate
 from nlbs.train.step import Stepped
 
 

@@ -1,6 +1,7 @@
-"""What happens to weights and gradients beside the step: the moving average, clipping, precision and loss scale."""
+"""What goes on beside a step: learning rate, moving average, clipping, precision, loss scale."""
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
@@ -118,3 +119,15 @@ def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
 def laid_out(config: TrainingConfig, pixels: Tensor) -> Tensor:
     """Return pixels (B, C, R, R) in the memory format of the run."""
     return pixels.contiguous(memory_format=torch.channels_last) if config.channels_last else pixels
+
+
+def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the rate of a step counted from the start of the run.
+
+    Cosine annealing (Eq. 5 of 1608.03983, without restarts) over all epochs; ``max_steps``
+    does not shorten it, so that a run stopped there continues as if it had not been.
+    """
+    progress = min(1.0, step / (config.epochs * steps_per_epoch))
+    drop = config.learning_rate - config.min_learning_rate
+    rate = config.min_learning_rate + drop * (1 + math.cos(math.pi * progress)) / 2
+    return rate * min(1.0, (step + 1) / (config.warmup_steps + 1))

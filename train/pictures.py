@@ -1,6 +1,5 @@
 """Pictures of a run: a page of real, reconstructed and drawn patches, and the curve of its losses."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from nlbs.files import write_with
+from nlbs.json_text import parse_json
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Reconstructs, Uncertain
@@ -77,7 +77,7 @@ _PANELS = 3  # the loss, and the first terms of it
 
 def epoch_rows(metrics: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl that judge epochs, in order."""
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rows = [parse_json(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [row for row in rows if row.get("kind") == "epoch" and type(row.get("epoch")) is int]
     return [
         {key: value for key, value in row.items() if isinstance(value, int | float | None)} for row in epochs

@@ -15,6 +15,7 @@ import torch
 from nlbs.config import read_yaml, write_yaml
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
+from nlbs.json_text import parse_json
 from nlbs.models.checkpoint import check_weights, save_checkpoint
 from nlbs.models.contract import Clock, GenerativeModel
 from nlbs.models.folder import BEST_MODEL
@@ -337,13 +338,13 @@ def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
     try:
         if not isinstance(text, str) or len(text) > _LONGEST_CONFIG:
             raise ConfigError("no text of options")
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, dict):
             raise ConfigError("no options")
         return train_config(without_removed(values, str(path)), "its options")
     except RemovedOptionError:
         raise
-    except (ConfigError, ValueError, RecursionError) as error:
+    except (ConfigError, ValueError) as error:
         raise CheckpointError(
             f"{path} is spoilt, or of another version of nlbs-cvae: {shown(str(error))}"
         ) from None

@@ -14,13 +14,12 @@ from nlbs.models.contract import GenerativeModel
 from nlbs.models.seen import SEEN
 from nlbs.shards.order.balance import Balance
 from nlbs.shards.order.window import Window
-from nlbs.shards.reading.mixed_sets import sets_of
+from nlbs.shards.reading.mixed_sets import Source, earlier_generations, sets_of
+from nlbs.system_calls import interrupts
 from nlbs.train.config import TrainConfig, check_against_shards
 from nlbs.train.data.resident import keep_on_device
-from nlbs.train.data.shard_source import Source, earlier_generations
 from nlbs.train.data.stream import PatchStream, rows_of
 from nlbs.train.handshake import facts_of, place_of, shake_hands
-from nlbs.train.interrupts import interrupts
 from nlbs.train.log import Log, SilentLog
 from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
@@ -44,7 +43,7 @@ def train(
     device: torch.device,
     ranks: Ranks | None = None,
 ) -> Progress:
-    """Train a run to its end, from where it stands.
+    """Train a run to its end, from where it stands; return where it stands then.
 
     Args:
         config: resolved.
@@ -52,9 +51,6 @@ def train(
         run_folder: where the run is kept; of several processes, only the first uses it.
         device: of this process.
         ranks: the processes that train together; None: this one alone.
-
-    Returns:
-        Where it stands then.
 
     Raises:
         NlbsError: the folder belongs to another run, the shard set does not fit, training fails, the
@@ -74,11 +70,9 @@ def train(
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
-        generations = earlier_generations(shards)
-        state = ranks.from_first(
-            lambda: run_folder.load_state(config, shards.dataset_id, generations, len(streams[0]))
-        )
-        progress = Progress(len(streams[0])) if state is None else state.progress
+        generations, steps = earlier_generations(shards), len(streams[0])
+        state = ranks.from_first(lambda: run_folder.load_state(config, shards.dataset_id, generations, steps))
+        progress = Progress(steps) if state is None else state.progress
         if state is not None:
             restore(state, model, optimizers, average, scaler)
         shake_hands(ranks, place_of(progress))
@@ -93,9 +87,8 @@ def train(
             ranks.from_first(lambda: run_folder.write_config(config))
             for stream in _kept_on_device(config, streams, device, ranks):
                 say(f"pixels: the split {stream.split!r} stays on {device.type}")
-            log: Log = stack.enter_context(
-                closing(Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog())
-            )
+            log = Log(run_folder, progress.total_steps) if ranks.is_first else SilentLog()
+            stack.enter_context(closing(log))
             step = Step(config, model, optimizers, scaler, average, ranks)
             with interrupts() as interrupted:
                 trainer = Trainer(

@@ -74,22 +74,6 @@ def weighted_auc(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.Arra
     return found
 
 
-def binary_auc(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0
-) -> Auc | None:
-    """Return the AUC of scores for a label; None where too few clusters have either.
-
-    Args:
-        scores: (n,).
-        labels: (n,) true for a positive.
-        clusters: (n,) the patient of each, who is drawn as a whole; None: each is drawn by itself.
-        seed: of the bootstrap: the same clusters and seed draw the same patients.
-    """
-    labels = np.asarray(labels, np.bool_)
-    both = np.stack([-np.asarray(scores, np.float64), np.asarray(scores, np.float64)], axis=1)
-    return condition_auc(both, labels.astype(np.int64), clusters, seed)
-
-
 def condition_auc(
     scores: npt.ArrayLike,
     codes: npt.ArrayLike,

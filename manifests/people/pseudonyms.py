@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlbs.errors import ConfigError
-from nlbs.files import temporary_path
+from nlbs.local_store import temporary_path
 from nlbs.system_calls import BINARY, PLAIN, link_new, sync, sync_folder
 
 KEY_VARIABLE = "NLBS_KEY_FILE"

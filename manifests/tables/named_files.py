@@ -1,18 +1,17 @@
 """Whether the files that a table names are there: what judges the encoding of a table."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from nlbs.errors import ObjectStoreError
 from nlbs.manifests.tables.spelling import readable
 from nlbs.manifests.tables.table_file import Judge
-from nlbs.paths import AnyPath, in_parallel
-from nlbs.remote import RemotePath
+from nlbs.paths import AnyPath
+from nlbs.stores import store_of
 
 _LONGEST = 4096  # PATH_MAX of Linux
-_MOST_REQUESTS = 32  # of an object store, per encoding
 
 
 def judge_of(root: AnyPath) -> Judge:
@@ -27,9 +26,7 @@ def judge_of(root: AnyPath) -> Judge:
         paths = [
             cell.replace("\\", "/") for cell in cells if cell and len(cell) < _LONGEST and "\0" not in cell
         ]
-        if isinstance(root, RemotePath):
-            paths = [path for path in paths if not path.startswith("/") and "//" not in path][:_MOST_REQUESTS]
-        there = sum(in_parallel(root, lambda path: _is_there(root, path), paths))
+        there = store_of(root).count(root, paths)
         if there or not any(map(_like_path, paths)):
             return there
         if not listed:
@@ -37,12 +34,6 @@ def judge_of(root: AnyPath) -> Judge:
         return sum(_has_name(path, listed[0]) for path in paths if _like_path(path))
 
     return judge
-
-
-def _is_there(root: AnyPath, path: str) -> bool:
-    if isinstance(root, RemotePath):
-        return (root / path).exists()
-    return os.path.exists(os.path.join(root, path))  # noqa: PTH110,PTH118  # a name that cannot be is not there
 
 
 def _like_path(cell: str) -> bool:
@@ -62,13 +53,7 @@ def _names_below(root: AnyPath) -> frozenset[str]:
 
 
 def _all_names(root: AnyPath) -> Iterator[str]:
-    if isinstance(root, RemotePath):
-        try:
-            for name in root.sizes():
-                yield from name.split("/")
-        except (ObjectStoreError, FileNotFoundError):
-            return
-    else:
-        for _, folders, files in os.walk(root):
+    with suppress(ObjectStoreError, FileNotFoundError):
+        for _, folders, files in store_of(root).walk(root):
             yield from folders
             yield from files

@@ -27,7 +27,8 @@ def spelling(text: str) -> str:
     ="..." by which a spreadsheet keeps text do not matter. A whole number is the same with and without ".0", leading
     zeros or an exponent, in which pandas and spreadsheets write it.
     """
-    common = text if text.isascii() else visible(visible(readable(text)).translate(_TYPED).casefold())
+    plain = text.isascii() and text.isprintable() and "`" not in text  # the usual case, made quick
+    common = text if plain else visible(visible(readable(text)).translate(_TYPED).casefold())
     common = " ".join(common.lower().split())
     if common.startswith('="') and common.endswith('"'):
         common = common[2:-1]

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import DatasetError
-from nlbs.files import atomic_folder, make_folder, refuse_link, withdraw_folder, write_json
-from nlbs.json_text import read_bounded, read_json
+from nlbs.files import atomic_folder, make_folder, read_json, refuse_link, write_json
 from nlbs.names import checked_name
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.mask import Bits
 from nlbs.preprocess.images.store_check import MOST_PIXELS, check_array, check_chunk, check_store
 from nlbs.shards.format.payload import DTYPES
+from nlbs.stores import store_of
 
 STORE_VERSION = 1
 
@@ -129,7 +129,7 @@ class ImageStore:
         Returns:
             The record as it is stored, with its checksums.
         """
-        withdraw_folder(self._folder(image))  # of an earlier version of the file
+        store_of(self.path).withdraw(self._folder(image))  # of an earlier version of the file
         pixels = np.ascontiguousarray(pixels)
         chunk = _chunk_of(pixels)
         attributes = {**record, "pixels_sha256": hashlib.sha256(pixels.data).hexdigest()}
@@ -248,7 +248,7 @@ def _description(folder: AnyPath) -> dict[str, Any] | None:
 
 def _chunk_in(folder: AnyPath) -> bytes:
     try:
-        return read_bounded(folder / _CHUNK, _MOST_CHUNK_BYTES)
+        return store_of(folder).read(folder / _CHUNK, _MOST_CHUNK_BYTES)
     except FileNotFoundError:
         raise FileNotFoundError("its pixels are missing") from None
 

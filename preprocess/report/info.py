@@ -9,16 +9,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from nlbs.errors import ShardError
-from nlbs.files import TEMPORARY_SUFFIX
+from nlbs.local_store import TEMPORARY_SUFFIX
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.counts import by_condition, by_split, images_of
 from nlbs.preprocess.report.survey import Survey, survey
-from nlbs.remote import RemotePath
 from nlbs.shards import ShardSet
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
 from nlbs.shards.format.payload import pixel_dtype
+from nlbs.stores import store_of
 from nlbs.text import counted
 
 
@@ -205,13 +205,8 @@ def store_info(root: AnyPath, found: Survey | None = None) -> dict[str, Any] | N
 
 def folder_bytes(folder: AnyPath) -> int:
     """Return the size of all files in a folder and below it, without what is just being written."""
-    if isinstance(folder, RemotePath):
-        return sum(folder.sizes().values())
-    return sum(
-        path.stat().st_size
-        for path in folder.rglob("*")
-        if path.is_file() and TEMPORARY_SUFFIX not in str(path.relative_to(folder))
-    )
+    sizes = store_of(folder).sizes(folder)
+    return sum(size for name, size in sizes.items() if TEMPORARY_SUFFIX not in name)
 
 
 def set_bytes(folder: AnyPath) -> int:

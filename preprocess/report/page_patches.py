@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nlbs.manifests.people.splits import SPLITS
+from nlbs.manifests.schema import NLBS
 from nlbs.pictures import picture_uri
 from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, extra_columns, images_of
 from nlbs.preprocess.report.page_images import Shown, histogram_svg
@@ -27,7 +28,7 @@ def holds(shards: ShardSet, found: Survey | None) -> tuple[dict[str, Any], pd.Da
     section = {
         "splits": by_split(held),
         "conditions": by_condition(held),
-        "crosstab": crosstab(held, ("view", "laterality", "cancer")),
+        "crosstab": crosstab(held, (*(c.name for c in NLBS if c.kind == "categorical"), "cancer")),
         "extra": [_extra(name, held[name]) for name in extra_columns(shards)],
         "without_patches": max(0, found.statuses["ok"] - len(held)) if found else 0,
     }

@@ -1,6 +1,5 @@
 """Files by the path that a table gives, in whatever spelling: folders are listed once, and only those on the way."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from urllib.parse import unquote
 
 from nlbs.manifests.tables.spelling import spelling
 from nlbs.paths import AnyPath
-from nlbs.remote import RemotePath
+from nlbs.stores import store_of
 
 _DICOM_ENDING = re.compile(r"(?:\.(?:dcm|dicom|dic|ima))+$")
 _OTHER_ENDINGS = {".tiff": ".tif", ".jpeg": ".jpg"}
@@ -42,15 +41,17 @@ class Folders:
 
     def __init__(self, root: AnyPath) -> None:
         """Take a root; nothing is listed yet, except in an object store, which is listed whole."""
-        self._root = root
+        self._names_in = store_of(root).lister(root)
         self._known: dict[str, _Listing] = {}
-        if isinstance(root, RemotePath):
-            self._known = _of_objects(root)
 
     def listing(self, folder: str) -> _Listing:
         """Return what lies in a folder, named from the root on, with forward slashes; nothing where there is none."""
         if folder not in self._known:
-            self._known[folder] = _Listing() if isinstance(self._root, RemotePath) else self._listed(folder)
+            folders, files = (
+                frozenset(name for name in names if not name.startswith("."))
+                for names in self._names_in(folder)
+            )
+            self._known[folder] = _Listing(folders, files)
         return self._known[folder]
 
     def files_like(self, parts: Sequence[str], start: str = "") -> list[str]:
@@ -101,18 +102,6 @@ class Folders:
                 below += [f"{start}{name}" for name in sorted(listing.folders)]
             level = below
 
-    def _listed(self, folder: str) -> _Listing:
-        folders: list[str] = []
-        files: list[str] = []
-        try:
-            with os.scandir(f"{self._root}/{folder}") as entries:
-                for entry in entries:
-                    if not entry.name.startswith("."):
-                        (folders if entry.is_dir() else files).append(entry.name)
-        except (OSError, ValueError):  # none, or a name that this system cannot have
-            return _Listing()
-        return _Listing(frozenset(folders), frozenset(files))
-
 
 def parts_of(path: str) -> list[str]:
     """Return the parts of a path as a table has it: without "./" and doubled slashes, decoded where it is a URL."""
@@ -130,17 +119,3 @@ def file_spelling(name: str) -> str:
         if stem.endswith(ending):
             stem = stem.removesuffix(ending) + usual
     return spelling(stem)
-
-
-def _of_objects(root: RemotePath) -> dict[str, _Listing]:
-    folders: dict[str, set[str]] = defaultdict(set)
-    files: dict[str, set[str]] = defaultdict(set)
-    for name in root.sizes():
-        parts = name.split("/")
-        if any(part.startswith(".") for part in parts):
-            continue
-        for count, part in enumerate(parts):
-            (files if count == len(parts) - 1 else folders)["/".join(parts[:count])].add(part)
-    return {
-        place: _Listing(frozenset(folders[place]), frozenset(files[place])) for place in {*folders, *files}
-    }

@@ -1,10 +1,9 @@
 """The files that a table means where it does not give their paths: by name, folder or breast."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from nlbs.errors import ImageError
 from nlbs.manifests.conditions import Conditions
@@ -12,13 +11,13 @@ from nlbs.manifests.tables.dialect import Dialect
 from nlbs.manifests.tables.rows import ImageRow, patient_in
 from nlbs.manifests.tables.spelling import BySpelling, spelling
 from nlbs.manifests.tables.table import Table
-from nlbs.paths import AnyPath, in_parallel
+from nlbs.paths import AnyPath
 from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.images.header_conditions import SIDE_KEYWORDS, stated_side
 from nlbs.preprocess.root.folders import file_spelling
-from nlbs.preprocess.root.sources import fetched, object_name
+from nlbs.preprocess.root.sources import fetched
 from nlbs.preprocess.root.spelt_files import SpeltFiles
-from nlbs.remote import RemotePath
+from nlbs.stores import store_of
 from nlbs.text import counted
 
 Index = BySpelling[str, list[str]]
@@ -37,9 +36,6 @@ _KEYS: dict[
     ),
     "breast": (lambda file: file.parts[:-1], lambda path: (path,), spelling),
 }
-_MOST_ASKED = 64  # objects of which a store is asked one by one
-
-
 _NO_FOLDER = "there is no folder of this patient below the folder of the images: check --images"
 _NO_SIDE = "no image of this side is in the folder of this patient"
 
@@ -85,38 +81,17 @@ def found_files(table: Table, root: AnyPath) -> Table:
 
 
 def _missing(rows: Sequence[ImageRow], root: AnyPath) -> list[int]:
-    """Return the places of the rows at whose path is no file.
-
-    An object store is asked for a few of them, and listed only where one of these is missing.
-    """
+    """Return the places of the rows at whose path is no file."""
     places = [place for place, row in enumerate(rows) if row.problem is None]
-    if not isinstance(root, RemotePath):
-        # os.path, to which a name that cannot be is no file; and there may be a million.
-        is_file, join, folder = os.path.isfile, os.path.join, str(root)
-        return [place for place in places if not is_file(join(folder, rows[place].path))]
-    few = [places[at * len(places) // _MOST_ASKED] for at in range(_MOST_ASKED)] if places else []
-    if all(in_parallel(root, lambda place: _is_object(root, rows[place].path), list(dict.fromkeys(few)))):
-        return []
-    names = root.sizes().keys()
-    return [place for place in places if object_name(root, rows[place].path) not in names]
-
-
-def _is_object(root: RemotePath, path: str) -> bool:
-    name = object_name(root, path)
-    return name is not None and (root / name).is_file()
+    return [places[at] for at in store_of(root).missing(root, [rows[place].path for place in places])]
 
 
 def files_below(root: AnyPath) -> list[str]:
     """Return the regular files below a folder as paths relative to it, sorted; links to folders are not followed."""
-    if isinstance(root, RemotePath):
-        return sorted(
-            name for name in root.sizes() if not any(part.startswith(".") for part in name.split("/"))
-        )
     found = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        at = Path(folder).relative_to(root).as_posix()
-        found += [name if at == "." else f"{at}/{name}" for name in names if not name.startswith(".")]
+    for at, folders, names in store_of(root).walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [f"{at}/{name}".lstrip("/") for name in names if not name.startswith(".")]
     return sorted(found)
 
 

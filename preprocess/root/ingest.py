@@ -3,7 +3,6 @@
 import math
 import shutil
 import sys
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -11,13 +10,12 @@ from pathlib import Path
 
 from nlbs.errors import DatasetError
 from nlbs.files import refuse_link
-from nlbs.paths import in_parallel, is_local
-from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.decoding import Decoding, decode_alone, decode_guarded
 from nlbs.preprocess.root.preflight import require_decoders
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import WORKER_DIED, Workers, WorkersDied
 from nlbs.progress import Progress
+from nlbs.stores import store_of
 
 _IN_HAND = ".in-hand"
 #: How often workers may die with no file in their hands before the work stops.
@@ -48,7 +46,8 @@ def ingest(
     Raises:
         DatasetError: no file that is still to be decoded has a decoder here.
     """
-    notes = (notes or _notes_of(how.store)).absolute()  # for workers that stand in another folder
+    notes = notes or store_of(how.store.path).scratch_folder(how.store.path, _IN_HAND)
+    notes = notes.absolute()  # for workers that stand in another folder
     refuse_link(notes)
     shutil.rmtree(notes, ignore_errors=True)  # of a run that was killed
     found = known_sources(sources, how, stamps)
@@ -85,11 +84,6 @@ def _in_few_words(decoded: Source, given: Source) -> Source:
         status=sys.intern(decoded.status),
         kind=sys.intern(decoded.kind),
     )
-
-
-def _notes_of(store: ImageStore) -> Path:
-    # Not in an object store: the notes are for processes of this machine, and have to be quick.
-    return store.path / _IN_HAND if isinstance(store.path, Path) else Path(tempfile.mkdtemp(prefix="nlbs-"))
 
 
 def _decoded(
@@ -135,19 +129,17 @@ def _suspects(notes: Path, left: dict[str, Source], workers: Workers) -> list[So
 def known_sources(sources: Sequence[Source], how: Decoding, stamps: Mapping[str, str]) -> list[Source | None]:
     """Return what is known of each image without opening its file, in order; None where it has to be decoded.
 
-    A remote store is listed once, so that only images which it holds cost requests of their own.
+    The store is listed once, so that only images which it holds are asked for.
 
     Args: as for :func:`ingest`.
     """
     store = how.store.path
-    held = None if is_local(store) else {path.name for path in store.iterdir()}
+    held = {path.name for path in store.glob("*")}
 
     def known(source: Source) -> Source | None:
-        new = held is not None and source.image not in held
-        return (
-            None if new and source.path is not None and source.row.kind is None else how.known(source, stamps)
-        )
+        new = source.image not in held and source.path is not None and source.row.kind is None
+        return None if new else how.known(source, stamps)
 
     places = (store, *(source.path for source in sources if source.path is not None))
-    remote = next((place for place in places if not is_local(place)), store)
-    return in_parallel(remote, known, sources)
+    slowest = min(map(store_of, places), key=lambda place: place.sample)
+    return slowest.in_parallel(known, sources)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nlbs.errors import DatasetError, ImageError
 from nlbs.manifests.tables.table import ImageRow
-from nlbs.paths import AnyPath, is_local
+from nlbs.paths import AnyPath
 from nlbs.preprocess.formats.codecs import names_of_decoders
 from nlbs.preprocess.formats.elements import scanned
 from nlbs.preprocess.formats.header import element
@@ -16,10 +16,9 @@ from nlbs.preprocess.formats.image_errors import BadHeaderError
 from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
-from nlbs.preprocess.root.sources import UnsafePathError, fetched_start, safe_path
+from nlbs.preprocess.root.sources import UnsafePathError, fetched, safe_path
+from nlbs.stores import store_of
 from nlbs.text import counted
-
-MOST_FILES, MOST_OBJECTS = 2000, 64
 
 _REMOTE_BYTES = 64 << 10  #: of an object: the File Meta Information has a few hundred
 
@@ -61,10 +60,10 @@ def preflight(paths: Sequence[AnyPath], decoder: str = "auto", most_files: int |
     Args:
         paths: of the files; where there are more than ``most_files``, an even sample of them.
         decoder: as for decoding.
-        most_files: to look at; None is MOST_FILES, or MOST_OBJECTS where they are objects.
+        most_files: to look at; None is 2000, or 64 where they are objects.
     """
     if most_files is None:
-        most_files = MOST_FILES if all(map(is_local, paths)) else MOST_OBJECTS
+        most_files = min((store_of(path).sample for path in paths), default=0)
     count = min(len(paths), most_files)
     sample = [paths[index * len(paths) // count] for index in range(count)]
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -120,7 +119,7 @@ def preflight_lines(result: Preflight) -> list[str]:
 def syntax_of(path: AnyPath) -> str | Foreign:
     """Return a file's transfer syntax UID; "png", "pgm" or "tiff"; MISSING or UNSTATED; what else it is, NO_IMAGE."""
     try:
-        with fetched_start(path, _REMOTE_BYTES) as local:
+        with fetched(path, _REMOTE_BYTES) as local:
             return _syntax_of(local)
     except ImageError:
         return MISSING

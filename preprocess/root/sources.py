@@ -1,10 +1,8 @@
 """Rows of a dataset's table become images to decode: safe paths, pseudonymous ids, patients, splits; their files."""
 
-import os
-import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +14,7 @@ from nlbs.manifests.tables.table import ImageRow
 from nlbs.paths import AnyPath
 from nlbs.preprocess.formats.header import MAX_PIXELS
 from nlbs.preprocess.formats.image_errors import MissingFileError, UnsupportedImageError
-from nlbs.remote import RemotePath, scratch_file
+from nlbs.stores import store_of
 from nlbs.text import counted
 
 
@@ -130,36 +128,15 @@ def safe_path(root: AnyPath, text: str) -> AnyPath:
     """
     if "\0" in text or text.startswith("~") or re.match(r"^[A-Za-z]:", text):
         raise UnsafePathError("the path is not relative to the folder of the images; check --images")
-    if isinstance(root, RemotePath):
-        return _safe_object(root, text)
-    path = Path(os.path.normpath(root / text))
-    inside = Path(os.path.realpath(root))
     try:
-        real = Path(os.path.realpath(path))
+        path = store_of(root).inside(root, text)
     except UnicodeEncodeError:
         raise UnsafePathError(
             "the path has letters that this system's file names cannot have; PYTHONUTF8=1 lets Python use UTF-8"
         ) from None
-    if not real.is_relative_to(inside):
+    if path is None:
         raise UnsafePathError("the path leads out of the folder of the images; check --images")
     return path
-
-
-def object_name(root: RemotePath, text: str) -> str | None:
-    """Return the name, below a root, of the object that a path means; None where it leads out of it.
-
-    A whole URL is taken where it begins with that of the root.
-    """
-    name = text.removeprefix(f"{root}/")
-    normal = posixpath.normpath(name)
-    return None if "://" in name or normal.startswith(("/", "../")) or normal in (".", "..") else normal
-
-
-def _safe_object(root: RemotePath, text: str) -> RemotePath:
-    name = object_name(root, text)
-    if name is None:
-        raise UnsafePathError("the path leads out of the folder of the images; check --images")
-    return root / name
 
 
 def own_splits(rows: Sequence[ImageRow]) -> dict[str, str]:
@@ -223,49 +200,26 @@ LARGEST_FILE_BYTES = 2 * MAX_PIXELS + (64 << 20)
 
 
 @contextmanager
-def fetched(path: AnyPath) -> Iterator[Path]:
+def fetched(path: AnyPath, first_bytes: int | None = None) -> Iterator[Path]:
     """Return a source file as a local one: itself, or a copy that is gone after the body.
+
+    Args:
+        path: of the file.
+        first_bytes: of an object these alone are copied, and it may have any size.
 
     Raises:
         ImageError: there is no such object, or it is larger than any image.
         ObjectStoreError: the store cannot be reached.
     """
-    if not isinstance(path, RemotePath):
-        yield path
-        return
-    with scratch_file() as (file, local):
+    with ExitStack() as stack:
         try:
-            size = path.stat().st_size
-            if size > LARGEST_FILE_BYTES:
-                raise UnsupportedImageError(
-                    f"the object has {size:,} bytes, expected at most {LARGEST_FILE_BYTES:,}"
-                )
-            path.download(file)
+            local = stack.enter_context(store_of(path).local_file(path, LARGEST_FILE_BYTES, first_bytes))
         except FileNotFoundError:
             raise MissingFileError("there is no such object") from None
         except PermissionError:
             raise MissingFileError("no permission to read the object") from None
-        yield local
-
-
-@contextmanager
-def fetched_start(path: AnyPath, nbytes: int) -> Iterator[Path]:
-    """Return a file to look at its first bytes alone: itself, or a copy of these that is gone after the body.
-
-    Raises:
-        MissingFileError: there is no such object, or it may not be read.
-        ObjectStoreError: the store cannot be reached.
-    """
-    if not isinstance(path, RemotePath):
-        yield path
-        return
-    try:
-        start = path.read_range(0, nbytes)
-    except OSError:
-        raise MissingFileError("there is no such object, or no permission to read it") from None
-    with scratch_file() as (file, local):
-        file.write(start)
-        file.flush()
+        except ValueError as error:
+            raise UnsupportedImageError(str(error)) from None
         yield local
 
 
@@ -275,10 +229,6 @@ def stamp_of(path: AnyPath) -> str:
     Size and modification time; of an object, size and tag.
     """
     try:
-        if isinstance(path, RemotePath):
-            found = path.stat()
-            return f"{found.st_size}:{found.etag}"
-        status = path.stat()
+        return store_of(path).stamp(path)
     except (OSError, ValueError):
         return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
-from pathlib import Path
 from typing import IO, Any
 
 from nlbs.errors import DatasetError
@@ -19,7 +18,7 @@ from nlbs.preprocess.images.header_conditions import SETTLED_BY
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.sets.plan import LabelledImage
 from nlbs.shards.format.layout import IMAGES_CSV, SOURCES_CSV, how_to_build
-from nlbs.system_calls import open_regular
+from nlbs.stores import store_of
 from nlbs.text import printable, shown
 
 _MOST_COLUMNS = 10_000  # what is kept of a table, and some eighty of ours
@@ -34,12 +33,7 @@ def open_own_table(path: AnyPath) -> Iterator[IO[str]]:
         ValueError: it is empty, or has more columns than a table of ours can have, each of which would take memory in
             every row.
     """
-    where = open_regular(path) if isinstance(path, Path) else path
-    with (
-        open(where, encoding="utf-8", newline="")
-        if isinstance(where, int)
-        else where.open(encoding="utf-8", newline="")
-    ) as file:
+    with store_of(path).open(path, encoding="utf-8", newline="") as file:
         columns = len(next(csv.reader(file), ()))
         if not columns:
             raise ValueError("it is empty")

@@ -8,12 +8,12 @@ from typing import Any
 
 from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import Conditions
-from nlbs.paths import in_parallel
 from nlbs.preprocess.images.grid import CutOptions, patches_of
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.images.store_check import NEEDED
 from nlbs.shards.format.layout import FORMAT_VERSION
 from nlbs.shards.format.payload import pixel_dtype
+from nlbs.stores import store_of
 from nlbs.text import counted
 
 SHARD_BYTES, SHARD_IMAGES = 128 << 20, 64
@@ -140,7 +140,7 @@ def _records(images: Sequence[LabelledImage], store: ImageStore) -> Iterator[dic
     """Yield the record of each image, some at a time: of a remote store these come together."""
     for start in range(0, len(images), _AT_ONCE):
         some = images[start : start + _AT_ONCE]
-        yield from in_parallel(store.path, lambda labelled: record_of(store, labelled.image), some)
+        yield from store_of(store.path).in_parallel(lambda labelled: record_of(store, labelled.image), some)
 
 
 def _images_per_shard(

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlbs.errors import ConfigError, DatasetError
-from nlbs.files import only_one, write_json
-from nlbs.json_text import read_json
+from nlbs.files import only_one, read_json, write_json
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore

@@ -14,13 +14,11 @@ from nlbs.errors import DatasetError, ShardError
 from nlbs.files import (
     atomic_file,
     make_folder,
-    move_file,
+    read_json,
     refuse_link,
-    remove_folder,
     remove_partials,
     write_json,
 )
-from nlbs.json_text import read_json
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS
 from nlbs.paths import AnyPath
@@ -38,6 +36,7 @@ from nlbs.shards.format.layout import (
 from nlbs.shards.format.manifest import SCHEMA, condition_codes, write_manifest
 from nlbs.shards.format.tar import Placement
 from nlbs.shards.format.verify import sha256_of
+from nlbs.stores import store_of
 from nlbs.text import counted
 
 PARTS = "parts"
@@ -78,7 +77,7 @@ def is_complete(folder: AnyPath, dataset_id: str, overwrite: bool) -> bool:
     _refuse_links(folder)
     make_folder(folder / PARTS)
     # First: from here on the set is not complete. Its names are kept until the last of its files is gone.
-    move_file(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
+    store_of(folder).move(folder / SHARD_SET_JSON, folder / PARTS / _REPLACED)
     _remove_replaced(folder)
     return False
 
@@ -236,7 +235,7 @@ def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> No
         name = shard_name(int(part.stem), container)
         if name not in shards:
             remove_shard(folder, name)
-    remove_folder(folder / PARTS)
+    store_of(folder).remove(folder / PARTS)
 
 
 def described(table: pa.Table, kept: Sequence[str] = ()) -> dict[str, Any]:

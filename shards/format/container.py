@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import google_crc32c
 
-from nlbs.files import atomic_file, atomic_folder, remove_folder
+from nlbs.files import atomic_file, atomic_folder
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.shards.format.payload import Pixels
 from nlbs.shards.format.tar import Placement, write_tar
 from nlbs.shards.format.zarr_shard import CHUNK_FILE, ZARR_JSON, write_chunks, zarr_json
+from nlbs.stores import store_of
 from nlbs.text import shown
 
 CONTAINERS = {"tar": ("none", "png"), "zarr": ("none", "zstd")}
@@ -107,13 +107,8 @@ def remove_shard(folder: AnyPath, name: str) -> None:
 
     Of a link, the link goes, and what it names stays.
     """
-    path = folder / name
-    if not is_name("shard", name) or not name.endswith((".tar", ".zarr")):
-        return
-    if path.is_dir() if isinstance(path, Path) else name.endswith(".zarr"):
-        remove_folder(path)
-    else:
-        path.unlink(missing_ok=True)
+    if is_name("shard", name) and name.endswith((".tar", ".zarr")):
+        store_of(folder).remove(folder / name)
 
 
 class _Summed:

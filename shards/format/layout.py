@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from nlbs.errors import ShardError
-from nlbs.json_text import read_json
+from nlbs.files import read_json
 from nlbs.paths import AnyPath
 from nlbs.shards.format.description_check import check_description
 from nlbs.text import shown

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nlbs.errors import ShardError
-from nlbs.files import atomic_file, local_file
+from nlbs.files import atomic_file
 from nlbs.manifests.conditions import LATERALITIES, UNKNOWN, VIEWS
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS
 from nlbs.paths import AnyPath
 from nlbs.shards.format.arrow_file import mapped, read_arrow
 from nlbs.shards.format.layout import how_to_restore
+from nlbs.stores import store_of
 from nlbs.text import printable, shown
 
 #: split is fixed: the index of a value is its code (views beside CC and MLO follow after them).
@@ -87,7 +88,7 @@ def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
         ShardError: missing, damaged, or the manifest of another shard set.
     """
     try:
-        with local_file(path) as local:
+        with store_of(path).local_file(path) as local:
             table = read_arrow(local, _refuse_other)
     except (OSError, pa.ArrowException) as error:
         what = printable(" ".join(str(error).split()), 300)
@@ -108,7 +109,7 @@ def read_manifest(path: AnyPath, dataset_id: str, rows: int) -> pa.Table:
 def dataset_id_of(path: AnyPath) -> str | None:
     """Return which shard set a manifest says it belongs to; None where it cannot be read."""
     try:
-        with local_file(path) as local, mapped(local) as source:
+        with store_of(path).local_file(path) as local, mapped(local) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
     except (OSError, pa.ArrowException):
         return None

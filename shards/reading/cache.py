@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 from nlbs.errors import ConfigError
-from nlbs.files import TEMPORARY_SUFFIX, temporary_path
+from nlbs.local_store import TEMPORARY_SUFFIX, temporary_path
 from nlbs.names import checked_name
 from nlbs.system_calls import PLAIN, replace, touch
 

@@ -4,13 +4,13 @@ What this process has read before is copied from a memory map instead where that
 """
 
 import contextlib
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -21,14 +21,13 @@ import pyarrow as pa
 from nlbs.errors import ShardError
 from nlbs.paths import AnyPath
 from nlbs.shards.format.layout import how_to_restore
-from nlbs.shards.format.manifest import indices, one_array
+from nlbs.shards.format.manifest import condition_codes, indices, one_array
 from nlbs.shards.format.manifest_rows import misplaced
 from nlbs.shards.format.payload import DECODERS, Pixels, fewest_stored_bytes, most_stored_bytes, pixel_dtype
 from nlbs.shards.reading.local_shards import LocalShards
-from nlbs.shards.reading.mapped_shards import MappedShards, can_be_mapped
+from nlbs.shards.reading.mapped_shards import MappedShards
 from nlbs.shards.reading.records import Marks, Record, buffers_of, run_starts, runs
 from nlbs.shards.reading.remote_shards import RemoteShards
-from nlbs.shards.reading.stand_ins import StandIns
 
 Rows = npt.NDArray[np.int64]
 
@@ -38,6 +37,7 @@ ON_DAMAGE = ("raise", "replace")  #: what comes of one that is damaged
 _THREADS = min(4, os.cpu_count() or 1)
 _ROWS_PER_TASK = 16  # fewer are read sooner than a thread is woken
 _ATTEMPTS = 32
+_ROWS_AT_ONCE = 1 << 20  # in which a stand-in is looked for
 
 
 class _DamagedError(Exception):
@@ -52,15 +52,14 @@ class Reader:
         folder: AnyPath,
         info: Mapping[str, Any],
         manifest: pa.Table,
-        remote: RemoteShards | None,
+        shards: LocalShards | RemoteShards,
         verify: str,
         on_damage: str,
     ) -> None:
         """Take an opened set; read nothing."""
         self.folder, self.manifest = folder, manifest
         self.replaced: dict[int, int] = {}  #: row that was damaged -> row that was read instead
-        self.local = LocalShards(folder, info)
-        self._remote = remote
+        self.shards = shards
         self._decode: Callable[[bytearray, Pixels], None] | None = DECODERS.get(
             str(info["parameters"].get("compression", "none"))
         )
@@ -91,7 +90,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the files; they are opened again when they are next read."""
-        self.local.close()
+        self.shards.close()
         with contextlib.suppress(AttributeError):
             del self._mapped  # the addresses are given back once no thread copies from them
 
@@ -111,8 +110,7 @@ class Reader:
 
     def _read(self, wanted: Rows, out: Pixels) -> None:
         shard, offset, nbytes, _ = self._checked_places(wanted)
-        if self._remote is not None:
-            self._remote.prefetch(shard, offset, nbytes)
+        self.shards.prefetch(shard, offset, nbytes)
         by_place = np.lexsort((offset, shard))  # disks like to be read forwards
         parts = min(_THREADS, -(-len(wanted) // _ROWS_PER_TASK))
         if parts <= 1:
@@ -161,15 +159,8 @@ class Reader:
     @cached_property
     def _mapped(self) -> MappedShards | None:
         """The shards by memory map, where that can be."""
-        if self._remote is not None or self._decode is not None or not isinstance(self.folder, Path):
-            return None
-        if not can_be_mapped(self.folder, self._sizes):
-            return None
-        try:
-            nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
-            return MappedShards(self.local.paths, self._sizes, nbytes, self.local.descriptor)
-        except OSError:  # no addresses left: reading does without
-            return None
+        nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
+        return None if self._decode is not None else self.shards.mapped(self._sizes, nbytes)
 
     def _pool(self) -> ThreadPoolExecutor:
         """Return the threads that read. A forked process has none of its parent's, so it makes its own."""
@@ -178,10 +169,10 @@ class Reader:
         return self._threads[1]
 
     def _fill(self, out: Pixels, wanted: Rows, places: npt.NDArray[np.int64]) -> None:
-        if self._remote is None and self._decode is None:
+        if self._decode is None:
             places = self._fill_raw(out, wanted, places)  # what is left is one by one told why
         for run, buffers in runs(self._records(out, wanted, places)):
-            whole = self._remote is None and self._load_run(run[0].shard, run[0].offset, buffers)
+            whole = self.shards.read_run(buffers, run[0].shard, run[0].offset)
             for record in run:
                 if whole and not record.unsure and self._decode is None:
                     continue  # its bytes are where they are wanted
@@ -204,7 +195,7 @@ class Reader:
         targets = [flat[place] for place in places.tolist()]
         for first, end in pairwise(run_starts(shard, offset, size)):
             buffers = buffers_of([target.data for target in targets[first:end]], offsets[first:end], size)
-            if not self._load_run(shards[first], offsets[first], buffers):
+            if not self.shards.read_run(buffers, shards[first], offsets[first]):
                 continue
             for number in range(first, end):  # at once, while the bytes are in the processor's cache
                 good[number] = not unsure[number] or google_crc32c.value(targets[number]) == sums[number]
@@ -231,26 +222,14 @@ class Reader:
 
     def _unsure(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Return which rows are to be compared with their checksums."""
-        # What comes over a network, or from a cache that others may write to, is checked each time.
-        if self._verify == "first" and self._remote is None:
+        if self._verify == "first" and not self.shards.rechecked:
             return self._seen.missing(rows)
         return np.full(len(rows), self._verify != "off")
-
-    def _load_run(self, shard: int, offset: int, buffers: list[memoryview]) -> bool:
-        """Read neighbours in one go; say whether all came. If not, reading each one tells which is at fault."""
-        try:
-            got = self.local.read_into(buffers, shard, offset)
-        except OSError:
-            return False
-        return got == sum(map(len, buffers))
 
     def _load(self, record: Record) -> None:
         """Read what is stored of a patch."""
         try:
-            if self._remote is not None:
-                got = self._remote.read_into(record.target, record.shard, record.offset, record.crc32c)
-            else:
-                got = self.local.read_into([record.target], record.shard, record.offset)
+            got = self.shards.read_record(record.target, record.shard, record.offset, record.crc32c)
         except FileNotFoundError:
             raise _DamagedError("the file is gone") from None
         except OSError as error:  # of the disk or of a limit; the shard may well be whole
@@ -315,3 +294,40 @@ def _flat(pixels: Pixels) -> npt.NDArray[np.uint8]:
     """Return the bytes of each patch, (n, bytes); nothing is copied."""
     size = pixels.nbytes // max(1, len(pixels))
     return pixels.reshape(-1).view(np.uint8).reshape(len(pixels), size)
+
+
+class StandIns:
+    """Draws among the rows of the same split and the same conditions, so that what is said of a patch stays true."""
+
+    def __init__(self, manifest: pa.Table, dataset_id: str) -> None:
+        self._manifest, self._dataset_id = manifest, dataset_id
+        self._ends: dict[bytes, npt.NDArray[np.int64]] = {}
+
+    def row(self, row: int, attempt: int) -> int:
+        """Return the row that stands in for ``row``, which may be that itself; another one for each attempt.
+
+        Of n such rows it is number k from 0 in the order of the manifest, where k is the first 8 bytes, little-endian,
+        of the SHA-256 of ``"{dataset_id} {row} {attempt}"``, modulo n.
+        """
+        kind = self._kinds(row, 1)
+        key = kind.tobytes()
+        if key not in self._ends:
+            starts = range(0, self._manifest.num_rows, _ROWS_AT_ONCE)
+            self._ends[key] = np.cumsum([np.count_nonzero(self._alike(start, kind)) for start in starts])
+        ends = self._ends[key]
+        digest = hashlib.sha256(f"{self._dataset_id} {row} {attempt}".encode()).digest()
+        number = int.from_bytes(digest[:8], "little") % int(ends[-1])
+        block = int(np.searchsorted(ends, number, side="right"))
+        before = int(ends[block - 1]) if block else 0
+        start = block * _ROWS_AT_ONCE
+        return start + int(np.flatnonzero(self._alike(start, kind))[number - before])
+
+    def _alike(self, start: int, kind: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+        same: npt.NDArray[np.bool_] = (self._kinds(start, _ROWS_AT_ONCE) == kind).all(axis=0)
+        return same
+
+    def _kinds(self, start: int, rows: int) -> npt.NDArray[np.int8]:
+        """Return the codes of split and conditions of some rows, (6, rows)."""
+        part = self._manifest.slice(start, rows)
+        split = indices(part["split"]).to_numpy().astype(np.int8)
+        return np.stack([split, *condition_codes(part).values()])

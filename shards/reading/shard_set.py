@@ -1,8 +1,7 @@
 """An opened shard set: the manifest, the conditions, and batches of patches by row."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,30 +9,35 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nlbs.errors import ConfigError, ShardError
-from nlbs.files import file_sizes
+from nlbs.local_store import LocalStore
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS, Columns, Schema
 from nlbs.manifests.schema_choice import chosen
 from nlbs.paths import AnyPath, as_path
-from nlbs.remote import RemotePath
+from nlbs.remote_store import RemoteStore
 from nlbs.shards.format.condition_columns import ConditionColumns
 from nlbs.shards.format.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
-from nlbs.shards.format.layout import SHARD_SET_JSON, find_shard_set, how_to_restore, read_shard_set_json
-from nlbs.shards.format.manifest import indices, one_array, read_manifest
-from nlbs.shards.format.manifest_check import ManifestCheck
+from nlbs.shards.format.layout import find_shard_set, how_to_restore, read_shard_set_json
+from nlbs.shards.format.manifest import indices, one_array
 from nlbs.shards.format.manifest_rows import check_known, check_rows
 from nlbs.shards.format.payload import Pixels, pixel_dtype
 from nlbs.shards.format.selection import AllRows, Selection
-from nlbs.shards.format.verify import sha256_of
 from nlbs.shards.format.where import select
-from nlbs.shards.reading.cache import Cache, default_bytes, default_folder
+from nlbs.shards.reading.local_shards import LocalShards
 from nlbs.shards.reading.reader import ON_DAMAGE, VERIFY, Reader
-from nlbs.shards.reading.remote_shards import RemoteShards, local_manifest
+from nlbs.shards.reading.remote_shards import RemoteShards
+from nlbs.stores import store_of
 
 Rows = npt.NDArray[np.int64]
 
 _CHECKED_AT_ONCE = 1 << 20  # rows: a tenth of a second at most; 10^8 would take several
 _ROWS_AT_ONCE = 1 << 22  # a multiple of 512, as Selection takes them
+
+#: How the files of a set are read, by the store that it lies in.
+_SHARDS: dict[type, Callable[..., LocalShards | RemoteShards]] = {
+    LocalStore: LocalShards,
+    RemoteStore: RemoteShards,
+}
 
 
 def open_shards(
@@ -90,24 +94,18 @@ class ShardSet:
         self._options = {
             "generation": generation, "cache_gb": cache_gb, "verify": verify, "on_damage": on_damage
         }  # fmt: skip
-        self._remote: RemoteShards | None = None
-        if isinstance(folder, RemotePath):
-            limit = default_bytes() if cache_gb is None else int(cache_gb * 1e9)
-            self._remote = RemoteShards(folder, self.info, Cache(default_folder(), limit))
-        self._table: pa.Table = self._read_manifest()
+        shards = _SHARDS[type(store_of(self.folder))](self.folder, self.info, cache_gb)
+        self._table: pa.Table = shards.manifest()
         self._check_format()
         self._check_files()
-        self._manifest_check: ManifestCheck | None = None
-        if isinstance(self._manifest_path, Path):
-            sha256 = str(self.info["manifest"]["sha256"])
-            self._manifest_check = ManifestCheck(self._manifest_path, sha256, at_once=verify == "always")
+        self._manifest_check = shards.manifest_check(at_once=verify == "always")
         self._columns: dict[Schema, ConditionColumns] = {}
         self._selections: dict[tuple[str | None, str | None], Selection] = {}
         check_known(self._table, self._manifest_path)
         self._rows_are_checked = False
         if len(self) <= _CHECKED_AT_ONCE or verify == "always":
             self._check_rows()
-        self._reader = Reader(self.folder, self.info, self._table, self._remote, verify, on_damage)
+        self._reader = Reader(self.folder, self.info, self._table, shards, verify, on_damage)
 
     def __len__(self) -> int:
         """Return the number of patches."""
@@ -352,7 +350,9 @@ class ShardSet:
             )
 
     def _check_files(self) -> None:
-        sizes = file_sizes(self.folder, [pixels_name(shard["name"]) for shard in self.info["shards"]])
+        sizes = store_of(self.folder).sizes(
+            self.folder, [pixels_name(shard["name"]) for shard in self.info["shards"]]
+        )
         for shard in self.info["shards"]:
             path, found = pixels_file(self.folder, shard["name"]), sizes.get(pixels_name(shard["name"]))
             if found != shard["bytes"]:
@@ -362,20 +362,3 @@ class ShardSet:
     @property
     def _manifest_path(self) -> AnyPath:
         return self.folder / str(self.info["manifest"]["name"])
-
-    def _read_manifest(self) -> pa.Table:
-        expected = self.dataset_id, int(self.info["manifest"]["rows"])
-        if self._remote is None:
-            return read_manifest(self._manifest_path, *expected)
-        try:
-            with local_manifest(self._remote.folder, self.info, self._remote.cache) as path:
-                if sha256_of(path) != self.info["manifest"]["sha256"]:
-                    raise ShardError(
-                        f"the manifest {self._manifest_path} is damaged (its SHA-256 is not that of "
-                        f"{SHARD_SET_JSON}); {how_to_restore(self.folder)}"
-                    )
-                return read_manifest(path, *expected)
-        except FileNotFoundError:
-            raise ShardError(
-                f"the manifest {self._manifest_path} is missing; {how_to_restore(self.folder)}"
-            ) from None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from nlbs.errors import ConfigError
-from nlbs.json_text import read_bounded
+from nlbs.system_calls import read_regular
 from nlbs.text import printable, shown
 from nlbs.yaml_text import MOST_BYTES, parse_yaml
 
@@ -57,7 +57,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, no YAML, larger or deeper than a configuration is, or not a mapping.
     """
     try:
-        values = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
+        values = parse_yaml(read_regular(path, MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"cannot read the configuration {path}: there is no such file; check --config."

@@ -1,38 +1,18 @@
-"""Files that appear whole or not at all.
+"""Files that appear whole or not at all, in whichever store they lie (:mod:`nlbs.stores`), and the lock of a folder."""
 
-In a file system: temporary name, fsync, rename, fsync of the folder. In an object store: written to a
-local scratch file, uploaded when complete; an upload that fails leaves nothing.
-"""
-
-import contextlib
-import errno
 import json
-import os
-import re
-import secrets
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from nlbs.errors import NlbsError
-from nlbs.folder_lock import LOCK, folder_lock
-from nlbs.locks import remote_lock
-from nlbs.paths import AnyPath, in_parallel
-from nlbs.remote import RemotePath, scratch_file
-from nlbs.system_calls import BINARY, PLAIN, replace, set_mode, sync, sync_folder
+from nlbs.folder_lock import LOCK
+from nlbs.json_text import parse_json
+from nlbs.paths import AnyPath
+from nlbs.stores import store_of
 
-TEMPORARY_SUFFIX = ".partial"
-#: Of a write or a sync, which do not say of which file.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, getattr(errno, "ESTALE", errno.EIO))
-_TEMPORARY = re.compile(rf"\..+\.(\d+|[0-9a-f]{{16}}){re.escape(TEMPORARY_SUFFIX)}")
-
-
-def temporary_path(path: Path) -> Path:
-    """Return a name beside ``path`` to write before the rename: another one each time, which nobody can guess."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+MOST_JSON_BYTES = 64 << 20  #: unless a reader says otherwise: the description of a set of 300 000 shards
 
 
 def refuse_link(path: AnyPath) -> None:
@@ -40,172 +20,62 @@ def refuse_link(path: AnyPath) -> None:
 
     A folder that the user names may be one; what lies in it may have come from someone else.
     """
-    if isinstance(path, Path) and (path.is_symlink() or getattr(path, "is_junction", bool)()):
+    if _is_link(path):
         raise NlbsError(
             f"{path} is a symbolic link to another folder, and nothing is written or removed through it: put the "
             "folder itself there, or name its target"
         )
 
 
-def make_folder(folder: AnyPath, permissions: int = 0o777) -> None:
+def _is_link(path: AnyPath) -> bool:
+    return path.is_symlink() or getattr(path, "is_junction", bool)()
+
+
+def make_folder(folder: AnyPath, permissions: int | None = None) -> None:
     """Make a folder and those above it, where they are missing. An object store has none to make.
 
     Args:
         folder: to make.
-        permissions: of a new one, less what the umask takes.
+        permissions: also of one that is there; None leaves them to the umask, and to whoever made it.
 
     Raises:
         NlbsError: a file has that name.
     """
-    if isinstance(folder, RemotePath):
-        return
     try:
-        folder.mkdir(permissions, parents=True, exist_ok=True)
+        store_of(folder).make_folder(folder, permissions)
     except (FileExistsError, NotADirectoryError):
         raise NlbsError(
             f"cannot make the folder {folder}, because a file has that name: choose another"
         ) from None
 
 
-@contextmanager
 def atomic_file(
     path: AnyPath, mode: str = "wb", permissions: int = 0o644, **options: Any
-) -> Iterator[IO[Any]]:
+) -> AbstractContextManager[IO[Any]]:
     """Open a file that takes its name only once it is complete and on disk, or uploaded.
 
     An exception inside leaves no file behind, and an existing file of that name as it was.
 
     Args:
-        path: of the file.
+        path: of the file; its folder is made where it is missing.
         mode: "w", "wb" or "w+b".
         permissions: of a local file, from its first moment; those of an object are its bucket's.
         options: for ``open``; lines of text end with a line feed on every system, unless they say otherwise.
     """
+    make_folder(path.parent)
     if "b" not in mode:
         options.setdefault("newline", "\n")
-    if isinstance(path, RemotePath):
-        with scratch_file() as (_, local):
-            with open(local, mode, **options) as file:
-                yield file
-            path.upload(local)
-        return
-    make_folder(path.parent)
-    temporary = temporary_path(path)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, permissions)
-    try:
-        with open(descriptor, mode, **options) as file:
-            set_mode(file.fileno(), permissions)
-            yield file
-            file.flush()
-            sync(file.fileno())
-        replace(temporary, path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None and error.errno in _OF_THE_DISK:
-            error.filename = str(path)  # a write to an open file does not say which
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    return store_of(path).atomic_file(path, mode, permissions, **options)
 
 
-@contextmanager
-def atomic_folder(path: AnyPath) -> Iterator[Path]:
+def atomic_folder(path: AnyPath) -> AbstractContextManager[Path]:
     """Return a temporary folder that takes the name ``path`` once all its files are on disk.
 
     A folder of that name must not exist: unlike a file, it cannot be replaced in one step. In an
     object store its files appear one by one, those directly in it (``zarr.json``) after all others.
     """
-    if isinstance(path, RemotePath):
-        with tempfile.TemporaryDirectory(prefix="nlbs-") as scratch:
-            yield Path(scratch)
-            _upload_folder(Path(scratch), path)
-        return
     make_folder(path.parent)
-    temporary = temporary_path(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                sync_file(Path(folder) / name)
-            sync_folder(Path(folder))
-        os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(path.parent)
-
-
-def _upload_folder(local: Path, path: RemotePath) -> None:
-    files = [file for file in local.rglob("*") if file.is_file()]
-    for file in sorted(files, key=lambda file: (-len(file.parts), file.parts)):
-        (path / file.relative_to(local).as_posix()).upload(file)
-
-
-@contextmanager
-def local_file(path: AnyPath) -> Iterator[Path]:
-    """Return a file as a local one: itself, or a copy of a remote one for as long as it is needed.
-
-    Raises:
-        FileNotFoundError: there is no such object.
-    """
-    if not isinstance(path, RemotePath):
-        yield path
-        return
-    with scratch_file() as (file, local):
-        path.download(file)
-        yield local
-
-
-def file_sizes(folder: AnyPath, names: Iterable[str]) -> dict[str, int]:
-    """Return the bytes of the named files that are in a folder; of a remote one by a single listing."""
-    if isinstance(folder, RemotePath):
-        return folder.sizes()
-    paths = {name: folder / name for name in names}
-    return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
-
-
-def remove_folder(folder: AnyPath) -> None:
-    """Remove a folder and all that is in it, where it is there; what makes it a folder of ours first.
-
-    Of a link to a folder, the link goes and the folder stays.
-    """
-    if isinstance(folder, RemotePath):
-        names = sorted(folder.sizes(), key=lambda name: (name.count("/"), name))
-        for level in sorted({name.count("/") for name in names}):
-            some = [folder / name for name in names if name.count("/") == level]
-            in_parallel(folder, RemotePath.unlink, some)
-    elif folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
-
-
-def withdraw_folder(folder: AnyPath) -> None:
-    """Remove a folder, where it is there, so that half of it never has its name."""
-    if isinstance(folder, Path) and folder.exists() and not folder.is_symlink():
-        aside = temporary_path(folder)
-        try:
-            os.rename(folder, aside)
-            folder = aside
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            # A folder of a lower layer of overlayfs (a container's image): what describes it goes first.
-            for path in folder.iterdir():
-                if not path.is_dir():
-                    path.unlink()
-    remove_folder(folder)
-
-
-def move_file(source: AnyPath, target: AnyPath) -> None:
-    """Return a file another name in the same store, whole at every moment; a remote one may have both for a while."""
-    if isinstance(source, RemotePath):
-        data = source.read_bytes()
-        write_with(target, lambda file: file.write(data))
-        source.unlink()
-    else:
-        replace(source, Path(str(target)))
+    return store_of(path).atomic_folder(path)
 
 
 @contextmanager
@@ -223,12 +93,6 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
     Raises:
         NlbsError: the folder cannot be made, or another process has it.
     """
-    if isinstance(folder, RemotePath):
-        if shared:
-            raise NlbsError(f"the lock of {folder} is for one process alone: an object store has no other")
-        with remote_lock(folder / LOCK, what):
-            yield
-        return
     new = not folder.exists()
     try:
         make_folder(folder)
@@ -236,7 +100,7 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
         raise NlbsError(
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"
         ) from None
-    with folder_lock(folder, what, shared):
+    with store_of(folder).lock(folder, what, shared):
         try:
             yield
         except BaseException:
@@ -245,9 +109,9 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
             raise
 
 
-def _leave_nothing(folder: Path) -> None:
+def _leave_nothing(folder: AnyPath) -> None:
     """Remove a folder that was made for work which failed before it wrote anything, with the lock that is held."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError, NlbsError):
         if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
             folder.rmdir()
@@ -259,16 +123,23 @@ def remove_partials(folder: AnyPath) -> None:
     Raises:
         NlbsError: the folder is a link, and not the one that is locked.
     """
-    if isinstance(folder, RemotePath):  # what is not uploaded whole is not there
-        return
-    if not (folder / LOCK).exists():  # the user names the folder that is locked, and it may be a link
+    if _is_link(folder) and not (folder / LOCK).exists():  # one that is locked was named by the user
         refuse_link(folder)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if _TEMPORARY.fullmatch(path.name):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    store_of(folder).remove_partials(folder)
+
+
+def read_json(path: AnyPath, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """Return the value in a JSON file.
+
+    Args:
+        path: of a regular file; a pipe or a device is refused.
+        most_bytes: a larger file is refused before it is read.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: what :func:`nlbs.json_text.parse_json` says, in one bounded sentence.
+    """
+    return parse_json(store_of(path).read(path, most_bytes))
 
 
 def write_json(path: AnyPath, value: Any) -> None:
@@ -282,13 +153,3 @@ def write_with(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
     """Call ``write`` with a binary file that becomes ``path`` when complete."""
     with atomic_file(path) as file:
         write(file)
-
-
-def sync_file(path: Path) -> None:
-    """Return once the contents of a file are on disk."""
-    # Windows syncs no file that is open for reading alone.
-    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)

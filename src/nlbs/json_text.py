@@ -6,18 +6,11 @@ numbers, the last of two equal keys, and halves of surrogate pairs that no file 
 
 import json
 import math
-import os
-import stat
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NoReturn
 
-from nlbs.paths import AnyPath
 from nlbs.text import shown
 
-MOST_BYTES = (
-    64 << 20
-)  #: of a file, unless its reader says otherwise: the description of a set of 300 000 shards
 MOST_DEPTH = 32  #: of what is nested; the product's own files have six levels
 MOST_CONTAINERS = 2_000_000  #: objects and lists, each of which takes some 100 bytes of memory
 _LONG = 32  # items of a list that is looked at by itself
@@ -27,44 +20,6 @@ _MOST_TEXT = 1 << 20  # characters of one text
 
 class JsonError(ValueError):
     """A text that is no JSON, or more than a file of this product ever holds."""
-
-
-def read_json(path: AnyPath, most_bytes: int = MOST_BYTES) -> Any:
-    """Return the value in a JSON file.
-
-    Args:
-        path: of a regular file; a pipe or a device is refused.
-        most_bytes: a larger file is refused before it is read.
-
-    Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: what :func:`parse_json` says, in one bounded sentence.
-    """
-    return parse_json(read_bounded(path, most_bytes))
-
-
-def read_bounded(path: AnyPath, most_bytes: int) -> bytes:
-    """Return the bytes of a regular file, or of an object, that has at most so many.
-
-    Raises:
-        OSError: there is no such file, or it cannot be read.
-        JsonError: it is no regular file, or larger.
-    """
-    if not isinstance(path, Path):
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= most_bytes else b""
-    else:
-        # Not blocking: a pipe in the file's place would wait for a writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise JsonError("it is no regular file")
-            size = status.st_size
-            data = file.read(most_bytes + 1) if size <= most_bytes else b""
-    if max(size, len(data)) > most_bytes:
-        raise JsonError(f"it has {size:,} bytes, at most {most_bytes:,} are read")
-    return data
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from nlbs.errors import NlbsError
-from nlbs.json_text import read_json
+from nlbs.json_text import parse_json
 from nlbs.remote import RemotePath
 
 RENEW_S = 60.0  #: between two renewals
 STALE_S = 600.0  #: without a renewal, after which the holder is taken for dead
 _MOST_CLAIM_BYTES = 1 << 16
+#: Stops the main thread. Not SIGINT, which a job ignores that a script has put into the background.
+_WAKE = getattr(signal, "SIGURG", None)
 _SETTLE_S = 1.0  # for another process that takes over the same lock at the same moment: the last one has it
 
 
@@ -44,6 +46,8 @@ def remote_lock(path: RemotePath, what: str) -> Iterator[None]:
     except FileExistsError:
         _take_over(path, what, claim, token)
     stop, lost = threading.Event(), threading.Event()
+    wake = _WAKE if threading.current_thread() is threading.main_thread() else None
+    before = None if wake is None else signal.signal(wake, _interrupt)
     renewer = threading.Thread(
         target=_renew, args=(path, claim, token, stop, lost), name="nlbs-lock", daemon=True
     )
@@ -60,6 +64,8 @@ def remote_lock(path: RemotePath, what: str) -> Iterator[None]:
     finally:
         stop.set()
         renewer.join()
+        if wake is not None:
+            signal.signal(wake, before)
         if not lost.is_set():
             with contextlib.suppress(
                 NlbsError, OSError
@@ -118,17 +124,21 @@ def _renew(path: RemotePath, claim: bytes, token: str, stop: threading.Event, lo
             path.write_bytes(claim)
 
 
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _interrupt_main_thread() -> None:
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:  # Windows: at its next step
+    if _WAKE is not None and signal.getsignal(_WAKE) is _interrupt:
+        signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
+    else:  # Windows, or a lock that another thread holds: at its next step
         _thread.interrupt_main()
 
 
 def _holder(path: RemotePath) -> dict[str, Any]:
     """Return what a lock says; nothing where it is gone or is none of ours."""
     try:
-        found = read_json(path, _MOST_CLAIM_BYTES)
+        found = parse_json(path.read_range(0, _MOST_CLAIM_BYTES))
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -52,7 +52,7 @@ def checked_name(
     Raises:
         NlbsError: ``text`` is no such name. Nothing may be read, written or deleted by it.
     """
-    if isinstance(text, str) and _KINDS[kind][0].fullmatch(text) is not None:
+    if isinstance(text, str) and is_name(kind, text):
         return text
     raise error(
         f"{where} names a {kind.replace('_', ' ')} {shown(text)}, which is no such name (expected "

@@ -2,10 +2,8 @@
 
 import importlib.util
 import posixpath
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from click.types import FuncParamType
 
@@ -16,10 +14,6 @@ AnyPath: TypeAlias = Path | RemotePath
 
 #: protocol -> package that speaks it, which is also the name of what installs it
 _PACKAGES = {"s3": "s3fs"}
-_REQUESTS = 32  # under way at once, where each is a journey over the network
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def as_path(text: str | AnyPath) -> AnyPath:
@@ -47,19 +41,6 @@ def as_path(text: str | AnyPath) -> AnyPath:
             f"{protocol}:// needs the package {_PACKAGES[protocol]}: pip install 'nlbs-cvae[{protocol}]'"
         )
     return RemotePath(protocol, posixpath.normpath(f"{bucket}/{name}"))
-
-
-def is_local(path: AnyPath) -> bool:
-    """Whether a path lies in the file system."""
-    return isinstance(path, Path)
-
-
-def in_parallel(path: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return ``function`` of each item, in their order; by threads where ``path`` is remote."""
-    if isinstance(path, Path):
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="nlbs-request") as pool:
-        return list(pool.map(function, items))
 
 
 def _as_local_path(text: str) -> Path:

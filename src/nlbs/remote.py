@@ -87,6 +87,13 @@ class RemotePath:
         """Whether there is an object in such a folder."""
         return self._kind() == "directory"
 
+    def is_symlink(self) -> bool:
+        """Whether it names another one: no object does."""
+        return False
+
+    def rmdir(self) -> None:
+        """Do nothing: a folder goes with the last object in it."""
+
     def stat(self) -> RemoteStat:
         """Return size, tag and time of an object. Raises FileNotFoundError where there is none."""
         with _explained(self):
@@ -121,10 +128,6 @@ class RemotePath:
         """Return an object. Raises FileNotFoundError where there is none."""
         with _explained(self):
             return bytes(self._store().cat_file(self.key, max_concurrency=1))
-
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """Return an object as text."""
-        return self.read_bytes().decode(encoding)
 
     def read_range(self, start: int, end: int) -> bytes:
         """Return bytes ``start`` to ``end`` of an object; fewer where it ends before."""

@@ -7,12 +7,15 @@ means that data may be lost (a full or failing disk, a read-only one) is raised 
 import contextlib
 import errno
 import os
+import signal
 import stat
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 #: What a system answers to a call that it, or the file system, does not have.
 NOT_IMPLEMENTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP)}
@@ -49,6 +52,30 @@ def open_regular(path: Path) -> int:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return the bytes of a regular file that has at most so many.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is no regular file, or larger.
+    """
+    # Not blocking: a pipe in the file's place would wait for a writer for ever.
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        refuse_larger(status.st_size, most_bytes)
+        data = file.read(most_bytes + 1)
+    refuse_larger(len(data), most_bytes)
+    return data
+
+
+def refuse_larger(nbytes: int, most_bytes: int) -> None:
+    """Raise ValueError where a file has more bytes than are read."""
+    if nbytes > most_bytes:
+        raise ValueError(f"it has {nbytes:,} bytes, at most {most_bytes:,} are read")
 
 
 def sync(descriptor: int) -> None:
@@ -173,3 +200,24 @@ def memory_bytes(free: bool = False) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES" if free else "SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Return an event that Ctrl-C (or SIGTERM) sets, so that a step is never cut in two. A second one raises."""
+    event = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

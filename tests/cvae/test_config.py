@@ -1,3 +1,8 @@
+"""Configurations of the conditional VAE.
+
+Also covers: cvae/family.py.
+"""
+
 import pytest
 import yaml
 

@@ -1,3 +1,8 @@
+"""The conditional VAE: what goes in, what comes out, and how it is drawn from.
+
+Also covers: cvae/network.py.
+"""
+
 import pytest
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""nlbs-generate as a user calls it."""
+"""nlbs-generate as a user calls it.
+
+Also covers: generate/commands/options.py, generate/draw.py, generate/folder.py, generate/png_folder.py.
+"""
 
 import errno
 import json
@@ -209,7 +212,7 @@ def test_more_than_the_disk_holds_is_refused_before_anything_is_drawn(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, free=5e6))
     for kind in ("png", "shards"):
-        refused = generate("--num", 100_000_000, "--out", tmp_path / "s", "--format", kind)
+        refused = generate("--num", 1_000_000, "--out", tmp_path / "s", "--format", kind)
         assert refused.code == 1
         assert "the disk of" in refused.err
     too_many = generate("--num", 10**15, "--out", tmp_path / "s")

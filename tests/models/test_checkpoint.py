@@ -9,6 +9,7 @@ from safetensors.torch import load_file, safe_open, save_file
 from nlbs.cvae import ConditionalVAE, read_metadata, save_checkpoint
 from nlbs.errors import CheckpointError
 from nlbs.models import registry
+from tests.conftest import some
 from tests.cvae.conftest import codes, tiny
 
 
@@ -71,7 +72,8 @@ def test_a_loaded_model_can_be_trained_further(saved: Path) -> None:
         torch.rand(2, 1, 16, 16), {n: c.repeat(2) for n, c in codes().items()}
     ).reconstruction.sum().backward()
     assert all(
-        parameter.requires_grad and parameter.grad is not None for parameter in model.decoder.parameters()
+        parameter.requires_grad and parameter.grad is not None
+        for parameter in some(model.decoder.parameters())
     )
 
 

@@ -1,4 +1,7 @@
-"""Every registered model keeps the contract: the toys too, as they are registered here as another family would be."""
+"""Every registered model keeps the contract: the toys too, as they are registered here as another family would be.
+
+Also covers: train/turns.py.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from nlbs.models.drawing import PriorSampler, draw_patches
 from nlbs.train.cli import main as train
 from nlbs.train.config import preset, resolved_config
 from nlbs.train.turns import fresh_model, only
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 
 TOYS = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
@@ -94,13 +98,13 @@ def test_each_turn_has_its_terms_and_moves_its_own_weights_alone(model: Generati
     turns = model.turns()
     every = [parameter for turn in turns for parameter in turn.parameters]
     assert len({id(parameter) for parameter in every}) == len(every) == len(list(model.parameters()))
-    for turn in turns:
+    for turn in some(turns):
         model.zero_grad(set_to_none=True)
         with only(turn, model, turns):
             terms = model.terms(turn.name, pixels, codes, noise(turn.noise), CLOCK)
             assert tuple(terms) == tuple(turn.terms)
             assert turn.terms[0] == "total"
-            assert all(term.shape == () and term.dtype == torch.float32 for term in terms.values())
+            assert all(term.shape == () and term.dtype == torch.float32 for term in some(terms.values()))
             terms["total"].backward()
         own = {id(parameter) for parameter in turn.parameters}
         assert all((parameter.grad is not None) == (id(parameter) in own) for parameter in model.parameters())
@@ -112,11 +116,11 @@ def test_judging_repeats_itself_and_ranks_or_says_that_nothing_does(model: Gener
     pixels, codes = batch(model)
     model.eval()
     means: dict[str, float] = {}
-    for turn in model.turns():
+    for turn in some(model.turns()):
         once, again = (
             model.terms(turn.name, pixels, codes, noise(turn.judging_noise), CLOCK) for _ in range(2)
         )
-        assert all(torch.equal(once[name], again[name]) for name in once)
+        assert all(torch.equal(once[name], again[name]) for name in some(once))
         means |= {name: float(value) for name, value in once.items()}
     total = model.judged(means)
     assert total is None or isinstance(total, float)

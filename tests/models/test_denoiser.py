@@ -1,4 +1,7 @@
-"""Diffusion models: what the network is asked, what is made of its answer, and the published arithmetic."""
+"""Diffusion models: what the network is asked, what is made of its answer, and the published arithmetic.
+
+Also covers: models/diffusion.py, models/unet.py.
+"""
 
 import math
 from typing import Any

@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import quad, solve_ivp
 
 from nlbs.models.schedules import SCHEDULES, Schedule, published_schedule, schedule
+from tests.conftest import some
 
 NAMES = list(SCHEDULES)
 
@@ -24,7 +25,7 @@ def times(found: Schedule) -> np.ndarray:  # type: ignore[type-arg]
 @pytest.mark.parametrize("name", NAMES)
 def test_noise_and_sde_agree_at_each_time(name: str, shift: float) -> None:
     found = schedule(name, shift)
-    for t in times(found):
+    for t in some(times(found)):
         integral = quad(lambda s: float(found.beta(at(s))), 0, t, epsabs=1e-10, limit=200)[0]
         assert float(found.signal(at(t))) == pytest.approx(math.exp(-integral / 2), rel=1e-6)
         assert float(found.deviation(at(t))) ** 2 == pytest.approx(-math.expm1(-integral), rel=1e-6)

@@ -148,3 +148,19 @@ def _set_pixels(dataset: Dataset, pixels: np.ndarray, syntax: UID, bits: int) ->
         data = dataset.PixelData + b"\0" * (len(dataset.PixelData) % 2)
         dataset.PixelData = np.frombuffer(data, "<u2").byteswap().tobytes()
     dataset.file_meta.TransferSyntaxUID = syntax
+
+
+def eight_bits_where_needed(folder: Path, syntax: str) -> Path:
+    if syntax == JPEGBaseline8Bit:
+        return make_dicom(folder, (PICTURE >> 4).astype(np.uint8), syntax, 8)
+    return make_dicom(folder, PICTURE, syntax)
+
+
+def replaced(path: Path, keyword: str, value: bytes) -> Path:
+    """Overwrites the value of an element, of the same even length, with any bytes."""
+    raw = pydicom.dcmread(path).get_item(keyword)
+    data = bytearray(path.read_bytes())
+    assert len(value) == raw.length
+    data[raw.value_tell : raw.value_tell + raw.length] = value
+    path.write_bytes(data)
+    return path

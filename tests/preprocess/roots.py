@@ -6,11 +6,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from nlbs.errors import NlbsError
-from nlbs.preprocess.cli import cli
-from tests.conftest import CUT
+from tests.conftest import CUT, run_command
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -39,13 +35,8 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> Path:
 
 
 def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs an nlbs-preprocess command in this process, which is quicker, and gives what it said."""
-    found = CliRunner().invoke(cli, [command, *(str(argument) for argument in arguments)])
-    if isinstance(found.exception, NlbsError):
-        return subprocess.CompletedProcess([command], 1, found.stdout, f"Error: {found.exception}\n")
-    if found.exception is not None and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return subprocess.CompletedProcess([command], found.exit_code, found.stdout, found.stderr)
+    """Runs an nlbs-preprocess command in this process, and gives what it said."""
+    return run_command("preprocess", command, *arguments)
 
 
 def preprocess(command: str, *arguments: object) -> str:
@@ -57,4 +48,5 @@ def preprocess(command: str, *arguments: object) -> str:
 
 def build(csv_path: Path, images: Path, out: Path, *more: object) -> str:
     """Builds a dataset root with the tests' patches, and gives what the command said."""
-    return preprocess("build-shards", "--csv", csv_path, "--images", images, "--out", out, *CUT, *more)
+    cut = CUT[:-2] if "--jobs" in more else CUT  # an option is given once
+    return preprocess("build-shards", "--csv", csv_path, "--images", images, "--out", out, *cut, *more)

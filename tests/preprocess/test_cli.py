@@ -1,4 +1,7 @@
-"""Errors of nlbs-preprocess: one plain sentence, exit code 1, no traceback."""
+"""Errors of nlbs-preprocess: one plain sentence, exit code 1, no traceback.
+
+Also covers: preprocess/options.py, preprocess/report/preview.py.
+"""
 
 from pathlib import Path
 

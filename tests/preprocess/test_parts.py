@@ -16,7 +16,7 @@ from nlbs.manifests.conditions import Conditions
 from nlbs.manifests.tables.table import ImageRow
 from nlbs.preprocess.parts import Part, parse_part, share_of
 from nlbs.preprocess.root.sources import Source
-from tests.conftest import CUT
+from tests.conftest import CUT, some
 from tests.preprocess.roots import build, files_of, preprocess, read_csv, run, write_csv
 
 
@@ -79,8 +79,8 @@ def test_parts_at_the_same_time_and_merge_give_the_whole_root_of_one_machine(
     running = [
         subprocess.Popen([*command, "--part", f"{n}/3"], stderr=subprocess.PIPE, text=True) for n in (3, 1)
     ]
-    for process in running:
-        _, stderr = process.communicate(timeout=120)
+    for process in some(running):
+        _, stderr = process.communicate(timeout=240)
         assert process.returncode == 0, stderr
     early = run("merge", "--shards", several, "--jobs", "1")
     assert early.returncode == 1
@@ -90,7 +90,7 @@ def test_parts_at_the_same_time_and_merge_give_the_whole_root_of_one_machine(
     private = several / ".parts" / "0001-of-0003" / "sources.csv"
     assert private.stat().st_mode & 0o777 == 0o600
     assert (several / ".parts").stat().st_mode & 0o777 == 0o700
-    subprocess.run([*command, "--part", "2/3"], check=True, timeout=120)
+    subprocess.run([*command, "--part", "2/3"], check=True, timeout=240)
     done = preprocess("merge", "--shards", several, "--jobs", "2")
     assert "15 usable" in done
     assert "19 rows" in done

@@ -33,10 +33,17 @@ from tests.preprocess.roots import build, files_of
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Three worker processes of one thread, each with a nanny that starts it anew when it dies."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
-    ) as found:
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=3,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as found,
+    ):
         yield found
 
 
@@ -147,7 +154,7 @@ def test_a_build_by_dask_has_the_same_bytes_also_when_a_worker_is_killed_midway(
     victim = cluster.workers[1].pid
 
     def kill_midway() -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 200
         while len(list((out / "images.zarr").glob("*/zarr.json"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.005)
         killed.append(len(list((out / "images.zarr").glob("*/zarr.json"))))
@@ -206,11 +213,11 @@ def test_work_that_is_given_up_leaves_no_error_of_the_pools_thread(
     errors: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", errors.append)
     given_up = 0
-    for _ in range(10):
+    for _ in range(5):
         results = Workers(jobs).run_fenced(abs, [(number,) for number in range(50)], tmp_path)
         assert next(results) >= 0
         manager = workers._pool[1]._executor_manager_thread
         results.close()  # while a task has just been handed over
         manager.join(30)
         given_up += not manager.is_alive()
-    assert (given_up, errors) == (10, [])
+    assert (given_up, errors) == (5, [])

@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from tests.forks import forked
+
 SET = "r64-s64"
 
 #: Runs the command lines given as JSON one after the other; after each its exit code, at the end the memory it took.
 _DRIVER = """
-import json, resource, sys, traceback
+import json, os, resource, sys, traceback, warnings
+os.dup2(1, 2)
+warnings.simplefilter("ignore")
 from nlbs.preprocess.cli import main
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 for arguments in json.loads(sys.argv[1]):
@@ -44,15 +45,7 @@ class Done(NamedTuple):
 def commands(lines: Sequence[Sequence[object]], most_megabytes: int = 700) -> list[Done]:
     """Runs nlbs-preprocess with several command lines in one process; it may not die, nor take much memory."""
     text = json.dumps([[str(word) for word in line] for line in lines])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _DRIVER, text],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=400,
-    )
+    done = forked(_DRIVER, [text])
     parts = re.split(r"^exit code (-?\d+)\n", done.stdout, flags=re.MULTILINE)
     found = [Done(int(code), said) for said, code in zip(parts[::2], parts[1::2], strict=False)]
     assert len(found) == len(lines), (lines[len(found)], done.returncode, parts[-1][-500:])

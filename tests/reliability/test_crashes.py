@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from benchmarks.kill_test import kill_once
 
+from tests.forks import forked
 from tests.reliability.conftest import nlbs
 from tests.reliability.faulty_disk import tree
 
@@ -32,15 +33,9 @@ ROOT = Path(__file__).parents[2]
 def test_a_build_that_fails_at_a_step_on_the_disk_leaves_nothing_half_and_is_completed_to_the_same_bytes(
     fault: str, scenario: str, every: int
 ) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.reliability.faulty_disk"),
-            *("--fault", fault, "--scenario", scenario, "--every", str(every)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
+    done = forked(
+        "from tests.reliability.faulty_disk import main; main()",
+        ["--fault", fault, "--scenario", scenario, "--every", every],
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -65,7 +60,7 @@ def test_a_full_file_system_is_one_sentence_and_with_more_room_the_build_is_comp
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"], check=False).returncode:
         pytest.skip("this user may not mount a file system of its own")
     build = f"{sys.executable} -m nlbs.preprocess build-shards --csv {tiny}/meta.csv --out {tmp_path}/disk/s"
-    build += " --resolution 64 --stride 64 --jobs 2"
+    build += " --resolution 64 --stride 64 --jobs 1"
     script = f"""
         mount -t tmpfs -o size=300k none {tmp_path}/disk || exit 9
         {build} 2> {tmp_path}/said; echo $? > {tmp_path}/code
@@ -109,9 +104,7 @@ def test_what_a_killed_build_noted_of_its_files_tells_a_replaced_one(tiny: Path,
         "--jobs",
         "1",
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", driver, *map(str, build)], capture_output=True, check=False
-    )
+    killed = forked(driver, build)
     assert killed.returncode == -9
     assert len(list((tmp_path / "s" / "images.zarr").glob("*/zarr.json"))) == 8
     paths = sorted(images.rglob("*.dcm"))

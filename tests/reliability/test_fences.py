@@ -1,15 +1,12 @@
 """One job, threads, and looks at headers before anything is decoded have the limits of workers: time, memory, files.
 
-What could take the machine down runs in a process of its own, with limits of its own.
-"""
+What could take the machine down runs in a process of its own, with limits of its own."""
 
 import os
-import resource
 import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
 import zlib
 from pathlib import Path
@@ -27,21 +24,16 @@ from nlbs.preprocess.formats.signatures import EMPTY
 from nlbs.preprocess.formats.source_file import opened
 from nlbs.preprocess.root.found_files import side_of_file
 from nlbs.preprocess.root.preflight import MISSING, syntax_of
+from tests.forks import forked
 from tests.preprocess.roots import read_csv, run
 
-LIMIT_BYTES, LIMIT_S = 4 << 30, 150
+LIMIT_BYTES = 4 << 30
 
 
-def limited(*command: object) -> subprocess.CompletedProcess[str]:
-    """Runs Python in a process that can take neither all memory nor all time."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES)),
-    )
+def limited(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Runs Python in a process that cannot take all memory."""
+    bounds = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({LIMIT_BYTES}, {LIMIT_BYTES}))\n"
+    return forked(bounds + code, arguments)
 
 
 def deflated(path: Path, body: bytes, before: int = 0) -> Path:
@@ -102,8 +94,9 @@ def test_poison_costs_its_own_file_where_no_pool_of_workers_was_asked_for(
     paths[2].unlink()
     os.mkfifo(paths[2])
     done = limited(
-        *("-m", "nlbs.preprocess", "build-shards", "--csv", images / "meta.csv", "--out", tmp_path / "s"),
-        *("--resolution", "64", "--stride", "64", "--file-timeout", "8", *workers),
+        "from nlbs.preprocess.cli import main; main()",
+        *("build-shards", "--csv", images / "meta.csv", "--out", tmp_path / "s"),
+        *("--resolution", "64", "--stride", "64", "--file-timeout", "4", *workers),
     )
     assert done.returncode == 0, done.stderr
     rows = read_csv(tmp_path / "s" / "images.csv")
@@ -155,7 +148,7 @@ except ImageError as error:
     print(error)
 print(most_kb() - before)
 """
-    done = limited("-c", code, path)
+    done = limited(code, path)
     assert done.returncode == 0, done.stderr
     said, grown_kb = done.stdout.splitlines()
     assert "unpack to more than" in said

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nlbs.errors import ConfigError, NlbsError
-from nlbs.files import atomic_file, remove_folder, remove_partials, withdraw_folder, write_json
+from nlbs.files import atomic_file, remove_partials, write_json
 from nlbs.generate.folder import is_finished
+from nlbs.local_store import LocalStore
 from nlbs.manifests.people.pseudonyms import load_pseudonyms
 from nlbs.preprocess.build import build_shards, reshard
 from nlbs.preprocess.images.grid import CutOptions
@@ -97,7 +98,7 @@ def test_parts_are_not_written_through_a_link(tiny: Path, tmp_path: Path) -> Non
 
 
 def test_a_link_goes_and_its_folder_stays(tmp_path: Path) -> None:
-    for remove in (remove_folder, withdraw_folder):
+    for remove in (LocalStore().remove, LocalStore().withdraw):
         kept, link = tmp_path / "kept", tmp_path / "link"
         kept.mkdir(exist_ok=True)
         (kept / "file").touch()

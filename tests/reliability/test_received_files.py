@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,19 +14,14 @@ import filelock
 import pytest
 
 from nlbs.command import entry_point
-from nlbs.cvae import load_checkpoint
-from nlbs.errors import CheckpointError, ConfigError, DatasetError, NlbsError
+from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import only_one
 from nlbs.folder_lock import LOCK
-from nlbs.generate.folder import fitted_ids
 from nlbs.preprocess.to_dicom import _picture, write_captures
 from nlbs.shards import open_shards
 from nlbs.shards.format.where import select
 from nlbs.system_calls import open_regular, read_at
-from nlbs.train.log import Log
-from nlbs.train.pictures import epoch_rows, write_curve
-from nlbs.train.run_folder import RunFolder
-from nlbs.train.state import load_state
+from tests.conftest import some
 from tests.reliability.received import SET, change_manifest, commands, is_refused, with_value
 
 
@@ -55,7 +49,7 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder])
 def test_a_manifest_that_is_no_file_is_not_waited_for(root: Path, damage: Callable[[Path], None]) -> None:
     damage(root / SET / "manifest.arrow")
-    for done in commands([[command, "--shards", root / SET] for command in ("info", "verify")]):
+    for done in some(commands([[command, "--shards", root / SET] for command in ("info", "verify")])):
         assert is_refused(done), done.said
 
 
@@ -66,7 +60,7 @@ def test_a_table_of_a_root_that_is_no_file_is_not_waited_for(
 ) -> None:
     damage(root / name)
     add = ["append", "--csv", tiny / "meta.csv", "--out", root, "--jobs", 1]
-    for done in commands([add]):
+    for done in some(commands([add])):
         assert is_refused(done), done.said
 
 
@@ -76,7 +70,7 @@ def test_a_table_of_a_root_with_a_million_columns_is_refused(root: Path) -> None
     (root / "images.csv").write_text(header + ",x" * 1_000_000 + "\n" + rest, encoding="utf-8")
     cut = ["reshard", "--shards", root, "--resolution", 32, "--stride", 32, "--jobs", 1]
     page = ["report", "--shards", root / SET, "--out", root / "report.html"]
-    for done in commands([cut, page]):
+    for done in some(commands([cut, page])):
         assert is_refused(done), done.said
         assert "columns" in done.said
 
@@ -100,7 +94,7 @@ def test_a_table_none_of_whose_rows_can_be_used_is_a_sentence(tmp_path: Path) ->
 
 def test_a_patch_that_is_not_compressed_has_all_of_its_bytes(root: Path) -> None:
     change_manifest(root / SET, with_value("nbytes", 0))
-    for done in commands([[command, "--shards", root / SET] for command in ("info", "verify")]):
+    for done in some(commands([[command, "--shards", root / SET] for command in ("info", "verify")])):
         assert is_refused(done), done.said
 
 
@@ -120,96 +114,6 @@ def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "missing"):
         with pytest.raises(OSError):
             open_regular(path)
-
-
-# --- runs and checkpoints ------------------------------------------------------------------------------------
-
-
-ROWS = [
-    b"[" * 100_000,
-    b'{"kind": "epoch", "step": "2", "epoch": 0}',
-    b'{"kind": "epoch", "step": 1e999, "epoch": 0}',
-    b'{"kind": "epoch", "step": null}',
-    b"[1]",
-    b"7",
-    b"\xff\xfe\x1b[31m",
-    b'{"step": ' + b"9" * 5000 + b"}",
-    b'{"kind": "epoch", "step": 3, "epoch": 0, "train_total": 1.0}',
-]
-
-
-def test_rows_of_metrics_that_cannot_be_a_runs_are_dropped(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.path.mkdir(exist_ok=True)
-    good = [
-        b'{"kind": "train", "step": 1, "epoch": 0, "train_total": 2.0}',
-        b'{"kind": "epoch", "step": 2, "epoch": 0, "train_total": 2.0, "val_total": null}',
-        b'{"kind": "epoch", "step": 2, "epoch": 1, "train_total": "<script>", "train_kl": [1]}',
-        b'{"kind": "epoch", "step": 2, "epoch": "1"}',
-        b'{"step": 2}',
-    ]
-    run.metrics.write_bytes(b"\n".join([*ROWS, *good]))
-    Log(run, 2).close()
-    assert run.metrics.read_bytes().splitlines() == good
-    assert epoch_rows(run.metrics) == [
-        {"step": 2, "epoch": 0, "train_total": 2.0, "val_total": None},
-        {"step": 2, "epoch": 1},
-    ]
-    write_curve(tmp_path / "curve.png", run.metrics)
-
-
-@pytest.mark.parametrize("damage", [a_pipe, a_device, a_folder])
-def test_metrics_that_are_no_file_are_not_waited_for(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.path.mkdir(exist_ok=True)
-    run.metrics.write_bytes(b"")
-    damage(run.metrics)
-    with pytest.raises(NlbsError, match=r"metrics\.jsonl"):
-        Log(run, 2)
-
-
-def test_a_state_that_says_much_beside_its_tensors_is_refused_before_it_is_built(tmp_path: Path) -> None:
-    path = tmp_path / "last_state.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        # Each "]" of a pickle is a list, 64 bytes of memory for one of the file.
-        archive.writestr("state/data.pkl", b"\x80\x02" + b"]" * (9 << 20) + b".")
-        archive.writestr("state/version", b"3\n")
-    with pytest.raises(CheckpointError, match="beside its tensors"):
-        load_state(path, 1 << 30)
-
-
-@pytest.mark.parametrize("size", [17 << 20, 99 << 20, 1 << 40, (1 << 64) - 1])
-def test_a_checkpoint_with_an_absurd_header_is_refused_before_it_is_parsed(tmp_path: Path, size: int) -> None:
-    path = tmp_path / "best_model.safetensors"
-    path.write_bytes(
-        struct.pack("<Q", size) + b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'
-    )
-    with path.open("r+b") as file:
-        file.truncate(min(8 + size, 200 << 20))
-    with pytest.raises(CheckpointError, match="header"):
-        load_checkpoint(path)
-
-
-@pytest.mark.parametrize("kind", ["flow", "weak-flow", "grain"])
-def test_a_pipe_beside_a_checkpoint_is_not_waited_for(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"best_model.{kind}.safetensors"
-    os.mkfifo(path)
-    with pytest.raises(CheckpointError, match="no regular file"):
-        fitted_ids([path])
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda path: path.write_bytes(b"x"), lambda path: path.symlink_to("nowhere")]
-)
-@pytest.mark.parametrize("name", ["samples", "tensorboard"])
-def test_a_folder_of_a_run_that_is_something_else_is_said(
-    tmp_path: Path, name: str, damage: Callable[[Path], None]
-) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.path.mkdir(exist_ok=True)
-    damage(run.path / name)
-    with pytest.raises(NlbsError, match=name):
-        Log(run, 0)
 
 
 @pytest.mark.parametrize(

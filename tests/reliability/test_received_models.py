@@ -72,10 +72,10 @@ def progress(**fields: Any) -> Callable[[Path], None]:
 
 
 def bomb(path: Path) -> None:
-    """Three gigabytes of zeros in three megabytes."""
+    """A gigabyte of zeros in a megabyte."""
     archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
     with archive, archive.open("state/data.pkl", "w", force_zip64=True) as file:
-        for _ in range(3 * 64):
+        for _ in range(64):
             file.write(bytes(16 << 20))
 
 

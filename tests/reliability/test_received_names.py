@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from nlbs.errors import ConfigError, DatasetError, ShardError
-from nlbs.names import is_name
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.to_dicom import _of_pictures
 from nlbs.shards import open_shards
 from nlbs.shards.format.layout import read_shard_set_json
 from nlbs.shards.format.tar import write_tar
 from nlbs.shards.reading.cache import Cache
+from tests.conftest import some
 from tests.reliability.faulty_disk import tree
 from tests.reliability.received import (
     SET,
@@ -59,17 +59,6 @@ def foreign(place: Path) -> dict[str, bytes]:
     return {str(name): data for name, data in tree(place).items() if not str(name).startswith(ours)}
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_what_leads_anywhere_is_no_name_of_any_kind(name: str) -> None:
-    for kind in (
-        *("image", "patient", "shard", "manifest", "description", "dataset_id", "sha256"),
-        *("member", "picture", "piece", "word"),
-    ):
-        assert not is_name(kind, name)
-        assert not is_name(kind, name.encode())
-        assert not is_name(kind, None)
-
-
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "manifest": lambda info: info["manifest"].update(name="../foreign"),
     "manifest by an absolute path": lambda info: info["manifest"].update(name="/etc/passwd"),
@@ -98,7 +87,7 @@ def test_a_description_with_a_name_that_leads_out_is_refused(place: Path) -> Non
             ("convert", "--shards", folder, "--to", "zarr", "--out", place / "out"),
         ]
     before = foreign(place)
-    for line, done in zip(lines, commands(lines), strict=True):
+    for line, done in some(zip(lines, commands(lines), strict=True)):
         assert is_refused(done), (line, done)
     assert foreign(place) == before
 
@@ -125,7 +114,7 @@ def test_a_set_that_is_being_overwritten_deletes_no_foreign_file(place: Path) ->
         ("convert", "--shards", root / SET, "--to", "tar", "--out", root / "r64-s32"),
     ]
     done = commands(lines)
-    assert all(each.code == 0 or is_refused(each) for each in done), done
+    assert all(each.code == 0 or is_refused(each) for each in some(done)), done
     assert foreign(place) == before
     assert (root / SET / "foreign").is_file()
 
@@ -173,7 +162,7 @@ def test_images_csv_with_what_is_no_id_is_refused_before_anything_is_read_by_it(
             ("reshard", "--shards", other, *cut, "--container", "zarr"),
         ]
     before = tree(place / "elsewhere")
-    for line, done in zip(lines, commands(lines), strict=True):
+    for line, done in some(zip(lines, commands(lines), strict=True)):
         assert is_refused(done), (line, done)
         assert "images.csv" in done.said
     assert tree(place / "elsewhere") == before

@@ -1,4 +1,7 @@
-"""Types and sizes in what somebody else sends are bounded before anything is allocated: no signal, no traceback."""
+"""Types and sizes in what somebody else sends are bounded before anything is allocated: no signal, no traceback.
+
+Also covers: shards/format/description_check.py, shards/format/manifest_check.py, shards/format/manifest_rows.py.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from nlbs.shards import open_shards
 from nlbs.shards.format.layout import read_shard_set_json
 from nlbs.shards.format.payload import pixel_dtype, read_png
 from nlbs.shards.reading import shard_set
+from tests.conftest import some
 from tests.reliability.received import (
     SET,
     change_description,
@@ -182,7 +186,7 @@ def test_a_manifest_with_impossible_rows_is_refused_by_every_command(root: Path)
             open_shards(folder)
         assert len(str(caught.value)) < 1500, what
         lines += [("info", "--shards", folder), ("verify", "--shards", folder)]
-    for what, done in zip((what for what in MANIFESTS for _ in range(2)), commands(lines), strict=True):
+    for what, done in some(zip((what for what in MANIFESTS for _ in range(2)), commands(lines), strict=True)):
         assert is_refused(done), (what, done)
 
 
@@ -215,7 +219,7 @@ def test_a_manifest_too_large_to_be_checked_at_once_kills_no_process(
             assert len(str(error)) < 1500
             continue
         if isinstance(found, dict):
-            assert all(min(values, default=0) >= -1 for values in found.values())
+            assert all(min(values, default=0) >= -1 for values in some(found.values()))
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
@@ -249,7 +253,7 @@ def test_every_flipped_byte_of_a_manifest_with_mended_digests_is_survived(root: 
     path = root / SET / "manifest.arrow"
     data = path.read_bytes()
     refused = 0
-    for place in range(0, len(data), max(1, len(data) // 400)):
+    for place in some(range(0, len(data), max(1, len(data) // 400))):
         changed = bytearray(data)
         changed[place] ^= 0x81
         path.write_bytes(changed)
@@ -354,7 +358,7 @@ def test_a_cut_of_a_store_with_impossible_records_is_one_sentence(root: Path) ->
         shutil.copy(root / "images.csv", other)
         change_record(other, change)
         lines.append(("reshard", "--shards", other, "--resolution", "64", "--stride", "64", "--jobs", "1"))
-    for done in commands(lines):
+    for done in some(commands(lines)):
         assert is_refused(done), done
 
 
@@ -385,4 +389,4 @@ def test_the_set_that_was_not_touched_is_read(root: Path) -> None:
     with open_shards(root / SET) as shards:
         assert shards.read(np.arange(len(shards))).shape == (len(shards), 64, 64)
     store = ImageStore(root / "images.zarr")
-    assert all(store.pixels(path.name).size for path in store.path.iterdir() if path.is_dir())
+    assert all(store.pixels(path.name).size for path in some(store.path.iterdir()) if path.is_dir())

@@ -23,6 +23,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the picture of the losses out, which takes as long as the rest of a tiny run."""
+    monkeypatch.setattr("nlbs.train.setup.write_curve", lambda path, metrics: None)
+
+
 class MemoryShards:
     """The interface of a ShardSet over made-up patches: row r is filled with smooth noise of seed r."""
 

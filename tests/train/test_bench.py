@@ -13,6 +13,7 @@ from nlbs.train import bench
 from nlbs.train.cli import main
 from nlbs.train.config import TrainConfig
 from nlbs.train.setup import build
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 from tests.train.conftest import tiny_config
 
@@ -106,7 +107,7 @@ def test_a_bench_for_machines_is_one_line_of_finite_numbers(
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     rates = [found[part] for part in ("loader", "step", "together")]
-    assert all(math.isfinite(rate) and rate > 0 for rate in rates)
+    assert all(math.isfinite(rate) and rate > 0 for rate in some(rates))
     assert 0 <= found["waiting"] <= 1
     assert found["bottleneck"] in bench.BOTTLENECKS
     assert found["says"]
@@ -133,7 +134,7 @@ def test_the_step_is_the_real_one_and_moves_no_weight(shards: Path, tmp_path: Pa
     assert average is not None
     assert average.steps == 1
     fresh, _ = build(config, CPU)
-    for now, before in zip(trainer.model.parameters(), fresh.parameters(), strict=True):
+    for now, before in some(zip(trainer.model.parameters(), fresh.parameters(), strict=True)):
         assert now.grad is not None
         torch.testing.assert_close(now, before, rtol=0, atol=1e-9)
 

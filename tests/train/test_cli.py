@@ -1,3 +1,8 @@
+"""nlbs-train as a user calls it.
+
+Also covers: train/messages.py.
+"""
+
 import re
 import signal
 import subprocess
@@ -191,7 +196,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(
             if line.startswith("epoch 2/"):
                 process.send_signal(signal.SIGINT)
                 break
-        said, complained = process.communicate(timeout=60)
+        said, complained = process.communicate(timeout=240)
     assert process.returncode == 130, complained
     assert complained.strip() == "Interrupted. The same command continues where it stopped."
     stopped = re.search(r"saved .*last_state\.pt\nstopped at step ([\d,]+)\n", said)

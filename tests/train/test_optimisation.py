@@ -10,9 +10,11 @@ from nlbs.cvae import ConditionalVAE
 from nlbs.cvae.objective import in_float32
 from nlbs.models.device import quick_precision
 from nlbs.train import setup as start
-from nlbs.train.optimisation import Average, clip_gradients, passes, with_precision
+from nlbs.train.config import TrainingConfig
+from nlbs.train.optimisation import Average, clip_gradients, learning_rate, passes, with_precision
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import build
+from tests.conftest import some
 from tests.train.conftest import MemoryShards, tiny_config
 from tests.train.test_loop import CPU, metrics, train, weights
 
@@ -48,7 +50,7 @@ def test_a_run_keeps_the_average_of_its_weights_and_trains_as_without(tmp_path: 
     train(tmp_path / "ema", training={"max_steps": 3} | EMA)
     assert weights(tmp_path / "ema") == weights(tmp_path / "plain")
     best = load_file(tmp_path / "ema" / "best_model.safetensors")
-    for name, value in expected.items():
+    for name, value in some(expected.items()):
         torch.testing.assert_close(best[name], value, rtol=1e-5, atol=1e-7, msg=name)
 
 
@@ -61,7 +63,7 @@ def test_an_average_resumes_to_the_bit(tmp_path: Path, stop: int) -> None:
     states = [
         RunFolder(tmp_path / name).load_state(tiny_config(training=EMA), "id") for name in ("parts", "whole")
     ]
-    for name, value in states[0].more["average"]["model"].items():  # type: ignore[union-attr]
+    for name, value in some(states[0].more["average"]["model"].items()):  # type: ignore[union-attr]
         assert torch.equal(value, states[1].more["average"]["model"][name]), name  # type: ignore[union-attr]
     assert metrics(tmp_path / "parts", "epoch")[-1] == metrics(tmp_path / "whole", "epoch")[-1]
 
@@ -84,7 +86,7 @@ def test_gradients_end_as_torch_clips_them(size: float) -> None:
     norm, expected = clip_gradients(ours, 1.0), clip_grad_norm_(theirs, 1.0)
     torch.testing.assert_close(norm, expected, rtol=0, atol=0, equal_nan=True)
     if torch.isfinite(expected):  # a step of others is not taken
-        for a, b in zip(ours, theirs, strict=True):
+        for a, b in some(zip(ours, theirs, strict=True)):
             assert a.grad is not None and b.grad is not None
             assert torch.equal(a.grad, b.grad)
 
@@ -209,3 +211,27 @@ def test_a_compiled_run_has_the_names_and_values_of_a_plain_one(
     train(tmp_path / "compiled", training={"max_steps": 2, "compile": True})
     assert len(compiled) == 2
     assert weights(tmp_path / "compiled") == weights(tmp_path / "plain")
+
+
+def test_the_rate_is_that_of_torch_cosine_annealing() -> None:
+    config = TrainingConfig(learning_rate=1e-4, min_learning_rate=1e-6, epochs=5)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5 * 7, eta_min=1e-6)
+    for step in range(5 * 7 + 1):
+        assert learning_rate(config, step, steps_per_epoch=7) == pytest.approx(
+            reference.get_last_lr()[0], rel=1e-9
+        )
+        optimizer.step()
+        reference.step()
+    assert learning_rate(config, 100, 7) == pytest.approx(1e-6)
+
+
+def test_a_limit_of_steps_does_not_bend_the_rate() -> None:
+    limited, free = (TrainingConfig(epochs=5, max_steps=limit) for limit in (3, None))
+    assert [learning_rate(limited, s, 7) for s in range(9)] == [learning_rate(free, s, 7) for s in range(9)]
+
+
+def test_a_warm_up_rises_to_the_cosine_in_even_steps() -> None:
+    cold, warm = (TrainingConfig(epochs=100, warmup_steps=steps) for steps in (0, 4))
+    shares = [learning_rate(warm, step, 7) / learning_rate(cold, step, 7) for step in range(7)]
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0])

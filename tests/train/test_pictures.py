@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from nlbs.manifests.schema import NLBS
-from nlbs.train.pictures import describe, loss_figure, sample_page
+from nlbs.train.pictures import describe, loss_figure, sample_page, write_curve
 from nlbs.train.setup import build
 from tests.train.conftest import tiny_config
 from tests.train.test_loop import train
@@ -58,7 +59,10 @@ def test_each_term_has_a_panel_and_each_split_a_line_from_epoch_one() -> None:
     assert not loss_figure([]).axes[0].lines
 
 
-def test_the_end_of_a_run_writes_its_curve_and_a_pause_does_not(tmp_path: Path) -> None:
+def test_the_end_of_a_run_writes_its_curve_and_a_pause_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nlbs.train.setup.write_curve", write_curve)  # which the other tests leave out
     train(tmp_path / "late", training={"epochs": 1, "max_minutes": 1e-9})
     assert not (tmp_path / "late" / "curve.png").exists()
     train(tmp_path / "whole", training={"epochs": 2})

@@ -1,3 +1,8 @@
+"""The folder of a run: its files, its lock, and states that may be damaged.
+
+Also covers: train/state.py.
+"""
+
 import dataclasses
 import os
 from collections.abc import Callable

@@ -15,10 +15,10 @@ from nlbs.models.contract import GenerativeModel
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.stages.fitted import load_stage, open_stage, save_stage
 from nlbs.models.stages.stage import LatentTraining, Stage, stages
+from nlbs.shards.reading.mixed_sets import Source
+from nlbs.system_calls import interrupts
 from nlbs.train.config import TrainConfig
-from nlbs.train.data.shard_source import Source
 from nlbs.train.data.stream import PatchStream, rows_of
-from nlbs.train.interrupts import interrupts
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import training_stream
 from nlbs.train.stages.measured import MeasuredFit

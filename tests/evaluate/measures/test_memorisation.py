@@ -11,8 +11,6 @@ from nlbs.evaluate.measures.memorisation import (
     membership_auc,
     nearest_neighbour_ratio,
 )
-from nlbs.evaluate.sections.memorisation import _by_halves
-from tests.evaluate.made_up import signed_patches
 
 
 def gaussian(n: int, seed: int, d: int = 4) -> np.ndarray:
@@ -104,17 +102,3 @@ def test_what_cannot_be_compared_is_refused_in_words() -> None:
         authenticity(FRESH, TRAIN, HELD_OUT, np.zeros(600), np.arange(600))
     with pytest.raises(EvaluationError, match="NaN"):
         membership_auc(np.array([np.nan]), np.array([1.0]), np.arange(1), np.arange(1))
-
-
-def test_held_out_patches_stand_in_for_drawn_ones_by_halves_of_the_patients() -> None:
-    held_out = signed_patches(60, patients=7)
-    seen: list[tuple[np.ndarray, np.ndarray]] = []
-    features = held_out.patients[:, None].astype(float)
-    _by_halves(lambda a, b: seen.append((a, b)), features, held_out, 0)
-    one, other = (set(half.ravel()) for half in seen[0])
-    assert one | other == set(held_out.patients)
-    assert not one & other
-    assert abs(len(one) - len(other)) <= 1
-    alone = signed_patches(60, patients=1)
-    with pytest.raises(EvaluationError, match="all held-out patches are of one patient"):
-        _by_halves(lambda a, b: None, features, alone, 0)

@@ -1,4 +1,7 @@
-"""The sections on control and utility, of a study whose sampler obeys all conditions but one."""
+"""The sections on control and utility, of a study whose sampler obeys all conditions but one.
+
+Also covers: evaluate/sections/utility.py.
+"""
 
 import json
 

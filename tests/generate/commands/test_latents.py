@@ -1,4 +1,7 @@
-"""reconstruct, interpolate, traverse and vary as a user calls them."""
+"""reconstruct, interpolate, traverse and vary as a user calls them.
+
+Also covers: generate/latent_pages.py, generate/real.py.
+"""
 
 import json
 from pathlib import Path
@@ -17,6 +20,7 @@ from nlbs.models.stages.fitted import save_stage
 from nlbs.models.stages.grain import LEVELS, Grain, ring_count
 from nlbs.models.stages.grain_stage import GRAIN
 from nlbs.shards import open_shards
+from tests.conftest import some
 from tests.generate.conftest import Generate, contents, table
 from tests.shards.conftest import make_shard_set
 
@@ -42,7 +46,7 @@ def test_larger_patches_come_to_the_model_as_means_of_areas(real: Path, checkpoi
         stored, expected = shards.read(rows).astype(np.float64), shards.conditions(rows)
     means = stored.reshape(2, 32, 2, 32, 2).mean(axis=(2, 4)) / 127.5 - 1
     np.testing.assert_allclose(pixels[:, 0], means, atol=1e-6)
-    for name, values in expected.items():
+    for name, values in some(expected.items()):
         assert codes[name].tolist() == values.tolist()
 
 

@@ -1,4 +1,7 @@
-"""A rule for patients that cannot be right stops; the shapes of real tables pass."""
+"""A rule for patients that cannot be right stops; the shapes of real tables pass.
+
+Also covers: manifests/people/looks.py, manifests/people/nobody.py.
+"""
 
 import csv
 import itertools

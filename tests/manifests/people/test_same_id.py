@@ -17,6 +17,7 @@ from nlbs.manifests.people.same_id import (
     similar_id_key,
     spellings,
 )
+from tests.conftest import some
 
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cn")), min_size=1, max_size=12)
 NUMBERS = st.integers(1, 10**12).map(str)
@@ -128,7 +129,7 @@ def test_whole_numbers_that_pandas_makes_floats_of_keep_their_key(ids: list[int 
     pd.DataFrame({"patient": [float("nan"), *ids], "n": range(len(ids) + 1)}).to_csv(table, index=False)
     table.seek(0)
     written = [cells.split(",")[0] for cells in table.read().splitlines()[2:]]
-    for text, number in zip(written, ids, strict=True):
+    for text, number in some(zip(written, ids, strict=True)):
         assert same_id_key(text) == ("" if number is None else str(number))
 
 

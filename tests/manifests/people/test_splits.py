@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nlbs.errors import ConfigError
 from nlbs.manifests.people.splits import SPLITS, assign_splits, parse_shares
+from tests.conftest import some
 
 PATIENTS = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=60)
 SHARES = (
@@ -48,7 +49,7 @@ def test_a_large_set_is_divided_by_the_documented_hash_at_the_shares(
     shares: tuple[float, float, float],
 ) -> None:
     splits = assign_splits((f"patient {number}" for number in range(2000)), shares, 7)
-    for patient, split in splits.items():
+    for patient, split in some(splits.items()):
         place = place_by_the_book(7, patient)
         expected = "train" if place < shares[0] else "val" if place < shares[0] + shares[1] else "test"
         assert split == expected

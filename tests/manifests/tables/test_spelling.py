@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nlbs.manifests.tables.rows import with_point
@@ -13,6 +13,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @given(TEXT)
+@example("\b\u00b9")  # a control character, and a digit that is ASCII in one form alone
+@example("\u1fef")  # of which another form is the grave accent
 def test_unicode_form_and_surrounding_space_do_not_matter(text: str) -> None:
     forms = [unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")]
     assert len({spelling(form) for form in (text, f" {text}\t", *forms)}) == 1

@@ -1,4 +1,7 @@
-"""A dataset's CSV, however it was saved, and whatever is wrong with it."""
+"""A dataset's CSV, however it was saved, and whatever is wrong with it.
+
+Also covers: manifests/tables/rows.py.
+"""
 
 import csv
 from pathlib import Path

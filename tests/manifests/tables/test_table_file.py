@@ -1,4 +1,7 @@
-"""A table is read in the encoding in which it was written; the names of files decide where several may be meant."""
+"""A table is read in the encoding in which it was written; the names of files decide where several may be meant.
+
+Also covers: manifests/tables/named_files.py.
+"""
 
 from pathlib import Path
 

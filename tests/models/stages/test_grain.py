@@ -1,4 +1,7 @@
-"""Grain: what is measured is what was put in, and what is drawn has what was measured."""
+"""Grain: what is measured is what was put in, and what is drawn has what was measured.
+
+Also covers: models/stages/fitted.py, models/stages/grain_stage.py.
+"""
 
 import json
 from pathlib import Path
@@ -23,6 +26,7 @@ from nlbs.models.stages.grain import (
     ring_count,
 )
 from nlbs.models.stages.grain_stage import GRAIN
+from tests.conftest import some
 from tests.cvae.test_ladder import ladder
 
 EDGE = 32
@@ -127,7 +131,7 @@ def test_grain_comes_on_top_of_the_same_patch_and_depends_on_seed_and_place_alon
 ) -> None:
     plain, grainy = PriorSampler(model), GrainySampler(PriorSampler(model), some_grain(model))
     noise = draw_noise(3, 5, grainy.noise_shapes)
-    for one, other in zip(noise, draw_noise(3, 5, plain.noise_shapes), strict=False):
+    for one, other in some(zip(noise, draw_noise(3, 5, plain.noise_shapes), strict=False)):
         np.testing.assert_array_equal(one, other)
     codes = {name: np.full(20, -1) for name in ("view", "laterality", "age_bin", "cancer", "false_positive")}
     smooth, grain = (np.stack(list(draw_patches(sampler, codes, 3))) for sampler in (plain, grainy))

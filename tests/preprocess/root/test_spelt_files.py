@@ -1,4 +1,7 @@
-"""Files whose paths the table spells otherwise: taken where one can be meant, else the nearest is named."""
+"""Files whose paths the table spells otherwise: taken where one can be meant, else the nearest is named.
+
+Also covers: preprocess/root/folders.py, preprocess/root/sources.py.
+"""
 
 import os
 import unicodedata

@@ -1,4 +1,7 @@
-"""What a shard set is cut as: containers, compression, dtype, whole breasts, a common spacing."""
+"""What a shard set is cut as: containers, compression, dtype, whole breasts, a common spacing.
+
+Also covers: preprocess/sets/plan.py.
+"""
 
 import hashlib
 import json
@@ -28,7 +31,7 @@ from nlbs.preprocess.sets.repair import repair
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.format.verify import damages
-from tests.conftest import run_command
+from tests.conftest import run_command, some
 
 MM = 0.1  # between the pixels of the images below
 ROWS, COLUMNS = 240, 120
@@ -133,7 +136,7 @@ def test_zarr_and_pillow_read_what_the_manifest_says(tmp_path: Path) -> None:
     arrays = [zarr.open_array(packed / name, mode="r")[...] for name in names]
     np.testing.assert_array_equal(np.concatenate(arrays), pixels)
     png = cut(tmp_path, compression="png").folder
-    for number, patch in enumerate(open_shards(png).manifest.to_pylist()):
+    for number, patch in some(enumerate(open_shards(png).manifest.to_pylist())):
         with (png / patch["shard"]).open("rb") as file:
             file.seek(patch["offset"])
             (tmp_path / "patch.png").write_bytes(file.read(patch["nbytes"]))
@@ -188,7 +191,7 @@ def test_a_common_spacing_brings_images_of_different_ones_to_the_same_size(tmp_p
     )
     for number, (down, across) in enumerate(([0.1, 0.1], [0.1, 0.1], [0.2, 0.2], [0.1, 0.2])):
         assert found[f"{number:016x}"] == pytest.approx(mm2 * down * across, rel=0.08)
-    for patch in fine.manifest.to_pylist():
+    for patch in some(fine.manifest.to_pylist()):
         number = int(patch["image"], 16)
         down, across = ([0.1, 0.1], [0.1, 0.1], [0.2, 0.2], [0.1, 0.2])[number]
         assert patch["foreground"] * (256 * 0.2) ** 2 == pytest.approx(mm2 * down * across, rel=0.02)
@@ -197,7 +200,7 @@ def test_a_common_spacing_brings_images_of_different_ones_to_the_same_size(tmp_p
 def test_a_patch_of_another_spacing_says_where_it_lies_in_the_source(tmp_path: Path) -> None:
     make_store(tmp_path, spacings=([MM, MM],) * 2)
     shards = open_shards(cut(tmp_path, spacing_mm=0.25, resolution=16, stride=16).folder)
-    for patch in shards.manifest.to_pylist():
+    for patch in some(shards.manifest.to_pylist()):
         assert patch["scale"] == 2.5
         assert (patch["y"] - 10) % 40 == 0 or patch["y"] - 10 == 2.5 * (ROWS / 2.5 - 16)
         mine = breast(int(patch["image"], 16), "uint8")[0]

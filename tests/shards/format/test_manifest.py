@@ -1,4 +1,7 @@
-"""The manifest as pyarrow and pandas read it, and as a damaged or foreign file is refused."""
+"""The manifest as pyarrow and pandas read it, and as a damaged or foreign file is refused.
+
+Also covers: shards/format/arrow_file.py.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlbs.shards.format.tar import member_header, npy_header, write_tar
+from tests.conftest import some
 
 Patches = list[tuple[str, npt.NDArray[Any], dict[str, Any]]]
 
@@ -70,7 +71,7 @@ def test_the_checksum_is_that_of_the_test_vectors_of_rfc_3720(
 def test_a_placement_says_where_the_pixels_are_and_their_checksum(dtype: str) -> None:
     patches, file = some_patches(5, dtype=dtype), io.BytesIO()
     placements = write_tar(file, patches)
-    for (_, pixels, _), place in zip(patches, placements, strict=True):
+    for (_, pixels, _), place in some(zip(patches, placements, strict=True)):
         data = file.getvalue()[place.offset : place.offset + place.nbytes]
         np.testing.assert_array_equal(np.frombuffer(data, np.dtype(dtype).newbyteorder("<")), pixels.ravel())
         assert place.crc32c == bitwise_crc32c(data)
@@ -101,7 +102,7 @@ def test_webdataset_reads_a_shard_as_it_is(tmp_path: Path) -> None:
 def test_a_header_tells_no_time_user_or_host_and_is_ustar() -> None:
     data = tar_of(some_patches(2))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for member in tar:
+        for member in some(tar):
             assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
             assert member.isreg()
             # POSIX 1003.1, ustar: magic and version at 257, type flag "0" at 156.
@@ -156,7 +157,7 @@ def test_pixels_of_any_layout_in_memory_are_stored_row_by_row_little_endian() ->
         ("big", base.astype(">u2"), {}),
     ]
     with tarfile.open(fileobj=io.BytesIO(tar_of(odd))) as tar:
-        for key, pixels, _ in odd:
+        for key, pixels, _ in some(odd):
             data = tar.extractfile(f"{key}.npy").read()  # type: ignore[union-attr]
             np.testing.assert_array_equal(np.load(io.BytesIO(data)), pixels)
             assert data[128:] == pixels.astype("<u2").tobytes()

@@ -1,4 +1,7 @@
-"""Filters against pandas' own three-valued logic, and what they refuse."""
+"""Filters against pandas' own three-valued logic, and what they refuse.
+
+Also covers: shards/format/columns.py.
+"""
 
 from collections.abc import Callable
 

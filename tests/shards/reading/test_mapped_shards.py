@@ -11,7 +11,7 @@ import pytest
 from nlbs.errors import ShardError
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.container import pixels_file
-from nlbs.shards.reading import mapped_shards, reader
+from nlbs.shards.reading import local_shards, mapped_shards
 from nlbs.shards.reading.mapped_shards import can_be_mapped, file_system_of
 from tests.shards.conftest import make_shard_set
 
@@ -19,7 +19,7 @@ from tests.shards.conftest import make_shard_set
 @pytest.fixture(autouse=True)
 def any_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests may run on any disk."""
-    monkeypatch.setattr(reader, "can_be_mapped", lambda folder, sizes: True)
+    monkeypatch.setattr(local_shards, "can_be_mapped", lambda folder, sizes: True)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

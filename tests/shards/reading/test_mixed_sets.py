@@ -1,4 +1,7 @@
-"""Several sets as one: rows end to end, read as each set reads."""
+"""Several sets as one: rows end to end, read as each set reads.
+
+Also covers: shards/order/strata.py.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request."""
+"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request.
+
+Also covers: shards/reading/stand_ins.py.
+"""
 
 import copy
 import hashlib
@@ -13,8 +16,8 @@ import pytest
 
 from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import ShardSet, open_shards
-from nlbs.shards.format import condition_columns, manifest_check
-from nlbs.shards.reading import reader
+from nlbs.shards.format import condition_columns
+from nlbs.shards.reading import local_shards, reader
 from tests.shards.conftest import make_shard_set
 
 RAW = ["tar", "zarr"]
@@ -200,11 +203,11 @@ def test_opening_touches_no_row_of_a_large_manifest(tmp_path: Path, monkeypatch:
         raise AssertionError("a whole column was asked for")
 
     def slow(path: Path) -> str:
-        hashed.wait(60)
+        hashed.wait(240)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(manifest_check, "sha256_of", slow)
+    monkeypatch.setattr(local_shards, "_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(local_shards, "sha256_of", slow)
     with monkeypatch.context() as patched:
         for module, name in (
             (reader, "one_array"),
@@ -236,7 +239,7 @@ def test_a_large_damaged_manifest_is_found_while_it_is_read(
     path.write_bytes(data)
     with pytest.raises(ShardError, match=r"manifest .* is damaged"):
         open_shards(tmp_path)
-    monkeypatch.setattr(manifest_check, "_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(local_shards, "_AT_ONCE_BYTES", 0)
     shards = open_shards(tmp_path)
     assert shards._manifest_check is not None
     shards._manifest_check.wait()

@@ -14,6 +14,7 @@ from nlbs.shards.reading.mixed_sets import MixedSource
 from nlbs.train import PatchStream
 from nlbs.train.data import resident
 from nlbs.train.data.resident import free_memory, keep_on_device
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 from tests.train.conftest import MemoryShards
 
@@ -21,11 +22,13 @@ CPU = torch.device("cpu")
 
 
 def assert_same(one: PatchStream, other: PatchStream) -> None:
-    for ours, theirs in zip(one, other, strict=True):
+    for ours, theirs in some(zip(one, other, strict=True)):
         assert ours.pixels.dtype == theirs.pixels.dtype
         assert torch.equal(ours.pixels, theirs.pixels)
         assert ours.rows.tolist() == theirs.rows.tolist()
-        assert all(torch.equal(ours.conditions[name], theirs.conditions[name]) for name in ours.conditions)
+        assert all(
+            torch.equal(ours.conditions[name], theirs.conditions[name]) for name in some(ours.conditions)
+        )
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -52,7 +55,7 @@ def test_filtered_balanced_and_mixed_batches_are_the_same(tmp_path: Path) -> Non
         (one, {"where": "view == 'CC' or cancer is null", "balance": Balance(("cancer",))}),
         (MixedSource([one, two], [1, 2]), {}),
     ]
-    for source, options in ways:
+    for source, options in some(ways):
         streams = [PatchStream(source, batch_size=8, seed=1, **options) for _ in range(2)]
         assert keep_on_device(streams[1], "always", CPU)
         assert_same(*streams)

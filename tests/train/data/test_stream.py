@@ -13,6 +13,7 @@ from nlbs.errors import ConfigError, ShardError
 from nlbs.shards import open_shards
 from nlbs.shards.order.balance import Balance
 from nlbs.train import PatchStream
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 from tests.train.conftest import MemoryShards
 
@@ -27,12 +28,12 @@ def all_rows(stream: PatchStream) -> list[int]:
 
 def test_a_batch_holds_the_pixels_and_the_conditions_of_its_rows() -> None:
     shards = MemoryShards()
-    for batch in PatchStream(shards, batch_size=8):
+    for batch in some(PatchStream(shards, batch_size=8)):
         assert batch.pixels.shape == (8, 1, 16, 16)
         assert batch.pixels.dtype == torch.uint8
         np.testing.assert_array_equal(batch.pixels[:, 0].numpy(), shards.pixels[batch.rows])
         assert list(batch.conditions) == ["view", "laterality", "age_bin", "cancer", "false_positive"]
-        for name, code in batch.conditions.items():
+        for name, code in some(batch.conditions.items()):
             assert code.dtype == torch.int64
             np.testing.assert_array_equal(code.numpy(), shards.codes[name][batch.rows])
 
@@ -81,7 +82,7 @@ def test_all_patches_are_streamed_without_a_split() -> None:
 def test_a_stream_continues_exactly_from_any_batch() -> None:
     whole = PatchStream(MemoryShards(), batch_size=8, seed=3)
     undisturbed = [(b.epoch, b.step, b.rows.tolist()) for _ in range(3) for b in whole]
-    for start in range(len(undisturbed)):
+    for start in some(range(len(undisturbed))):
         epoch, step = divmod(start, len(whole))
         stream = PatchStream(MemoryShards(), batch_size=8, seed=3, epoch=epoch, step=step)
         resumed = [(b.epoch, b.step, b.rows.tolist()) for _ in range(3 - epoch) for b in stream]
@@ -100,10 +101,10 @@ def test_batches_planned_together_are_those_planned_alone(
     places = [(epoch, step) for epoch in range(2) for step in range(len(alone))]
     expected = {place: alone.read(*place) for place in places}
     np.random.default_rng(0).shuffle(places)
-    for place in places:
+    for place in some(places):
         batch = together.read(*place)
         assert batch.rows.tolist() == expected[place].rows.tolist()
-        for name, codes in batch.conditions.items():
+        for name, codes in some(batch.conditions.items()):
             assert codes.tolist() == expected[place].conditions[name].tolist()
             np.testing.assert_array_equal(codes.numpy(), shards.conditions(batch.rows)[name])
 
@@ -158,7 +159,7 @@ def test_batches_are_read_ahead_but_not_without_bound() -> None:
     shards = MemoryShards(train=400)
     iterator = iter(PatchStream(shards, batch_size=8))
     next(iterator)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while shards.reads < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.1)
@@ -210,15 +211,17 @@ def test_every_kind_of_shard_streams_the_batches_of_plain_tar(
     make_shard_set(tmp_path / "plain", patches=40, dtype=dtype)
     make_shard_set(tmp_path / "other", patches=40, dtype=dtype, container=container, compression=compression)
     streams = [PatchStream(open_shards(tmp_path / name), batch_size=8, seed=3) for name in ("plain", "other")]
-    for ours, theirs in zip(*streams, strict=True):
+    for ours, theirs in some(zip(*streams, strict=True)):
         assert theirs.pixels.dtype == getattr(torch, dtype)
         assert torch.equal(ours.pixels, theirs.pixels)
-        assert all(torch.equal(ours.conditions[name], theirs.conditions[name]) for name in ours.conditions)
+        assert all(
+            torch.equal(ours.conditions[name], theirs.conditions[name]) for name in some(ours.conditions)
+        )
 
 
 def test_batches_that_are_kept_are_not_written_to_again() -> None:
     shards = MemoryShards()
     stream = PatchStream(shards, batch_size=8)  # type: ignore[arg-type]
     kept = list(stream)
-    for batch in kept:
+    for batch in some(kept):
         np.testing.assert_array_equal(batch.pixels.numpy()[:, 0], shards.read(batch.rows))

@@ -1,5 +1,9 @@
-"""The flow that a run ends with."""
+"""The flow that a run ends with.
 
+Also covers: train/stages/encoded.py, train/stages/run.py.
+"""
+
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -22,27 +26,16 @@ from nlbs.train.run_folder import RunFolder
 from nlbs.train.stages.encoded import Encoded, EncodedPatches
 from nlbs.train.stages.run import fit_stage, run_stages
 from nlbs.train.stages.trained import LatentFit
+from tests.conftest import some
 from tests.train.conftest import MemoryShards, tiny_config
+from tests.train.stages.conftest import CPU, LADDER
 from tests.train.test_loop import train
 
-CPU = torch.device("cpu")
-LADDER: dict[str, Any] = {
-    "latent_dim": 16, "use_posterior_bias": False, "conditional_prior": True, "latent_in_film": True,
-    "learned_scale": True,
-    "decoder": {
-        "channels": [16, 8, 1], "use_skip_connections": False, "stochastic_skips": [2, 1], "clean_head": True,
-        "film_starts_neutral": True, "head_channels": 8,
-    },
-}  # fmt: skip
 FLOW: dict[str, Any] = {
     "network": {"widths": [16, 8], "blocks": 1, "attention": 1},
     "patches": 96,
     "batch_size": 8,
 }
-
-
-def run_of_a_ladder(folder: Path) -> None:
-    train(folder, model=LADDER)
 
 
 def fit_of(config: TrainConfig, folder: Path, interrupted: Event | None = None) -> Path:
@@ -79,80 +72,74 @@ class AfterSteps(Event):
         return self.left < 0
 
 
-def test_a_flow_lies_beside_the_best_model_and_belongs_to_it(tmp_path: Path) -> None:
-    run_of_a_ladder(tmp_path)
-    path = fit(tmp_path)
-    assert path == tmp_path / "best_model.flow.safetensors"
-    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
-    flow = load_stage(tmp_path, flow_stage.FLOW, model)
+def test_a_flow_lies_beside_the_best_model_and_belongs_to_it(run: Path) -> None:
+    path = fit(run)
+    assert path == run / "best_model.flow.safetensors"
+    model = ConditionalVAE.load_from_checkpoint(run / "best_model.safetensors")
+    flow = load_stage(run, flow_stage.FLOW, model)
     batch = PatchStream(MemoryShards(), batch_size=40).read(0, 0)  # type: ignore[arg-type]
     pixels = batch.pixels.float() / 127.5 - 1
     scaled = flow.scaled(model.infer(pixels, batch.conditions))
-    assert all(level.abs().mean() < 5 for level in scaled)
+    assert all(level.abs().mean() < 5 for level in some(scaled))
     assert not torch.equal(flow.mean0, torch.zeros_like(flow.mean0))
 
 
 @pytest.mark.parametrize("stop", [1, 7])
-def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
-    run_of_a_ladder(tmp_path / "whole")
-    expected = weights(fit(tmp_path / "whole"))
-    run_of_a_ladder(tmp_path / "parts")
+def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(ladder_run: Path, tmp_path: Path, stop: int) -> None:
+    whole, parts = (shutil.copytree(ladder_run, tmp_path / name) for name in ("whole", "parts"))
+    expected = weights(fit(whole))
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", AfterSteps(stop))
-    assert not (tmp_path / "parts" / "best_model.flow.safetensors").exists()
-    assert weights(fit(tmp_path / "parts")) == expected
+        fit(parts, AfterSteps(stop))
+    assert not (parts / "best_model.flow.safetensors").exists()
+    assert weights(fit(parts)) == expected
 
 
-def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(tmp_path: Path) -> None:
-    run_of_a_ladder(tmp_path)
-    path, weak_path = fit(tmp_path), tmp_path / "best_model.weak-flow.safetensors"
+def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(run: Path) -> None:
+    path, weak_path = fit(run), run / "best_model.weak-flow.safetensors"
     assert not weak_path.exists()
     alone = weights(path)
-    assert fit_both(tmp_path) == path  # of a finished run too, and the flow stays
+    assert fit_both(run) == path  # of a finished run too, and the flow stays
     assert weights(path) == alone
-    assert torch.load(tmp_path / "weak_flow_state.pt", weights_only=True)["step"] == 3  # 24 patches of 96
-    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors")
-    flow, weak = (load_stage(tmp_path, stage, model) for stage in (flow_stage.FLOW, flow_stage.WEAK_FLOW))
+    assert torch.load(run / "weak_flow_state.pt", weights_only=True)["step"] == 3  # 24 patches of 96
+    model = ConditionalVAE.load_from_checkpoint(run / "best_model.safetensors")
+    flow, weak = (load_stage(run, stage, model) for stage in (flow_stage.FLOW, flow_stage.WEAK_FLOW))
     assert weak.is_scaled_like(flow)
     assert weights(weak_path) != alone
     assert FlowSampler(model, flow, weak=weak, autoguidance=1.5).networks[2] is weak
 
 
-def test_what_is_damaged_is_fitted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_of_a_ladder(tmp_path)
-    fit_both(tmp_path)
-    paths = [tmp_path / f"best_model.{name}.safetensors" for name in ("flow", "weak-flow")]
+def test_what_is_damaged_is_fitted_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_both(run)
+    paths = [run / f"best_model.{name}.safetensors" for name in ("flow", "weak-flow")]
     before = [weights(path) for path in paths]
-    for path in paths:
+    for path in some(paths):
         path.write_bytes(b"")
         capsys.readouterr()
-        fit_both(tmp_path)
+        fit_both(run)
         assert [weights(path) for path in paths] == before
         assert capsys.readouterr().out.count("it is fitted anew") == 1
 
 
 @pytest.mark.parametrize("bytes_there", [b"", b"no state", None])
 def test_a_state_that_is_damaged_is_left_and_the_fit_begins_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], bytes_there: bytes | None
+    run: Path, capsys: pytest.CaptureFixture[str], bytes_there: bytes | None
 ) -> None:
-    run_of_a_ladder(tmp_path)
-    path = fit(tmp_path)
+    path = fit(run)
     before = weights(path)
     path.unlink()
-    state = tmp_path / "flow_state.pt"
+    state = run / "flow_state.pt"
     state.write_bytes(state.read_bytes()[:-100] if bytes_there is None else bytes_there)
     capsys.readouterr()
-    assert weights(fit(tmp_path)) == before
+    assert weights(fit(run)) == before
     said = capsys.readouterr().out
     assert "flow_state.pt is damaged" in said
     assert "the flow is fitted anew" in said
 
 
-def test_a_weak_flow_of_another_flow_is_fitted_anew(tmp_path: Path) -> None:
+def test_a_weak_flow_of_another_flow_is_fitted_anew(run: Path) -> None:
     """As many patches of it, but another flow beside it: its state and its file are of no use."""
-    run_of_a_ladder(tmp_path)
-    fit_both(tmp_path)
-    weak_path = tmp_path / "best_model.weak-flow.safetensors"
+    fit_both(run)
+    weak_path = run / "best_model.weak-flow.safetensors"
     before = weights(weak_path)
     config = tiny_config(model=LADDER, flow=FLOW | {"patches": 97}, autoguidance={"share": 24 / 97})
     assert [options.patches for _, options in config.stages] == [97, 24]
@@ -162,64 +149,61 @@ def test_a_weak_flow_of_another_flow_is_fitted_anew(tmp_path: Path) -> None:
             "nlbs.train.stages.trained.LatentFit._take",
             lambda fit, batch, take=LatentFit._take: (seen.append(fit.steps), take(fit, batch))[1],
         )
-        fit_of(config, tmp_path)
+        fit_of(config, run)
     assert seen == [13] * 13 + [3] * 3
     assert weights(weak_path) == before  # of the same patches with the same noise
 
 
 def test_a_weak_flow_that_is_no_longer_asked_for_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_of_a_ladder(tmp_path)
-    fit_both(tmp_path)
+    fit_both(run)
     capsys.readouterr()
     shards: Any = MemoryShards()
-    run_stages(tiny_config(model=LADDER, flow=FLOW), shards, RunFolder(tmp_path), CPU)
+    run_stages(tiny_config(model=LADDER, flow=FLOW), shards, RunFolder(run), CPU)
     assert "best_model.weak-flow.safetensors stays" in capsys.readouterr().out
 
 
-def test_a_new_flow_takes_the_weak_one_of_the_flow_before_away(tmp_path: Path) -> None:
-    run_of_a_ladder(tmp_path)
-    fit_both(tmp_path)
-    weak_path = tmp_path / "best_model.weak-flow.safetensors"
-    fit(tmp_path)  # the same flow: nothing is fitted
+def test_a_new_flow_takes_the_weak_one_of_the_flow_before_away(run: Path) -> None:
+    fit_both(run)
+    weak_path = run / "best_model.weak-flow.safetensors"
+    fit(run)  # the same flow: nothing is fitted
     assert weak_path.exists()
-    fit(tmp_path, learning_rate=0.01)
+    fit(run, learning_rate=0.01)
     assert not weak_path.exists()
 
 
 @pytest.mark.parametrize("stop", [5, 11, 12])  # within the 12 steps of the flow, and the 3 of the weak one
-def test_a_weak_fit_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
-    for name in ("whole", "parts"):
-        run_of_a_ladder(tmp_path / name)
-    fit_both(tmp_path / "whole")
+def test_a_weak_fit_that_was_stopped_goes_on_to_the_same_bits(
+    ladder_run: Path, tmp_path: Path, stop: int
+) -> None:
+    whole, parts = (shutil.copytree(ladder_run, tmp_path / name) for name in ("whole", "parts"))
+    fit_both(whole)
     with pytest.raises(KeyboardInterrupt):
-        fit_both(tmp_path / "parts", AfterSteps(stop))
-    fit_both(tmp_path / "parts")
+        fit_both(parts, AfterSteps(stop))
+    fit_both(parts)
     for name in ("flow", "weak-flow"):
-        one, other = (tmp_path / run / f"best_model.{name}.safetensors" for run in ("whole", "parts"))
+        one, other = (folder / f"best_model.{name}.safetensors" for folder in (whole, parts))
         assert weights(one) == weights(other)
 
 
 def test_a_fit_that_is_done_is_not_done_again_and_one_with_other_options_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_of_a_ladder(tmp_path)
-    first = weights(fit(tmp_path))
+    first = weights(fit(run))
     capsys.readouterr()
-    assert weights(fit(tmp_path)) == first
+    assert weights(fit(run)) == first
     assert "starts" not in capsys.readouterr().out
-    assert weights(fit(tmp_path, learning_rate=0.01)) != first
+    assert weights(fit(run, learning_rate=0.01)) != first
     assert "it is fitted anew" in capsys.readouterr().out
 
 
-def test_the_fit_learns(tmp_path: Path) -> None:
+def test_the_fit_learns(run: Path) -> None:
     """A velocity of 0 scores E(x1 - x0)^2 = 2; of latents without structure, the best one scores
     E[2 - (2t - 1)^2 / (t^2 + (1 - t)^2)], 1.74 over these t.
     """
-    run_of_a_ladder(tmp_path)
-    fit(tmp_path, patches=3200, learning_rate=0.01)
-    assert torch.load(tmp_path / "flow_state.pt", weights_only=True)["mean_loss"] < 1.88
+    fit(run, patches=3200, batch_size=16, learning_rate=0.02)
+    assert torch.load(run / "flow_state.pt", weights_only=True)["mean_loss"] < 1.88
 
 
 class KnownPatches(EncodedPatches):
@@ -236,10 +220,9 @@ class KnownPatches(EncodedPatches):
     [((0.0, 0.0), (0, 0)), ((0.5, 0.0), (0.5, 0.5)), ((0.25, 0.2), (0.4, 0.25 + 0.75 * 0.2**5))],
 )
 def test_conditions_are_hidden_all_at_once_and_each_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rates: tuple[float, float], expected: tuple[float, float]
+    run: Path, monkeypatch: pytest.MonkeyPatch, rates: tuple[float, float], expected: tuple[float, float]
 ) -> None:
     """One is hidden with 1 - (1 - all)(1 - each), and all five are with all + (1 - all) each^5."""
-    run_of_a_ladder(tmp_path)
     seen: list[dict[str, torch.Tensor]] = []
 
     def watched(flow: LatentFlow, *given: Any, terms: Any = LatentFlow.terms) -> dict[str, torch.Tensor]:
@@ -248,11 +231,11 @@ def test_conditions_are_hidden_all_at_once_and_each_by_itself(
 
     monkeypatch.setattr(LatentFlow, "terms", watched)
     monkeypatch.setattr("nlbs.train.stages.trained.EncodedPatches", KnownPatches)
-    fit(tmp_path, unknown_rate=rates[0], each_unknown_rate=rates[1], patches=800)
+    fit(run, unknown_rate=rates[0], each_unknown_rate=rates[1], patches=800, batch_size=32)
     hidden = torch.stack([torch.cat([codes[name] for codes in seen]) == UNKNOWN for name in CONDITIONS])
-    for some, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
-        tolerance = 4 * (share * (1 - share) / len(some)) ** 0.5
-        assert float(some.float().mean()) == pytest.approx(share, abs=tolerance)
+    for told, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
+        tolerance = 4 * (share * (1 - share) / len(told)) ** 0.5
+        assert float(told.float().mean()) == pytest.approx(share, abs=tolerance)
 
 
 def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
@@ -265,9 +248,8 @@ def test_a_run_goes_on_with_other_options_of_its_flow(tmp_path: Path) -> None:
     assert train(tmp_path, model=LADDER, training={"max_steps": 6}, **more).total_steps == 6
 
 
-def test_pools_hold_each_patch_once_and_go_on_where_they_are_asked_to(tmp_path: Path) -> None:
-    run_of_a_ladder(tmp_path)
-    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors").eval()
+def test_pools_hold_each_patch_once_and_go_on_where_they_are_asked_to(run: Path) -> None:
+    model = ConditionalVAE.load_from_checkpoint(run / "best_model.safetensors").eval()
     stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
     patches = EncodedPatches(tiny_config(model=LADDER), model, stream, batches=2)
     three = list(islice(patches.pools(0), 3))
@@ -276,17 +258,16 @@ def test_pools_hold_each_patch_once_and_go_on_where_they_are_asked_to(tmp_path: 
     for level, expected in zip(again.levels, three[2].levels, strict=True):
         assert torch.equal(level, expected)
     assert not torch.equal(three[0].levels[1], three[1].levels[1])
-    for name, codes in again.conditions.items():
+    for name, codes in some(again.conditions.items()):
         assert torch.equal(codes, three[2].conditions[name])
 
 
-def test_a_pool_is_seen_as_often_as_asked_for_each_time_in_another_order(tmp_path: Path) -> None:
-    run_of_a_ladder(tmp_path)
+def test_a_pool_is_seen_as_often_as_asked_for_each_time_in_another_order(run: Path) -> None:
     config = tiny_config(model=LADDER, flow=FLOW | {"reuse": 3, "patches": 48})
-    model = ConditionalVAE.load_from_checkpoint(tmp_path / "best_model.safetensors").eval()
+    model = ConditionalVAE.load_from_checkpoint(run / "best_model.safetensors").eval()
     stream = PatchStream(MemoryShards(), batch_size=8)  # type: ignore[arg-type]
     ((stage, options),) = config.stages
-    steps = LatentFit(config, stage, options, model, stream, tmp_path / "flow_state.pt")
+    steps = LatentFit(config, stage, options, model, stream, run / "flow_state.pt")
     pool = next(EncodedPatches(config, model, stream, 2).pools(0)).levels[0]
     seen = [batch.levels[0] for batch in islice(steps.batches(), 6)]
     passes = [torch.cat(seen[start : start + 2]) for start in (0, 2, 4)]
