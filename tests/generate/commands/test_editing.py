@@ -157,11 +157,7 @@ def test_samplers_are_chosen_by_options_and_every_file_says_which(
     [
         (
             ("--sampler", "prior"),
-<<<<<<< HEAD
-            "a model of the family diffusion has no sampler 'prior'; known: auto, flow, dpm, ode, sde",
-=======
             "of the family diffusion has no sampler 'prior'; known: auto, flow, dpm, ode, sde",
->>>>>>> main
         ),
         (("--temperature", "0.5"), "--temperature 0.5 is of a prior, and the sampler dpm has none"),
         (("--sampler", "flow"), "there is no flow"),
