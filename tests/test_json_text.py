@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from nlbs.json_text import MOST_DEPTH, parse_json, read_json
+from nlbs.files import read_json
+from nlbs.json_text import MOST_DEPTH, parse_json
 from tests.conftest import some
 from tests.reliability.test_received_text import HOSTILE
 

@@ -26,7 +26,6 @@ BY_FAULT = "reliability"  # this folder goes by what may happen; tests/reliabili
 MAY_BE_EMPTY = {
     ("manifests/tables/test_dialects.py", "test_columns_stand_in_any_order_among_others"),
     ("models/test_contract.py", "test_judging_repeats_itself_and_ranks_or_says_that_nothing_does"),
-    ("shards/format/test_zarr_shard.py", "test_zarr_reads_the_same_pixels"),
     ("shards/order/test_sampling.py", "test_every_row_of_a_stratum_is_used_before_one_comes_again"),
     (
         "shards/order/test_window.py",
