@@ -2,9 +2,7 @@
 
 import errno
 import os
-import signal
 import stat
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from nlbs.errors import NlbsError
 from nlbs.files import atomic_file, atomic_folder, make_folder, write_json
 from nlbs.local_store import LocalStore
 from nlbs.shards.reading.cache import Cache
-from nlbs.system_calls import interrupts, link_new, read_at, replace
+from nlbs.system_calls import link_new, read_at, replace
 from tests.conftest import some
 
 FOLDER = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EPERM", "EACCES"]
@@ -211,29 +209,3 @@ def test_lines_of_text_end_alike_on_every_system(tmp_path: Path, monkeypatch: py
     with atomic_file(tmp_path / "a", "w", encoding="utf-8") as file:
         file.write("a\nb\n")
     assert (tmp_path / "a").read_bytes() == b"a\nb\n"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_raises(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), interrupts() as event:
-        assert not event.is_set()
-        os.kill(os.getpid(), number)
-        assert event.is_set()
-        os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
-
-
-def test_another_thread_has_an_event_that_no_signal_sets() -> None:
-    found: list[bool] = []
-
-    def run() -> None:
-        with interrupts() as event:
-            found.append(event.is_set())
-
-    before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert found == [False]
-    assert signal.getsignal(signal.SIGINT) is before

@@ -38,7 +38,7 @@ class DecodeOptions:
 
     dtype: str = "uint8"  #: "uint8" or "uint16"
     voi: str = "auto"  #: one of nlbs.preprocess.images.display.VOI_CHOICES
-    decoder: str = "auto"  #: one of nlbs.preprocess.codecs.DECODERS
+    decoder: str = "auto"  #: one of nlbs.preprocess.formats.codecs.DECODERS
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
     frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
     #: of nlbs.manifests.kinds: an image of any other is left out, and changes nothing about these

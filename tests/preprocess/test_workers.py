@@ -213,11 +213,11 @@ def test_work_that_is_given_up_leaves_no_error_of_the_pools_thread(
     errors: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", errors.append)
     given_up = 0
-    for _ in range(10):
+    for _ in range(5):
         results = Workers(jobs).run_fenced(abs, [(number,) for number in range(50)], tmp_path)
         assert next(results) >= 0
         manager = workers._pool[1]._executor_manager_thread
         results.close()  # while a task has just been handed over
         manager.join(30)
         given_up += not manager.is_alive()
-    assert (given_up, errors) == (10, [])
+    assert (given_up, errors) == (5, [])

@@ -151,19 +151,24 @@ def test_an_image_differs_from_the_same_without_its_finding_at_the_finding_only(
 
 
 def test_findings_are_of_the_kinds_that_the_labels_mean() -> None:
+    sizes: dict[bool, list[float]] = {
+        True: [],
+        False: [],
+    }  # of calcifications, mm: of cancers, of false positives
     for view in some(findings(60)):
         mass, dots = view.finding.mass, view.finding.calcifications
+        sizes[view.breast.cancer] += [dot.diameter_mm for dot in dots]
         if view.breast.cancer:
             assert mass is not None
             assert mass.spicules
             assert 2.5 < mass.radius_mm < 14  # 6 to 25 mm across, drawn with 5 percent of scatter
             assert len(dots) == 0 or 8 <= len(dots) <= 25
-            assert all(0.18 < dot.diameter_mm < 0.57 for dot in some(dots))
         else:
             assert view.breast.false_positive
             assert (mass is None) != (len(dots) == 0)
             assert mass is None or not mass.spicules
-            assert all(dot.diameter_mm >= 1 for dot in some(dots))
+    assert all(0.18 < size < 0.57 for size in some(sizes[True]))
+    assert all(size >= 1 for size in some(sizes[False]))
 
 
 def test_findings_lie_inside_the_breast_and_equally_deep_in_both_views() -> None:
