@@ -30,7 +30,7 @@ from nlbs.preprocess.parts import parse_part
 from nlbs.preprocess.root.intake import failure_limit
 from nlbs.shards.format.manifest import SCHEMA
 from nlbs.shards.format.where import select
-from nlbs.train.config import DataConfig, TrainConfig, TrainingConfig, resolved_config
+from nlbs.train.config import resolved_config
 from tests.conftest import some
 from tests.programs import PAGES, PROGRAMS, Page
 
@@ -297,7 +297,8 @@ def test_the_readme_has_yaml() -> None:
 @pytest.mark.parametrize("snippet", snippets())
 def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path: Path) -> None:
     key = snippet.split(":")[0]
-    sections = {None: TrainConfig, "training": TrainingConfig, "data": DataConfig}
+    whole = resolved_config("nlbs-small", None, {})  # of the family's sections and the stages'
+    sections = {None: whole, "training": whole.training, "data": whole.data}
     section = next(name for name, kind in sections.items() if key in {field.name for field in fields(kind)})
     path = tmp_path / "my.yaml"
     path.write_text(snippet if section is None else f"{section}: {{{snippet}}}\n", encoding="utf-8")
