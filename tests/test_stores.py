@@ -1,4 +1,7 @@
-"""One contract for the file system and for an object store: what is true of the one is true of the other."""
+"""One contract for the file system and for an object store: what is true of the one is true of the other.
+
+Also covers: local_store.py, remote_store.py.
+"""
 
 import os
 import re

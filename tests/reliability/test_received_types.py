@@ -1,6 +1,6 @@
 """Types and sizes in what somebody else sends are bounded before anything is allocated: no signal, no traceback.
 
-Also covers: shards/format/description_check.py, shards/format/manifest_check.py, shards/format/manifest_rows.py.
+Also covers: shards/format/description_check.py, shards/format/manifest_rows.py.
 """
 
 import shutil

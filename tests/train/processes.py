@@ -136,10 +136,10 @@ def _record(folder: Path, rank: int) -> Iterator[None]:
             rows[epoch, number] = batch.rows
         return batch
 
-    def augmenting(pixels: Any, codes: Any, parameters: Any, config: Any, speckle: Any) -> Any:
+    def augmenting(pixels: Any, codes: Any, parameters: Any, config: Any, speckle: Any, schema: Any) -> Any:
         arrays = ("flip", "angle_deg", "brightness", "contrast", "corners")
         steps.append({name: getattr(parameters, name) for name in arrays} | {"speckle": speckle.numpy()})
-        return augment(pixels, codes, parameters, config, speckle)
+        return augment(pixels, codes, parameters, config, speckle, schema)
 
     def passing(self: Any, pixels: Any, codes: Any, noise: Any, clock: Any) -> Any:
         steps[-1]["latent noise"] = noise[0].numpy()

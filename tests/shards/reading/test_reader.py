@@ -1,7 +1,4 @@
-"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request.
-
-Also covers: shards/reading/stand_ins.py.
-"""
+"""How patches are read: checked as often as asked, neighbours in one go, and damage replaced only on request."""
 
 import copy
 import hashlib

@@ -1,7 +1,4 @@
-"""Streams over ranks, filters, balances and mixtures: one sequence of batches, whoever reads it.
-
-Also covers: train/data/shard_source.py.
-"""
+"""Streams over ranks, filters, balances and mixtures: one sequence of batches, whoever reads it."""
 
 import json
 from itertools import chain

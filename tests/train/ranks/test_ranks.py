@@ -1,6 +1,6 @@
 """Several processes on the loopback: the same run as one, and an end for all where one ends.
 
-Also covers: train/ranks/synced_norm.py, train/ranks/watch.py, train/handshake.py, train/launch.py.
+Also covers: train/ranks/synced_norm.py, train/handshake.py, train/launch.py.
 """
 
 import json
