@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: lint test
 

@@ -157,7 +157,9 @@ class Command(click.Command):
         once = [p for p in order if isinstance(p, click.Option) and not (p.multiple or p.is_flag or p.count)]
         for option in once:
             if once.count(option) > 1:
-                raise click.UsageError(f"{option.opts[0]} is given {once.count(option)} times; give it once.", ctx)
+                raise click.UsageError(
+                    f"{option.opts[0]} is given {once.count(option)} times; give it once.", ctx
+                )
 
     def _no_such_option(self, word: str, ctx: click.Context) -> str:
         message = f"No such option '{word}'."

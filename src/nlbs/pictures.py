@@ -63,7 +63,10 @@ def _fitting(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
     """Return as much of a line as is no wider, so that it does not run into the next tile."""
     if font.getlength(line) <= width_px:
         return line
-    return next((line[:end] + "…" for end in range(len(line), 0, -1) if font.getlength(line[:end] + "…") <= width_px), "")
+    return next(
+        (line[:end] + "…" for end in range(len(line), 0, -1) if font.getlength(line[:end] + "…") <= width_px),
+        "",
+    )
 
 
 def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] | None = None) -> None:

@@ -124,9 +124,7 @@ class RemoteStore:
     def remove(self, path: RemotePath) -> None:
         names = sorted(path.sizes(), key=lambda name: (name.count("/"), name))
         for level in sorted({name.count("/") for name in names}):
-            self.in_parallel(
-                RemotePath.unlink, [path / name for name in names if name.count("/") == level]
-            )
+            self.in_parallel(RemotePath.unlink, [path / name for name in names if name.count("/") == level])
         if not names:
             path.unlink(missing_ok=True)
 

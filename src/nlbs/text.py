@@ -86,7 +86,13 @@ def _is_nested(value: Any) -> bool:
 
 def _escaped(letter: str) -> str:
     number = ord(letter)
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

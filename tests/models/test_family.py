@@ -29,6 +29,8 @@ FAMILIES = {
     "toy-gan": "tests.models.toy_gan",
     "diffusion": "tests.models.tiny_diffusion",
 }
+#: What draws by default, where it is not the model itself.
+SAMPLERS = {"diffusion": "dpm of 4 steps"}
 PATCHES = 96
 
 
@@ -199,8 +201,8 @@ def test_a_patch_depends_on_seed_and_number_alone(whole: tuple[str, Path], tmp_p
     assert (len(few), len(many)) == (3, 21)
     assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))
     assert not np.array_equal(many[0], many[1])
-    own = "dpm of 4 steps" if whole[0] == "diffusion" else "model"
-    assert json.loads((tmp_path / "3" / "samples.json").read_text())["sampler"] == f"{own}, temperature 1"
+    said = json.loads((tmp_path / "3" / "samples.json").read_text())["sampler"]
+    assert said == f"{SAMPLERS.get(whole[0], 'model')}, temperature 1"
 
 
 def test_draws_are_written_as_a_shard_set(whole: tuple[str, Path], shards: Path, tmp_path: Path) -> None:

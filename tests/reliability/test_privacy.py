@@ -26,7 +26,7 @@ from tests.reliability.canaries import (
 )
 from tests.reliability.conftest import nlbs
 
-CUT = ("--resolution", "64", "--stride", "64", "--jobs", "1", "--max-failures", "100%")
+CUT = ("--resolution", "64", "--stride", "64", "--jobs", "1")
 #: Text, where numbers or known words belong: each makes a row fail or leaves a remark.
 BROKEN = (
     *(name for name in STRUCTURAL if name != "PixelData"),
@@ -97,17 +97,18 @@ def planted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Planted:
     temporary = folder / "tmp"
     temporary.mkdir()
     root, other = folder / "out-uint8", folder / "out-uint16"
-    build = ("build-shards", "--csv", table, *CUT, "--patient-column", "patient", "--out")
+    build = ("build-shards", "--csv", table, *CUT, "--patient-column", "patient", "--max-failures")
+    any_number = (*build, "100%", "--out")
     first_line = folder / "no-header.csv"
     write_table(first_line, [*rows[0], *unused], [rows[1]])
     codes, said = nlbs(
-        (*build, root),
-        (*build, other, "--dtype", "uint16"),
+        (*any_number, root),
+        (*any_number, other, "--dtype", "uint16"),
         ("reshard", "--shards", root, "--resolution", "64", "--stride", "32", "--jobs", "1"),
         ("preview", "--shards", root / "r64-s64", "--out", root / "look", "--images", "3"),
         ("verify", "--shards", root / "r64-s64"),
         ("info", "--shards", root / "r64-s64"),
-        (*build, folder / "out-stopped", "--max-failures", "0"),
+        (*build, "0", "--out", folder / "out-stopped"),
         ("build-shards", "--csv", first_line, "--out", folder / "out-headless", *CUT),
         umask=0,
         NLBS_KEY_FILE=str(key),
@@ -197,6 +198,7 @@ def test_ids_are_no_plain_hash_of_what_is_known_and_differ_under_another_key(
     (tmp_path / "key").write_text("6" * 64)
     table = next((planted.folder / f"in-{LETTERS}").glob("*.csv"))
     build = ("build-shards", "--csv", table, "--out", tmp_path / "s", *CUT, "--patient-column", "patient")
+    build += ("--max-failures", "100%")
     codes, said = nlbs((*build, "--key-file", tmp_path / "key"))
     assert codes == [0], said
     with (tmp_path / "s" / "images.csv").open(newline="") as file:

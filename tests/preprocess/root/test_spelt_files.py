@@ -198,6 +198,6 @@ def test_a_name_that_several_files_have_is_no_neighbour(tmp_path: Path) -> None:
 def test_an_image_that_two_rows_give_to_two_patients_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path,pid\nx/1.dcm,7\nx/2.dcm,7\nx/1.dcm,P7\nx/2.dcm,7\n")
     table = read_table(tmp_path / "a.csv", options=TableOptions(columns={"path": "path", "patient": "pid"}))
-    assert ["another patient" in str(source.problem) for source in located(table, tmp_path)] == [
+    assert ["another patient" in source.reason for source in located(table, tmp_path)] == [
         *(False, False, True, False)
     ]
