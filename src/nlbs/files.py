@@ -31,8 +31,8 @@ def _is_link(path: AnyPath) -> bool:
     return path.is_symlink() or getattr(path, "is_junction", bool)()
 
 
-def make_folder(folder: AnyPath, permissions: int | None = None) -> None:
-    """Make a folder and those above it, where they are missing. An object store has none to make.
+def make_folder(folder: AnyPath, permissions: int | None = None) -> bool:
+    """Make a folder and those above it, where they are missing; return whether it is new. An object store has none.
 
     Args:
         folder: to make.
@@ -42,7 +42,7 @@ def make_folder(folder: AnyPath, permissions: int | None = None) -> None:
         NlbsError: a file has that name.
     """
     try:
-        store_of(folder).make_folder(folder, permissions)
+        return store_of(folder).make_folder(folder, permissions)
     except (FileExistsError, NotADirectoryError):
         raise NlbsError(
             f"cannot make the folder {folder}, because a file has that name: choose another"
@@ -93,9 +93,8 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
     Raises:
         NlbsError: the folder cannot be made, or another process has it.
     """
-    new = not folder.exists()
     try:
-        make_folder(folder)
+        new = make_folder(folder)
     except OSError as error:
         raise NlbsError(
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"

@@ -34,10 +34,12 @@ class LocalStore:
     sample = 2000
     lock, move, read = staticmethod(folder_lock), staticmethod(replace), staticmethod(read_regular)
 
-    def make_folder(self, folder: Path, permissions: int | None) -> None:
+    def make_folder(self, folder: Path, permissions: int | None) -> bool:
+        new = not folder.exists()
         folder.mkdir(0o777 if permissions is None else permissions, parents=True, exist_ok=True)
         if permissions is not None:
             set_mode(folder, permissions)
+        return new
 
     @contextmanager
     def atomic_file(self, path: Path, mode: str, permissions: int, **options: Any) -> Iterator[IO[Any]]:

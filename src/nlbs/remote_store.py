@@ -26,8 +26,9 @@ class RemoteStore:
 
     sample = 64
 
-    def make_folder(self, folder: RemotePath, permissions: int | None) -> None:
-        """Do nothing: a folder is there once an object is in it."""
+    def make_folder(self, folder: RemotePath, permissions: int | None) -> bool:
+        """Make none: a folder is there once an object is in it."""
+        return False
 
     @contextmanager
     def atomic_file(self, path: RemotePath, mode: str, permissions: int, **options: Any) -> Iterator[IO[Any]]:

@@ -27,7 +27,7 @@ class Store(Protocol[P]):
 
     sample: int  #: files that are looked at where a sample will do
 
-    def make_folder(self, folder: P, permissions: int | None) -> None: ...
+    def make_folder(self, folder: P, permissions: int | None) -> bool: ...
 
     def atomic_file(
         self, path: P, mode: str, permissions: int, **options: Any
