@@ -93,7 +93,8 @@ def references(folder: Path) -> dict[str, Any]:
         cut = ("--resolution", 64, "--stride", 64, "--container", kind, "--split", "60/20/20")
         table = folder / "phantom" / "meta.csv"
         run("nlbs.preprocess", "build-shards", "--csv", table, "--out", root, *cut, folder=folder)
-        found[f"shard set, {kind}"] = files_in(root / "r64-s64")
+        (shard_set,) = (path.parent for path in root.glob("*/shard_set.json"))
+        found[f"shard set, {kind}"] = files_in(shard_set)
     shards = ("--shards", folder / "tar", "--device", "cpu")
     for preset in ("guide-small", "nlbs-small"):
         whole, halves = folder / preset, folder / f"{preset}-halves"
