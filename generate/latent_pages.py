@@ -26,7 +26,7 @@ from nlbs.manifests.asked import every_condition
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema, Value
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.contract import encoding
+from nlbs.models.contract import Encodes, capable
 from nlbs.models.drawing import to_uint8
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
@@ -200,11 +200,11 @@ def _inferred(
 ) -> tuple[Latents, Conditions]:
     own = {name: values[place : place + 1] for name, values in conditions.items()}
     with torch.no_grad():
-        return encoding(opened.model, _WALK).infer(pixels[place : place + 1], own), own
+        return capable(opened.model, Encodes, _WALK).infer(pixels[place : place + 1], own), own
 
 
 def _render(opened: Opened) -> Decode:
-    return encoding(opened.model, _WALK).render
+    return capable(opened.model, Encodes, _WALK).render
 
 
 def _noise(call: Call, opened: Opened, seed: int) -> tuple[Latents, Conditions]:
