@@ -26,8 +26,8 @@ from nlbs.manifests.asked import every_condition
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema, Value
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.contract import Encodes, capable
-from nlbs.models.drawing import to_uint8
+from nlbs.models.contract import Encodes, Uncertain, capable
+from nlbs.models.drawing import to_uint8, uncertainty_tiles
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
 
@@ -40,13 +40,13 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
     pixels, conditions, chosen, opened, about = _real(call, folder, rows, split, num)
     rebuilt = to_uint8(reconstruct(opened.model, pixels, conditions))
     words = [_words(call.schema, conditions, place) for place in range(len(chosen))]
+    unsure = _uncertainties(opened, pixels, conditions)
     pictures: list[Picture] = []
     for start in range(0, len(chosen), _TILES):
         some = range(start, min(start + _TILES, len(chosen)))
-        pictures += [_real_tile(call, pixels[i : i + 1], int(chosen[i]), words[i]) for i in some]
         # A short row is filled, so that each reconstruction stands below its patch.
         gap = [_blank(opened)] * (min(_TILES, len(chosen)) - len(some))
-        pictures += gap
+        pictures += [_real_tile(call, pixels[i : i + 1], int(chosen[i]), words[i]) for i in some] + gap
         for i in some:
             real = to_uint8(pixels[i : i + 1])[0]
             error = float(np.abs(real.astype(np.float64) - rebuilt[i]).mean())
@@ -57,8 +57,17 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
                 "mean_absolute_error": round(error, 4),
             }
             pictures.append(Picture(rebuilt[i], f"reconstructed\nerror {error:.1f} of 255", said))
-        pictures += gap
+        pictures += [*gap, *(unsure[i] for i in some if unsure), *(gap if unsure else ())]
     return _write(call, opened, pictures, min(_TILES, len(chosen)), "Reconstructions", about)
+
+
+def _uncertainties(opened: Opened, pixels: Tensor, conditions: Conditions) -> list[Picture]:
+    """Return a tile of each patch with the error that the model expects of each pixel; none where it says none."""
+    if not isinstance(opened.model, Uncertain):
+        return []
+    with torch.no_grad():
+        tiles, words = uncertainty_tiles(opened.model.uncertainty(pixels, conditions))
+    return [Picture(tile, words, {"file": ""}) for tile in to_uint8(tiles)]
 
 
 def interpolation(
