@@ -18,7 +18,7 @@ from nlbs.generate.seams import Grey, Numbers, Places, nearest_of_others, neighb
 from nlbs.manifests.schema import POSITION
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.contract import Reconstructs
-from nlbs.models.drawing import draw_patches, to_uint8
+from nlbs.models.drawing import Codes, Sampler, draw_patches, to_uint8
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
 
@@ -49,7 +49,7 @@ def position_grid(call: Call, folder: AnyPath, where: str | None, num: int) -> d
         fit = trained_fit(read_metadata(call.checkpoint))
         ratio = opened.model.resolution / shards.resolution if fit == "downsample" else 1.0
         places = places_of(shards.manifest, ratio)
-        rows, breast = _breasts(places.image, every.rows, num, call.seed)
+        rows, breast = breasts_of(places.image, every.rows, num, call.seed)
         pool = every.rows[np.argsort(uniform("others", call.seed, len(every.rows)), kind="stable")[:_OTHERS]]
         where_in = [shards.conditions(some, call.schema)[POSITION.name] for some in (rows, pool)]
         others = pool[nearest_of_others(where_in[0], places.image[rows], where_in[1], places.image[pool])]
@@ -66,10 +66,7 @@ def position_grid(call: Call, folder: AnyPath, where: str | None, num: int) -> d
     values = {name: column.cpu().numpy() for name, column in codes.items()}
     note_unseen(call, values)
     sampler, here = call.sampler.open(opened.model, call.checkpoint), places.at(rows)
-    drawn, again = (
-        np.stack(list(draw_patches(sampler, values, call.seed, numbers=2 * breast + other)))
-        for other in (0, 1)
-    )
+    drawn, again = drawn_by_place(sampler, values, breast, call.seed)
     shown |= {"drawn": (drawn, drawn), "drawn_other_noise": (drawn, again)}
     pairs = neighbours(here, opened.model.resolution)
     seams = {
@@ -89,12 +86,26 @@ def position_grid(call: Call, folder: AnyPath, where: str | None, num: int) -> d
     return seams
 
 
-def _breasts(image: Numbers, among: npt.ArrayLike, num: int, seed: int) -> tuple[Numbers, Numbers]:
+def breasts_of(image: Numbers, among: npt.ArrayLike, num: int, seed: int) -> tuple[Numbers, Numbers]:
     """Return all patches of some images at random, image by image, and the number of each one's breast, from 0."""
     images = np.unique(image[np.asarray(among)])
     chosen = images[np.argsort(uniform("breasts", seed, len(images)), kind="stable")[:num]]
     rows = [np.flatnonzero(image == one) for one in chosen]
     return np.concatenate(rows), np.repeat(np.arange(len(rows)), list(map(len, rows)))
+
+
+def drawn_by_place(sampler: Sampler, values: Codes, breast: Numbers, seed: int) -> list[Grey]:
+    """Return patches (n, R, R), those of one breast from one noise, and the same from another noise for each breast.
+
+    Args:
+        sampler: of a trained model.
+        values: conditions of the patches.
+        breast: (n,) number of each one's breast.
+        seed: of the noise.
+    """
+    return [
+        np.stack(list(draw_patches(sampler, values, seed, numbers=2 * breast + other))) for other in (0, 1)
+    ]
 
 
 def _montage(
