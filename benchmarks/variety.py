@@ -3,7 +3,7 @@
     nlbs-preprocess build-shards --csv meta.csv --out root/ --mode whole --resolution 64
     python -m benchmarks.variety --shards root/whole-r64 --patches 38400 --out variety/
 
-Of as many draws as there are held-out images, at their conditions: recall, coverage, precision, the Fréchet distance, and
+Of as many draws as there are held-out images, at their conditions: recall, coverage, precision, Fréchet distance, and
 the mean |difference| of one draw and the next in grey levels, beside those of training images (``floor``).
 ``--edge 32`` halves images and leaves the widest maps out, for a try of minutes.
 """
