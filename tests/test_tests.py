@@ -12,6 +12,8 @@ ROOMS = ("manifests", "shards", "preprocess", "models", "cvae", "train", "genera
 OF_NO_MODULE = {
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
+    "benchmarks/test_seams.py": "benchmarks/",
+    "benchmarks/test_variety.py": "benchmarks/",
     "test_benchmarks.py": "benchmarks/",
     "test_examples.py": "examples/, and commands and options in README.md",
     "test_format_references.py": "shards/README.md and manifests/README.md",
