@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
 from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
 from nlbs.models.drawing import PriorSampler, draw_patches
@@ -79,7 +79,7 @@ def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Ten
     generator = torch.Generator().manual_seed(1)
     channels, edge = model.image
     pixels = 2 * torch.rand(count, channels, edge, edge, generator=generator) - 1
-    codes = {name: torch.randint(-1, n, (count,), generator=generator) for name, n in CONDITIONS.items()}
+    codes = {c.name: torch.randint(-1, len(c.values), (count,), generator=generator) for c in NLBS}
     codes |= {c.name: torch.rand(count, len(c.values)) for c in model.schema if c.kind == "continuous"}
     return pixels, codes
 
