@@ -72,7 +72,7 @@ decoder_option = click.option(
     default="auto",
     show_default=True,
     help="pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same "
-    "pixels.",
+    "pixels (of 8-bit lossy JPEG within one grey level).",
 )
 compression_option = click.option(
     "--compression",
