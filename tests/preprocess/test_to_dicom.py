@@ -91,6 +91,15 @@ def test_what_a_case_withholds_is_not_told(samples: Path, tmp_path: Path) -> Non
     assert "age bin >65" in read.ImageComments
 
 
+def test_a_record_with_other_things_than_names_of_conditions_is_refused(
+    samples: Path, tmp_path: Path
+) -> None:
+    for names in ("view", [1], ["a" * 65], ["a\n"]):
+        (samples / "samples.json").write_text(json.dumps({**RECORD, "schema": names}))
+        with pytest.raises(DatasetError, match="expected names of conditions"):
+            write_captures(samples, tmp_path / "dicom")
+
+
 def test_nothing_real_is_written_as_synthetic(samples: Path, tmp_path: Path) -> None:
     make_shard_set(tmp_path / "root" / "r16-s16")
     for folder in (tmp_path / "root", tmp_path / "root" / "r16-s16", tmp_path / "nothing"):
