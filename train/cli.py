@@ -173,11 +173,15 @@ def cli(
         return with_conditions(config, source), source
 
     if dry_run:
+        from nlbs.models.device import choose_device
         from nlbs.train import setup as start
+        from nlbs.train.optimisation import with_precision
 
         config, source = prepared()
         click.echo(write_yaml(config), nl=False)
-        click.echo(start.dry_run(config, source))
+        # Also where no CUDA device is, which a run would need: what is asked is what it would take.
+        where = choose_device("cpu" if device == "cpu" else "auto")
+        click.echo(start.dry_run(with_precision(config, where), source))
         return
     if bench:
         from nlbs.models.device import choose_device
