@@ -226,7 +226,8 @@ def _parts_of_one_build(root: Path) -> list[dict[str, Any]]:
     missing = [f"{n}/{number}" for n, part in parts.items() if part is None]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {counted(number, 'part')} {'is' if len(missing) == 1 else 'are'} not done: run build-shards with --part {', '.join(missing)}"
+            f"{len(missing)} of {counted(number, 'part')} {'is' if len(missing) == 1 else 'are'} not done: run "
+            f"build-shards with --part {', '.join(missing)}"
         )
     found = [part for part in parts.values() if part is not None]
     builds = Counter(part["build"] for part in found).most_common()

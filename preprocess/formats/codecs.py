@@ -70,8 +70,8 @@ CODECS: dict[str, Callable[[bytes, int, int], Cells]] = {
 #: Which package of pylibjpeg decodes a coding.
 _PLUGINS = {"jpeg": "libjpeg", "jpeg-ls": "libjpeg", "jpeg2000": "openjpeg", "rle": "rle"}
 
-#: JPEG with a DCT (T.81) leaves the last bits of the inverse transform to the decoder. Of 8 bits the two differ by one at
-#: most; of 12 by up to 3 where pixels are noise, so the reference stays the reference there.
+#: JPEG with a DCT (T.81) leaves the last bits of the inverse transform to the decoder. Of 8 bits the two differ by one
+#: at most; of 12 by up to 3 where pixels are noise, so the reference stays the reference there.
 _REFERENCE_FIRST = (syntaxes.JPEG_EXTENDED,)
 
 

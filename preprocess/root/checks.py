@@ -1,7 +1,7 @@
 """What may not stand or change in a dataset root: equal pixels in two splits, and what its shard sets were cut from."""
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -246,7 +246,7 @@ def _refuse_other_images(
         )
 
 
-def refuse_other_usable(out: AnyPath, cut_name: str, now: Collection[str]) -> None:
+def refuse_other_usable(out: AnyPath, cut_name: str, now: Set[str]) -> None:
     """Raise DatasetError where other images could be used now than shard sets of a root, beside one, were cut from.
 
     Of a file that was mended, a kind that is asked for now, or a header that is believed now.

@@ -17,7 +17,7 @@ from torch import Tensor
 from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
 from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
-from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.train.cli import main as train
 from nlbs.train.config import preset, resolved_config
 from nlbs.train.turns import fresh_model, only
@@ -199,7 +199,7 @@ def test_a_run_resumes_to_the_bit_and_its_checkpoint_draws_the_same_for_any_numb
         key: value.numpy().tobytes() for key, value in parts.items()
     }
     model = registry.load_checkpoint(tmp_path / "whole" / "best_model.safetensors")
-    sampler = PriorSampler(model)
+    sampler = OwnSampler(model)
     few, many = (list(draw_patches(sampler, model.schema.unknown(count), seed=3)) for count in (2, 19))
     assert len(many) == 19
     assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))
