@@ -15,13 +15,13 @@ from nlbs.generate.commands.options import (
     condition_options,
     flags_of,
     model_options,
-    num_option,
     output_options,
     where_option,
 )
 from nlbs.generate.commands.recipes import RECIPES
 from nlbs.help_page import write_options
 from nlbs.models.stages.choice import sampler_options
+from nlbs.options import count_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"
@@ -97,7 +97,7 @@ def cli() -> None:
     help="Draw every combination of known values, cancer with false positive among them, of labels none and each "
     "alone; a condition that a flag says stays as it is, and numbers that none says are unknown.",
 )
-@num_option(16, "How many patches; with --grid, of each combination.")
+@count_option("--num", 16, "How many patches; with --grid, of each combination.", least=1)
 @output_options()
 def draw_command(
     table: Path | None, like: AnyPath | None, where: str | None, every: bool, num: int, **asked: Any

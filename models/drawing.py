@@ -22,6 +22,19 @@ _HOW_TO_MEND = "take another checkpoint of the run, or train again"
 Codes = Mapping[str, npt.NDArray[Any]]
 
 
+class Grain(Protocol):
+    """What lies on top of rendered patches."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """The shape of the noise of one patch."""
+        ...
+
+    def __call__(self, rendered: Tensor, noise: Tensor) -> Tensor:
+        """Return rendered patches (B, 1, R, R) in [-1, 1] with the grain that noise (B, *noise_shape) becomes."""
+        ...
+
+
 class Sampler(Protocol):
     """Something that turns normal noise into patches."""
 
@@ -45,6 +58,11 @@ class Sampler(Protocol):
         """Where the noise and the conditions have to lie."""
         ...
 
+    @property
+    def grain(self) -> Grain | None:
+        """The grain that its patches have on top of what its model renders; None: none."""
+        ...
+
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Return patches (B, 1, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
         ...
@@ -52,6 +70,8 @@ class Sampler(Protocol):
 
 class ModelSampler:
     """What samplers over one model share."""
+
+    grain: Grain | None = None
 
     def __init__(
         self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
@@ -89,8 +109,8 @@ class ModelSampler:
         return self.model.device
 
 
-class PriorSampler(ModelSampler):
-    """Draws as the model itself does; a CVAE takes its latents from its own prior p(z | c)."""
+class OwnSampler(ModelSampler):
+    """Draws as the model itself does, by its own ``draw``: a CVAE from its prior p(z | c), a GAN from its generator."""
 
     def __init__(
         self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
@@ -99,8 +119,8 @@ class PriorSampler(ModelSampler):
 
         Args:
             model: on its device.
-            temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
-            guidance: of the prior's mean; a number is that of all conditions at once.
+            temperature: factor of the noise's standard deviations: below 1, likelier and less diverse patches.
+            guidance: as the model takes it; a number is that of all conditions at once.
 
         Raises:
             ConfigError: the temperature or a guidance is below 0.

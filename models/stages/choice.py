@@ -90,7 +90,7 @@ class SamplerChoice:
             CheckpointError: a stage does not fit the model.
             ConfigError: it cannot be had of this model.
         """
-        from nlbs.models.drawing import PriorSampler
+        from nlbs.models.drawing import OwnSampler
         from nlbs.models.samplers import DenoisingSampler
         from nlbs.models.stages.fitted import load_stage
 
@@ -101,7 +101,7 @@ class SamplerChoice:
         if choice.sampler in SOLVERS:
             sampler = DenoisingSampler(model, choice.sampler, choice.sampler_steps, guidance)
         else:
-            sampler = PriorSampler(model, choice.temperature, guidance)
+            sampler = OwnSampler(model, choice.temperature, guidance)
         if stage is not None and stage.sampler is not None:
             fitted = load_stage(checkpoint, stage, model)
             beside = None if weak is None else load_stage(checkpoint, weak, model)

@@ -22,7 +22,7 @@ from nlbs.generate.latents import (
 )
 from nlbs.manifests.schema import NLBS
 from nlbs.models.conditioning import ConditionEncoder
-from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
+from nlbs.models.drawing import OwnSampler, draw_patches, to_uint8
 from tests.conftest import some
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_parallel_opposite_and_zero_latents_go_straight() -> None:
 
 
 def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: ConditionalVAE) -> None:
-    sampler = PriorSampler(model)
+    sampler = OwnSampler(model)
     ends = [
         (noise_latents(seed, 0, sampler.noise_shapes, CPU), one_row(codes, NLBS, CPU))
         for seed, codes in ((0, ONE), (5, OTHER))

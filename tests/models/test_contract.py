@@ -14,10 +14,10 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
 from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
-from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.train.cli import main as train
 from nlbs.train.config import preset, resolved_config
 from nlbs.train.turns import fresh_model, only
@@ -79,7 +79,7 @@ def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Ten
     generator = torch.Generator().manual_seed(1)
     channels, edge = model.image
     pixels = 2 * torch.rand(count, channels, edge, edge, generator=generator) - 1
-    codes = {name: torch.randint(-1, n, (count,), generator=generator) for name, n in CONDITIONS.items()}
+    codes = {c.name: torch.randint(-1, len(c.values), (count,), generator=generator) for c in NLBS}
     codes |= {c.name: torch.rand(count, len(c.values)) for c in model.schema if c.kind == "continuous"}
     return pixels, codes
 
@@ -199,7 +199,7 @@ def test_a_run_resumes_to_the_bit_and_its_checkpoint_draws_the_same_for_any_numb
         key: value.numpy().tobytes() for key, value in parts.items()
     }
     model = registry.load_checkpoint(tmp_path / "whole" / "best_model.safetensors")
-    sampler = PriorSampler(model)
+    sampler = OwnSampler(model)
     few, many = (list(draw_patches(sampler, model.schema.unknown(count), seed=3)) for count in (2, 19))
     assert len(many) == 19
     assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))

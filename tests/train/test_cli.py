@@ -126,7 +126,9 @@ def test_a_dry_run_shows_the_configuration_and_the_size_and_writes_nothing(
         assert line in said
     assert "# 1,660,517 parameters; " in said
     assert re.search(
-        r"^# memory of training, an estimate: [\d,]+ MiB at float32 \(parameters 6\.3, ", said, re.M
+        r"^# memory of training, an estimate: [\d,]+ MiB at (?:float32|bfloat16) \(parameters 6\.3, ",
+        said,
+        re.M,
     )
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ import torch
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.drawing import PriorSampler
+from nlbs.models.drawing import OwnSampler
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.models.stages.fitted import save_stage
@@ -44,7 +44,7 @@ def test_without_a_flow_the_prior_draws_and_needs_no_guidance(
     checkpoint: Path, model: ConditionalVAE
 ) -> None:
     sampler = SamplerChoice().open(model, checkpoint)
-    assert isinstance(sampler, PriorSampler)
+    assert isinstance(sampler, OwnSampler)
     assert sampler.guidance == Guidance()
     assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1"
 
@@ -113,16 +113,16 @@ def test_grain_is_on_where_it_was_measured_and_can_be_left_out(
     assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1, with grain"
     sampler = SamplerChoice().open(model, checkpoint)
     assert isinstance(sampler, GrainySampler)
-    assert isinstance(sampler.sampler, PriorSampler)
+    assert isinstance(sampler.sampler, OwnSampler)
     assert str(SamplerChoice(grain=False).of(checkpoint)) == "prior, temperature 1"
-    assert isinstance(SamplerChoice(grain=False).open(model, checkpoint), PriorSampler)
+    assert isinstance(SamplerChoice(grain=False).open(model, checkpoint), OwnSampler)
 
 
 @pytest.mark.parametrize("kind", ["flow", "prior"])
 def test_the_guidance_that_is_asked_for_is_had(checkpoint: Path, model: ConditionalVAE, kind: str) -> None:
     with_a_flow(checkpoint, model)
     sampler = SamplerChoice(kind, guidance="1.25,cancer=3").open(model, checkpoint)
-    assert isinstance(sampler, FlowSampler | PriorSampler)
+    assert isinstance(sampler, FlowSampler | OwnSampler)
     assert sampler.guidance == Guidance(1.25, {"cancer": 3})
 
 

@@ -11,7 +11,7 @@ import torch
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.drawing import PriorSampler
+from nlbs.models.drawing import OwnSampler
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.models.stages.fitted import load_stage, save_stage
 from nlbs.models.stages.flow import LatentFlow, flow_loss, map_shapes
@@ -100,13 +100,13 @@ def test_the_sampler_is_the_flow_where_there_is_one(
 ) -> None:
     checkpoint = tmp_path / "best_model.safetensors"
     save_checkpoint(checkpoint, model)
-    assert isinstance(SamplerChoice().open(model, checkpoint), PriorSampler)
+    assert isinstance(SamplerChoice().open(model, checkpoint), OwnSampler)
     assert str(SamplerChoice(temperature=0.5).of(checkpoint)) == "prior, temperature 0.5"
     with pytest.raises(CheckpointError, match="there is no flow"):
         SamplerChoice("flow").of(checkpoint)
     save_stage(checkpoint, FLOW, flow, model)
     assert isinstance(SamplerChoice().open(model, checkpoint), FlowSampler)
-    assert isinstance(SamplerChoice("prior").open(model, checkpoint), PriorSampler)
+    assert isinstance(SamplerChoice("prior").open(model, checkpoint), OwnSampler)
     assert str(SamplerChoice(guidance="2").of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 
