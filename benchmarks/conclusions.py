@@ -70,10 +70,10 @@ def _varied(preset: str, key: str, values: Sequence[Any]) -> dict[str, Variant]:
 
 EXPERIMENTS = {
     "components": Experiment(
-        "the number of Gaussians does not matter", _varied("gmvae-small", "components", (1, 10, 50))
+        "the number of Gaussians does not matter", _varied("gmvae-small", "components", (1, 10, 100))
     ),
     "latent": Experiment(
-        "the size of the latent does not matter", _varied("gmvae-small", "latent_dim", (16, 64, 256))
+        "the size of the latent does not matter", _varied("gmvae-small", "latent_dim", (8, 32, 128))
     ),
     "latent-vae": Experiment(
         "the size of the latent does not matter, of a plain VAE", _varied("cxr-vae-small", "latent_dim", (16, 64, 256))
@@ -183,8 +183,8 @@ def verdict(experiment: Experiment, sides: Mapping[str, Mapping[str, Any]]) -> s
     best = min(sides, key=lambda side: float(sides[side]["mean"]))
     farther = [side for side in sides if sides[side]["low"] > sides[best]["high"]]
     if not farther:
-        reading = "which the conclusion says" if experiment.better is None else "where the conclusion has one"
-        return f"the intervals overlap: no difference shown, {reading}"
+        reading = "as" if experiment.better is None else "where one"
+        return f"the intervals overlap: no difference shown, {reading} was concluded"
     reading = "as" if best == experiment.better else "against what"
     return (
         f"draws of {best} lie nearer to real patches than those of {listed(farther)}, {reading} was concluded"

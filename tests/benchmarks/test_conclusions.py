@@ -99,8 +99,8 @@ def side(mean: float, half: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("better", "distances", "expected"),
     [
-        (None, {"a": side(5, 2), "b": side(8, 2)}, "intervals overlap: no difference shown, which the conclusion says"),
-        ("a", {"a": side(5, 2), "b": side(8, 2)}, "overlap: no difference shown, where the conclusion has one"),
+        (None, {"a": side(5, 2), "b": side(8, 2)}, "the intervals overlap: no difference shown, as was concluded"),
+        ("a", {"a": side(5, 2), "b": side(8, 2)}, "overlap: no difference shown, where one was concluded"),
         ("a", {"a": side(5, 1), "b": side(8, 1)}, "of a lie nearer to real patches than those of b, as was concluded"),
         ("b", {"a": side(5, 1), "b": side(8, 1)}, "than those of b, against what was concluded"),
         (None, {"a": side(8, 1), "b": side(5, 1), "c": side(9, 1)}, "of b lie .* of a and c, against what was"),
