@@ -34,6 +34,7 @@ HELP_SECTIONS = {
         "--guidance",
         "--autoguidance",
         "--grain",
+        "--correlation",
         "--flow-steps",
         "--sampler-steps",
     ),

@@ -133,6 +133,34 @@ class OwnSampler(ModelSampler):
         return self.model.draw(scaled, conditions, self.guidance)
 
 
+class SamplerAround:
+    """What samplers share that change the noise of another sampler, or what it draws."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        """Take the other sampler."""
+        self.sampler = sampler
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """Those of the sampler."""
+        return self.sampler.networks
+
+    @property
+    def noise_shapes(self) -> Shapes:
+        """Those of the sampler."""
+        return self.sampler.noise_shapes
+
+    @property
+    def schema(self) -> Schema:
+        """That of the sampler."""
+        return self.sampler.schema
+
+    @property
+    def device(self) -> torch.device:
+        """The sampler's."""
+        return self.sampler.device
+
+
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:
     """Return the noise of one patch from N(0, I), whatever is drawn beside it: counter-based random numbers."""
     stream = np.random.SeedSequence(seed, spawn_key=(index,))

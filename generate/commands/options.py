@@ -34,7 +34,8 @@ SECTIONS = {
     "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale"),
     "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
     "How it draws": (
-        "--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps", "--sampler-steps", "--passes",
+        "--temperature", "--guidance", "--autoguidance", "--grain", "--correlation", "--flow-steps", "--sampler-steps",
+        "--passes",
     ),
 }  # fmt: skip
 

@@ -36,6 +36,7 @@ class SamplerChoice:
     grain: bool | None = None  #: None: where it was measured
     autoguidance: float | None = None  #: of a stage with a weak one; None: AUTOGUIDANCE, where that is there
     sampler_steps: int | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
+    correlation: float = 0.0  #: length in pixels over which noise that has maps is alike; 0: it is not
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
@@ -49,7 +50,8 @@ class SamplerChoice:
             f", autoguidance {self.autoguidance:.12g}" if self.autoguidance not in (None, 1) else ""
         )
         grain = ", with grain" if self.grain else ""
-        return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{grain}"
+        correlation = f", correlation {self.correlation:.12g} px" if self.correlation else ""
+        return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{correlation}{grain}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
         """Return the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
@@ -66,6 +68,11 @@ class SamplerChoice:
         around = [stage for stage in stages() if stage.around]
         for stage in around if self.grain else []:
             _check_there(stage, checkpoint)
+        if self.correlation and sampler == "sde":
+            raise ConfigError(
+                f"--correlation {self.correlation:g} is of the noise that a draw begins with, and the sampler sde adds "
+                "other noise at each step; take --sampler dpm or ode"
+            )
         schema = schema_of(values)
         usual = _usual_guidance(sampler, autoguidance).within(schema)
         return replace(
@@ -90,6 +97,7 @@ class SamplerChoice:
             CheckpointError: a stage does not fit the model.
             ConfigError: it cannot be had of this model.
         """
+        from nlbs.models.correlation import CorrelatedSampler
         from nlbs.models.drawing import OwnSampler
         from nlbs.models.samplers import DenoisingSampler
         from nlbs.models.stages.fitted import load_stage
@@ -106,6 +114,8 @@ class SamplerChoice:
             fitted = load_stage(checkpoint, stage, model)
             beside = None if weak is None else load_stage(checkpoint, weak, model)
             sampler = stage.sampler(model, fitted, beside, choice, guidance)
+        if choice.correlation:
+            sampler = CorrelatedSampler(sampler, choice.correlation, model.resolution)
         for one in choice._around(checkpoint):
             if one.around is not None:
                 sampler = one.around(sampler, load_stage(checkpoint, one, model))
@@ -227,6 +237,9 @@ _OPTIONS = (
                  "real patches on the whole, and as varied; 2 is too much."),
     click.option("--grain/--no-grain", default=None, show_default="where it was measured",
                  help="Add what the model does not render: noise of film or detector."),
+    click.option("--correlation", type=Finite(min=0), default=0.0, show_default=True, metavar="PIXELS",
+                 help="Begin with noise whose neighbouring parts agree, where it has maps: over so many pixels of an "
+                 "image the correlation falls to 61 %. 0: independent noise, which models learn from."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Steps of the flow from noise to latents; each evaluates it twice."),
     click.option("--sampler-steps", type=click.IntRange(min=1), default=None, metavar="N",

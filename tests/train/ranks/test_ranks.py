@@ -28,7 +28,8 @@ model:
   encoder: {channels: [8, 8]}
   decoder: {channels: [8, 8, 1], use_skip_connections: true}
 training:
-  {epochs: 2, learning_rate: 1.0e-3, log_every_steps: 1, ema_decay: 0.5, loss: {kl_anneal_epochs: 1, free_bits: 0.2}}
+  {epochs: 2, learning_rate: 1.0e-3, log_every_steps: 1, ema_decay: 0.5, condition_stages: [2, 5],
+   loss: {kl_anneal_epochs: 1, free_bits: 0.2}}
 data: {resolution: 16, batch_size: 8}
 """
 PATCHES = 84  # 42 for training, 5 steps an epoch; 21 for validation, which 8 does not divide
