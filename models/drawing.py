@@ -169,7 +169,7 @@ def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list
 
 
 def draw_patches(
-    sampler: Sampler, conditions: Codes, seed: int, first: int = 0
+    sampler: Sampler, conditions: Codes, seed: int, first: int = 0, numbers: npt.ArrayLike | None = None
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield synthetic patches, one after the other.
 
@@ -178,6 +178,7 @@ def draw_patches(
         conditions: of every patch, n rows each as :mod:`nlbs.manifests.schema` says; patch i has the i-th.
         seed: not negative; the same one draws the same patches.
         first: leaves out the patches before this one; the others are the same with it or without.
+        numbers: whose noise each patch is drawn from; None: patch i from the i-th.
 
     Yields:
         (R, R) uint8, air 0.
@@ -190,7 +191,8 @@ def draw_patches(
             name: torch.from_numpy(conditions[name][chosen]).to(sampler.device)
             for name in sampler.schema.names
         }
-        noise = [draw_noise(seed, int(place), sampler.noise_shapes) for place in places]
+        own = places if numbers is None else np.asarray(numbers)[chosen]
+        noise = [draw_noise(seed, int(place), sampler.noise_shapes) for place in own]
         with torch.no_grad():
             patches = sampler.draw(
                 [torch.from_numpy(np.stack(level)).to(sampler.device) for level in zip(*noise, strict=True)],
@@ -215,6 +217,12 @@ def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
         pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()[:, 0]
     )
     return grey
+
+
+def uncertainty_tiles(apart: Tensor) -> tuple[Tensor, str]:
+    """Return uncertainties (B, C, R, R), on [-1, 1], as pixels whose white is the largest of them, and a caption."""
+    white = apart.max().clamp(min=1e-6)
+    return 2 * apart / white - 1, f"uncertain\nwhite: {127.5 * float(white):.0f} of 255"
 
 
 def _check_varied(patches: Tensor) -> None:

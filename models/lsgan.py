@@ -29,7 +29,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, GenerativeModel, Noise, Shapes, Turn, full_precision
-from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec, NoOptions
+from nlbs.models.family import AS_THEY_ARE, AVERAGED, FLIPPED, PLAIN_ADAM, Family, ImageSpec, NoOptions
 from nlbs.models.guidance import Guidance, as_guidance
 
 _FIRST_EDGE = 4  #: of the maps that noise becomes
@@ -195,15 +195,8 @@ def check_sections(config: LsganConfig, loss: Any, resolution: int) -> None:
         )
 
 
-_ADAM = {"learning_rate": 2e-4, "min_learning_rate": 2e-4, "weight_decay": 0.0, "max_grad_norm": 1e12}
-_MENDED = {
-    **_ADAM,
-    "null_token_rate": 0.1,
-    "ema_decay": 0.998,
-    "ema_warms_up": True,
-    "epochs": 60,
-    "augment": {**AS_THEY_ARE, "horizontal_flip": 0.5},
-}
+_ADAM = {**PLAIN_ADAM, "learning_rate": 2e-4, "min_learning_rate": 2e-4}
+_MENDED = {**_ADAM, **AVERAGED, "epochs": 60, "augment": FLIPPED}
 PRESETS: dict[str, dict[str, Any]] = {
     "lsgan-published": {
         "model": {

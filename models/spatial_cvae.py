@@ -27,8 +27,8 @@ from torch.nn import functional
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, POSITION, Schema
-from nlbs.models.contract import Clock, Conditions, Noise, Turn, full_precision
-from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec
+from nlbs.models.contract import Clock, Conditions
+from nlbs.models.family import FLIPPED, MENDED, Family, ImageSpec
 from nlbs.models.gaussian_latent import GaussianLatentModel
 from nlbs.models.layers import ConvBlock, DeconvBlock, Head, ResidualBlock
 from nlbs.models.vae import LOGVAR_RANGE, laplace_with_air
@@ -250,26 +250,19 @@ class SpatialCvae(GaussianLatentModel):
         if config.output_scale:
             self.factor, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
 
-    def turns(self) -> Sequence[Turn]:
-        """Return the one turn."""
-        names = ("total", "reconstruction", "kl", "bounds", "latent_l1", "spatial", "scale")
-        return (Turn("model", tuple(self.parameters()), names, self.latent_shapes, self.latent_shapes),)
+    @property
+    def term_names(self) -> Sequence[str]:
+        """The names of the terms."""
+        return ("total", "reconstruction", "kl", "bounds", "latent_l1", "spatial", "scale")
 
-    def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
-    ) -> dict[str, Tensor]:
+    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
         """Return the loss and its terms, each before its weight; the KL in nats, the others per pixel."""
-        maps, mu, _, nats = self.passed(pixels, conditions, noise)
-        with full_precision(pixels.device):
-            pixels, loss = pixels.float(), self.loss
-            mean, air, scale = self._read(maps)
-            error = laplace_with_air(torch.cat([mean, air], dim=1), pixels, scale)
-            kl, bounds, l1 = nats.mean(), bounds_penalty(mean), mu.abs().mean()
-            spatial = spatial_term(mean, pixels)
-            beyond = loss.bounds_weight * bounds + loss.latent_l1_weight * l1 + loss.spatial_weight * spatial
-            total = error + self.scheduled(clock)["beta"] * kl / pixels[0].numel() + beyond
-        terms = (total, error, kl, bounds, l1, spatial, scale.mean())
-        return dict(zip(self.turns()[0].terms, terms, strict=True))
+        loss, (mean, air, scale) = self.loss, self._read(maps)
+        error = laplace_with_air(torch.cat([mean, air], dim=1), pixels, scale)
+        bounds, l1, spatial = bounds_penalty(mean), mu.abs().mean(), spatial_term(mean, pixels)
+        beyond = loss.bounds_weight * bounds + loss.latent_l1_weight * l1 + loss.spatial_weight * spatial
+        total = error + self.scheduled(clock)["beta"] * kl / pixels[0].numel() + beyond
+        return total, error, kl, bounds, l1, spatial, scale.mean()
 
     def judged(self, means: Mapping[str, float]) -> float:
         """Return the negative evidence lower bound, nats per pixel: what regularises is no part of it."""
@@ -329,17 +322,7 @@ def check_sections(config: SpatialConfig, loss: Any, resolution: int) -> None:
 
 
 _POSITIONED = Schema((*NLBS, POSITION)).as_json()
-_TRAINING = {
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "min_learning_rate": 1e-5,
-    "warmup_steps": 50,
-    "null_token_rate": 0.1,
-    "ema_decay": 0.998,
-    "ema_warms_up": True,
-    "epochs": 60,
-    "augment": {**AS_THEY_ARE, "horizontal_flip": 0.5},
-}
+_TRAINING = {**MENDED, "epochs": 60, "augment": FLIPPED}
 PRESETS: dict[str, dict[str, Any]] = {
     "spatial-cvae": {
         "model": {"widths": (32, 64, 128, 256), "latent_dim": 512, "token_width": 128},

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.errors import ConfigError
-from nlbs.models.contract import GenerativeModel, encoding
+from nlbs.models.contract import Encodes, GenerativeModel, capable
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.guidance import Guidance, check_autoguidance
 from nlbs.models.stages.flow import LatentFlow
@@ -57,7 +57,7 @@ class FlowSampler(ModelSampler):
                 "the weak flow was not fitted beside this flow: it sees latents at another scale; run nlbs-train on "
                 "the run again, which fits it anew, or leave autoguidance at 1"
             )
-        self._render = encoding(model, "drawing from a flow").render
+        self._render = capable(model, Encodes, "drawing from a flow").render
         self.flow = _ready(flow)
         self.weak = _ready(weak) if weak is not None and autoguidance != 1 else None
         self.steps, self.interval, self.autoguidance = steps, interval, autoguidance

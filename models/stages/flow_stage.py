@@ -63,10 +63,10 @@ class AutoguidanceTraining:
 
 
 def _make(network: FlowConfig, model: "GenerativeModel") -> "LatentFlow":
-    from nlbs.models.contract import encoding
+    from nlbs.models.contract import Encodes, capable
     from nlbs.models.stages.flow import LatentFlow
 
-    return LatentFlow(network, encoding(model, "a flow"), model.schema)
+    return LatentFlow(network, capable(model, Encodes, "a flow"), model.schema)
 
 
 def _sampler(

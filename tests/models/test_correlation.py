@@ -12,7 +12,7 @@ from torch import Tensor
 from nlbs.errors import ConfigError
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.correlation import CorrelatedSampler, correlated
-from nlbs.models.drawing import BATCH, PriorSampler, draw_patches
+from nlbs.models.drawing import BATCH, OwnSampler, draw_patches
 from nlbs.models.registry import family
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.train.config import resolved_config
@@ -118,7 +118,7 @@ def test_a_model_that_is_drawn_from_a_vector_refuses_it() -> None:
     with pytest.raises(
         ConfigError, match=r"--correlation 4 needs noise .* drawn from 8 numbers that have none"
     ):
-        CorrelatedSampler(PriorSampler(model), 4.0, 32)
+        CorrelatedSampler(OwnSampler(model), 4.0, 32)
 
 
 def test_the_sampler_with_noise_at_each_step_refuses_it(tmp_path: Path) -> None:
