@@ -86,7 +86,7 @@ def _write_missing(folder: Path, plan: Plan, draw: Draw, provenance: Provenance,
         each = _per_shard(provenance.resolution)
         for number, start in enumerate(range(0, len(plan), each)):
             places = range(start, min(start + each, len(plan)))
-            if committed_rows(folder, number, form.container, request) is not None:
+            if committed_rows(folder, number, form, request) is not None:
                 progress.advance(len(places))
                 continue
             rows: list[dict[str, Any]] = []

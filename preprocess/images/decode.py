@@ -14,6 +14,7 @@ from nlbs.preprocess.formats.consistency import looks_negative, sample
 from nlbs.preprocess.formats.header import SourceImage
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.corrections import in_the_patient, without_false_padding
+from nlbs.preprocess.images.grid import as_dtype
 from nlbs.preprocess.images.display import display_pixels, display_table, modality_falls
 from nlbs.preprocess.images.header_conditions import modality_notes, stated_conditions
 from nlbs.preprocess.images.kind import kind_notes, kind_of_header, require_kind
@@ -40,6 +41,7 @@ class DecodeOptions:
     voi: str = "auto"  #: one of nlbs.preprocess.images.display.VOI_CHOICES
     decoder: str = "auto"  #: one of nlbs.preprocess.formats.codecs.DECODERS
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
+    channels: int = 1  #: 1: grey values, and images in colour are refused; 3: red, green, blue of every image
     frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
     #: of nlbs.manifests.kinds: an image of any other is left out, and changes nothing about these
     kinds: tuple[str, ...] = STANDARD_KINDS
@@ -50,6 +52,8 @@ class DecodeOptions:
         del recipe["kinds"]  # which says what is decoded, and not how
         if self.frame is None:  # as in stores that were made before there was this option
             del recipe["frame"]
+        if self.channels == 1:
+            del recipe["channels"]
         return recipe
 
 
@@ -57,7 +61,8 @@ class DecodeOptions:
 class DecodedImage:
     """One mammogram, ready to be cut."""
 
-    pixels: npt.NDArray[Any]  #: (rows, columns) of the crop, uint8 or uint16, air 0
+    #: (rows, columns) of the crop, or (rows, columns, 3) in colour; uint8 or uint16, air 0
+    pixels: npt.NDArray[Any]
     record: dict[str, Any]  #: geometry, mask and provenance; plain JSON values, nothing that identifies
     notes: tuple[str, ...]  #: what looked wrong and was not grave
 
@@ -68,34 +73,54 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     Raises:
         ImageError: the file is no usable mammogram; its ``status`` says of which kind.
     """
-    read = read_image(path, options.decoder, options.frame, check=require_kind(options.kinds))
+    check = require_kind(options.kinds)
+    read = read_image(path, options.decoder, options.frame, check=check, colour=options.channels == 3)
     kind = kind_of_header(read.header.dataset)
     image, doubts = _believed(in_the_patient(read, kind))
     mask = breast_mask(image.stored, image.header)
     box = crop_box(mask)
+    pixels, voi, note = _shown(image, mask, box, options)
+    if not options.keep_background:
+        clear_outside(pixels, mask)
+    corner = (box[0].start, box[1].start)
+    record = {**_record(image, mask, voi, pixels, corner), "header_kind": kind}
+    _require_contrast(record, doubts)
+    dataset = image.header.dataset
+    remarks = (*modality_notes(dataset), *kind_notes(dataset, kind), *image.notes, *doubts)
+    notes = (*remarks, *([note] if note else []), *_doubts(mask), *_contrast_notes(record))
+    return DecodedImage(pixels, record, notes)
+
+
+def _shown(
+    image: SourceImage, mask: BreastMask, box: tuple[slice, slice], options: DecodeOptions
+) -> tuple[npt.NDArray[Any], str, str | None]:
+    """Return the display values of a crop, what made them, and a remark.
+
+    A colour stays what it is: its full range goes onto the full range. A grey image becomes display values as ever,
+    in three equal channels where three are asked for.
+    """
+    dtype = np.dtype(options.dtype)
+    if image.colour is not None:
+        return as_dtype(image.colour[box].copy(), image.colour.dtype, dtype), "full", None
     stored = image.stored[box]
     display = display_table(
         image.header,
         first=int(stored.min()),
         last=int(stored.max()),
         breast=breast_values(image.stored, mask),
-        dtype=options.dtype,
+        dtype=dtype,
         choice=options.voi,
     )
     pixels = display_pixels(stored, display)
-    if not options.keep_background:
-        clear_outside(pixels, mask)
-    corner = (box[0].start, box[1].start)
-    record = {**_record(image, mask, display.voi, pixels, corner), "header_kind": kind}
-    _require_contrast(record, doubts)
-    dataset = image.header.dataset
-    remarks = (*modality_notes(dataset), *kind_notes(dataset, kind), *image.notes, *doubts)
-    notes = (*remarks, *([display.note] if display.note else []), *_doubts(mask), *_contrast_notes(record))
-    return DecodedImage(pixels, record, notes)
+    if options.channels == 3:
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    return pixels, display.voi, display.note
 
 
 def _believed(image: SourceImage) -> tuple[SourceImage, tuple[str, ...]]:
     """Return an image without what its header says against its pixels, and remarks on that."""
+    if image.colour is not None:  # which has neither polarity nor padding
+        return image, ()
     header, notes = without_false_padding(image.stored, image.header)
     if looks_negative(sample(image.stored, header), header.inverted != modality_falls(header)):
         notes += ("the background is bright and nothing is dark: is this a negative, with a wrong polarity?",)
