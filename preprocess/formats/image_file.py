@@ -88,7 +88,9 @@ def read_image(
     if colour or image.colour is None:
         return image
     if (image.colour != image.stored[..., None]).any():
-        raise UnsupportedImageError("a colour image: its channels differ, expected a grey one (or --channels rgb)")
+        raise UnsupportedImageError(
+            "a colour image: its channels differ, expected a grey one (or --channels rgb)"
+        )
     return replace(image, colour=None)
 
 

@@ -245,7 +245,9 @@ def grey_and_colour(channels: Stored) -> tuple[Stored, Stored | None]:
         return ((weighted + 500) // 1000).astype(channels.dtype), np.ascontiguousarray(channels)
     first = channels[..., 0]
     if any((channels[..., index] != first).any() for index in range(1, channels.shape[-1])):
-        raise UnsupportedImageError(f"an image of {channels.shape[-1]} channels that differ, expected a grey image, or red, green and blue")
+        raise UnsupportedImageError(
+            f"an image of {channels.shape[-1]} channels that differ, expected a grey image, or red, green and blue"
+        )
     return np.ascontiguousarray(first), None
 
 

@@ -14,8 +14,8 @@ from nlbs.preprocess.formats.consistency import looks_negative, sample
 from nlbs.preprocess.formats.header import SourceImage
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.corrections import in_the_patient, without_false_padding
-from nlbs.preprocess.images.grid import as_dtype
 from nlbs.preprocess.images.display import display_pixels, display_table, modality_falls
+from nlbs.preprocess.images.grid import as_dtype
 from nlbs.preprocess.images.header_conditions import modality_notes, stated_conditions
 from nlbs.preprocess.images.kind import kind_notes, kind_of_header, require_kind
 from nlbs.preprocess.images.mask import (

@@ -102,7 +102,9 @@ def resampled(crop: npt.NDArray[Any], sampling: Sampling) -> npt.NDArray[Any]:
     if sampling.is_plain:
         return crop
     if crop.ndim == 3:
-        return np.stack([resampled(crop[..., channel], sampling) for channel in range(crop.shape[2])], axis=-1)
+        return np.stack(
+            [resampled(crop[..., channel], sampling) for channel in range(crop.shape[2])], axis=-1
+        )
     bottom, left = sampling.rows * sampling.scale_y, sampling.left
     right = left + sampling.columns * sampling.scale_x
     before = max(0, math.ceil(-left - _NEARLY))

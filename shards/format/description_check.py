@@ -77,7 +77,9 @@ class _Check:
             self.refuse("parameters: dtype", parameters["dtype"], " or ".join(DTYPES))
         channels = 3 if version == 2 else 1
         if parameters.get("channels", 1) != channels:
-            self.refuse("parameters: channels", parameters.get("channels"), f"{channels}, by the format version")
+            self.refuse(
+                "parameters: channels", parameters.get("channels"), f"{channels}, by the format version"
+            )
         self.name("word", parameters["container"])
         for name in ("compression", "mode"):
             if name in parameters:

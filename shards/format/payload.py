@@ -45,7 +45,11 @@ def patch_shape(resolution: int, channels: int) -> tuple[int, ...]:
 
 def most_stored_bytes(parameters: Mapping[str, Any]) -> int:
     """Return how many bytes a patch can have as it is stored: a little more than its pixels, where it is compressed."""
-    raw = int(parameters["resolution"]) ** 2 * channels_of(parameters) * pixel_dtype(parameters["dtype"]).itemsize
+    raw = (
+        int(parameters["resolution"]) ** 2
+        * channels_of(parameters)
+        * pixel_dtype(parameters["dtype"]).itemsize
+    )
     return raw if parameters.get("compression", "none") == "none" else raw + raw // 8 + 4096
 
 
@@ -81,7 +85,9 @@ def read_png(data: bytearray, out: Pixels) -> None:
     # ISO/IEC 15948, 5.2 and 11.2.1: the signature, then IHDR. What it says is held against what is expected before
     # anything is decoded.
     colour = 0 if out.ndim == 2 else 2
-    header = struct.pack(">8sI4sIIBB", _PNG, 13, b"IHDR", out.shape[1], out.shape[0], 8 * out.itemsize, colour)
+    header = struct.pack(
+        ">8sI4sIIBB", _PNG, 13, b"IHDR", out.shape[1], out.shape[0], 8 * out.itemsize, colour
+    )
     if data[: len(header)] != header or bytes(data[26:29]) != bytes(3):
         raise ValueError(f"it is no PNG file of {'x'.join(map(str, out.shape))} {out.dtype} pixels")
     try:
