@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pydicom
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from nlbs.preprocess.formats.header import (
     PYDICOM_ERRORS,

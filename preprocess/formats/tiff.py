@@ -222,7 +222,9 @@ def opaque_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored
     channels: npt.NDArray[np.integer] = pixels if pixels.ndim == 3 else pixels[..., None]
     if alpha:
         if (channels[..., -1] != np.iinfo(channels.dtype).max).any():
-            raise UnsupportedImageError("some pixels are transparent, expected an opaque image")
+            raise UnsupportedImageError(
+                "some pixels are transparent, expected an opaque grey or colour image"
+            )
         channels = channels[..., :-1]
     return channels
 

@@ -41,10 +41,10 @@ class DecodeOptions:
     voi: str = "auto"  #: one of nlbs.preprocess.images.display.VOI_CHOICES
     decoder: str = "auto"  #: one of nlbs.preprocess.formats.codecs.DECODERS
     keep_background: bool = False  #: leave what is outside the breast as it is; False makes it 0
-    channels: int = 1  #: 1: grey values, and images in colour are refused; 3: red, green, blue of every image
     frame: int | str | None = None  #: of multi-frame files: a number from 1, or "middle"; None refuses them
     #: of nlbs.manifests.kinds: an image of any other is left out, and changes nothing about these
     kinds: tuple[str, ...] = STANDARD_KINDS
+    channels: int = 1  #: 1: grey values, and images in colour are refused; 3: red, green, blue of every image
 
     def recipe(self) -> dict[str, Any]:
         """Return the options as they are recorded with the store; the decoder's version stands with each image."""

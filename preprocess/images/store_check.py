@@ -42,7 +42,11 @@ def check_array(description: Mapping[str, Any]) -> tuple[int, ...]:
     kind, shape = description.get("data_type"), description.get("shape")
     if not isinstance(kind, str) or kind not in DTYPES:
         raise ValueError(f"its pixels are of type {shown(kind)}, expected {' or '.join(DTYPES)}")
-    if not _are_whole(shape, 1, MOST_EDGE) or (len(shape) != 2 and shape[2:] != [3]):
+    if (
+        not isinstance(shape, list)
+        or (len(shape) != 2 and shape[2:] != [3])
+        or not _are_whole(shape, 1, MOST_EDGE)
+    ):
         raise ValueError(f"its shape is {_sizes(shape)}, expected two numbers of pixels, and 3 if in colour")
     if math.prod(shape) > MOST_PIXELS:
         raise ValueError(f"it has {math.prod(shape):,} values, at most {MOST_PIXELS:,} are read")

@@ -1,4 +1,4 @@
-"""zarr shards: a zarr version 3 array (patches, R, R) or (patches, R, R, 3) whose one shard file holds one chunk per patch.
+"""zarr shards: a zarr version 3 array (patches, R, R) or (patches, R, R, 3), of one shard file and one chunk per patch.
 
 Written here and not by zarr-python, patch by patch in one pass: the offset of each patch is then known, and the
 bytes depend on no release of zarr-python. https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed

@@ -84,7 +84,7 @@ class Reader:
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def read(self, wanted: Rows, out: Pixels | None) -> Pixels:
-        """Return the patches of n rows that exist, (n, R, R) or (n, R, R, 3), in ``out``, C-contiguous, where it is given.
+        """Return the patches of n rows that exist, (n, *patch_shape), in ``out``, C-contiguous, where it is given.
 
         Raises:
             ShardError: as :meth:`nlbs.shards.ShardSet.read` says.

@@ -45,7 +45,7 @@ class ResidentPixels:
             self._pixels[start : start + len(part)].copy_(torch.from_numpy(source.read(part)))
 
     def gather(self, rows: Rows) -> Tensor:
-        """Return the pixels of some of the rows, (b, *patch_shape) uint8 or uint16 on the device, a tensor of their own."""
+        """Return the pixels of some of the rows, (b, *patch_shape) on the device, a tensor of their own."""
         places = torch.from_numpy(np.searchsorted(self._rows, rows)).to(self._pixels.device)
         return picked(self._pixels, places)
 
