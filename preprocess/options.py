@@ -27,7 +27,9 @@ SECTIONS = {
     ),
     "How patients are divided": ("--split", "--split-seed", "--allow-duplicates"),
     "Which images": ("--kinds", "--disagree", "--changed", "--frame", "--max-failures", "--all"),
-    "How files become grey values": ("--decoder", "--voi", "--keep-background", "--dtype", "--channels"),
+    "How files become grey values": (
+        "--foreground", "--channels", "--decoder", "--voi", "--keep-background", "--dtype",
+    ),
     "How patches are cut": (
         "--preset", "--resolution", "--stride", "--min-foreground", "--mode", "--spacing-mm", "--unknown-spacing",
     ),
@@ -232,6 +234,12 @@ table_options = _all_of(
 #: What else a command that decodes the images of a table asks.
 source_options = _all_of(
     click.option(
+        "--foreground",
+        type=click.Choice(["breast", "body", "tissue", "none"]),
+        help="What of an image is cut into patches: the breast; the body of a chest X-ray or an MR slice, with its "
+        "lungs; stained tissue; or, with none, all of it.  [default: what dataset or DICOM headers say, else breast]",
+    ),
+    click.option(
         "--keep",
         metavar="NAMES",
         help="Further columns to take along, with commas: density,birads,findings, or by their names in the "
@@ -357,7 +365,8 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
         file_timeout_s=asked["file_timeout"],
         most_failures=asked["max_failures"],
         **given(
-            "out", "images", "disagree", "patient_per_image", "trust_patients", "similar_ids", "split_seed"
+            *("out", "images", "foreground", "disagree"),
+            *("patient_per_image", "trust_patients", "similar_ids", "split_seed"),
         ),
         **given("workers", "key_file", "allow_duplicates", "overwrite"),
     )

@@ -8,13 +8,20 @@ from typing import Any
 from nlbs.manifests.conditions import (
     is_empty,
 )
-from nlbs.manifests.tables.extras import parse_birads, parse_density, parse_findings, parse_split
+from nlbs.manifests.tables.extras import (
+    parse_birads,
+    parse_density,
+    parse_findings,
+    parse_projection,
+    parse_split,
+)
 
 #: As PARSERS, for what ``--keep`` takes along under a name that means the same in every dataset.
 EXTRA_PARSERS: dict[str, Callable[[str], str | None]] = {
     "density": parse_density,
     "birads": parse_birads,
     "findings": parse_findings,
+    "projection": parse_projection,
     "dataset_split": parse_split,
 }
 
@@ -64,6 +71,7 @@ class Dialect:
     companion: Companion | None = None
     #: what says of which kind an image is (nlbs.manifests.kinds); each is asked where the table has its columns
     kinds: tuple[str | Rule, ...] = ()
+    foreground: str | None = "breast"  #: what of its images is cut; None: headers say
 
     @property
     def columns(self) -> tuple[str, ...]:

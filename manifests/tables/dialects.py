@@ -195,7 +195,7 @@ def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dial
             raise ConfigError(
                 "--map does not say which column names the image: add path=COLUMN, or name a --dataset"
             )
-        base = Dialect(key=_OWN, name="own columns", path=columns["path"], conditions={})
+        base = Dialect(_OWN, "own columns", columns["path"], conditions={}, foreground=None)
     said = {name: column for name, column in columns.items() if name in PARSERS}
     extras = {name: column for name, column in columns.items() if name in EXTRA_PARSERS}
     return dataclasses.replace(

@@ -67,6 +67,12 @@ class ImageStore:
                     f"the ids in {path} were made with another key file: give that of the first build with "
                     "--key-file or NLBS_KEY_FILE, or another folder for --out"
                 )
+            if differing == ["foreground"]:
+                here, now = (given.get("foreground", "breast") for given in (found, attributes))
+                raise DatasetError(
+                    f"{path} holds images that were cut by the foreground {here}, those of this table have {now}: give "
+                    f"--foreground {here} where they are alike, or another folder for --out"
+                )
             changes = ", ".join(
                 f"{key} was {found.get(key)!r}, now {attributes.get(key)!r}" for key in differing
             )
