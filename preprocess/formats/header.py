@@ -260,6 +260,7 @@ def _stated_polarity(dataset: pydicom.Dataset, samples: int) -> tuple[bool | Non
     if samples != 1:
         raise UnsupportedImageError(
             f"{samples} samples per pixel, expected a grey image (MONOCHROME1 or MONOCHROME2)"
+            + (", or --channels rgb" if samples == 3 else "")
         )
     if photometric in ("MONOCHROME1", "MONOCHROME2"):
         return photometric == "MONOCHROME1", ()
