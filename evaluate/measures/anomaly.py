@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import ConfigError
-from nlbs.evaluate.measures.arrays import Floats, Patches, luminance
+from nlbs.evaluate.measures.arrays import Floats, Patches, grey_of
 from nlbs.evaluate.measures.intervals import Interval, auroc_interval
 from nlbs.evaluate.measures.model_view import encode
 from nlbs.evaluate.real_patches import FITS, Rows
@@ -120,7 +120,7 @@ def score_rows(
 
 def tissue_error(pixels: Patches, reconstructed: Patches) -> Floats:
     """Return mean |x - reconstruction| of luminance where x is no air, (n,) in grey levels; 0 where all is air."""
-    pixels, reconstructed = luminance(pixels), luminance(reconstructed)
+    pixels, reconstructed = grey_of(pixels), grey_of(reconstructed)
     tissue = pixels > 0
     apart = np.abs(pixels.astype(np.int16) - reconstructed) * tissue
     found: Floats = apart.sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import EvaluationError
+from nlbs.pictures import luminance
 
 Patches = npt.NDArray[np.uint8]  #: (n, R, R), grey 0 to 255, air 0; or (n, R, R, 3) in colour
 Features = npt.NDArray[np.floating[Any]]  #: (n, d), one row per patch
@@ -28,16 +29,12 @@ def check_patches(patches: Patches, what: str = "patches", at_least: int = 1) ->
         )
     if len(patches) < at_least:
         raise EvaluationError(f"{what}: found {len(patches)} patches, expected {at_least} or more")
-    return luminance(patches)
+    return grey_of(patches)
 
 
-def luminance(patches: Patches) -> Patches:
-    """Return uint8 (n, R, R) of patches in colour, (n, R, R, 3), by Rec. ITU-R BT.601; grey ones as they are."""
-    if patches.ndim == 3:
-        return patches
-    weighted = patches @ np.array((299, 587, 114), np.int32)
-    found: Patches = ((weighted + 500) // 1000).astype(np.uint8)
-    return found
+def grey_of(patches: Patches) -> Patches:
+    """Return patches in colour as their luminance, (n, R, R); grey ones as they are."""
+    return patches if patches.ndim == 3 else luminance(patches)
 
 
 def check_pair(real: Patches, other: Patches, what: str) -> tuple[Patches, Patches]:

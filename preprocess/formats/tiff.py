@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.pictures import luminance
 from nlbs.preprocess.formats.codecs import Cells
 from nlbs.preprocess.formats.frames import chosen_frame
 from nlbs.preprocess.formats.header import SourceImage, Stored, check_size, plain_header, size_text
@@ -229,10 +230,6 @@ def opaque_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored
     return channels
 
 
-#: Of red, green and blue, in thousandths (Rec. ITU-R BT.601): equal channels have their own value.
-_LUMINANCE = (299, 587, 114)
-
-
 def grey_and_colour(channels: Stored) -> tuple[Stored, Stored | None]:
     """Return the luminance of three channels, and these; of a grey image its channel, and None.
 
@@ -242,15 +239,13 @@ def grey_and_colour(channels: Stored) -> tuple[Stored, Stored | None]:
     Raises:
         UnsupportedImageError: channels that differ and are not three, or have a sign.
     """
-    if channels.shape[-1] == 3 and channels.dtype.kind == "u":
-        weighted = channels @ np.array(_LUMINANCE, np.int32)
-        return ((weighted + 500) // 1000).astype(channels.dtype), np.ascontiguousarray(channels)
-    first = channels[..., 0]
-    if any((channels[..., index] != first).any() for index in range(1, channels.shape[-1])):
-        raise UnsupportedImageError(
-            f"an image of {channels.shape[-1]} channels that differ, expected a grey image, or red, green and blue"
-        )
-    return np.ascontiguousarray(first), None
+    first, count = channels[..., 0], channels.shape[-1]
+    is_grey = not any((channels[..., index] != first).any() for index in range(1, count))
+    in_colour = count == 3 and channels.dtype.kind == "u"
+    if not is_grey and not in_colour:
+        raise UnsupportedImageError(f"a colour image of {count} channels that differ, expected grey or RGB")
+    stored = np.ascontiguousarray(first) if is_grey else luminance(channels)
+    return stored, np.ascontiguousarray(channels) if in_colour else None
 
 
 def oriented(stored: Stored, orientation: int) -> tuple[Stored, tuple[str, ...]]:

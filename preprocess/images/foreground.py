@@ -176,9 +176,8 @@ class Foreground:
     what: str  #: in sentences
     clears: bool  #: whether what lies outside, and a margin, becomes air
     unusual: frozenset[str]  #: codes of mask_flags that are worth a look
-    in_colour: bool = (
-        False  #: whether the mask looks at the colours of an image that has some, not at its luminance
-    )
+    #: Whether the mask looks at the colours of an image that has some, not at its luminance.
+    in_colour: bool = False
 
 
 #: A chest fills its image and touches its edges, tissue lies in pieces: that is as it should be.
