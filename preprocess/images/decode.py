@@ -103,7 +103,7 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
 def _believed(image: SourceImage, foreground: Foreground) -> tuple[SourceImage, tuple[str, ...]]:
     """Return an image without what its header says against its pixels, and remarks on that."""
     header, notes = without_false_padding(image.stored, image.header, foreground.mask)
-    if foreground.clears and looks_negative(
+    if foreground.what == "breast" and looks_negative(
         sample(image.stored, header), header.inverted != modality_falls(header)
     ):
         notes += ("the background is bright and nothing is dark: is this a negative, with a wrong polarity?",)
