@@ -80,9 +80,8 @@ def _kept(name: str, words: list[str]) -> Condition | None:
         return Condition(name, "ordinal", order)
     if any(BETWEEN_LABELS in word for word in words) or name == "findings":
         labels = _labels_of(words)
-        if len(labels) > 1 and set(labels) <= set(
-            LABELS
-        ):  # as a density has A to D, whether or not all occur
+        # As a density has A to D, whether or not all occur. Mass and nodule are findings of breasts too.
+        if len(labels) > 2 and set(labels) <= set(LABELS):
             labels = LABELS
         return Condition(name, "multilabel", labels, healthy=0) if labels else None
     if all(word.casefold() in _FLAGS for word in words):

@@ -116,14 +116,14 @@ patch_options = _all_of(
     click.option(
         "--min-foreground",
         type=Finite(),
-        help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+        help="Least share of a patch that is foreground, 0 to 1.  [default: 0.1; with --mode whole 0]",
     ),
     click.option(
         "--mode",
         type=click.Choice(["patches", "whole"]),
         default="patches",
         show_default=True,
-        help="whole: one patch per image, the breast made to fit, at its own aspect.",
+        help="whole: one patch per image, the foreground made to fit, at its own aspect.",
     ),
     click.option(
         "--spacing-mm",
@@ -177,7 +177,7 @@ def cut_options(asked: dict[str, Any], dtype: str | None = None) -> "CutOptions"
         raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
     if whole and chosen["spacing_mm"] is not None:
         raise click.UsageError(
-            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
+            "--spacing-mm means nothing with --mode whole, which fits each image to a patch."
         )
     if chosen["unknown_spacing"] is not None and chosen["spacing_mm"] is None:
         raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
@@ -213,7 +213,8 @@ table_options = _all_of(
         multiple=True,
         metavar="NAMES",
         help="Which columns of a table of your own say what, such as path=file,patient=pid,view=Projection. "
-        "Names before =: path, patient, view, laterality, age, cancer and false_positive.  "
+        "Names before =: path, frame (of a file with several), patient, view, laterality, age, cancer and "
+        "false_positive.  "
         "[default: those of the dataset]",
     ),
     click.option(

@@ -71,6 +71,7 @@ class Dialect:
     companion: Companion | None = None
     #: what says of which kind an image is (nlbs.manifests.kinds); each is asked where the table has its columns
     kinds: tuple[str | Rule, ...] = ()
+    frame: str | None = None  #: column with the number of a frame; where it says one, the image is that frame
     foreground: str | None = "breast"  #: what of its images is cut; None: headers say
 
     @property
@@ -80,6 +81,7 @@ class Dialect:
         names = [column for rule in rules for column in rule_of(rule).columns]
         given = () if self.companion is None else self.companion.gives
         key = () if self.companion is None else self.companion.key
+        names += [] if self.frame is None else [self.frame]
         return tuple(name for name in dict.fromkeys((*names, *key)) if name not in given)
 
     @property

@@ -128,7 +128,7 @@ def _believed(image: SourceImage, foreground: Foreground) -> tuple[SourceImage, 
     if image.colour is not None:  # which has neither polarity nor padding
         return image, ()
     header, notes = without_false_padding(image.stored, image.header, foreground.mask)
-    if foreground.clears and looks_negative(
+    if foreground.what == "breast" and looks_negative(
         sample(image.stored, header), header.inverted != modality_falls(header)
     ):
         notes += ("the background is bright and nothing is dark: is this a negative, with a wrong polarity?",)

@@ -195,6 +195,12 @@ FOREGROUNDS = {
 }
 
 
+def named(parameters: Mapping[str, Any]) -> str:
+    """Return in a word what the patches of a set show, of the parameters in its shard_set.json."""
+    found = FOREGROUNDS.get(str(parameters.get("foreground", "breast")))
+    return "foreground" if found is None else found.what
+
+
 def foreground_of(record: Mapping[str, Any]) -> str:
     """Return which foreground the record of a stored image was cut by: its ``mask_method`` begins with the name."""
     name = str(record.get("mask_method", "")).partition(" ")[0]

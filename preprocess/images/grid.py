@@ -152,7 +152,7 @@ class CutOptions:
     resolution: int = 256  #: edge of a patch in pixels
     stride: int = 512  #: distance between patches in pixels; nothing in mode "whole"
     min_foreground: float = 0.1  #: least fraction of a patch inside the breast
-    mode: str = "patches"  #: "patches", or "whole": the whole breast in one patch per image
+    mode: str = "patches"  #: "patches", or "whole": the whole foreground in one patch per image
     spacing_mm: float | None = None  #: between pixels of a patch; None is the image's own
     unknown_spacing: str = "refuse"  #: what to do about images of unknown spacing: "refuse" or "skip"
     dtype: str | None = None  #: "uint8" or "uint16"; None is the store's
@@ -174,7 +174,7 @@ class CutOptions:
             )
         if self.mode == "whole" and self.spacing_mm is not None:
             raise ConfigError(
-                "--spacing-mm means nothing with --mode whole, which fits each breast to the patch"
+                "--spacing-mm means nothing with --mode whole, which fits each image to the patch"
             )
         problem = misfit(self.container, self.compression)
         if problem is not None:

@@ -12,6 +12,7 @@ from nlbs.errors import ShardError
 from nlbs.local_store import TEMPORARY_SUFFIX
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.foreground import named
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.counts import by_condition, by_split, images_of
 from nlbs.preprocess.report.survey import Survey, survey
@@ -97,7 +98,7 @@ def _set_lines(info: dict[str, Any]) -> list[str]:
         info["synthetic"],
         info["history"],
     )
-    where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
+    where = f"the whole {named(cut)} in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
     if cut.get("spacing_mm") is not None:
         where += f", {cut['spacing_mm']:g} mm per pixel"
     if synthetic is not None:
@@ -115,7 +116,7 @@ def _set_lines(info: dict[str, Any]) -> list[str]:
     lines += [
         f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}"
         f"{' in colour' if channels_of(cut) == 3 else ''}, {where}, "
-        f"at least {100 * cut['min_foreground']:g} % breast",
+        f"at least {100 * cut['min_foreground']:g} % {named(cut)}",
         f"From            {counted(of_all['images'], 'image')} of {counted(of_all['patients'], 'patient')}",
         f"On disk         {info['bytes'] / 1e6:,.1f} MB in {counted(info['shards'], f'{stored} shard')}",
     ]

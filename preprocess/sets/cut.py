@@ -12,6 +12,7 @@ import pyarrow as pa
 from nlbs.errors import DatasetError
 from nlbs.files import remove_partials, write_with
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.foreground import named
 from nlbs.preprocess.images.grid import CutOptions, Patch, as_dtype, patches_of, resampled, sampling_of
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.sets.plan import LabelledImage, ShardPlan, plan_shards, record_of
@@ -271,7 +272,7 @@ def assemble(
         table = pa.concat_tables([old.replace_schema_metadata(None), table]).unify_dictionaries()
     if not table.num_rows:
         raise DatasetError(
-            f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
+            f"not one patch of {plan.parameters['resolution']} pixels is {named(plan.parameters)} to a share of "
             f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
         )
     return table, shards
