@@ -64,11 +64,18 @@ def cli() -> None:
     help="What grey values are stored as.",
 )
 @click.option(
+    "--channels",
+    type=click.Choice(["grey", "rgb"]),
+    default="grey",
+    show_default=True,
+    help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
+)
+@click.option(
     "--voi",
     type=click.Choice(["auto", "lut", "window", "range"]),
     default="auto",
     show_default=True,
-    help="What makes pixels visible: the VOI LUT of the header, its window, or the breast's own range; auto is the "
+    help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is the "
     "first of these that there is.",
 )
 @decoder_option
@@ -80,7 +87,7 @@ def cli() -> None:
 @click.option(
     "--keep-background",
     is_flag=True,
-    help="Leave labels and noise outside the breast as they are, in place of air.",
+    help="Leave labels and noise outside the foreground as they are, in place of air.",
 )
 @overwrite_option
 @click.option(

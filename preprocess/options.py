@@ -26,7 +26,9 @@ SECTIONS = {
     ),
     "How patients are divided": ("--split", "--split-seed", "--allow-duplicates"),
     "Which images": ("--kinds", "--disagree", "--changed", "--frame", "--max-failures", "--all"),
-    "How files become grey values": ("--decoder", "--voi", "--keep-background", "--dtype"),
+    "How files become grey values": (
+        "--foreground", "--channels", "--decoder", "--voi", "--keep-background", "--dtype",
+    ),
     "How patches are cut": (
         "--preset", "--resolution", "--stride", "--min-foreground", "--mode", "--spacing-mm", "--unknown-spacing",
     ),
@@ -87,14 +89,14 @@ patch_options = all_of(
     click.option(
         "--min-foreground",
         type=Finite(),
-        help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+        help="Least share of a patch that is foreground, 0 to 1.  [default: 0.1; with --mode whole 0]",
     ),
     click.option(
         "--mode",
         type=click.Choice(["patches", "whole"]),
         default="patches",
         show_default=True,
-        help="whole: one patch per image, the breast made to fit, at its own aspect.",
+        help="whole: one patch per image, the foreground made to fit, at its own aspect.",
     ),
     click.option(
         "--spacing-mm",
@@ -148,7 +150,7 @@ def cut_options(asked: dict[str, Any], dtype: str | None = None) -> "CutOptions"
         raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
     if whole and chosen["spacing_mm"] is not None:
         raise click.UsageError(
-            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
+            "--spacing-mm means nothing with --mode whole, which fits each image to a patch."
         )
     if chosen["unknown_spacing"] is not None and chosen["spacing_mm"] is None:
         raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
@@ -184,7 +186,8 @@ table_options = all_of(
         multiple=True,
         metavar="NAMES",
         help="Which columns of a table of your own say what, such as path=file,patient=pid,view=Projection. "
-        "Names before =: path, patient, view, laterality, age, cancer and false_positive.  "
+        "Names before =: path, frame (of a file with several), patient, view, laterality, age, cancer and "
+        "false_positive.  "
         "[default: those of the dataset]",
     ),
     click.option(
@@ -204,6 +207,12 @@ table_options = all_of(
 
 #: What else a command that decodes the images of a table asks.
 source_options = all_of(
+    click.option(
+        "--foreground",
+        type=click.Choice(["breast", "body", "tissue", "none"]),
+        help="What of an image is cut into patches: the breast; the body of a chest X-ray or an MR slice, with its "
+        "lungs; stained tissue; or, with none, all of it.  [default: what dataset or DICOM headers say, else breast]",
+    ),
     click.option(
         "--keep",
         metavar="NAMES",
@@ -317,18 +326,21 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
     def given(*names: str) -> dict[str, Any]:
         return {name: asked[name] for name in names if name in asked}
 
-    frame = parse_frame(asked.get("frame"))
+    frame, channels = parse_frame(asked.get("frame")), 3 if asked.get("channels") == "rgb" else 1
     kinds = parse_kinds(asked["kinds"], frame is not None)
     return BuildOptions(
         csv=asked["csv_paths"],
         table=asked_table(asked),
         shares=None if asked["split"] == "dataset" else parse_shares(asked["split"]),
-        decode=DecodeOptions(**given("dtype", "voi", "decoder", "keep_background"), frame=frame, kinds=kinds),
+        decode=DecodeOptions(
+            **given("dtype", "voi", "decoder", "keep_background"), channels=channels, frame=frame, kinds=kinds
+        ),
         cut=cut or CutOptions(),
         file_timeout_s=asked["file_timeout"],
         most_failures=asked["max_failures"],
         **given(
-            "out", "images", "disagree", "patient_per_image", "trust_patients", "similar_ids", "split_seed"
+            *("out", "images", "foreground", "disagree"),
+            *("patient_per_image", "trust_patients", "similar_ids", "split_seed"),
         ),
         **given("workers", "key_file", "allow_duplicates", "overwrite"),
     )
