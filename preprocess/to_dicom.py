@@ -114,7 +114,7 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
     capture.BurnedInAnnotation = "NO"
     if len(told.get("view", "")) in range(1, 17):  # PS3.5 6.2: a code string
         capture.ViewPosition = told["view"]
-    capture.SeriesDescription = "Synthetic mammogram patch"
+    capture.SeriesDescription = "Synthetic patch"
     capture.DerivationDescription = "Synthetic: drawn by a generative model. It shows no person."
     capture.ImageComments = _comments(patch)
     for dataset in (capture, *capture.get("ContributingEquipmentSequence", ())):

@@ -188,7 +188,7 @@ def test_every_family_learns_and_draws_colours_and_its_checkpoint_says_so(name: 
     assert again.image == (3, model.resolution)
     values = {c.name: np.repeat(c.array([c.parse("")]), 2, axis=0) for c in model.schema}
     with torch.no_grad():
-        patches = list(draw_patches(PriorSampler(again), values, seed=0))
+        patches = list(draw_patches(OwnSampler(again), values, seed=0))
     assert [patch.shape for patch in patches] == [(model.resolution, model.resolution, 3)] * 2
 
 
