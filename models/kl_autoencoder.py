@@ -1,13 +1,13 @@
 """A KL autoencoder of patches with a patch adversary: the first half of latent diffusion.
 
-Rombach et al., 2112.10752, with the adversary of Esser et al., 2012.09841, at one small size of maps, as blocks of pixels
-become channels: that is what a CPU is quick at. The likelihood is that of :mod:`nlbs.models.vae`: air, which stored
-patches have as exactly 0, and a Laplace distribution of tissue with a learned scale. What draws is the flow in its
-latents (:mod:`nlbs.models.stages.flow`); N(0, I) is not what patches are encoded to.
+Rombach et al., 2112.10752, with the adversary of Esser et al., 2012.09841. Blocks of pixels become channels, and all
+work is done at the size of the latents: that is what a CPU is quick at. The likelihood is that of
+:mod:`nlbs.models.vae`: air, which stored patches have as exactly 0, and a Laplace distribution of tissue with a learned
+scale. What draws is the flow in its latents (:mod:`nlbs.models.stages.flow`); N(0, I) is not what patches become.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,13 @@ class KlAutoencoder(GaussianLatentModel):
         terms = ("total", "reconstruction", "kl", "detail", "adversary", "scale")
         return (
             Turn("autoencoder", own, terms, self.latent_shapes, self.latent_shapes),
-            Turn("discriminator", judge, ("total", "real", "made"), self.latent_shapes, self.latent_shapes),
+            Turn(
+                "discriminator",
+                judge,
+                ("total", "real", "made"),
+                *[self.latent_shapes] * 2,
+                betas=(0.5, 0.99),
+            ),
         )
 
     def terms(
@@ -134,7 +140,7 @@ class KlAutoencoder(GaussianLatentModel):
     ) -> dict[str, Tensor]:
         """Return hinge losses of half of the patches and of what they are rebuilt to: the other half costs as much."""
         if not self.scheduled(clock)["adversary_weight"] and clock.share < self.loss.adversary_share:
-            still = sum(parameter.float().sum() for parameter in self.discriminator.parameters()) * 0.0
+            still = 0 * torch.stack([p.float().sum() for p in self.discriminator.parameters()]).sum()
             return {"total": still, "real": still.detach(), "made": still.detach()}
         some = slice(None, None, 2 if len(pixels) > 1 else 1)
         with torch.no_grad():
@@ -146,14 +152,14 @@ class KlAutoencoder(GaussianLatentModel):
         return {"total": real + fake, "real": real, "made": fake}
 
     def judged(self, means: Mapping[str, float]) -> float | None:
-        """Return the negative evidence lower bound, nats per pixel; nothing, where an adversary trades it for texture."""
+        """Return the negative evidence lower bound, nats per pixel; None where an adversary trades it for texture."""
         if self.loss.adversary_weight:
             return None
         pixels = self.image.channels * self.resolution**2
         return means["autoencoder_reconstruction"] + means["autoencoder_kl"] / pixels
 
     def scheduled(self, clock: Clock) -> dict[str, float]:
-        """Return the adversary's weight: the discriminator learns from adversary_share on, and is heard a little later."""
+        """Return the adversary's weight, which rises from adversary_share of the run on: the discriminator leads."""
         risen = (clock.share - self.loss.adversary_share) / _RISING
         return {"adversary_weight": self.loss.adversary_weight * max(0.0, min(1.0, risen))}
 

@@ -24,7 +24,7 @@ Weight = Annotated[float, Field(ge=0, le=1e12)]
 
 @dataclass(frozen=True)
 class LatentDiffusionConfig:
-    """The autoencoder, and how draws are made by the flow in its latents. The defaults are those of latent-diffusion."""
+    """The autoencoder, and how the flow in its latents draws. The defaults are those of latent-diffusion."""
 
     __pydantic_config__ = STRICT
     unshuffle: Annotated[int, Field(ge=1, le=64)] = 8  # pixels of a block of this edge become channels
@@ -45,7 +45,9 @@ class LatentDiffusionLoss:
     """Weights of the autoencoder's terms."""
 
     __pydantic_config__ = STRICT
-    kl_weight: Weight = 1.0  # 1 is the likelihood's own
+    kl_weight: Weight = (
+        0.03  # 1 is the likelihood's own, and leaves what a scale of the first hour takes for noise
+    )
     detail_weight: Weight = 0.5  # of | |y_i - y_j| - |x_i - x_j| | over neighbours, where |y - x| counts 1
     adversary_weight: Weight = (
         0.5  # the norm of its gradient at the image, in that of the reconstruction term
@@ -70,9 +72,9 @@ def _make(
 
 _TRAINING = {
     "optimizer": "adamw",
-    "betas": (0.5, 0.9),
+    "betas": (0.9, 0.99),
     "weight_decay": 1e-2,
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "min_learning_rate": 1e-5,
     "warmup_steps": 100,
     "null_token_rate": 0.1,

@@ -151,7 +151,7 @@ class FlowSolver(FlowSampler):
         sizes = [math.prod(shape) for shape in shapes]
 
         def maps(flat: Tensor) -> list[Tensor]:
-            parts = zip(flat.split(sizes, dim=1), shapes, strict=True)
+            parts = zip(torch.split(flat, sizes, dim=1), shapes, strict=True)
             return [p.unflatten(1, s).contiguous(memory_format=torch.channels_last) for p, s in parts]
 
         def denoise(noisy: Tensor, sigma: float) -> Tensor:
