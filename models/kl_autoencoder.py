@@ -50,7 +50,7 @@ class Maps(nn.Module):
 
 
 def discriminator(channels: int, width: int) -> nn.Sequential:
-    """Return a network that scores windows of 46 pixels, 8 apart: (B, C, R, R) -> (B, 1, R / 8, R / 8)."""
+    """Return a network that scores windows of 38 pixels, 8 apart: (B, C, R, R) -> (B, 1, R / 8, R / 8)."""
     layers: list[nn.Module] = []
     for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(_LEAK)]
