@@ -1,4 +1,4 @@
-"""What models with one Gaussian latent vector and the prior N(0, I) share: drawing, rebuilding, bounding, looking."""
+"""What models with one Gaussian latent and the prior N(0, I) share: drawing, rebuilding, bounding, looking."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -20,15 +20,17 @@ class GaussianLatentModel(GenerativeModel):
 
     coarsest_edge: int  #: edge of the encoder's last map
 
-    def __init__(self, image: ImageSpec, schema: Schema, latent_dim: int, embed_dim: int) -> None:
-        """Take what its images are like, and how wide latent and embedding of the conditions are (0: it has none)."""
+    def __init__(
+        self, image: ImageSpec, schema: Schema, latent_shape: tuple[int, ...], embed_dim: int
+    ) -> None:
+        """Take what its images are like, the shape of the latent, and how wide conditions are embedded (0: none)."""
         super().__init__(image, schema)
-        self.latent_dim = latent_dim
+        self.latent_shapes: Shapes = (latent_shape,)
         self.condition_encoder = ConditionEncoder(embed_dim, schema) if embed_dim else None
 
     @abstractmethod
     def encoded(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar of q(z | x, c), (B, latent_dim) each, of pixels in [-1, 1]."""
+        """Return mu and logvar of q(z | x, c), (B, *latent_shape) each, of pixels in [-1, 1]."""
 
     @abstractmethod
     def decoded(self, z: Tensor, embedding: Tensor) -> Tensor:
@@ -88,11 +90,6 @@ class GaussianLatentModel(GenerativeModel):
             return maps.float(), mu, logvar, kl_divergence(mu, logvar)
 
     @property
-    def latent_shapes(self) -> Shapes:
-        """The one latent."""
-        return ((self.latent_dim,),)
-
-    @property
     def drawing_noise(self) -> Shapes:
         """Epsilon of the latent."""
         return self.latent_shapes
@@ -116,7 +113,7 @@ class GaussianLatentModel(GenerativeModel):
         return self.shown(self.decoded(mu, embedding).float()), nats.unsqueeze(1)
 
     def infer(self, pixels: Tensor, conditions: Conditions, noise: Noise | None = None) -> list[Tensor]:
-        """Return the latents of images, (B, latent_dim)."""
+        """Return the latent of images, (B, *latent_shape)."""
         mu, logvar = self.encoded(pixels, self.embedded(self.checked(conditions)))
         return [mu if noise is None else drawn(mu, logvar, noise)]
 
@@ -137,4 +134,4 @@ def drawn(mu: Tensor, logvar: Tensor, noise: Noise) -> Tensor:
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """Return KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).flatten(1).sum(dim=1)

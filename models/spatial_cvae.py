@@ -237,7 +237,7 @@ class SpatialCvae(GaussianLatentModel):
         Raises:
             ConfigError: its images cannot be halved so often, or a branch would have no stage.
         """
-        super().__init__(image, schema, config.latent_dim, config.condition_embed_dim)
+        super().__init__(image, schema, (config.latent_dim,), config.condition_embed_dim)
         check_sections(config, loss, image.edge)
         self.config, self.loss = config, loss
         self.coarsest_edge = image.edge >> len(config.widths)

@@ -92,7 +92,7 @@ class SpatialMlp(GaussianLatentModel):
 
     def __init__(self, config: SpatialMlpConfig, image: ImageSpec, schema: Schema, loss: Any = None) -> None:
         """Make a model with fresh weights."""
-        super().__init__(image, schema, config.latent_dim, 0)
+        super().__init__(image, schema, (config.latent_dim,), 0)
         self.config, self.coarsest_edge = config, 1
         h, points = config.hidden, math.prod((image.channels, image.edge, image.edge))
         where, beside = image.edge**2, _AXES * (h // 3)

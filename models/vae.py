@@ -135,7 +135,7 @@ class Vae(GaussianLatentModel):
             ConfigError: the stages cannot halve its images.
         """
         embed_dim = config.condition_embed_dim
-        super().__init__(image, schema, config.latent_dim, embed_dim)
+        super().__init__(image, schema, (config.latent_dim,), embed_dim)
         check_sections(config, loss, image.edge)
         self.config, self.loss, self.likelihood = config, loss, LIKELIHOODS[config.likelihood]
         self.coarsest_edge = image.edge >> len(config.widths)

@@ -63,7 +63,7 @@ class SamplerChoice:
         from nlbs.models.checkpoint import read_metadata, schema_of
 
         family, values = registry.family_of_checkpoint(checkpoint), read_metadata(checkpoint)
-        sampler = self._sampler_of(checkpoint, family, _own_sampler(family, values["model"]))
+        sampler = self._sampler_of(checkpoint, family, values["model"])
         autoguidance = self._autoguidance_of(sampler, checkpoint)
         around = [stage for stage in stages() if stage.around]
         for stage in around if self.grain else []:
@@ -87,7 +87,7 @@ class SamplerChoice:
     def files(self, checkpoint: Path) -> list[Path]:
         """Return the files beside a checkpoint that the choice draws with."""
         choice = self.of(checkpoint)
-        used = [_drawing(choice.sampler), choice._weak(), *choice._around(checkpoint)]
+        used = [choice._stage(checkpoint), choice._weak(), *choice._around(checkpoint)]
         return [stage.path(checkpoint) for stage in used if stage is not None]
 
     def open(self, model: "GenerativeModel", checkpoint: Path) -> "Sampler":
@@ -103,17 +103,18 @@ class SamplerChoice:
         from nlbs.models.stages.fitted import load_stage
 
         choice = self.of(checkpoint)
-        stage, weak = _drawing(choice.sampler), choice._weak()
+        stage, weak = choice._stage(checkpoint), choice._weak()
         guidance = parsed_guidance(choice.guidance or "1", Guidance(), model.schema)
         sampler: Sampler
-        if choice.sampler in SOLVERS:
+        if stage is None and choice.sampler in SOLVERS:
             sampler = DenoisingSampler(model, choice.sampler, choice.sampler_steps, guidance)
-        else:
+        elif stage is None:
             sampler = OwnSampler(model, choice.temperature, guidance)
-        if stage is not None and stage.sampler is not None:
-            fitted = load_stage(checkpoint, stage, model)
+        elif choice.sampler in SOLVERS and stage.solver is not None:
+            sampler = stage.solver(model, load_stage(checkpoint, stage, model), choice, guidance)
+        elif stage.sampler is not None:
             beside = None if weak is None else load_stage(checkpoint, weak, model)
-            sampler = stage.sampler(model, fitted, beside, choice, guidance)
+            sampler = stage.sampler(model, load_stage(checkpoint, stage, model), beside, choice, guidance)
         if choice.correlation:
             sampler = CorrelatedSampler(sampler, choice.correlation, model.resolution)
         for one in choice._around(checkpoint):
@@ -129,17 +130,27 @@ class SamplerChoice:
         """Return the stages that add to the draws of the sampler."""
         return [s for s in stages() if self.grain and s.around and s.path(checkpoint).exists()]
 
-    def _sampler_of(self, checkpoint: Path, family: Family, own: str) -> str:
-        """Return the sampler: a stage's that is there, or the model's own."""
-        drawing = [stage for stage in stages() if stage.sampler]
+    def _stage(self, checkpoint: Path) -> Stage | None:
+        """Return the stage that is drawn from: by its own sampler, or by one of SOLVERS where the model has none."""
+        if self.sampler not in SOLVERS:
+            return _drawing(self.sampler)
+        family = registry.family_of_checkpoint(checkpoint)
+        return None if family.denoises else _solved(checkpoint)
+
+    def _sampler_of(self, checkpoint: Path, family: Family, options: Mapping[str, Any]) -> str:
+        """Return the sampler: a stage's that is there, one of SOLVERS, or the model's own."""
+        drawing, own = [stage for stage in stages() if stage.sampler], _own_sampler(family, options)
+        can_solve = family.denoises or _solved(checkpoint) is not None
         if self.sampler == "auto":
+            if can_solve and options.get("sampler") in SOLVERS:
+                return str(options["sampler"])
             return next((s.name for s in drawing if s.path(checkpoint).exists()), own)
-        if self.sampler == own or (family.denoises and self.sampler in SOLVERS):
+        if self.sampler == own or (can_solve and self.sampler in SOLVERS):
             return self.sampler
         if self.sampler in SOLVERS:
             raise ConfigError(
                 f"the sampler {self.sampler} needs a model that denoises, and one of the family {family.name} does "
-                "not; leave --sampler out"
+                "not, nor has it a flow; leave --sampler out"
             )
         stage = _drawing(self.sampler)
         if stage is None:
@@ -193,6 +204,11 @@ class SamplerChoice:
 def _own_sampler(family: Family, options: Mapping[str, Any]) -> str:
     """Return what a model is drawn from where no stage is: what the family calls it, or one of SOLVERS."""
     return str(options.get("sampler") or "dpm") if family.denoises else family.sampler
+
+
+def _solved(checkpoint: Path) -> Stage | None:
+    """Return the stage of a checkpoint that SOLVERS draw from."""
+    return next((stage for stage in stages() if stage.solver and stage.path(checkpoint).exists()), None)
 
 
 def _drawing(sampler: str) -> Stage | None:

@@ -31,6 +31,7 @@ TOYS = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
 PRESETS = {
     "cvae": "guide-small",
     "diffusion": "diffusion-small",
+    "latent-diffusion": "latent-diffusion-small",
     "toy": "toy",
     "toy-gan": "toy-gan",
     "vae": "vindr-vae-small",
@@ -48,9 +49,12 @@ TINY: dict[str, dict[str, Any]] = {
     "spatial-cvae-published": {"hidden": 24, "latent_dim": 8},
     "diffusion-small": {"widths": [16, 24], "steps": 5},
     "diffusion-published": {"widths": [8, 16], "steps": 10},
+    "latent-diffusion-small": {"width": 8, "blocks": 1, "latent_channels": 2, "adversary_width": 8},
 }
+#: Of presets that have a flow.
+FLOW = {"network": {"widths": [8, 8], "blocks": 1, "attention": 1}, "patches": 64, "batch_size": 8}
 #: Families that encode, rebuild and bound.
-ENCODING = {"cvae", "vae", "spatial-cvae", "spatial-mlp"}
+ENCODING = {"cvae", "vae", "spatial-cvae", "spatial-mlp", "latent-diffusion"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 
@@ -67,7 +71,8 @@ def registered() -> Iterator[None]:
 def tiny(name: str) -> dict[str, Any]:
     """Return the sections of a tiny run of a preset, as its YAML has them."""
     training = {"epochs": 2, "log_every_steps": 1}
-    return {"model": TINY[name], "training": training, "data": {"resolution": 32, "batch_size": 8}}
+    stages = {"flow": FLOW} if "flow" in registry.family_of_preset(name).presets[name] else {}
+    return {"model": TINY[name], "training": training, "data": {"resolution": 32, "batch_size": 8}, **stages}
 
 
 @pytest.fixture(params=["guide-small", "nlbs-small", "toy", "toy-gan", *TINY])
