@@ -140,5 +140,5 @@ def test_presets_have_a_flow_over_one_map(
 
 
 def test_a_resolution_that_blocks_do_not_divide_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cannot be divided by model.unshuffle 8"):
+    with pytest.raises(ConfigError, match=r"cannot be divided by model.unshuffle 8"):
         resolved_config("latent-diffusion-small", None, {"data": {"resolution": 60}})
