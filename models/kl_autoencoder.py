@@ -25,20 +25,22 @@ from nlbs.models.vae import LIKELIHOODS, LOGVAR_RANGE
 
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
 _SCALE_SPEED = 10.0  #: the scale has to follow the error down faster than weights move
+_FIRST_LOGVAR = -4.0  #: of latents: where noise hides them at first, the decoder learns to leave them out
 _RISING = 0.05  #: share of the run in which the adversary's weight rises, as it learns first
 _LEAK = 0.2
 
 
 class Maps(nn.Module):
-    """Residual blocks of one size: (B, in, H, W), (B, D) -> (B, out, H, W)."""
+    """Residual blocks of one size: (B, in, H, W), (B, D) -> (B, out, H, W); linear with fresh weights.
+
+    No norm stands before the end, as it would hide from there how bright an image is.
+    """
 
     def __init__(self, entering: int, width: int, leaving: int, blocks: int, embed_dim: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(entering, width, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(width, embed_dim, True, GROUPS) for _ in range(blocks))
-        self.leave = nn.Sequential(
-            nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, leaving, 3, padding=1)
-        )
+        self.leave = nn.Conv2d(width, leaving, 3, padding=1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return the maps."""
@@ -74,6 +76,8 @@ class KlAutoencoder(GaussianLatentModel):
         pixels, embed_dim = image.channels * config.unshuffle**2, max(1, config.condition_embed_dim)
         self.encoder = Maps(pixels, config.width, 2 * shape[0], config.blocks, embed_dim)
         self.decoder = Maps(shape[0], config.width, 2 * pixels, config.blocks + 1, embed_dim)
+        with torch.no_grad():
+            self.encoder.leave.bias[shape[0] :] = _FIRST_LOGVAR
         self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE / _SCALE_SPEED))
         self.discriminator = discriminator(image.channels, config.adversary_width)
 

@@ -87,18 +87,19 @@ _TRAINING = {
 PRESETS: dict[str, dict[str, Any]] = {
     "latent-diffusion": {
         "model": {},
-        "training": {**_TRAINING, "epochs": 60},
+        "training": {**_TRAINING, "epochs": 80},
         "data": {"resolution": 256, "batch_size": 16},
         "flow": {
             "network": {"widths": (192, 128, 64), "blocks": 2, "attention": 2},
-            "patches": 400_000,
+            "patches": 100_000,
+            "batch_size": 32,
         },
     },
     "latent-diffusion-small": {
         "model": {"width": 96, "latent_channels": 16},
-        "training": {**_TRAINING, "epochs": 60},
+        "training": {**_TRAINING, "epochs": 120},
         "data": {"resolution": 64, "batch_size": 32},
-        "flow": {"network": {"widths": (128, 96), "blocks": 2, "attention": 2}, "patches": 300_000},
+        "flow": {"network": {"widths": (128, 96), "blocks": 2, "attention": 2}, "patches": 200_000},
     },
 }
 FAMILY = Family(

@@ -22,7 +22,7 @@ from nlbs.models.schedules import schedule
 from nlbs.models.stages.flow import LatentFlow
 
 #: Of latents whose deviation is 1: stronger noise hides all of them, and weaker noise is none.
-SCHEDULE = dataclasses.replace(schedule("cosine"), most_sigma=50.0, least=0.01)
+SCHEDULE = dataclasses.replace(schedule("cosine"), most_sigma=30.0, least=0.01)
 
 
 class FlowSampler(ModelSampler):
