@@ -140,6 +140,7 @@ class SamplerAround:
     def __init__(self, sampler: Sampler) -> None:
         """Take the other sampler."""
         self.sampler = sampler
+        self.grain: Grain | None = sampler.grain
 
     @property
     def networks(self) -> Sequence[nn.Module]:

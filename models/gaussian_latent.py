@@ -15,7 +15,7 @@ from nlbs.models.guidance import Guidance, as_guidance
 class GaussianLatentModel(GenerativeModel):
     """q(z | x, c) is diagonal, p(z) = N(0, I), and the maps of a decoder say p(x | z, c).
 
-    A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and its loss (:meth:`weighed`).
+    A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and its turns.
     """
 
     coarsest_edge: int  #: edge of the encoder's last map
@@ -39,37 +39,6 @@ class GaussianLatentModel(GenerativeModel):
     @abstractmethod
     def shown(self, maps: Tensor) -> Tensor:
         """Return what maps show, (B, C, R, R), aimed at [-1, 1]."""
-
-    @property
-    @abstractmethod
-    def term_names(self) -> Sequence[str]:
-        """The names of the terms of the loss, "total" first."""
-
-    @abstractmethod
-    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
-        """Return the terms of the loss, scalars in the order of their names.
-
-        Args:
-            maps: the decoder's, (B, maps, R, R) float32.
-            mu: means of the latents, (B, latent_dim) float32.
-            kl: the mean over the batch of the KL divergence, a scalar in nats.
-            pixels: (B, C, R, R) float32 in [-1, 1].
-            clock: where the run is.
-        """
-
-    def turns(self) -> Sequence[Turn]:
-        """Return the one turn, judged with the latents drawn as well."""
-        noise = self.latent_shapes
-        return (Turn("model", tuple(self.parameters()), self.term_names, noise, noise),)
-
-    def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
-    ) -> dict[str, Tensor]:
-        """Return the terms of the loss at latents that are drawn by noise."""
-        maps, mu, _, nats = self.passed(pixels, conditions, noise)
-        with full_precision(pixels.device):
-            terms = self.weighed(maps, mu, nats.mean(), pixels.float(), clock)
-        return dict(zip(self.term_names, terms, strict=True))
 
     def embedded(self, conditions: Conditions) -> Tensor:
         """Return (B, embed_dim) of conditions; (B, 0) where the model sees none."""
@@ -125,6 +94,41 @@ class GaussianLatentModel(GenerativeModel):
     def shifts(self, pixels: Tensor, conditions: Conditions) -> list[Tensor]:
         """Return the means of the latents, as the prior is N(0, I)."""
         return self.infer(pixels, conditions)
+
+
+class OneTurnModel(GaussianLatentModel):
+    """One whose encoder and decoder are all that it trains; a family gives its loss (:meth:`weighed`)."""
+
+    @property
+    @abstractmethod
+    def term_names(self) -> Sequence[str]:
+        """The names of the terms of the loss, "total" first."""
+
+    @abstractmethod
+    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
+        """Return the terms of the loss, scalars in the order of their names.
+
+        Args:
+            maps: the decoder's, (B, maps, R, R) float32.
+            mu: means of the latents, (B, latent_dim) float32.
+            kl: the mean over the batch of the KL divergence, a scalar in nats.
+            pixels: (B, C, R, R) float32 in [-1, 1].
+            clock: where the run is.
+        """
+
+    def turns(self) -> Sequence[Turn]:
+        """Return the one turn, judged with the latents drawn as well."""
+        noise = self.latent_shapes
+        return (Turn("model", tuple(self.parameters()), self.term_names, noise, noise),)
+
+    def terms(
+        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss at latents that are drawn by noise."""
+        maps, mu, _, nats = self.passed(pixels, conditions, noise)
+        with full_precision(pixels.device):
+            terms = self.weighed(maps, mu, nats.mean(), pixels.float(), clock)
+        return dict(zip(self.term_names, terms, strict=True))
 
 
 def drawn(mu: Tensor, logvar: Tensor, noise: Noise) -> Tensor:

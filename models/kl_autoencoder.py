@@ -99,7 +99,8 @@ class KlAutoencoder(GaussianLatentModel):
                 "discriminator",
                 judge,
                 ("total", "real", "made"),
-                *[self.latent_shapes] * 2,
+                noise=self.latent_shapes,
+                judging_noise=self.latent_shapes,
                 betas=(0.5, 0.99),
             ),
         )

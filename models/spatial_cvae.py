@@ -29,7 +29,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, POSITION, Schema
 from nlbs.models.contract import Clock, Conditions
 from nlbs.models.family import FLIPPED, MENDED, Family, ImageSpec
-from nlbs.models.gaussian_latent import GaussianLatentModel
+from nlbs.models.gaussian_latent import OneTurnModel
 from nlbs.models.layers import ConvBlock, DeconvBlock, Head, ResidualBlock
 from nlbs.models.vae import LOGVAR_RANGE, laplace_with_air
 
@@ -226,7 +226,7 @@ def fourier(where: Tensor) -> Tensor:
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
 
 
-class SpatialCvae(GaussianLatentModel):
+class SpatialCvae(OneTurnModel):
     """q(z | x, c) and p(x | z, c) with coordinates: of pixels in the patch, and by the conditions of the patch."""
 
     family: ClassVar[str] = "spatial-cvae"
