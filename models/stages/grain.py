@@ -61,16 +61,16 @@ class GrainySampler(SamplerAround):
     def __init__(self, sampler: Sampler, grain: Grain) -> None:
         """Take any sampler of the model that the grain was measured on."""
         super().__init__(sampler)
-        self.grain = grain.eval()
+        self.grain = self._added = grain.eval()
 
     @property
     def noise_shapes(self) -> Shapes:
         """Those of the sampler, and of the grain last."""
-        return [*self.sampler.noise_shapes, self.grain.noise_shape]
+        return [*self.sampler.noise_shapes, self._added.noise_shape]
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Return patches (B, C, R, R) in [-1, 1]."""
-        found: Tensor = self.grain(self.sampler.draw(noise[:-1], conditions), noise[-1])
+        found: Tensor = self._added(self.sampler.draw(noise[:-1], conditions), noise[-1])
         return found
 
 
