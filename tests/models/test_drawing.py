@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.errors import ConfigError
 from nlbs.models.drawing import BATCH, OwnSampler, draw_noise, draw_patches, to_uint8
+from tests.cvae.conftest import tiny
 
 CODES = {"view": 1, "laterality": 0, "age_bin": 2, "cancer": 1, "false_positive": -1}
 
@@ -16,13 +16,7 @@ CODES = {"view": 1, "laterality": 0, "age_bin": 2, "cancer": 1, "false_positive"
 @pytest.fixture(scope="module")
 def model() -> ConditionalVAE:
     torch.manual_seed(0)
-    config = ModelConfig(
-        latent_dim=8,
-        condition_embed_dim=16,
-        encoder=EncoderConfig(channels=(8, 16)),
-        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
-    )
-    return ConditionalVAE(config, 32)
+    return ConditionalVAE(tiny(latent_dim=8, condition_embed_dim=16), 32)
 
 
 def codes(count: int, **changed: int) -> dict[str, npt.NDArray[np.int64]]:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import some
 from tests.shards.conftest import make_shard_set
+from tests.train.conftest import guide_command
 from tests.train.processes import TIMEOUT_S, Together, free_port, together
 
 TINY = """
@@ -52,18 +53,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(shards: Path, tiny: Path, tmp_path: Path) -> list[object]:
     """Trains in tmp_path/run."""
-    return [
-        "--shards",
-        shards,
-        "--preset",
-        "guide",
-        "--config",
-        tiny,
-        "--run",
-        tmp_path / "run",
-        "--device",
-        "cpu",
-    ]
+    return guide_command(shards, tiny, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +62,7 @@ def alone(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """The run folder of a process alone, and what each of its steps saw."""
     folder = tmp_path_factory.mktemp("alone")
-    arguments = [
-        "--shards",
-        shards,
-        "--preset",
-        "guide",
-        "--config",
-        tiny,
-        "--run",
-        folder / "run",
-        "--device",
-        "cpu",
-    ]
+    arguments = guide_command(shards, tiny, folder / "run")
     return folder / "run", together(1, folder / "one", *arguments, hook="record").recorded()
 
 
