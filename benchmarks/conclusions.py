@@ -6,9 +6,9 @@ seeds, and its draws by the conditions of held-out patches are compared with the
 and point mass. Intervals of 95 % are over the seeds (Student's t): variants whose intervals overlap are not shown to
 differ. A run that is there is taken as it is, so an interrupted call goes on.
 
-    nlbs-preprocess build-shards --csv cbis.csv --images cbis-mass-256/ --out root/ --mode whole --resolution 64 \\
+    nlbs-preprocess build-shards --csv meta.csv --images images/ --out root/ --mode whole --resolution 64 \\
         --split 70/15/15
-    python -m benchmarks.conclusions --shards root/r64-whole --patches 50000 --seeds 5 --out conclusions/
+    python -m benchmarks.conclusions --shards root/whole-r64 --patches 50000 --seeds 5 --out conclusions/
 """
 
 import argparse

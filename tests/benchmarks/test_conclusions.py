@@ -11,6 +11,7 @@ from benchmarks.conclusions import EXPERIMENTS, Experiment, Variant, over_seeds,
 
 from nlbs.models import registry
 from nlbs.shards import open_shards
+from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 
 PRESETS = {preset for name in registry.names() for preset in registry.family(name).presets}
@@ -41,7 +42,7 @@ def test_the_variants_are_trained_judged_and_compared(
     for name in names:
         sides = found[name]["frechet"]
         assert list(sides) == list(EXPERIMENTS[name].variants)
-        for side in sides.values():
+        for side in some(sides.values()):
             assert len(set(side["seeds"])) == 2
             assert side["low"] < side["mean"] < side["high"]
         assert found[name]["verdict"] == verdict(EXPERIMENTS[name], sides)
