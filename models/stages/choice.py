@@ -229,8 +229,8 @@ def _check_there(stage: Stage, checkpoint: Path) -> None:
 _OPTIONS = (
     click.option("--sampler", default="auto", show_default=True, metavar="NAME",
                  help="flow: what was fitted to the latents of training patches; prior: the model's own (model, of a "
-                 "family without a prior); dpm, ode, sde: of a diffusion model or a flow, DPM-Solver++, Heun's rule, or "
-                 "noise at each step; auto: the flow where there is one, in the way that the model says, else the "
+                 "family without a prior); dpm, ode, sde: of a diffusion model or a flow, DPM-Solver++, Heun's rule, "
+                 "or noise at each step; auto: the flow where there is one, in the way that the model says, else the "
                  "model's own."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
