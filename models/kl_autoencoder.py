@@ -121,15 +121,10 @@ class KlAutoencoder(GaussianLatentModel):
         judge = list(self.discriminator.parameters())
         own = [p for p in self.parameters() if all(p is not other for other in judge)]
         terms = ("total", "reconstruction", "kl", "detail", "adversary", "scale")
+        shapes = self.latent_shapes
         return (
-            Turn("autoencoder", own, terms, self.latent_shapes, self.latent_shapes),
-            Turn(
-                "discriminator",
-                judge,
-                ("total", "real", "made"),
-                *[self.latent_shapes] * 2,
-                betas=(0.5, 0.99),
-            ),
+            Turn("autoencoder", own, terms, shapes, shapes),
+            Turn("discriminator", judge, ("total", "real", "made"), shapes, shapes, betas=(0.5, 0.99)),
         )
 
     def terms(
