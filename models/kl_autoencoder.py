@@ -6,6 +6,7 @@ work is done at the size of the latents: that is what a CPU is quick at. The lik
 scale. What draws is the flow in its latents (:mod:`nlbs.models.stages.flow`); N(0, I) is not what patches become.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ _LEAK = 0.2
 
 
 class Maps(nn.Module):
-    """Residual blocks of one size: (B, in, H, W), (B, D) -> (B, out, H, W); linear with fresh weights.
+    """Residual blocks of one size: (B, in, H, W), (B, D) -> (B, out, H, W); zero with fresh weights.
 
     No norm stands before the end, as it would hide from there how bright an image is.
     """
@@ -41,6 +42,8 @@ class Maps(nn.Module):
         self.enter = nn.Conv2d(entering, width, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(width, embed_dim, True, GROUPS) for _ in range(blocks))
         self.leave = nn.Conv2d(width, leaving, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return the maps."""
@@ -49,6 +52,17 @@ class Maps(nn.Module):
             x = block(x, embedding)
         out: Tensor = self.leave(x)
         return out
+
+
+def cosines(edge: int, count: int) -> Tensor:
+    """Return the cosines of the lowest frequencies over a block, orthonormal (DCT-II): (count, edge, edge)."""
+    places = torch.arange(edge)
+    waves = torch.cos(torch.pi / edge * (places + 0.5) * places[:, None]) * (2 / edge) ** 0.5
+    waves[0] *= 0.5**0.5
+    pairs = sorted(
+        ((u, v) for u in range(edge) for v in range(edge)), key=lambda pair: (math.hypot(*pair), pair)
+    )
+    return torch.stack([torch.outer(waves[u], waves[v]) for u, v in pairs[:count]])
 
 
 def discriminator(channels: int, width: int) -> nn.Sequential:
@@ -76,10 +90,24 @@ class KlAutoencoder(GaussianLatentModel):
         pixels, embed_dim = image.channels * config.unshuffle**2, max(1, config.condition_embed_dim)
         self.encoder = Maps(pixels, config.width, 2 * shape[0], config.blocks, embed_dim)
         self.decoder = Maps(shape[0], config.width, 2 * pixels, config.blocks + 1, embed_dim)
-        with torch.no_grad():
-            self.encoder.leave.bias[shape[0] :] = _FIRST_LOGVAR
+        self.to_cosines = nn.Conv2d(image.channels, shape[0], config.unshuffle, config.unshuffle, bias=False)
+        self.of_cosines = nn.ConvTranspose2d(
+            shape[0], image.channels, config.unshuffle, config.unshuffle, bias=False
+        )
+        self._begin_as_cosines()
         self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE / _SCALE_SPEED))
         self.discriminator = discriminator(image.channels, config.adversary_width)
+
+    @torch.no_grad()
+    def _begin_as_cosines(self) -> None:
+        """Set first weights: latents are a block's lowest frequencies, and hardly noisy; the networks do the rest."""
+        channels = self.image.channels
+        waves = cosines(self.config.unshuffle, -(-self.config.latent_channels // channels))
+        for layer in (self.to_cosines, self.of_cosines):
+            nn.init.zeros_(layer.weight)
+            for number in range(min(self.config.latent_channels, channels * len(waves))):
+                layer.weight[number, number % channels] = waves[number // channels]
+        nn.init.constant_(self.encoder.leave.bias[self.config.latent_channels :], _FIRST_LOGVAR)  # type: ignore[index]
 
     @property
     def scale(self) -> Tensor:
@@ -93,16 +121,10 @@ class KlAutoencoder(GaussianLatentModel):
         judge = list(self.discriminator.parameters())
         own = [p for p in self.parameters() if all(p is not other for other in judge)]
         terms = ("total", "reconstruction", "kl", "detail", "adversary", "scale")
+        shapes = self.latent_shapes
         return (
-            Turn("autoencoder", own, terms, self.latent_shapes, self.latent_shapes),
-            Turn(
-                "discriminator",
-                judge,
-                ("total", "real", "made"),
-                noise=self.latent_shapes,
-                judging_noise=self.latent_shapes,
-                betas=(0.5, 0.99),
-            ),
+            Turn("autoencoder", own, terms, shapes, shapes),
+            Turn("discriminator", judge, ("total", "real", "made"), shapes, shapes, betas=(0.5, 0.99)),
         )
 
     def terms(
@@ -188,11 +210,12 @@ class KlAutoencoder(GaussianLatentModel):
         mu, logvar = self.encoder(functional.pixel_unshuffle(pixels, self.config.unshuffle), embedding).chunk(
             2, 1
         )
-        return mu, logvar.clamp(*LOGVAR_RANGE)
+        return self.to_cosines(pixels) + mu, logvar.clamp(*LOGVAR_RANGE)
 
     def decoded(self, z: Tensor, embedding: Tensor) -> Tensor:
         """Return the decoder's maps, means and logits of air, (B, 2 C, R, R)."""
-        return functional.pixel_shuffle(self.decoder(z, embedding), self.config.unshuffle)
+        mean, air = functional.pixel_shuffle(self.decoder(z, embedding), self.config.unshuffle).chunk(2, 1)
+        return torch.cat([self.of_cosines(z) + mean, air], dim=1)
 
     def shown(self, maps: Tensor) -> Tensor:
         """Return the means, and air where a pixel is rather air."""

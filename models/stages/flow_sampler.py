@@ -152,7 +152,7 @@ class FlowSolver(FlowSampler):
 
         def maps(flat: Tensor) -> list[Tensor]:
             parts = zip(torch.split(flat, sizes, dim=1), shapes, strict=True)
-            return [p.unflatten(1, s).contiguous(memory_format=torch.channels_last) for p, s in parts]
+            return [p.reshape(-1, *s).contiguous(memory_format=torch.channels_last) for p, s in parts]
 
         def denoise(noisy: Tensor, sigma: float) -> Tensor:
             t = 1 / (1 + sigma)

@@ -5,6 +5,7 @@ Also covers: models/latent_diffusion.py.
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS
 from nlbs.models.contract import Clock
 from nlbs.models.family import ImageSpec
-from nlbs.models.kl_autoencoder import KlAutoencoder, discriminator
+from nlbs.models.kl_autoencoder import KlAutoencoder, cosines, discriminator
 from nlbs.models.latent_diffusion import LatentDiffusionConfig, LatentDiffusionLoss
 from nlbs.models.stages.flow_stage import FLOW
 from nlbs.models.vae import laplace_with_air
@@ -43,6 +44,24 @@ class Leaf(KlAutoencoder):
         if "maps" not in vars(self):
             self.maps = torch.cat([0.3 * torch.randn(4, 1, 32, 32), torch.full((4, 1, 32, 32), -5.0)], dim=1)
         return self.maps.requires_grad_(), torch.zeros(()), torch.zeros(()), torch.zeros(4)
+
+
+def test_latents_begin_as_the_lowest_frequencies_of_blocks() -> None:
+    """Against SciPy's transform: an image of such frequencies alone comes back."""
+    from scipy.fft import idctn
+
+    model, rng = tiny(), np.random.default_rng(0)
+    frequencies = np.zeros((8, 8))
+    frequencies[0, 0], frequencies[0, 1] = rng.normal(size=2)
+    block = torch.from_numpy(idctn(frequencies, norm="ortho")).float()
+    pixels, codes = block.repeat(4, 4)[None, None].clamp(-0.99, 1), NLBS.unknown(1)
+    (latent,) = model.infer(pixels, {name: torch.from_numpy(values) for name, values in codes.items()})
+    expected = torch.tensor([frequencies[0, 0], frequencies[0, 1]]).float()
+    torch.testing.assert_close(latent[0, :, 1, 2], expected)
+    again = model.render([latent], {name: torch.from_numpy(values) for name, values in codes.items()})
+    torch.testing.assert_close(again, pixels)
+    flat = cosines(8, 64).flatten(1)
+    torch.testing.assert_close(flat @ flat.T, torch.eye(64), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0])

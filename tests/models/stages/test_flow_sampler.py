@@ -142,11 +142,9 @@ class Normal(LatentFlow):
         return [0.5 + slope * (level - 0.5 * at) for level in x]
 
 
-@pytest.mark.parametrize(
-    ("solver", "steps", "tolerance"), [("dpm", 12, 0.03), ("ode", 20, 0.03), ("sde", 200, 0.05)]
-)
+@pytest.mark.parametrize(("solver", "steps"), [("dpm", 12), ("ode", 20), ("sde", 200)])
 def test_solvers_of_diffusion_models_carry_noise_to_what_the_velocity_leads_to(
-    model: ConditionalVAE, solver: str, steps: int, tolerance: float
+    model: ConditionalVAE, solver: str, steps: int
 ) -> None:
     sampler = FlowSolver(model, Normal(NETWORK, model), solver, steps)
     noise = latent_noise(model, 64)
@@ -156,10 +154,10 @@ def test_solvers_of_diffusion_models_carry_noise_to_what_the_velocity_leads_to(
     latents = sampler.latents(noise, alike(64))
     assert [level.shape[1:] for level in latents] == [(32,), (3, 8, 8)]
     for level, start in zip(latents, noise, strict=False):
-        assert float(level.mean()) == pytest.approx(0.5, abs=tolerance)
-        assert float(level.std()) == pytest.approx(0.5, abs=tolerance)
-        if solver != "sde":  # the flow's own rule, which carries each noise along the same way
-            torch.testing.assert_close(level, 0.5 + 0.5 * start, atol=3 * tolerance, rtol=0)
+        if solver == "sde":
+            assert (float(level.mean()), float(level.std())) == pytest.approx((0.5, 0.5), abs=0.05)
+        else:  # the way that the ODE leads each noise
+            torch.testing.assert_close(level, 0.5 + 0.5 * start, atol=0.06, rtol=0)
 
 
 def test_a_solver_renders_what_it_found_and_each_patch_is_its_own(
