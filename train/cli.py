@@ -162,7 +162,13 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import Source, open_source, sets_of
-    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config, with_conditions
+    from nlbs.train.config import (
+        TrainConfig,
+        check_against_shards,
+        resolved_config,
+        with_conditions,
+        without_mirroring,
+    )
 
     def prepared() -> tuple[TrainConfig, Source]:
         config = resolved_config(preset, config_path, _as_config(flags))
@@ -170,6 +176,7 @@ def cli(
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
+        config = without_mirroring(config, [one.parameters for one in sets_of(source)])
         return with_conditions(config, source), source
 
     if dry_run:
