@@ -62,7 +62,7 @@ COMMANDS = {
 )
 @click.version_option(__version__)
 def cli() -> None:
-    """Draw synthetic mammogram patches by condition, from a trained model.
+    """Draw synthetic patches by condition, from a trained model.
 
     Without a command: patches of the conditions that flags say (--condition: any of the model), of those in a CSV
     (--conditions), as they occur in a shard set (--like) or in every combination (--grid). A condition left out

@@ -107,7 +107,7 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
     capture.BurnedInAnnotation = "NO"
     if "view" in told:
         capture.ViewPosition = told["view"]
-    capture.SeriesDescription = "Synthetic mammogram patch"
+    capture.SeriesDescription = "Synthetic patch"
     capture.DerivationDescription = "Synthetic: drawn by a generative model. It shows no person."
     capture.ImageComments = _comments(patch)
     for dataset in (capture, *capture.get("ContributingEquipmentSequence", ())):
