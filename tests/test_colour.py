@@ -24,7 +24,7 @@ from nlbs.errors import ShardError
 from nlbs.preprocess.formats.image_errors import UnsupportedImageError
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.shards import open_shards
-from tests.conftest import run_command
+from tests.conftest import run_command, some
 from tests.preprocess.roots import files_of, preprocess, read_csv
 
 MAP = ("--map", "path=path,patient=patient,view=view,cancer=cancer")
@@ -185,7 +185,8 @@ def test_whole_images_are_resampled_channel_by_channel(made: Path, root: Path) -
     preprocess("reshard", "--shards", root, "--mode", "whole", "--resolution", "20", "--jobs", "1")
     paths = {row["image"]: made / "pictures" / row["path"] for row in read_csv(root / "sources.csv")}
     with open_shards(root / "whole-r20") as shards:
-        for row, patch in zip(shards.manifest.to_pylist(), shards.read(np.arange(len(shards))), strict=True):
+        pairs = zip(shards.manifest.to_pylist(), shards.read(np.arange(len(shards))), strict=True)
+        for row, patch in some(pairs):
             with Image.open(paths[row["image"]]) as image:
                 small = np.asarray(image.convert("RGB").resize((18, 20), Image.Resampling.BILINEAR)).astype(
                     int
@@ -311,7 +312,7 @@ def test_draws_are_colours_as_pictures_shards_and_dicom(run: Path, tmp_path: Pat
     preprocess("verify", "--shards", tmp_path / "shards")
     for kind in ("png", "shards"):
         preprocess("to-dicom", "--samples", tmp_path / kind, "--out", tmp_path / f"{kind}-dicom")
-    for number, expected in enumerate(pixels):
+    for number, expected in some(enumerate(pixels)):
         with Image.open(next((tmp_path / "png").glob(f"*{number}.png"))) as image:
             assert image.mode == "RGB"
             np.testing.assert_array_equal(np.asarray(image), expected)

@@ -162,7 +162,13 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import Source, open_source, sets_of
-    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config, with_conditions
+    from nlbs.train.config import (
+        TrainConfig,
+        check_against_shards,
+        resolved_config,
+        with_conditions,
+        without_mirroring,
+    )
 
     def prepared() -> tuple[TrainConfig, Source]:
         config = resolved_config(preset, config_path, _as_config(flags))
@@ -171,7 +177,7 @@ def cli(
         config = with_conditions(config, source)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
-        return config, source
+        return without_mirroring(config, [one.parameters for one in sets_of(source)]), source
 
     if dry_run:
         from nlbs.models.device import choose_device

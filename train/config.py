@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -305,6 +305,22 @@ def with_conditions(config: TrainConfig, shards: Any) -> TrainConfig:
             f"{len(parts)}, or choose others by --conditions"
         )
     return config
+
+
+def without_mirroring(config: TrainConfig, parameters: Iterable[Mapping[str, Any]]) -> TrainConfig:
+    """Return a configuration that mirrors no patch where a shard set shows bodies, or nobody knows what.
+
+    A mirrored breast is the other one; a mirrored chest has its heart at the right, and no condition says so.
+
+    Args:
+        config: of a run.
+        parameters: of each of its shard sets.
+    """
+    augment = config.training.augment
+    if not any(known.get("foreground") in ("body", "none") for known in parameters):
+        return config
+    augment = dataclasses.replace(augment, horizontal_flip=0.0)
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, augment=augment))
 
 
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:
