@@ -30,7 +30,7 @@ from nlbs.manifests.schema import NLBS, POSITION, Schema
 from nlbs.models.contract import Clock, Conditions
 from nlbs.models.family import FLIPPED, MENDED, Family, ImageSpec
 from nlbs.models.gaussian_latent import OneTurnModel
-from nlbs.models.layers import ConvBlock, DeconvBlock, Head, ResidualBlock
+from nlbs.models.layers import ConvBlock, FiLM, ResidualBlock
 from nlbs.models.vae import LOGVAR_RANGE, laplace_with_air
 
 _HEADS, _GROUPS = 4, 8
@@ -177,6 +177,23 @@ class Encoder(nn.Module):
         return flat
 
 
+class Enlarge(nn.Module):
+    """Conv 3x3 of the map at twice its size: (B, in, H, W) -> (B, out, 2H, 2W).
+
+    Each pixel is made by as many weights as the next one. A transposed convolution of 3 x 3 and stride 2 makes them by
+    1, 2, 2 and 4 in turn, which shows as a checkerboard (Odena et al. 2016, 10.23915/distill.00003).
+    """
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the larger map."""
+        larger: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0))
+        return larger
+
+
 class Decoder(nn.Module):
     """Places ask the tokens of a latent; what they are told is enlarged to the maps: mean, air, log-scale."""
 
@@ -189,10 +206,11 @@ class Decoder(nn.Module):
         self.conditions = nn.Linear(embed_dim, width)
         self.attention = Attention(width) if config.cross_attention else None
         self.block = ResidualBlock(width, embed_dim, True, _GROUPS)
-        self.enlarge = DeconvBlock(width, width, embed_dim, True, _GROUPS)
-        self.head = Head(width, (2 + config.pixel_scale) * image.channels, embed_dim)
-        for film in (self.block.film, self.enlarge.film, self.head.film):
-            film.start_neutral()
+        half = width // 2
+        self.enlarge = nn.Sequential(Enlarge(width, half), nn.GroupNorm(_GROUPS // 2, half), nn.SiLU())
+        self.film = FiLM(embed_dim, half)
+        self.film.start_neutral()
+        self.head = Enlarge(half, (2 + config.pixel_scale) * image.channels)
 
     def forward(self, z: Tensor, embedding: Tensor) -> Tensor:
         """Return maps (B, 2 or 3 * C, R, R)."""
@@ -207,7 +225,7 @@ class Decoder(nn.Module):
         else:
             asked = self.attention(asked, tokens)
         x = self.block(asked.transpose(1, 2).unflatten(2, (edge, edge)), embedding)
-        maps: Tensor = self.head(self.enlarge(x, embedding), embedding)
+        maps: Tensor = self.head(self.film(self.enlarge(x), embedding))
         return maps
 
 
