@@ -97,6 +97,7 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
         device.type,
         fitted_ids(call.sampler.files(call.checkpoint)) if latents is None else "",
         of_patients=latents is not None,
+        channels=model.image.channels,
     )
     return Opened(model, device, provenance)
 

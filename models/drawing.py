@@ -12,6 +12,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Shapes
 from nlbs.models.guidance import Guidance, as_guidance
+from nlbs.models.pixels import as_patches
 
 #: asked for, and which, does not change how the arithmetic of one is rounded.
 BATCH = 16
@@ -46,7 +47,7 @@ class Sampler(Protocol):
         ...
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return patches (B, 1, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
+        """Return patches (B, C, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
         ...
 
 
@@ -108,7 +109,7 @@ class PriorSampler(ModelSampler):
         super().__init__(model, temperature, guidance)
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return patches (B, 1, R, R) in [-1, 1]."""
+        """Return patches (B, C, R, R) in [-1, 1]."""
         scaled = [self.temperature * level for level in noise]
         return self.model.draw(scaled, conditions, self.guidance)
 
@@ -132,7 +133,7 @@ def draw_patches(
         first: leaves out the patches before this one; the others are the same with it or without.
 
     Yields:
-        (R, R) uint8, air 0.
+        (R, R) uint8, air 0; of a model of colours (R, R, 3).
     """
     count = len(next(iter(conditions.values())))
     for start in range(first - first % BATCH, count, BATCH):
@@ -153,7 +154,7 @@ def draw_patches(
 
 
 def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
-    """Return pixels (B, 1, R, R) in [-1, 1] as grey values, uint8 (B, R, R); -1 becomes 0, air.
+    """Return pixels (B, C, R, R) in [-1, 1] as stored patches, uint8 (B, R, R) or (B, R, R, 3); -1 becomes 0, air.
 
     Raises:
         CheckpointError: the model made something else than numbers, which would turn out black.
@@ -163,14 +164,11 @@ def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
             "the model makes pixels that are not finite (NaN or infinity) of these conditions and latents: its weights "
             f"are spoilt, or an option is far too large; {_HOW_TO_MEND}"
         )
-    grey: npt.NDArray[np.uint8] = (
-        pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()[:, 0]
-    )
-    return grey
+    return as_patches(pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8))
 
 
 def _check_varied(patches: Tensor) -> None:
-    """Refuse a whole batch of draws (B, 1, R, R) that show nothing at all.
+    """Refuse a whole batch of draws (B, C, R, R) that show nothing at all.
 
     Raises:
         CheckpointError: each of them is of one value throughout.

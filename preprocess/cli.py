@@ -66,6 +66,13 @@ def cli() -> None:
     help="What grey values are stored as.",
 )
 @click.option(
+    "--channels",
+    type=click.Choice(["grey", "rgb"]),
+    default="grey",
+    show_default=True,
+    help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
+)
+@click.option(
     "--voi",
     type=click.Choice(["auto", "lut", "window", "range"]),
     default="auto",

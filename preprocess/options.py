@@ -27,7 +27,9 @@ SECTIONS = {
     ),
     "How patients are divided": ("--split", "--split-seed", "--allow-duplicates"),
     "Which images": ("--kinds", "--disagree", "--changed", "--frame", "--max-failures", "--all"),
-    "How files become grey values": ("--foreground", "--decoder", "--voi", "--keep-background", "--dtype"),
+    "How files become grey values": (
+        "--foreground", "--channels", "--decoder", "--voi", "--keep-background", "--dtype",
+    ),
     "How patches are cut": (
         "--preset", "--resolution", "--stride", "--min-foreground", "--mode", "--spacing-mm", "--unknown-spacing",
     ),
@@ -351,13 +353,15 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
     def given(*names: str) -> dict[str, Any]:
         return {name: asked[name] for name in names if name in asked}
 
-    frame = parse_frame(asked.get("frame"))
+    frame, channels = parse_frame(asked.get("frame")), 3 if asked.get("channels") == "rgb" else 1
     kinds = parse_kinds(asked["kinds"], frame is not None)
     return BuildOptions(
         csv=asked["csv_paths"],
         table=asked_table(asked),
         shares=None if asked["split"] == "dataset" else parse_shares(asked["split"]),
-        decode=DecodeOptions(**given("dtype", "voi", "decoder", "keep_background"), frame=frame, kinds=kinds),
+        decode=DecodeOptions(
+            **given("dtype", "voi", "decoder", "keep_background"), channels=channels, frame=frame, kinds=kinds
+        ),
         cut=cut or CutOptions(),
         file_timeout_s=asked["file_timeout"],
         most_failures=asked["max_failures"],

@@ -41,7 +41,7 @@ class SyntheticPatch:
 
     name: str  #: of its file, without ending
     index: int
-    pixels: npt.NDArray[np.uint8]  #: (R, R)
+    pixels: npt.NDArray[np.uint8]  #: (R, R), or (R, R, 3)
     conditions: Mapping[str, str]  #: in words; empty is unknown, missing is not to be told
     record: Mapping[str, Any]  #: of the call that drew it
 
@@ -87,7 +87,7 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
     told = {name: word for name, word in patch.conditions.items() if word}
     capture: Any = SCImage(
         pixel_array=patch.pixels,
-        photometric_interpretation="MONOCHROME2",
+        photometric_interpretation="MONOCHROME2" if patch.pixels.ndim == 2 else "RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=_uid(patch, "study"),
@@ -243,12 +243,12 @@ def _picture(path: Path) -> npt.NDArray[np.uint8]:
     try:
         data = io.BytesIO(read_regular(path, _MOST_PICTURE_BYTES))
         with Image.open(data, formats=["PNG"]) as image:
-            if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode != "L":
+            if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode not in ("L", "RGB"):
                 raise ValueError(f"{image.mode} of {image.size[0]}x{image.size[1]} pixels")
             return np.asarray(image, dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(
-            f"{path} is no square grey PNG of a patch ({printable(str(error), 200)}): give the "
+            f"{path} is no square PNG of a patch ({printable(str(error), 200)}): give the "
             "nlbs-generate call again"
         ) from None
 

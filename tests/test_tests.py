@@ -13,6 +13,7 @@ OF_NO_MODULE = {
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
     "test_benchmarks.py": "benchmarks/",
+    "test_colour.py": "images in colour, through the commands",
     "test_examples.py": "examples/, and commands and options in README.md",
     "test_format_references.py": "shards/README.md and manifests/README.md",
     "test_object_store.py": "datasets in object stores, through the commands",

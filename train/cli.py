@@ -174,10 +174,10 @@ def cli(
         config = resolved_config(preset, config_path, _as_config(flags))
         data = config.data
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
+        config = with_conditions(config, source)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
-        config = without_mirroring(config, [one.parameters for one in sets_of(source)])
-        return with_conditions(config, source), source
+        return without_mirroring(config, [one.parameters for one in sets_of(source)]), source
 
     if dry_run:
         from nlbs.train import setup as start

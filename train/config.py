@@ -94,6 +94,7 @@ class DataConfig:
 
     __pydantic_config__ = STRICT
     resolution: Resolution = 256  # edge of the model's images in pixels
+    channels: Literal[1, 3] = 1  # of the model's images: those that the shard set has
     patch_stride: Count | None = None  # checked against the shard set; None: whatever it has
     min_foreground_frac: Annotated[float, Field(ge=0, le=1)] | None = None  # the same
     batch_size: Batch = 4
@@ -274,11 +275,12 @@ def keys_named(name: str) -> list[str]:
 
 
 def with_conditions(config: TrainConfig, shards: Any) -> TrainConfig:
-    """Return a configuration whose conditions have the values that they have in a shard set or a mixture of some.
+    """Return a configuration with the channels of a shard set or a mixture, and the values that conditions have there.
 
     Raises:
         ConfigError: there is no such condition.
     """
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, channels=shards.channels))
     asked = config.data.conditions
     if asked is None:
         return config
@@ -316,6 +318,12 @@ def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], whe
                 f"data.{key} is {asked:g}, but the shard set {where} was cut with {parameter} {found:g}; "
                 f"leave the key out, or cut a set with --{parameter.replace('_', '-')} {asked:g}"
             )
+    channels = int(parameters.get("channels", 1))
+    if channels != config.data.channels:
+        raise ConfigError(
+            f"the shard set {where} has patches of {channels} channels, and the run images of {config.data.channels}; "
+            "start another --run"
+        )
     patch_px = int(parameters["resolution"])
     if patch_px < config.data.resolution:
         raise ConfigError(

@@ -106,7 +106,7 @@ PYDICOM_ERRORS = (
 )
 
 #: Elements with a distance between pixels, by preference; the last is that of digitised films (PS3.3 C.8.6.1).
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
@@ -139,6 +139,8 @@ class SourceImage:
     decoder: str  #: which package decoded it
     notes: tuple[str, ...]  #: what looked wrong and was not grave
     frame: int | None = None  #: from 1, of a file with more than one
+    #: (rows, columns, 3) red, green, blue as stored, where the file has them; ``stored`` is then their luminance
+    colour: Stored | None = None
 
 
 def element(dataset: pydicom.Dataset, keyword: str | int) -> Any:
@@ -226,7 +228,7 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
     if signed not in (0, 1):
         raise BadHeaderError(f"PixelRepresentation is {signed}, expected 0 (unsigned) or 1 (signed)")
     spacing, spacing_notes = sensible_spacing(
-        {keyword: element(dataset, keyword) for keyword in _SPACINGS},
+        {keyword: element(dataset, keyword) for keyword in SPACINGS},
         (rows, columns),
         element(dataset, "Modality") in _SLICES,
     )
@@ -258,6 +260,7 @@ def _stated_polarity(dataset: pydicom.Dataset, samples: int) -> tuple[bool | Non
     if samples != 1:
         raise UnsupportedImageError(
             f"{samples} samples per pixel, expected a grey image (MONOCHROME1 or MONOCHROME2)"
+            + (", or --channels rgb" if samples == 3 else "")
         )
     if photometric in ("MONOCHROME1", "MONOCHROME2"):
         return photometric == "MONOCHROME1", ()

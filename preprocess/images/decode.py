@@ -16,6 +16,7 @@ from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.corrections import in_the_patient, without_false_padding
 from nlbs.preprocess.images.display import display_pixels, display_table, modality_falls
 from nlbs.preprocess.images.foreground import FOREGROUNDS, Foreground
+from nlbs.preprocess.images.grid import as_dtype
 from nlbs.preprocess.images.header_conditions import modality_notes, stated_conditions
 from nlbs.preprocess.images.kind import kind_notes, kind_of_header, require_kind
 from nlbs.preprocess.images.mask import (
@@ -44,6 +45,7 @@ class DecodeOptions:
     foreground: str = "breast"  #: one of nlbs.preprocess.images.foreground.FOREGROUNDS
     #: of nlbs.manifests.kinds: an image of any other is left out, and changes nothing about these
     kinds: tuple[str, ...] = STANDARD_KINDS
+    channels: int = 1  #: 1: grey values, and images in colour are refused; 3: red, green, blue of every image
 
     def recipe(self) -> dict[str, Any]:
         """Return the options as they are recorded with the store; the decoder's version stands with each image."""
@@ -53,6 +55,8 @@ class DecodeOptions:
             del recipe["frame"]
         if self.foreground == "breast":
             del recipe["foreground"]
+        if self.channels == 1:
+            del recipe["channels"]
         return recipe
 
 
@@ -60,7 +64,8 @@ class DecodeOptions:
 class DecodedImage:
     """One image, ready to be cut."""
 
-    pixels: npt.NDArray[Any]  #: (rows, columns) of the crop, uint8 or uint16, air 0
+    #: (rows, columns) of the crop, or (rows, columns, 3) in colour; uint8 or uint16, air 0
+    pixels: npt.NDArray[Any]
     record: dict[str, Any]  #: geometry, mask and provenance; plain JSON values, nothing that identifies
     notes: tuple[str, ...]  #: what looked wrong and was not grave
 
@@ -73,35 +78,55 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     """
     of_breast, foreground = options.foreground == "breast", FOREGROUNDS[options.foreground]
     check = require_kind(options.kinds, of_breast)
-    read = read_image(path, options.decoder, options.frame, check=check)
+    read = read_image(path, options.decoder, options.frame, check=check, colour=options.channels == 3)
     kind = kind_of_header(read.header.dataset, of_breast)
     image, doubts = _believed(in_the_patient(read, kind) if of_breast else read, foreground)
-    mask = foreground.mask(image.stored, image.header)
+    seen = image.stored if image.colour is None or not foreground.in_colour else image.colour
+    mask = foreground.mask(seen, image.header)
     box = crop_box(mask)
+    pixels, voi, note = _shown(image, mask, box, options)
+    if foreground.clears and not options.keep_background:
+        clear_outside(pixels, mask)
+    corner = (box[0].start, box[1].start)
+    record = {**_record(image, mask, voi, pixels, corner, options.foreground), "header_kind": kind}
+    _require_contrast(record, doubts, foreground.what)
+    dataset = image.header.dataset
+    remarks = (*modality_notes(dataset, options.foreground), *kind_notes(dataset, kind, of_breast))
+    remarks = (*remarks, *image.notes, *doubts, *([note] if note else []))
+    notes = (*remarks, *_doubts(mask, foreground), *_contrast_notes(record, foreground.what))
+    return DecodedImage(pixels, record, notes)
+
+
+def _shown(
+    image: SourceImage, mask: Mask, box: tuple[slice, slice], options: DecodeOptions
+) -> tuple[npt.NDArray[Any], str, str | None]:
+    """Return the display values of a crop, what made them, and a remark.
+
+    A colour stays what it is: its full range goes onto the full range. A grey image becomes display values as ever,
+    in three equal channels where three are asked for.
+    """
+    dtype = np.dtype(options.dtype)
+    if image.colour is not None:
+        return as_dtype(image.colour[box].copy(), image.colour.dtype, dtype), "full", None
     stored = image.stored[box]
     display = display_table(
         image.header,
         first=int(stored.min()),
         last=int(stored.max()),
         breast=values_inside(image.stored, mask),
-        dtype=options.dtype,
+        dtype=dtype,
         choice=options.voi,
     )
     pixels = display_pixels(stored, display)
-    if foreground.clears and not options.keep_background:
-        clear_outside(pixels, mask)
-    corner = (box[0].start, box[1].start)
-    record = {**_record(image, mask, display.voi, pixels, corner, options.foreground), "header_kind": kind}
-    _require_contrast(record, doubts, foreground.what)
-    dataset = image.header.dataset
-    remarks = (*modality_notes(dataset, options.foreground), *kind_notes(dataset, kind, of_breast))
-    remarks = (*remarks, *image.notes, *doubts, *([display.note] if display.note else []))
-    notes = (*remarks, *_doubts(mask, foreground), *_contrast_notes(record, foreground.what))
-    return DecodedImage(pixels, record, notes)
+    if options.channels == 3:
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    return pixels, display.voi, display.note
 
 
 def _believed(image: SourceImage, foreground: Foreground) -> tuple[SourceImage, tuple[str, ...]]:
     """Return an image without what its header says against its pixels, and remarks on that."""
+    if image.colour is not None:  # which has neither polarity nor padding
+        return image, ()
     header, notes = without_false_padding(image.stored, image.header, foreground.mask)
     if foreground.what == "breast" and looks_negative(
         sample(image.stored, header), header.inverted != modality_falls(header)

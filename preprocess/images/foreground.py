@@ -176,6 +176,8 @@ class Foreground:
     what: str  #: in sentences
     clears: bool  #: whether what lies outside, and a margin, becomes air
     unusual: frozenset[str]  #: codes of mask_flags that are worth a look
+    #: Whether the mask looks at the colours of an image that has some, not at its luminance.
+    in_colour: bool = False
 
 
 #: A chest fills its image and touches its edges, tissue lies in pieces: that is as it should be.
@@ -188,7 +190,7 @@ FOREGROUNDS = {
         frozenset(("small", "large", "ragged", "borders", "components", "aspect")),
     ),
     "body": Foreground(body_mask, "body 1", "body", True, frozenset(("small",))),
-    "tissue": Foreground(tissue_mask, "tissue 1", "tissue", False, frozenset(("small",))),
+    "tissue": Foreground(tissue_mask, "tissue 1", "tissue", False, frozenset(("small",)), in_colour=True),
     "none": Foreground(whole_mask, "none 1", "image", False, frozenset()),
 }
 

@@ -99,11 +99,15 @@ def resampled(crop: npt.NDArray[Any], sampling: Sampling) -> npt.NDArray[Any]:
     so is antialiased. No weight is negative: air stays 0, and nothing rings at the skin.
 
     Args:
-        crop: (H, W) uint8 or uint16.
+        crop: (H, W) or (H, W, channels), uint8 or uint16.
         sampling: of the grid.
     """
     if sampling.is_plain:
         return crop
+    if crop.ndim == 3:
+        return np.stack(
+            [resampled(crop[..., channel], sampling) for channel in range(crop.shape[2])], axis=-1
+        )
     bottom, left = sampling.rows * sampling.scale_y, sampling.left
     right = left + sampling.columns * sampling.scale_x
     before = max(0, math.ceil(-left - _NEARLY))

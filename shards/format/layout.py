@@ -15,7 +15,8 @@ from nlbs.shards.format.description_check import check_description
 from nlbs.text import shown
 
 FORMAT = "nlbs-shards"
-FORMAT_VERSION = 1
+#: Versions that are read. 1: grey patches. 2: what it holds beside has three channels.
+FORMAT_VERSIONS = (1, 2)
 
 IMAGES_CSV = "images.csv"  #: one row per row of the input CSV
 SOURCES_CSV = "sources.csv"  #: image id -> source path; identifies patients
@@ -155,16 +156,21 @@ def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
         raise ShardError(f"cannot read {path} ({error}); {how_to_recut(folder)}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ShardError(f"{path} does not describe a shard set (its 'format' should be {FORMAT!r})")
-    if info.get("format_version") != FORMAT_VERSION:
+    if info.get("format_version") not in FORMAT_VERSIONS:
         raise ShardError(
             f"{path} has format version {shown(info.get('format_version'))}, this nlbs-cvae reads version "
-            f"{FORMAT_VERSION}: install the release that wrote it, or {how_to_recut(folder)}"
+            f"{' or '.join(map(str, FORMAT_VERSIONS))}: install the release that wrote it, or {how_to_recut(folder)}"
         )
     missing = [key for key in _KEYS if key not in info]
     if missing:
         raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
     check_description(info, path, how_to_recut(folder))
     return info
+
+
+def format_version(channels: int) -> int:
+    """Return the version of the format of a set: 1 wherever it can be."""
+    return 1 if channels == 1 else 2
 
 
 def record_digest(info: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,17 @@ from nlbs.paths import AnyPath
 
 _MARGIN_PX = 6
 _LINE_PX = 13
+
+
+#: Of red, green and blue, in thousandths (Rec. ITU-R BT.601).
+_LUMINANCE = (299, 587, 114)
+
+
+def luminance(colours: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the luminance of red, green and blue, (..., 3) unsigned, of their type; equal ones keep their value."""
+    weighted = colours @ np.array(_LUMINANCE, np.int32)
+    found: npt.NDArray[Any] = ((weighted + 500) // 1000).astype(colours.dtype)
+    return found
 
 
 def contact_sheet(

@@ -4,6 +4,7 @@ Also covers: train/turns.py.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from nlbs.manifests.conditions import CONDITIONS
 from nlbs.models import registry
+from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
 from nlbs.models.drawing import PriorSampler, draw_patches
 from nlbs.train.cli import main as train
@@ -168,6 +170,26 @@ def test_capabilities_do_what_they_say(model: GenerativeModel) -> None:
         assert model.render(latents, codes).shape == pixels.shape
     if isinstance(model, HasPrior):
         assert [level.shape for level in model.shifts(pixels, codes)] == [level.shape for level in latents]
+
+
+@pytest.mark.parametrize("name", ["nlbs-small", "toy", "toy-gan", *TINY])
+def test_every_family_learns_and_draws_colours_and_its_checkpoint_says_so(name: str, tmp_path: Path) -> None:
+    config = resolved_config(name, None, tiny(name)) if name in TINY else preset(name)
+    torch.manual_seed(0)
+    model = fresh_model(replace(config, data=replace(config.data, channels=3)))
+    pixels, codes = batch(model)
+    assert pixels.shape[1] == 3
+    for turn in some(model.turns()):
+        terms = model.terms(turn.name, pixels, codes, noise(turn.noise), CLOCK)
+        assert all(bool(term.isfinite()) for term in some(terms.values()))
+        terms["total"].backward()
+    save_checkpoint(tmp_path / "colour.safetensors", model.eval())
+    again = registry.load_checkpoint(tmp_path / "colour.safetensors", torch.device("cpu"))
+    assert again.image == (3, model.resolution)
+    values = {c.name: np.repeat(c.array([c.parse("")]), 2, axis=0) for c in model.schema}
+    with torch.no_grad():
+        patches = list(draw_patches(PriorSampler(again), values, seed=0))
+    assert [patch.shape for patch in patches] == [(model.resolution, model.resolution, 3)] * 2
 
 
 @pytest.fixture(scope="module")

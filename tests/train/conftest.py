@@ -43,6 +43,7 @@ class MemoryShards:
         self.folder = Path("memory")
         self.dataset_id = dataset_id
         self.resolution = resolution
+        self.channels, self.patch_shape = 1, (resolution, resolution)
         self.dtype = np.dtype(kind)
         self.parameters = {"resolution": resolution, "stride": 512, "min_foreground": 0.1}
         self._splits = {"train": np.arange(train), "val": np.arange(train, train + val), "test": np.arange(0)}

@@ -94,6 +94,20 @@ def test_air_stays_air_and_no_pixel_leaves_the_range() -> None:
     assert found.max() <= 1
 
 
+def test_a_dark_channel_of_a_colour_is_no_air_and_changes_with_the_others() -> None:
+    pixels = torch.full((1, 3, 4, 4), -1.0)
+    pixels[:, 0, 1:] = 0.5  # pure red below a row of black
+    found = adjusted(pixels, np.array([1.0]), np.array([0.5]))
+    assert (found[:, :, 0] == -1).all()
+    np.testing.assert_allclose(found[:, 0, 1:], 2 * (0.25 + 0.25) - 1, atol=1e-6)  # red .75, mean .25
+    np.testing.assert_allclose(found[:, 1:, 1:], 2 * 0.125 - 1, atol=1e-6)
+    config = AugmentConfig(horizontal_flip=0, rotation_deg=0, brightness=0, contrast=0, noise=0.3)
+    parameters = draw_parameters(config, 1, seed=0, epoch=0, step=0)
+    noised, _ = augment(pixels, conditions([0]), parameters, config)
+    assert (noised[:, :, 0] == -1).all()
+    assert (noised[:, :, 1:] != pixels[:, :, 1:]).all(dim=1).any()
+
+
 def test_a_patch_of_air_alone_is_left_alone() -> None:
     air = torch.full((1, 1, 8, 8), -1.0)
     assert torch.equal(adjusted(air, np.array([1.1]), np.array([1.1])), air)
