@@ -25,11 +25,11 @@ from nlbs.generate.png_folder import Picture, write_pictures
 from nlbs.generate.real import read_real, rows_of
 from nlbs.manifests.captions import caption
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.contract import GenerativeModel
+from nlbs.models.contract import Denoises, GenerativeModel, capable
 from nlbs.models.drawing import to_uint8
 from nlbs.models.guidance import Guidance, parsed_guidance
 from nlbs.models.pixels import area_means, as_patches, require_channels, to_float, with_channels
-from nlbs.models.samplers import DenoisingSampler, Onto, denoising, edited_noise
+from nlbs.models.samplers import DenoisingSampler, Onto, edited_noise
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
 
@@ -211,7 +211,7 @@ def _write(
         )
         source = f"those of patches of shard set {shards.dataset_id[:12]}"
         opened = open_model(call, source, f"pixels of real patches, {method}")
-        denoising(opened.model, call.recipe)
+        capable(opened.model, Denoises, call.recipe)
         task, asked = task_of(opened.model)
         known, codes = _read(shards, rows, opened.model, trained_fit(read_metadata(call.checkpoint)), task)
         asked |= {"dataset_id": shards.dataset_id, "rows": rows.tolist(), "said": dict(call.said)}

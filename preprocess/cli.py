@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlbs import __version__
+from nlbs import __version__, options
 from nlbs.command import Finite, Group, entry_point
+from nlbs.options import count_option, out_option, shards_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     SECTIONS,
@@ -14,13 +15,10 @@ from nlbs.preprocess.options import (
     build_options,
     check_container,
     compression_option,
-    count_option,
     cut_options,
     decoder_option,
-    out_option,
     overwrite_option,
     patch_options,
-    shards_option,
     source_options,
     table_options,
     workers_options,
@@ -230,7 +228,7 @@ def reshard_command(
 @compression_option
 @click.option("--out", type=PATH, help="The new folder.  [default: beside the old one]")
 @workers_options
-@click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
+@options.overwrite_option("Write anew where another shard set stands.")
 def convert_command(
     shards: AnyPath,
     container: str,
@@ -331,7 +329,7 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     "--samples", type=LOCAL_PATH, required=True, help="What nlbs-generate wrote: pictures, or a shard set."
 )
 @out_option("Folder for the DICOM files.", local=True)
-@click.option("--overwrite", is_flag=True, help="Replace files of other patches that stand in --out.")
+@options.overwrite_option("Replace files of other patches that stand in --out.")
 def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
     """Write synthetic patches as DICOM secondary captures with Synthetic Data (0008,001C) = YES.
 

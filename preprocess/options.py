@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nlbs import options
 from nlbs.command import POSITIVE, Finite
 from nlbs.manifests.datasets import DIALECTS
+from nlbs.options import all_of
 from nlbs.paths import LOCAL_PATH, PATH
 
 if TYPE_CHECKING:
     from nlbs.manifests.tables.table import TableOptions
     from nlbs.preprocess.images.grid import CutOptions
     from nlbs.preprocess.root.intake import BuildOptions
-
-Command = Callable[..., None]
-Option = Callable[[Command], Command]
 
 #: Sections of the help pages, in the order in which a person thinks about them.
 SECTIONS = {
@@ -41,40 +40,14 @@ SECTIONS = {
 }  # fmt: skip
 
 
-def _all_of(*options: Option) -> Option:
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def shards_option(what: str) -> Option:
-    """Return the option that names a shard set or a dataset root."""
-    return click.option("--shards", type=PATH, required=True, help=what)
-
-
-def out_option(what: str, local: bool = False) -> Option:
-    """Return the option that names what is to be written, ``local``: in a file system alone."""
-    return click.option("--out", type=LOCAL_PATH if local else PATH, required=True, help=what)
-
-
-def count_option(name: str, default: int, what: str, least: int = 0) -> Option:
-    """Return an option that takes a whole number."""
-    return click.option(name, type=click.IntRange(least), default=default, show_default=True, help=what)
-
-
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
-)
+overwrite_option = options.overwrite_option("Cut anew where a shard set of other images or options stands.")
 decoder_option = click.option(
     "--decoder",
     type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
     default="auto",
     show_default=True,
     help="pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same "
-    "pixels.",
+    "pixels (of 8-bit lossy JPEG within one grey level).",
 )
 compression_option = click.option(
     "--compression",
@@ -85,7 +58,7 @@ compression_option = click.option(
 )
 
 
-def workers_options(command: Command) -> Command:
+def workers_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say who does the work; the command gets them as ``workers``."""
 
     @wraps(command)
@@ -94,7 +67,7 @@ def workers_options(command: Command) -> Command:
 
         command(workers=Workers(jobs, backend, scheduler), **asked)
 
-    return _all_of(
+    return all_of(
         click.option("--jobs", default=-1, help="Workers on this machine.  [default: one per core]"),
         click.option(
             "--backend",
@@ -112,7 +85,7 @@ def workers_options(command: Command) -> Command:
 
 
 #: What a patch is and what it is stored as: the same for every command that cuts.
-patch_options = _all_of(
+patch_options = all_of(
     click.option(
         "--min-foreground",
         type=Finite(),
@@ -191,7 +164,7 @@ def cut_options(asked: dict[str, Any], dtype: str | None = None) -> "CutOptions"
 
 
 #: Which table, and how it is read.
-table_options = _all_of(
+table_options = all_of(
     click.option(
         "--csv",
         "csv_paths",
@@ -233,7 +206,7 @@ table_options = _all_of(
 )
 
 #: What else a command that decodes the images of a table asks.
-source_options = _all_of(
+source_options = all_of(
     click.option(
         "--foreground",
         type=click.Choice(["breast", "body", "tissue", "none"]),

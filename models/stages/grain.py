@@ -12,10 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nlbs.manifests.schema import Schema
-from nlbs.models.drawing import Sampler
+from nlbs.models.contract import Shapes
+from nlbs.models.drawing import Sampler, SamplerAround
 from nlbs.models.stages.fitted import Fitted
 
 LEVELS = 1 + 32
@@ -55,36 +55,22 @@ class Grain(Fitted):
         return found
 
 
-class GrainySampler:
+class GrainySampler(SamplerAround):
     """A sampler whose patches have grain."""
 
     def __init__(self, sampler: Sampler, grain: Grain) -> None:
         """Take any sampler of the model that the grain was measured on."""
-        self.sampler, self.grain = sampler, grain.eval()
+        super().__init__(sampler)
+        self.grain = self._added = grain.eval()
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """Those of the sampler: grain looks at no condition."""
-        return self.sampler.networks
-
-    @property
-    def noise_shapes(self) -> Sequence[tuple[int, ...]]:
+    def noise_shapes(self) -> Shapes:
         """Those of the sampler, and of the grain last."""
-        return [*self.sampler.noise_shapes, self.grain.noise_shape]
-
-    @property
-    def schema(self) -> Schema:
-        """That of the sampler."""
-        return self.sampler.schema
-
-    @property
-    def device(self) -> torch.device:
-        """The sampler's."""
-        return self.sampler.device
+        return [*self.sampler.noise_shapes, self._added.noise_shape]
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Return patches (B, C, R, R) in [-1, 1]."""
-        found: Tensor = self.grain(self.sampler.draw(noise[:-1], conditions), noise[-1])
+        found: Tensor = self._added(self.sampler.draw(noise[:-1], conditions), noise[-1])
         return found
 
 

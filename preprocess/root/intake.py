@@ -231,7 +231,8 @@ def take_in(
         disagreements=sum(source.disagrees for source in taken),
     )
     if folder == options.out and not options.overwrite:
-        refuse_other_usable(options.out, options.cut.name, taken)
+        usable = {source.image for source in taken if source.status == "ok"}
+        refuse_other_usable(options.out, options.cut.name, usable)
     rows = totals.counting(image_row(source, generation) for source in taken)
     write_tables(folder, rows, map(source_row, taken), read.kept)
     if "not_reached" in totals.skipped:

@@ -75,13 +75,26 @@ def _near(path: AnyPath) -> list[str]:
 
 def how_to_restore(folder: AnyPath) -> str:
     """Return what to do about a shard set with damaged files, for the end of a message."""
+    if not can_be_repaired(folder):
+        return _copy_again(folder)
     return f"nlbs-preprocess verify --shards {shlex.quote(str(folder))} --repair cuts it anew from the decoded images"
+
+
+def can_be_repaired(folder: AnyPath) -> bool:
+    """Return whether the decoded images and the table that a shard set was cut from stand beside it."""
+    with suppress(OSError):  # what cannot be looked at restores nothing
+        return (folder.parent / IMAGES_CSV).is_file() and (folder.parent / STORE).is_dir()
+    return False
 
 
 def how_to_recut(folder: AnyPath) -> str:
     """Return what to do about a shard set that does not even say what it holds, for the end of a message."""
     if (folder.parent / STORE).is_dir():
         return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
+    return _copy_again(folder)
+
+
+def _copy_again(folder: AnyPath) -> str:
     return f"copy {folder} again from where it came: the decoded images it was cut from are not beside it"
 
 

@@ -16,6 +16,7 @@ from nlbs.shards.format.manifest import indices, read_manifest
 from nlbs.shards.format.manifest_rows import check_rows
 from nlbs.shards.format.payload import channels_of
 from nlbs.shards.format.zarr_shard import ZARR_JSON
+from nlbs.text import counted
 
 _CHUNK = 1 << 20
 
@@ -127,7 +128,11 @@ def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:
     if not lost:
         return "every patch is intact, but a header or a record between them is not"
     named = ", ".join(str(row) for row in lost[:8]) + (", ..." if len(lost) > 8 else "")
-    return f"{len(lost)} of {len(rows)} patches are damaged (rows {named} of the manifest)"
+    of, which = (
+        counted(len(rows), "patch", "patches"),
+        "is damaged (row" if len(lost) == 1 else "are damaged (rows",
+    )
+    return f"{len(lost)} of {of} {which} {named} of the manifest)"
 
 
 def _record(file: IO[bytes], offset: int, nbytes: int) -> bytes:

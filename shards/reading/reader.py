@@ -263,22 +263,25 @@ class Reader:
 
     def _replace(self, row: int, pixels: Pixels, what: str) -> None:
         """Read another patch where one is damaged, or raises."""
-        restore = how_to_restore(self.folder)
         message = f"{self._name(row)} is damaged: {what}"
         if self._on_damage == "raise":
-            raise ShardError(f"{message}; {restore}")
+            raise ShardError(f"{message}; {how_to_restore(self.folder)}")
         other = self._read_another(row, pixels)
         if other is None:
             raise ShardError(
-                f"{message}, and no patch of its split and conditions can stand in for it; {restore}"
+                f"{message}, and no patch of its split and conditions can stand in for it; "
+                f"{how_to_restore(self.folder)}"
             )
         self.replaced[row] = other
         if len(self.replaced) > self._most_replaced:
             raise ShardError(
-                f"{message}, and so are {self._most_replaced} others, which is as many as may be replaced; {restore}"
+                f"{message}, and so are {self._most_replaced} others, which is as many as may be replaced; "
+                f"{how_to_restore(self.folder)}"
             )
         if len(self.replaced) == 1:
-            warnings.warn(f"{message}; patch {other} stands in for it. {restore}", stacklevel=2)
+            warnings.warn(
+                f"{message}; patch {other} stands in for it. {how_to_restore(self.folder)}", stacklevel=2
+            )
 
     def _read_another(self, row: int, pixels: Pixels) -> int | None:
         for attempt in range(1, _ATTEMPTS + 1):

@@ -27,6 +27,7 @@ from nlbs.shards.reading.local_shards import LocalShards
 from nlbs.shards.reading.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.reading.remote_shards import RemoteShards
 from nlbs.stores import store_of
+from nlbs.text import counted
 
 Rows = npt.NDArray[np.int64]
 
@@ -112,7 +113,8 @@ class ShardSet:
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        return f"ShardSet({str(self.folder)!r}, {len(self)} patches of {self.resolution}x{self.resolution})"
+        patches = counted(len(self), "patch", "patches")
+        return f"ShardSet({str(self.folder)!r}, {patches} of {self.resolution}x{self.resolution})"
 
     @property
     def manifest(self) -> pa.Table:

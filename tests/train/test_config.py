@@ -100,6 +100,11 @@ def test_the_resolved_configuration_is_read_back_from_its_yaml(name: str, tmp_pa
         ("data: {resolution: 250}", "multiple of 16"),
         ("family: cvea", r"training_config.yaml: there is no family of models 'cvea'; did you mean 'cvae'"),
         ("training: {learning_rate: 1e-7}", "min_learning_rate .* is above"),
+        (
+            "training: {condition_stages: [2, 2, 5]}",
+            r"condition_stages is \[2, 2, 5\]; expected numbers that rise",
+        ),
+        ("training: {condition_stages: [0, 5]}", "'training.condition_stages.0' is 0"),
         ("training: !!python/object/apply:os.system [ls]", "cannot read the configuration"),
         ("- a list", "holds no mapping"),
     ],

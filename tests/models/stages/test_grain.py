@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError
-from nlbs.models.drawing import PriorSampler, draw_noise, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_noise, draw_patches
 from nlbs.models.stages.fitted import load_stage, save_stage
 from nlbs.models.stages.grain import (
     LEVELS,
@@ -129,7 +129,7 @@ def some_grain(model: ConditionalVAE) -> Grain:
 def test_grain_comes_on_top_of_the_same_patch_and_depends_on_seed_and_place_alone(
     model: ConditionalVAE,
 ) -> None:
-    plain, grainy = PriorSampler(model), GrainySampler(PriorSampler(model), some_grain(model))
+    plain, grainy = OwnSampler(model), GrainySampler(OwnSampler(model), some_grain(model))
     noise = draw_noise(3, 5, grainy.noise_shapes)
     for one, other in some(zip(noise, draw_noise(3, 5, plain.noise_shapes), strict=False)):
         np.testing.assert_array_equal(one, other)

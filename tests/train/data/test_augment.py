@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.train.config import NO_AUGMENT, AugmentConfig
 from nlbs.train.data.augment import adjusted, augment, draw_parameters, flipped, hidden, noisy, rotated
 from tests.conftest import some
@@ -132,10 +132,10 @@ def test_without_augmentation_nothing_changes() -> None:
 
 def test_each_condition_is_hidden_by_itself_and_at_its_rate() -> None:
     count = 4000
-    known = {name: torch.zeros(count, dtype=torch.int64) for name in CONDITIONS}
+    known = {name: torch.zeros(count, dtype=torch.int64) for name in NLBS.names}
     hiding = draw_parameters(NO_AUGMENT, count, seed=1, epoch=0, step=0).hiding
     found = hidden(known, 0.1, hiding)
-    shares = torch.stack([(found[name] == -1).double().mean() for name in CONDITIONS])
+    shares = torch.stack([(found[name] == -1).double().mean() for name in NLBS.names])
     assert (shares - 0.1).abs().max() < 4 * (0.09 / count) ** 0.5
     assert not torch.equal(found["view"], found["cancer"])
     assert all(torch.equal(code, known[name]) for name, code in some(hidden(known, 0.0, hiding).items()))
