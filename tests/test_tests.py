@@ -13,6 +13,8 @@ OF_NO_MODULE = {
     "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
+    "benchmarks/test_seams.py": "benchmarks/",
+    "benchmarks/test_variety.py": "benchmarks/",
     "test_benchmarks.py": "benchmarks/",
     "test_colour.py": "images in colour, through the commands",
     "test_examples.py": "examples/, and commands and options in README.md",
