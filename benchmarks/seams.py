@@ -27,7 +27,7 @@ from nlbs.generate.latents import reconstruct
 from nlbs.generate.position_grid import breasts_of, drawn_by_place
 from nlbs.generate.real import read_real
 from nlbs.generate.seams import neighbours, places_of, seam_errors
-from nlbs.models.drawing import PriorSampler, to_uint8
+from nlbs.models.drawing import OwnSampler, to_uint8
 from nlbs.models.registry import load_checkpoint
 from nlbs.shards import open_shards
 from nlbs.shards.format.manifest import indices
@@ -53,7 +53,7 @@ def judge(checkpoint: Path, folder: str, breasts: int, split: str) -> tuple[dict
     pairs = neighbours(places.at(rows), model.resolution)
     real, rebuilt = to_uint8(pixels), to_uint8(reconstruct(model, pixels, codes))
     values = {name: column.numpy() for name, column in codes.items()}
-    drawn, again = drawn_by_place(PriorSampler(model), values, breast, seed=0)
+    drawn, again = drawn_by_place(OwnSampler(model), values, breast, seed=0)
     found = {
         "reconstructed": seam_errors(rebuilt, rebuilt, pairs),
         "drawn": seam_errors(drawn, drawn, pairs),

@@ -22,7 +22,7 @@ from nlbs.evaluate.measures.arrays import Patches
 from nlbs.evaluate.measures.distances import frechet_distance, precision_recall
 from nlbs.evaluate.measures.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
 from nlbs.generate.real import read_real
-from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
+from nlbs.models.drawing import OwnSampler, draw_patches, to_uint8
 from nlbs.models.registry import load_checkpoint
 from nlbs.shards import open_shards
 
@@ -66,7 +66,7 @@ def judge(checkpoint: Path, folder: str, num: int, features: FeatureExtractor) -
     real = to_uint8(pixels)
     values = {name: column.numpy() for name, column in codes.items()}
     sets = {
-        "drawn": np.stack(list(draw_patches(PriorSampler(model), values, seed=0))),
+        "drawn": np.stack(list(draw_patches(OwnSampler(model), values, seed=0))),
         "point_mass": np.repeat(real.mean(axis=0, keepdims=True).astype(np.uint8), len(real), axis=0),
         "floor": to_uint8(seen),
     }

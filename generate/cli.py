@@ -15,7 +15,6 @@ from nlbs.generate.commands.options import (
     condition_options,
     flags_of,
     model_options,
-    num_option,
     output_options,
     where_option,
 )
@@ -23,6 +22,7 @@ from nlbs.generate.commands.recipes import RECIPES
 from nlbs.help_page import write_options
 from nlbs.manifests.schema import POSITION
 from nlbs.models.stages.choice import sampler_options
+from nlbs.options import count_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"
@@ -64,7 +64,7 @@ COMMANDS = {
 )
 @click.version_option(__version__)
 def cli() -> None:
-    """Draw synthetic mammogram patches by condition, from a trained model.
+    """Draw synthetic patches by condition, from a trained model.
 
     Without a command: patches of the conditions that flags say (--condition: any of the model), of those in a CSV
     (--conditions), as they occur in a shard set (--like) or in every combination (--grid). A condition left out
@@ -103,7 +103,12 @@ def cli() -> None:
     f"--grid {POSITION.name}: the patches of a breast by place, at the places and conditions of training images of "
     "--like; samples.json has how well neighbours agree where they overlap.",
 )
-@num_option(16, f"How many patches; with --grid, of each combination; with --grid {POSITION.name}, breasts.")
+@count_option(
+    "--num",
+    16,
+    f"How many patches; with --grid, of each combination; with --grid {POSITION.name}, breasts.",
+    least=1,
+)
 @output_options()
 def draw_command(
     table: Path | None, like: AnyPath | None, where: str | None, every: str | None, num: int, **asked: Any

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from nlbs.errors import ConfigError
 from nlbs.generate.draw import Call, Opened, note_unseen, open_model
 from nlbs.generate.latents import (
     Conditions,
@@ -90,6 +91,11 @@ def interpolation(
     asked: dict[str, Any] = {"flags": _plain(call.schema, call.said), "to_seed": to_seed, "steps": steps}
     asked["ends"] = [_plain(call.schema, end) for end in ends] if ends else None
     tiles: list[Picture] = []
+    if to_seed is not None and call.sampler.sampler == "sde":
+        raise ConfigError(
+            "the sampler sde makes the noise of its steps from a number, and between those of two seeds lies nothing: "
+            "take --sampler dpm or ode, or two conditions in place of --to-seed"
+        )
     if folder is None:
         opened = open_model(call, "given by flags")
         sampler = call.sampler.open(opened.model, call.checkpoint)

@@ -1,4 +1,4 @@
-"""What models with one Gaussian latent vector and the prior N(0, I) share: drawing, rebuilding, bounding, looking."""
+"""What models with one Gaussian latent and the prior N(0, I) share: drawing, rebuilding, bounding, looking."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,20 +15,22 @@ from nlbs.models.guidance import Guidance, as_guidance
 class GaussianLatentModel(GenerativeModel):
     """q(z | x, c) is diagonal, p(z) = N(0, I), and the maps of a decoder say p(x | z, c).
 
-    A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and its loss (:meth:`weighed`).
+    A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and its turns.
     """
 
     coarsest_edge: int  #: edge of the encoder's last map
 
-    def __init__(self, image: ImageSpec, schema: Schema, latent_dim: int, embed_dim: int) -> None:
-        """Take what its images are like, and how wide latent and embedding of the conditions are (0: it has none)."""
+    def __init__(
+        self, image: ImageSpec, schema: Schema, latent_shape: tuple[int, ...], embed_dim: int
+    ) -> None:
+        """Take what its images are like, the shape of the latent, and how wide conditions are embedded (0: none)."""
         super().__init__(image, schema)
-        self.latent_dim = latent_dim
+        self.latent_shapes: Shapes = (latent_shape,)
         self.condition_encoder = ConditionEncoder(embed_dim, schema) if embed_dim else None
 
     @abstractmethod
     def encoded(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar of q(z | x, c), (B, latent_dim) each, of pixels in [-1, 1]."""
+        """Return mu and logvar of q(z | x, c), (B, *latent_shape) each, of pixels in [-1, 1]."""
 
     @abstractmethod
     def decoded(self, z: Tensor, embedding: Tensor) -> Tensor:
@@ -37,6 +39,65 @@ class GaussianLatentModel(GenerativeModel):
     @abstractmethod
     def shown(self, maps: Tensor) -> Tensor:
         """Return what maps show, (B, C, R, R), aimed at [-1, 1]."""
+
+    def embedded(self, conditions: Conditions) -> Tensor:
+        """Return (B, embed_dim) of conditions; (B, 0) where the model sees none."""
+        if self.condition_encoder is None:
+            return next(self.parameters()).new_zeros(len(next(iter(conditions.values()))), 0)
+        embedding: Tensor = self.condition_encoder(conditions)
+        return embedding
+
+    def passed(
+        self, pixels: Tensor, conditions: Conditions, noise: Noise
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return maps of latents that are drawn by noise, mu, logvar and (B,) nats of KL; all in float32."""
+        embedding = self.embedded(conditions)
+        mu, logvar = self.encoded(pixels, embedding)
+        maps = self.decoded(drawn(mu, logvar, noise), embedding)
+        with full_precision(pixels.device):
+            mu, logvar = mu.float(), logvar.float()
+            return maps.float(), mu, logvar, kl_divergence(mu, logvar)
+
+    @property
+    def drawing_noise(self) -> Shapes:
+        """Epsilon of the latent."""
+        return self.latent_shapes
+
+    def draw(self, noise: Noise, conditions: Conditions, guidance: float | Guidance = 1) -> Tensor:
+        """Return images of latents from N(0, I); guidance moves the embedding of the conditions."""
+        (embedding,) = as_guidance(guidance).follow(
+            self.checked(conditions), lambda some, _: [self.embedded(some)]
+        )
+        return self.shown(self.decoded(noise[0], embedding).float()).clamp(-1, 1)
+
+    def reconstruct(self, pixels: Tensor, conditions: Conditions) -> Tensor:
+        """Return the images of the latents' means, (B, C, R, R)."""
+        return self.bound(pixels, conditions)[0]
+
+    def bound(self, pixels: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """Return the same, and (B, 1) nats of KL."""
+        embedding = self.embedded(self.checked(conditions))
+        mu, logvar = self.encoded(pixels, embedding)
+        nats = kl_divergence(mu.float(), logvar.float())
+        return self.shown(self.decoded(mu, embedding).float()), nats.unsqueeze(1)
+
+    def infer(self, pixels: Tensor, conditions: Conditions, noise: Noise | None = None) -> list[Tensor]:
+        """Return the latent of images, (B, *latent_shape)."""
+        mu, logvar = self.encoded(pixels, self.embedded(self.checked(conditions)))
+        return [mu if noise is None else drawn(mu, logvar, noise)]
+
+    def render(self, latents: Sequence[Tensor], conditions: Conditions, noise: Noise | None = None) -> Tensor:
+        """Return the images of latents, (B, C, R, R) in [-1, 1]."""
+        maps = self.decoded(latents[0], self.embedded(self.checked(conditions)))
+        return self.shown(maps.float()).clamp(-1, 1)
+
+    def shifts(self, pixels: Tensor, conditions: Conditions) -> list[Tensor]:
+        """Return the means of the latents, as the prior is N(0, I)."""
+        return self.infer(pixels, conditions)
+
+
+class OneTurnModel(GaussianLatentModel):
+    """One whose encoder and decoder are all that it trains; a family gives its loss (:meth:`weighed`)."""
 
     @property
     @abstractmethod
@@ -69,66 +130,6 @@ class GaussianLatentModel(GenerativeModel):
             terms = self.weighed(maps, mu, nats.mean(), pixels.float(), clock)
         return dict(zip(self.term_names, terms, strict=True))
 
-    def embedded(self, conditions: Conditions) -> Tensor:
-        """Return (B, embed_dim) of conditions; (B, 0) where the model sees none."""
-        if self.condition_encoder is None:
-            return next(self.parameters()).new_zeros(len(next(iter(conditions.values()))), 0)
-        embedding: Tensor = self.condition_encoder(conditions)
-        return embedding
-
-    def passed(
-        self, pixels: Tensor, conditions: Conditions, noise: Noise
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return maps of latents that are drawn by noise, mu, logvar and (B,) nats of KL; all in float32."""
-        embedding = self.embedded(conditions)
-        mu, logvar = self.encoded(pixels, embedding)
-        maps = self.decoded(drawn(mu, logvar, noise), embedding)
-        with full_precision(pixels.device):
-            mu, logvar = mu.float(), logvar.float()
-            return maps.float(), mu, logvar, kl_divergence(mu, logvar)
-
-    @property
-    def latent_shapes(self) -> Shapes:
-        """The one latent."""
-        return ((self.latent_dim,),)
-
-    @property
-    def drawing_noise(self) -> Shapes:
-        """Epsilon of the latent."""
-        return self.latent_shapes
-
-    def draw(self, noise: Noise, conditions: Conditions, guidance: float | Guidance = 1) -> Tensor:
-        """Return images of latents from N(0, I); guidance moves the embedding of the conditions."""
-        (embedding,) = as_guidance(guidance).follow(
-            self.checked(conditions), lambda some, _: [self.embedded(some)]
-        )
-        return self.shown(self.decoded(noise[0], embedding).float()).clamp(-1, 1)
-
-    def reconstruct(self, pixels: Tensor, conditions: Conditions) -> Tensor:
-        """Return the images of the latents' means, (B, C, R, R)."""
-        return self.bound(pixels, conditions)[0]
-
-    def bound(self, pixels: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
-        """Return the same, and (B, 1) nats of KL."""
-        embedding = self.embedded(self.checked(conditions))
-        mu, logvar = self.encoded(pixels, embedding)
-        nats = kl_divergence(mu.float(), logvar.float())
-        return self.shown(self.decoded(mu, embedding).float()), nats.unsqueeze(1)
-
-    def infer(self, pixels: Tensor, conditions: Conditions, noise: Noise | None = None) -> list[Tensor]:
-        """Return the latents of images, (B, latent_dim)."""
-        mu, logvar = self.encoded(pixels, self.embedded(self.checked(conditions)))
-        return [mu if noise is None else drawn(mu, logvar, noise)]
-
-    def render(self, latents: Sequence[Tensor], conditions: Conditions, noise: Noise | None = None) -> Tensor:
-        """Return the images of latents, (B, C, R, R) in [-1, 1]."""
-        maps = self.decoded(latents[0], self.embedded(self.checked(conditions)))
-        return self.shown(maps.float()).clamp(-1, 1)
-
-    def shifts(self, pixels: Tensor, conditions: Conditions) -> list[Tensor]:
-        """Return the means of the latents, as the prior is N(0, I)."""
-        return self.infer(pixels, conditions)
-
 
 def drawn(mu: Tensor, logvar: Tensor, noise: Noise) -> Tensor:
     """Return z = mu + exp(logvar / 2) epsilon."""
@@ -137,4 +138,4 @@ def drawn(mu: Tensor, logvar: Tensor, noise: Noise) -> Tensor:
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """Return KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).flatten(1).sum(dim=1)

@@ -41,6 +41,7 @@ def numbered_noise(keys: Tensor, number: int, shape: Sequence[int]) -> Tensor:
         number: of the step, 0 and on.
         shape: of one patch.
     """
+    # On the processor whatever the device: a device's own generator would draw other patches than a processor's.
     words = keys.detach().cpu().numpy().astype(np.float32).view(np.uint32)
     drawn = [
         np.random.Generator(np.random.Philox(np.random.SeedSequence(key.tolist(), spawn_key=(number,))))

@@ -29,7 +29,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, POSITION, Schema
 from nlbs.models.contract import Clock, Conditions
 from nlbs.models.family import FLIPPED, MENDED, Family, ImageSpec
-from nlbs.models.gaussian_latent import GaussianLatentModel
+from nlbs.models.gaussian_latent import OneTurnModel
 from nlbs.models.layers import ConvBlock, FiLM, ResidualBlock
 from nlbs.models.vae import LOGVAR_RANGE, laplace_with_air
 
@@ -246,7 +246,7 @@ def fourier(where: Tensor, octaves: int) -> Tensor:
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
 
 
-class SpatialCvae(GaussianLatentModel):
+class SpatialCvae(OneTurnModel):
     """q(z | x, c) and p(x | z, c) with coordinates: of pixels in the patch, and by the conditions of the patch."""
 
     family: ClassVar[str] = "spatial-cvae"
@@ -257,7 +257,7 @@ class SpatialCvae(GaussianLatentModel):
         Raises:
             ConfigError: its images cannot be halved so often, or a branch would have no stage.
         """
-        super().__init__(image, schema, config.latent_dim, config.condition_embed_dim)
+        super().__init__(image, schema, (config.latent_dim,), config.condition_embed_dim)
         check_sections(config, loss, image.edge)
         self.config, self.loss = config, loss
         self.coarsest_edge = image.edge >> len(config.widths)

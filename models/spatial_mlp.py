@@ -25,7 +25,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import Clock, Doubts
 from nlbs.models.family import AS_THEY_ARE, PLAIN_ADAM, Family, ImageSpec, NoOptions
-from nlbs.models.gaussian_latent import GaussianLatentModel
+from nlbs.models.gaussian_latent import OneTurnModel
 
 _HEADS, _DROPOUT, _AXES = 8, 0.1, 2
 _LOGVAR_RANGE = (-6.0, 2.0)
@@ -85,14 +85,14 @@ class SingleTokenAttention(nn.Module):
         return out
 
 
-class SpatialMlp(GaussianLatentModel):
+class SpatialMlp(OneTurnModel):
     """Encoder and decoder over all pixels as one vector, with the places of the pixels beside them."""
 
     family: ClassVar[str] = "spatial-mlp"
 
     def __init__(self, config: SpatialMlpConfig, image: ImageSpec, schema: Schema, loss: Any = None) -> None:
         """Make a model with fresh weights."""
-        super().__init__(image, schema, config.latent_dim, 0)
+        super().__init__(image, schema, (config.latent_dim,), 0)
         self.config, self.coarsest_edge = config, 1
         h, points = config.hidden, math.prod((image.channels, image.edge, image.edge))
         where, beside = image.edge**2, _AXES * (h // 3)

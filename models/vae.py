@@ -32,7 +32,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import Clock, Doubts
 from nlbs.models.family import AS_THEY_ARE, MENDED, PLAIN_ADAM, Family, ImageSpec
-from nlbs.models.gaussian_latent import GaussianLatentModel
+from nlbs.models.gaussian_latent import OneTurnModel
 from nlbs.models.latent_use import latent_use
 
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
@@ -123,7 +123,7 @@ LIKELIHOODS = {
 }
 
 
-class Vae(GaussianLatentModel):
+class Vae(OneTurnModel):
     """q(z | x, c) by stages of convolutions and pooling, p(x | z, c) by transposed convolutions."""
 
     family: ClassVar[str] = "vae"
@@ -135,7 +135,7 @@ class Vae(GaussianLatentModel):
             ConfigError: the stages cannot halve its images.
         """
         embed_dim = config.condition_embed_dim
-        super().__init__(image, schema, config.latent_dim, embed_dim)
+        super().__init__(image, schema, (config.latent_dim,), embed_dim)
         check_sections(config, loss, image.edge)
         self.config, self.loss, self.likelihood = config, loss, LIKELIHOODS[config.likelihood]
         self.coarsest_edge = image.edge >> len(config.widths)

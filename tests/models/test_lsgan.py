@@ -12,7 +12,7 @@ from torch import Tensor
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS
 from nlbs.models.contract import Clock
-from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.models.lsgan import FAMILY, Lsgan, LsganConfig, squared_slope
 from nlbs.train.config import preset, resolved_config
 from nlbs.train.turns import fresh_model
@@ -166,7 +166,7 @@ def test_the_penalty_trains_the_discriminator_alone_and_judges_nothing() -> None
 
 
 def test_a_patch_depends_on_seed_and_number_alone() -> None:
-    sampler = PriorSampler(small("lsgan-small"))
+    sampler = OwnSampler(small("lsgan-small"))
     few, many = (list(draw_patches(sampler, NLBS.unknown(count), seed=3)) for count in (2, 19))
     assert all(np.array_equal(a, b) for a, b in some(zip(few, many, strict=False)))
 
