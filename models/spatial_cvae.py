@@ -34,7 +34,7 @@ from nlbs.models.layers import ConvBlock, FiLM, ResidualBlock
 from nlbs.models.vae import LOGVAR_RANGE, laplace_with_air
 
 _HEADS, _GROUPS = 4, 8
-_MOST_OCTAVES = 5  #: of the Fourier features of a pixel's place
+_OCTAVES = 5  #: of the Fourier features of a pixel's place
 _LATENT_MAPS = 32  #: of the encoder's last map before it becomes one vector
 _GRID_SHARE = 4  #: the decoder's queries stand on a grid of a quarter of the edge
 _FIRST_LOG_SCALE, _LOG_SCALES = -2.0, (-5.5, 2.0)  #: half a grey level of 256 is exp(-5.5) on [-1, 1]
@@ -202,9 +202,7 @@ class Decoder(nn.Module):
         width, embed_dim = config.token_width, config.condition_embed_dim
         self.config, self.image, self._token_edge = config, image, token_edge
         self.tokens = nn.Linear(config.latent_dim + embed_dim, width * token_edge**2)
-        # A half-wave of the finest spans two places: one that spans a single place is a pattern that alternates.
-        self._octaves = max(1, min(_MOST_OCTAVES, (image.edge // _GRID_SHARE).bit_length() - 1))
-        self.places = nn.Linear(4 * self._octaves, width) if config.coordinates else None
+        self.places = nn.Linear(4 * _OCTAVES, width) if config.coordinates else None
         self.conditions = nn.Linear(embed_dim, width)
         self.attention = Attention(width) if config.cross_attention else None
         self.block = ResidualBlock(width, embed_dim, True, _GROUPS)
@@ -220,7 +218,7 @@ class Decoder(nn.Module):
         tokens = self.tokens(torch.cat([z, embedding], dim=1)).unflatten(1, (self._token_edge**2, -1))
         asked = self.conditions(embedding).unsqueeze(1).expand(-1, edge**2, -1)
         if self.places is not None:
-            asked = asked + self.places(fourier(places(edge, z), self._octaves).flatten(0, 1).to(z))
+            asked = asked + self.places(fourier(places(edge, z)).flatten(0, 1).to(z))
         if self.attention is None:
             grid = tokens.transpose(1, 2).unflatten(2, (self._token_edge, self._token_edge))
             asked = asked + functional.interpolate(grid, size=(edge, edge)).flatten(2).transpose(1, 2)
@@ -238,10 +236,10 @@ def places(edge: int, like: Tensor) -> Tensor:
     return torch.stack([across, down], dim=2).to(like.dtype)
 
 
-def fourier(where: Tensor, octaves: int) -> Tensor:
+def fourier(where: Tensor) -> Tensor:
     """Return sines and cosines of 1, 2, 4, ... half-waves over coordinates: (..., 2) -> (..., 4 * octaves)."""
     waves = (
-        math.pi / 2 * where.float().unsqueeze(-1) * 2.0 ** torch.arange(octaves, device=where.device)
+        math.pi / 2 * where.float().unsqueeze(-1) * 2.0 ** torch.arange(_OCTAVES, device=where.device)
     ).flatten(-2)
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
 
