@@ -21,6 +21,7 @@ _MODULES = {
     "diffusion": "nlbs.models.diffusion",
     "vae": "nlbs.models.vae",
     "lsgan": "nlbs.models.lsgan",
+    "gmvae": "nlbs.models.gmvae",
     "spatial-cvae": "nlbs.models.spatial_cvae",
     "spatial-mlp": "nlbs.models.spatial_mlp",
 }
