@@ -22,6 +22,7 @@ and a mixture that moves to the clusters of the latents before the KL begins to 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
@@ -248,6 +249,10 @@ class Gmvae(ElboModel):
         """Return how far means of latents lie from that of the whole mixture, in its deviations."""
         mean, deviation = self.prior.moments()
         return [(self.infer(pixels, conditions)[0] - mean) / deviation]
+
+    def warnings(self, means: Mapping[str, float], clock: Clock) -> list[str]:
+        """Say where the latent holds nothing of the patches, once the KL counts."""
+        return super().warnings(means, clock) if self.scheduled(clock)["beta"] else []
 
     @property
     def doubts(self) -> Doubts:

@@ -218,6 +218,7 @@ def test_the_kl_is_left_out_and_then_rises_and_the_mixture_is_placed_between() -
     assert betas == pytest.approx([0, 0, 0.5, 1, 1])
     wanted = [model.patches_wanted(Clock(0, 5, 0, share)) for share in (0.0, 0.14, 0.15, 0.9)]
     assert wanted == [0, 0, 2048, 2048]
+    assert [len(model.warnings({"kl": 0.1}, Clock(0, 5, 0, share))) for share in (0.1, 0.9)] == [0, 1]
     model.eval().prepare(images(), CODES)
     assert model.patches_wanted(Clock(0, 5, 0, 0.5)) == 0
     assert tiny("gmvae-published").patches_wanted(Clock(0, 5, 0, 0.5)) == 0
@@ -326,7 +327,13 @@ def test_known_clusters_are_found_by_the_trainer(tmp_path: Path) -> None:
     make_shard_set(tmp_path / "set", 192, 16, pixels=pixels, columns={"split": ["train"] * 192})
     changes = {
         "model": TINY | {"widths": [8, 16], "decoder_widths": [16, 8]},
-        "training": {"epochs": 24, "learning_rate": 5e-3, "warmup_steps": 5, "ema_decay": None},
+        "training": {
+            "epochs": 24,
+            "samples_every_steps": 1000,
+            "learning_rate": 5e-3,
+            "warmup_steps": 5,
+            "ema_decay": None,
+        },
         "data": {"resolution": 16, "batch_size": 32},
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(changes))
