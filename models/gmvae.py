@@ -18,11 +18,10 @@ the patches: means over both are the same.
 
 The mended ones (``gmvae``, ``fs-gmvae`` and their ``-small``) have the likelihood of :mod:`nlbs.models.vae` with the KL
 at its own weight once it has risen, maps that reach black, features that are frozen, and computed once for each patch,
-and a mixture that moves to the clusters of the latents before the KL begins to count (docs/decisions/0025).
+and a mixture that takes the place of N(0, I) where the latents have their clusters (docs/decisions/0025).
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
@@ -78,51 +77,68 @@ class GmvaeConfig:
 
 @dataclass(frozen=True)
 class GmvaeLoss(VaeLoss):
-    """Weight of the KL divergence, and when it begins to count."""
+    """Weight of the KL divergence, and when the prior becomes a mixture."""
 
     __pydantic_config__ = STRICT
-    # For this share of the run the KL is left out; then the mixture moves to where latents have clusters, and the
-    # weight rises. 0: it counts from the first step, and the mixture begins as published.
-    kl_free_share: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    # Until this share of the run is over, the prior is N(0, I); then the mixture moves to where latents have clusters,
+    # and learns. 0: it learns from the first step, and begins as published.
+    mixture_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
 
 class GaussianMixture(nn.Module):
     """p(z): K diagonal Gaussians of equal weight."""
 
-    def __init__(self, components: int, latent_dim: int) -> None:
-        """Make one of random Gaussians that lie close to each other, as published."""
+    def __init__(self, components: int, latent_dim: int, standard: bool) -> None:
+        """Make one of random Gaussians close to each other, as published, or N(0, I), which learns once placed."""
         super().__init__()
         first = torch.randn(2, components, latent_dim) / math.sqrt(components * latent_dim)
-        self.means = nn.Parameter(first[0])
+        if standard:
+            first = torch.tensor([0, math.log(math.e - 1)]).reshape(2, 1, 1).expand_as(first)
+        self.raw_means = nn.Parameter(first[0].clone())
         # The variance is softplus of these.
-        self.raw_variances = nn.Parameter(first[1])
+        self.raw_variances = nn.Parameter(first[1].clone())
         self.placed: Tensor
-        self.register_buffer("placed", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("placed", torch.tensor(not standard))
+
+    @torch.no_grad()
+    def place(self, means: Tensor, variances: Tensor) -> None:
+        """Take means and variances of the components, (K, latent_dim) each; they learn from now on."""
+        self.raw_means.copy_(means)
+        self.raw_variances.copy_(inverse_softplus(variances))
+        self.placed.fill_(True)
+
+    def _learned(self, weights: Tensor) -> Tensor:
+        return torch.where(self.placed, weights, weights.detach()).float()
+
+    @property
+    def means(self) -> Tensor:
+        """Of each component, (K, latent_dim)."""
+        return self._learned(self.raw_means)
 
     @property
     def variances(self) -> Tensor:
         """Of each component, (K, latent_dim)."""
-        return functional.softplus(self.raw_variances.float()) + _LEAST_VARIANCE
+        return functional.softplus(self._learned(self.raw_variances)) + _LEAST_VARIANCE
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log p(z) of z, (B, latent_dim) float32, in nats, (B,)."""
-        logs = log_normal(z.unsqueeze(1), self.means.float(), self.variances.log())
-        return logs.logsumexp(dim=1) - math.log(len(self.means))
+        logs = log_normal(z.unsqueeze(1), self.means, self.variances.log())
+        return logs.logsumexp(dim=1) - math.log(len(self.raw_means))
 
     def divergences(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Return KL(N(mu, exp(logvar)) || each component), (B, K), in nats; all float32."""
         mu, logvar, variances = mu.unsqueeze(1), logvar.unsqueeze(1), self.variances
-        squares = (mu - self.means.float()).square() + logvar.exp()
+        squares = (mu - self.means).square() + logvar.exp()
         return 0.5 * (squares / variances + variances.log() - logvar - 1).sum(dim=2)
 
     def drawn(self, component: Tensor, noise: Tensor) -> Tensor:
         """Return z, (B, latent_dim), of components, (B,) int64, by noise from N(0, I)."""
-        return self.means.float()[component] + self.variances.sqrt()[component] * noise
+        return self.means[component] + self.variances.sqrt()[component] * noise
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of p(z) as a whole, (latent_dim,) each."""
-        mean = self.means.float().mean(dim=0)
-        squares = (self.variances + self.means.float().square()).mean(dim=0)
+        mean = self.means.mean(dim=0)
+        squares = (self.variances + self.means.square()).mean(dim=0)
         return mean, (squares - mean.square()).clamp(min=_LEAST_VARIANCE).sqrt()
 
 
@@ -163,7 +179,7 @@ class Gmvae(ElboModel):
         self._frozen = FrozenFeatures(config.features, config.feature_weights, config.feature_sha256)
         self.transition, flat = _transition(config, channels, self.coarsest_edge)
         self.heads = nn.Linear(flat + width, 2 * config.latent_dim)
-        self.prior = GaussianMixture(config.components, config.latent_dim)
+        self.prior = GaussianMixture(config.components, config.latent_dim, loss.mixture_share > 0)
         self.decoder = _decoder(config, width, self.likelihood.maps * image.channels, image.edge)
 
     def _with_weights(self, config: GmvaeConfig) -> GmvaeConfig:
@@ -174,28 +190,19 @@ class Gmvae(ElboModel):
         features = FrozenFeatures(config.features, config.feature_weights, config.feature_sha256)
         return replace(config, feature_sha256=features.digest())
 
-    def scheduled(self, clock: Clock) -> dict[str, float]:
-        """Return beta, the weight of the KL."""
-        passed, rising = clock.share - self.loss.kl_free_share, self.loss.kl_anneal_share
-        share = min(1.0, max(0.0, passed / rising)) if rising else float(passed >= 0)
-        return {"beta": self.loss.kl_weight * share}
-
     def patches_wanted(self, clock: Clock) -> int:
-        """Return 0 but before the first epoch in which the KL counts, where it was left out before."""
-        free = self.loss.kl_free_share
-        return _PLACED_BY if 0 < free <= clock.share and not self.prior.placed else 0
+        """Return 0 but before the epoch in which the mixture takes the place of N(0, I)."""
+        return _PLACED_BY if not self.prior.placed and clock.share >= self.loss.mixture_share else 0
 
     @torch.no_grad()
     def prepare(self, pixels: Tensor, conditions: Conditions) -> None:
         """Put the mixture where the latents of patches have their clusters.
 
-        Else all components begin as one Gaussian, which none has a reason to leave.
+        Else all components would be one Gaussian, which none has a reason to leave.
         """
-        self.prior.placed.fill_(True)
         mu, logvar = self.encoded(pixels, self.embedded(conditions))
         centres, variances = clusters(mu, self.config.components)
-        self.prior.means.copy_(centres)
-        self.prior.raw_variances.copy_(inverse_softplus(variances + logvar.exp().mean(dim=0)))
+        self.prior.place(centres, variances + logvar.exp().mean(dim=0))
 
     def encoded(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of pixels in [-1, 1]."""
@@ -249,10 +256,6 @@ class Gmvae(ElboModel):
         """Return how far means of latents lie from that of the whole mixture, in its deviations."""
         mean, deviation = self.prior.moments()
         return [(self.infer(pixels, conditions)[0] - mean) / deviation]
-
-    def warnings(self, means: Mapping[str, float], clock: Clock) -> list[str]:
-        """Say where the latent holds nothing of the patches, once the KL counts."""
-        return super().warnings(means, clock) if self.scheduled(clock)["beta"] else []
 
     @property
     def doubts(self) -> Doubts:
@@ -352,7 +355,7 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
         "max_grad_norm": 1e12,
         "augment": AS_THEY_ARE,
         "max_steps": 1500,
-        "loss": {"kl_weight": 1.0, "kl_anneal_share": 0.0, "kl_free_share": 0.0},
+        "loss": {"kl_weight": 1.0, "kl_anneal_share": 0.0, "mixture_share": 0.0},
     },
     "data": {"resolution": 224, "batch_size": 64},
 }

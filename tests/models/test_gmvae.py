@@ -58,9 +58,9 @@ def images(count: int = 3, edge: int = 32) -> Tensor:
 
 def mixture(components: int = 4, latent_dim: int = 5) -> GaussianMixture:
     torch.manual_seed(0)
-    made = GaussianMixture(components, latent_dim)
+    made = GaussianMixture(components, latent_dim, standard=False)
     with torch.no_grad():
-        made.means.mul_(8)
+        made.raw_means.mul_(8)
         made.raw_variances.mul_(3)
     return made
 
@@ -102,19 +102,15 @@ def test_the_estimate_is_right_in_the_mean_and_the_bound_above_it() -> None:
 
 
 @torch.no_grad()
-def test_a_mixture_of_one_standard_normal_has_the_kl_of_a_plain_vae() -> None:
-    model = tiny(components=1)
-    model.prior.means.zero_()
-    model.prior.raw_variances.copy_(inverse_softplus(torch.ones(1, 5)))
-    mu, logvar = torch.randn(6, 5), torch.randn(6, 5)
+def test_until_it_is_placed_the_prior_is_that_of_a_plain_vae() -> None:
+    model, mu, logvar = tiny(components=7), torch.randn(6, 5), torch.randn(6, 5)
     torch.testing.assert_close(model.kl(mu, logvar), kl_divergence(mu, logvar), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
 def test_noise_chooses_a_component_each_equally_often_and_at_any_temperature() -> None:
     model = tiny()
-    with torch.no_grad():
-        model.prior.means.copy_(100 * torch.arange(4.0).unsqueeze(1))
+    model.prior.place(100 * torch.arange(4.0).unsqueeze(1).expand(-1, 5), torch.ones(4, 5))
     noise = [torch.randn(8000, *shape) for shape in model.drawing_noise]
     chosen = (model.from_prior(noise).mean(dim=1) / 100).round()
     assert torch.bincount(chosen.long(), minlength=4).tolist() == pytest.approx([2000] * 4, rel=0.1)
@@ -127,8 +123,7 @@ def test_a_patch_belongs_to_the_component_that_lies_where_it_is_encoded() -> Non
     model = tiny().eval()
     assert isinstance(model, Clusters) and isinstance(model, Prepares)
     mu, logvar = model.encoded(images(), model.embedded(CODES))
-    model.prior.means.copy_(torch.cat([mu.flip(0), mu[:1] + 50]))
-    model.prior.raw_variances.copy_(inverse_softplus(logvar[0].exp() * 1e-2).expand(4, -1))
+    model.prior.place(torch.cat([mu.flip(0), mu[:1] + 50]), (1e-2 * logvar[0].exp()).expand(4, -1))
     found = model.responsibilities(images(), CODES)
     assert found.argmax(dim=1).tolist() == [2, 1, 0]
     torch.testing.assert_close(found.sum(dim=1), torch.ones(3))
@@ -202,26 +197,37 @@ def test_published_errors_depend_on_the_other_patches_of_the_batch() -> None:
 
 def test_published_components_begin_as_one() -> None:
     torch.manual_seed(0)
-    prior = GaussianMixture(50, 1000)
+    prior = GaussianMixture(50, 1000, standard=False)
     apart = torch.pdist(prior.means.detach())
     assert float(apart.mean()) == pytest.approx(math.sqrt(2 / 50), rel=0.02)
     assert float(prior.variances.detach().sqrt().mean()) == pytest.approx(math.sqrt(math.log(2)), rel=0.01)
-    assert FAMILY.presets["gmvae-published"]["training"]["loss"]["kl_free_share"] == 0
+    assert FAMILY.presets["gmvae-published"]["training"]["loss"]["mixture_share"] == 0
 
 
 # Mended.
 
 
-def test_the_kl_is_left_out_and_then_rises_and_the_mixture_is_placed_between() -> None:
+def test_the_mixture_is_placed_once_and_learns_from_then_on() -> None:
     model = tiny()
-    betas = [model.scheduled(Clock(0, 5, 0, share))["beta"] for share in (0.0, 0.14, 0.25, 0.35, 1.0)]
-    assert betas == pytest.approx([0, 0, 0.5, 1, 1])
-    wanted = [model.patches_wanted(Clock(0, 5, 0, share)) for share in (0.0, 0.14, 0.15, 0.9)]
+    wanted = [model.patches_wanted(Clock(0, 5, 0, share)) for share in (0.0, 0.29, 0.3, 0.9)]
     assert wanted == [0, 0, 2048, 2048]
-    assert [len(model.warnings({"kl": 0.1}, Clock(0, 5, 0, share))) for share in (0.1, 0.9)] == [0, 1]
+
+    def gradient() -> float:
+        model.zero_grad()
+        model.terms("model", images(), CODES, [torch.randn(3, 5)], Clock(0, 5, 0, 0.5))["total"].backward()
+        assert model.prior.raw_means.grad is not None
+        return float(model.prior.raw_means.grad.abs().sum())
+
+    assert gradient() == 0
     model.eval().prepare(images(), CODES)
     assert model.patches_wanted(Clock(0, 5, 0, 0.5)) == 0
+    assert gradient() > 0
     assert tiny("gmvae-published").patches_wanted(Clock(0, 5, 0, 0.5)) == 0
+
+
+def test_the_softplus_is_inverted() -> None:
+    values = torch.tensor([1e-4, 0.5, 3.0, 200.0])
+    torch.testing.assert_close(torch.nn.functional.softplus(inverse_softplus(values)), values)
 
 
 def test_clusters_are_found_with_their_spread() -> None:
