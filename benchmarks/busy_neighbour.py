@@ -27,7 +27,6 @@ def steps_per_s(preset: str, batch_size: int, seconds: float) -> float:
     """Return steps a second of a preset in this process: forward, loss, backward, optimiser."""
     import torch
 
-    from nlbs.manifests.conditions import CONDITIONS
     from nlbs.models.contract import Clock
     from nlbs.train.config import resolved_config
     from nlbs.train.setup import build
@@ -38,7 +37,7 @@ def steps_per_s(preset: str, batch_size: int, seconds: float) -> float:
     (turn,) = model.turns()
     clock = Clock(step=0, steps_per_epoch=1000, epoch=0, share=0.0)
     pixels = torch.rand(batch_size, 1, model.resolution, model.resolution) * 2 - 1
-    conditions = {name: torch.zeros(batch_size, dtype=torch.int64) for name in CONDITIONS}
+    conditions = {name: torch.zeros(batch_size, dtype=torch.int64) for name in model.schema.names}
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -30,12 +30,14 @@ from typing import Any
 
 import yaml
 
+from nlbs.manifests.schema import NLBS
 from nlbs.shards import open_shards
 
 SIZE: dict[str, Any] = {"data": {"resolution": 64, "batch_size": 64}}
 #: The guide raises beta to 1 over 20 epochs, which so many patches in so few epochs never reach: it begins there.
 BETA_1: dict[str, Any] = {"training": {"loss": {"kl_anneal_epochs": 0}}}
-CONTROLLED = ("view", "laterality", "age_bin", "cancer")
+#: The conditions whose control the figures tell: all of NLBS but false_positive.
+CONTROLLED = [name for name in NLBS.names if name != "false_positive"]
 
 
 def nlbs(module: str, *arguments: object) -> None:
@@ -55,7 +57,7 @@ def train(
     config = run.parent / f"{run.name}.yaml"
     config.write_text(yaml.safe_dump(dict(changes)), encoding="utf-8")
     nlbs("train", "--shards", shards, "--preset", preset, "--config", config, "--epochs", epochs,
-         "--run-folder", run, "--device", "cpu", *more)  # fmt: skip
+         "--run-folder", run, "--device", "auto", *more)  # fmt: skip
     return run / "best_model.safetensors"
 
 
@@ -90,62 +92,66 @@ def figures(sections: Mapping[str, Any]) -> dict[str, Any]:
         "over_point_mass": round(frechet["generated"] / frechet["point_mass"], 3),
         "over_reconstructions": round(frechet["generated"] / frechet["reconstructed"], 3),
         "over_floor": round(frechet["generated"] / frechet["floor"], 2),
-        **_sharpness(realism["sharpness"]),
+        **figures_of_sharpness(realism["sharpness"]),
     }
     if "without_grain" in frechet:
         found["over_smooth_reconstructions"] = round(frechet["generated"] / frechet["without_grain"], 3)
-    for name, shorten in (("control", _control), ("utility", _utility), ("memorisation", _memorisation)):
+    for name, shorten in (
+        ("control", figures_of_control),
+        ("utility", _utility),
+        ("memorisation", _memorisation),
+    ):
         if name in sections:
             found[name] = shorten(sections[name])
     if planted := sections.get("reconstruction", {}).get("dots", {}).get("planted"):
-        found["dots"] = {"recall_of_planted": _value(planted["recall"]), "by_chance": planted["chance"]}
+        found["dots"] = {"recall_of_planted": value_of(planted["recall"]), "by_chance": planted["chance"]}
     return found
 
 
-def _sharpness(section: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of_sharpness(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return figures of spectra; patches of one grey have a sentence in their place, and None here."""
     drawn, rebuilt = (
-        section[kind] if isinstance(section[kind], Mapping) else None
+        section[kind] if isinstance(section.get(kind), Mapping) else None
         for kind in ("generated", "reconstructed")
     )
     slope = drawn and drawn["exponent"]["value"] - drawn["real_exponent"]["value"]
     return {
         "exponent_minus_real": slope and round(slope, 3),
-        "top_octave_over_real": drawn and _value(drawn["top_octave_ratio"]),
-        "top_octave_of_reconstructions": rebuilt and _value(rebuilt["top_octave_ratio"]),
+        "top_octave_over_real": drawn and value_of(drawn["top_octave_ratio"]),
+        "top_octave_of_reconstructions": rebuilt and value_of(rebuilt["top_octave_ratio"]),
     }
 
 
-def _control(section: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of_control(section: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {
-            "ratio": _value(section[name]["ratio"]),
-            "ceiling": _value(section[name]["ceiling_auc"]),
-            "drawn": _value(section[name]["generated_auc"]),
-            "moved_by_a_flip": _value(section[name]["flip"]["moved"]),
+            "ratio": value_of(section[name]["ratio"]),
+            "ceiling": value_of(section[name]["ceiling_auc"]),
+            "drawn": value_of(section[name]["generated_auc"]),
+            "moved_by_a_flip": value_of(section[name]["flip"]["moved"]),
         }
-        for name in CONTROLLED
+        for name in section
     }
 
 
 def _utility(section: Mapping[str, Any]) -> dict[str, Any]:
     aucs = ("real_auc", "synthetic_auc", "difference")
-    return {name: {auc: _value(section[name][auc]) for auc in aucs} for name in CONTROLLED}
+    return {name: {auc: value_of(section[name][auc]) for auc in aucs} for name in CONTROLLED}
 
 
 def _memorisation(section: Mapping[str, Any]) -> dict[str, Any]:
     copies = section["copies"]
     found: dict[str, Any] = {"verdict": copies["verdict"]}
     if "planted_caught" in copies:
-        found["planted_caught"] = {kind: _value(share) for kind, share in copies["planted_caught"].items()}
+        found["planted_caught"] = {kind: value_of(share) for kind, share in copies["planted_caught"].items()}
         shares = ("generated_flagged", "held_out_flagged", "generated_auc", "control_auc")
-        found |= {name: _value(copies[name]) for name in shares}
+        found |= {name: value_of(copies[name]) for name in shares}
     for name in ("nearest_ratio", "nearer_to_train", "c_t", "auth_pct", "membership_auc"):
-        found[name] = {of: _value(value) for of, value in section.get(name, {}).items()}
+        found[name] = {of: value_of(value) for of, value in section.get(name, {}).items()}
     return found
 
 
-def _value(figure: Any) -> Any:
+def value_of(figure: Any) -> Any:
     """Return the value of a figure with an interval, rounded; what is no number stays."""
     value = figure["value"] if isinstance(figure, Mapping) else figure
     return round(value, 3) if isinstance(value, float) else value

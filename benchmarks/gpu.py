@@ -1,6 +1,6 @@
 """Patches per second of training on a GPU, against a bare step and a set that lies on the card. Writes JSON.
 
-For each batch size and each way of running the model (eager, compiled), in one process:
+For each preset, batch size and way of running the model (eager, compiled), in one process:
 
 bare       the ceiling: forward, loss, backward and fused Adam on floats that lie on the card, nothing else
 step       the trainer's step on one batch from pinned memory: copy, augmentation, clipping, reading of the loss
@@ -8,6 +8,7 @@ resident   the trainer's step on batches that are gathered from a set on the car
 streamed   the trainer as it runs, fed by the loader from the shards, with the share of its time that it waits
 
 All at ``--precision``, in channels_last unless ``--contiguous``. They take turns; the best of the rounds counts.
+The memory that torch took stands beside the estimate of ``nlbs-train --dry-run``.
 
     nlbs-preprocess phantom --out phantom/ --patients 24 --rows 2048 --columns 1600
     nlbs-preprocess build-shards --csv phantom/meta.csv --images phantom/ --out root/ --resolution 256 --stride 48
@@ -25,6 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from nlbs.train import setup as start
 from nlbs.train.config import TrainConfig, resolved_config
 from nlbs.train.data.resident import keep_on_device
 from nlbs.train.data.stream import Batch, PatchStream
+from nlbs.train.memory import estimate
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("eager", "compiled")
@@ -84,6 +87,7 @@ def measure(
         "over_bare": {name: round(rate / best["bare"], 3) for name, rate in best.items() if name != "bare"},
         "waiting_share": round(min(waited), 4),
         "memory_gib": None if memory is None else round(memory, 2),
+        "memory_estimate_gib": round(sum(estimate(config).values()) / 2**30, 2),  # at float32
     }
 
 
@@ -91,30 +95,34 @@ def measure_all(options: argparse.Namespace, device: torch.device) -> dict[str, 
     """Return what each batch size and way of running the model gives; one that does not fit says so."""
     found: dict[str, Any] = {}
     sizes = options.batch_sizes or ([8, 16] if options.tiny else [64, 256])
-    training = {"precision": options.precision, "channels_last": not options.contiguous}
     with open_shards(options.shards) as shards:
-        for mode in options.modes:
-            for size in sizes:
-                name = f"{mode}, batch {size}"
-                print(f"measuring {name}", file=sys.stderr)
-                config = resolved_config("guide", None, TINY if options.tiny else {})
-                config = replace(
-                    config,
-                    training=replace(config.training, **training, compile=mode == "compiled"),
-                    data=replace(config.data, batch_size=size),
-                )
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
-                    torch.cuda.reset_peak_memory_stats(device)
-                try:
-                    found[name] = measure(config, shards, device, options.seconds, options.rounds)
-                except torch.OutOfMemoryError as error:
-                    found[name] = {"out_of_memory": str(error).splitlines()[0]}
+        for preset, mode, size in product(options.presets, options.modes, sizes):
+            name = f"{preset}, {mode}, batch {size}"
+            print(f"measuring {name}", file=sys.stderr)
+            config = configuration(options, preset, mode, size)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(device)
+            try:
+                found[name] = measure(config, shards, device, options.seconds, options.rounds)
+            except torch.OutOfMemoryError as error:
+                found[name] = {"out_of_memory": str(error).splitlines()[0]}
     return found
 
 
+def configuration(options: argparse.Namespace, preset: str, mode: str, size: int) -> TrainConfig:
+    """Return a preset's run as it is measured."""
+    training = {"precision": options.precision, "channels_last": not options.contiguous}
+    config = resolved_config(preset, None, TINY if options.tiny else {})
+    return replace(
+        config,
+        training=replace(config.training, **training, compile=mode == "compiled"),
+        data=replace(config.data, batch_size=size),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, prints, and keep the result under the card's name."""
+    """Measure, print, and keep the result under the card's name."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -122,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--tiny", action="store_true", help="a model that a CPU runs in no time")
     parser.add_argument("--batch-sizes", type=int, nargs="+", help="64 and 256; with --tiny 8 and 16")
+    parser.add_argument("--presets", nargs="+", default=["guide"], help="of 256 x 256")
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--contiguous", action="store_true", help="leave the memory format as it is")
@@ -140,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "cuda": torch.version.cuda,
         "precision": options.precision,
         "channels_last": not options.contiguous,
-        "model": "tiny" if options.tiny else "guide at 256 x 256",
+        "model": "tiny" if options.tiny else "presets at 256 x 256",
     }
     with redirect_stdout(sys.stderr):  # what a run says
         result["measured"] = measure_all(options, device)

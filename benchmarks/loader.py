@@ -32,7 +32,7 @@ import webdataset
 import zarr
 from torch.utils.data import DataLoader
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.preprocess.sets.convert import ConvertOptions, convert
 from nlbs.shards import ShardSet, open_shards
 from nlbs.train import PatchStream
@@ -64,7 +64,7 @@ def with_mosaicml(shards: ShardSet, folder: Path) -> Batches:
     import streaming
 
     columns = {"pixels": f"ndarray:{shards.dtype}:{shards.resolution},{shards.resolution}"}
-    columns |= dict.fromkeys(CONDITIONS, "int8")
+    columns |= dict.fromkeys(NLBS.names, "int8")
     with streaming.MDSWriter(out=str(folder), columns=columns, size_limit=SHARD_BYTES) as writer:
         for pixels, codes in patches(shards):
             writer.write({"pixels": pixels, **{name: np.int8(code) for name, code in codes.items()}})

@@ -35,10 +35,10 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The decoder: the encoder's widths backwards, then the one grey channel."""
+    """The decoder: the encoder's widths backwards, then the channels of an image."""
 
     __pydantic_config__ = STRICT
-    # The first is the width that the latent unfolds to.
+    # The first is the width that the latent unfolds to; the last stands for the image, 1 for colours as well.
     channels: Annotated[tuple[Count, ...], Field(max_length=MOST_LEVELS + 1)] = (512, 256, 128, 64, 1)
     use_skip_connections: bool = True  # add the encoder's features; when sampling there are none
     film_starts_neutral: bool = False  # first weights with gamma = 1, beta = 0; False: torch's, near 0

@@ -81,7 +81,7 @@ def _sections(name: str) -> Mapping[str, Any]:
 def _make(options: ModelConfig, image: ImageSpec, schema: Schema, loss: LossConfig) -> "GenerativeModel":
     from nlbs.cvae import model
 
-    return model.ConditionalVAE(options, image.edge, loss, schema)
+    return model.ConditionalVAE(options, image.edge, loss, schema, image.channels)
 
 
 FAMILY = Family(

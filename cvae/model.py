@@ -18,6 +18,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.conditioning import repeated
 from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Shapes, Turn, full_precision
+from nlbs.models.family import ImageSpec
 from nlbs.models.guidance import Guidance, as_guidance
 from nlbs.models.latent_use import latent_use
 from nlbs.text import shown
@@ -42,7 +43,12 @@ class ConditionalVAE(Network):
     family: ClassVar[str] = "cvae"
 
     def __init__(
-        self, config: ModelConfig, resolution: int, loss: LossConfig | None = None, schema: Schema = NLBS
+        self,
+        config: ModelConfig,
+        resolution: int,
+        loss: LossConfig | None = None,
+        schema: Schema = NLBS,
+        channels: int = 1,
     ) -> None:
         """Make a model with fresh weights.
 
@@ -51,13 +57,15 @@ class ConditionalVAE(Network):
             resolution: edge of its images in pixels.
             loss: the weights of its terms and their schedules, for training; None: the guide's.
             schema: its conditions.
+            channels: 1 of grey images, 3 of coloured ones.
 
         Raises:
             ConfigError: the encoder's blocks cannot halve that resolution.
         """
-        super().__init__(config, resolution, schema)
+        super().__init__(config, ImageSpec(channels, resolution), schema)
         self.loss = LossConfig() if loss is None else loss
-        self.objective = Objective(self.loss, resolution, len(self.latent_shapes), self.log_scale is not None)
+        numbers = channels * resolution**2
+        self.objective = Objective(self.loss, numbers, len(self.latent_shapes), self.log_scale is not None)
 
     @classmethod
     def from_preset(cls, name: str) -> "ConditionalVAE":
@@ -139,7 +147,7 @@ class ConditionalVAE(Network):
         )
 
     def reconstruct(self, pixels: Tensor, conditions: Conditions) -> Tensor:
-        """Return what the model makes of images, (B, 1, R, R), in eval mode from the means of the latents."""
+        """Return what the model makes of images, (B, C, R, R), in eval mode from the means of the latents."""
         return self.bound(pixels, conditions)[0]
 
     def bound(self, pixels: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
@@ -153,7 +161,7 @@ class ConditionalVAE(Network):
         """Return mu and logvar of q(z | x, c), each (B, latent_dim).
 
         Args:
-            pixels: (B, 1, R, R) float in [-1, 1].
+            pixels: (B, C, R, R) float in [-1, 1].
             conditions: codes, (B,) integers each, -1 unknown.
 
         Raises:
@@ -165,7 +173,7 @@ class ConditionalVAE(Network):
         return posterior.mean, posterior.logvar
 
     def decode(self, z: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return images (B, 1, R, R), aimed at [-1, 1], of latents (B, latent_dim) alone: without skips.
+        """Return images (B, C, R, R), aimed at [-1, 1], of latents (B, latent_dim) alone: without skips.
 
         Stochastic skips are at their prior means.
 
@@ -181,7 +189,7 @@ class ConditionalVAE(Network):
         """Return the latents of images, one tensor (B, *shape) for each of :attr:`latent_shapes`.
 
         Args:
-            pixels: (B, 1, R, R) float in [-1, 1].
+            pixels: (B, C, R, R) float in [-1, 1].
             conditions: codes, (B,) integers each, -1 unknown.
             noise: epsilon of q(z | x, c), shaped as the latents, from N(0, I); None: the means.
 
@@ -204,7 +212,7 @@ class ConditionalVAE(Network):
         are counted by (:func:`nlbs.models.latent_use.active_units`).
 
         Args:
-            pixels: (B, 1, R, R) float in [-1, 1].
+            pixels: (B, C, R, R) float in [-1, 1].
             conditions: codes, (B,) integers each, -1 unknown.
 
         Returns:
@@ -227,7 +235,7 @@ class ConditionalVAE(Network):
         conditions: Mapping[str, Tensor],
         noise: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the images (B, 1, R, R) in [-1, 1] of latents as :meth:`infer` gives them.
+        """Return the images (B, C, R, R) in [-1, 1] of latents as :meth:`infer` gives them.
 
         Args:
             latents: of all levels, or of the coarsest ones; the others then come from the prior.
@@ -248,7 +256,7 @@ class ConditionalVAE(Network):
         conditions: Mapping[str, Tensor],
         guidance: float | Guidance = 1,
     ) -> Tensor:
-        """Return images (B, 1, R, R) in [-1, 1] drawn from the prior.
+        """Return images (B, C, R, R) in [-1, 1] drawn from the prior.
 
         Args:
             noise: from N(0, I), one tensor (B, *shape) for each of :attr:`latent_shapes`.
@@ -285,7 +293,7 @@ class ConditionalVAE(Network):
         The hot path of training: codes out of range are for the caller to refuse.
 
         Args:
-            pixels: (B, 1, R, R) float in [-1, 1].
+            pixels: (B, C, R, R) float in [-1, 1].
             conditions: codes, (B,) int64 each on the device of the pixels, -1 unknown.
             noise: epsilon of all levels in a row, (B, num_latents) from N(0, I); drawn here for None. Not used in
                 eval mode.
@@ -313,7 +321,7 @@ class ConditionalVAE(Network):
         num_samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return images drawn from p(x | z, c) with z from the prior, (n, 1, R, R) in [-1, 1].
+        """Return images drawn from p(x | z, c) with z from the prior, (n, C, R, R) in [-1, 1].
 
         The latents are drawn on the generator's device (the CPU without one), so that a seed
         gives the same images wherever the model is.
@@ -347,7 +355,7 @@ class ConditionalVAE(Network):
             self.train(was_training)
 
     def _check_pixels(self, pixels: Tensor) -> None:
-        expected = (1, self.resolution, self.resolution)
+        expected = (self.image.channels, self.resolution, self.resolution)
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != expected or not pixels.is_floating_point():
             shape = "x".join(str(size) for size in pixels.shape)
             raise ConfigError(

@@ -25,18 +25,19 @@ _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0
 class Network(GenerativeModel):
     """Encoder, latents and decoder. What they are for: :class:`nlbs.cvae.ConditionalVAE`."""
 
-    def __init__(self, config: ModelConfig, resolution: int, schema: Schema) -> None:
-        """Make a model with fresh weights for images of ``resolution`` x ``resolution`` pixels.
+    def __init__(self, config: ModelConfig, image: ImageSpec, schema: Schema) -> None:
+        """Make a model with fresh weights for such images.
 
         Raises:
             ConfigError: the encoder's blocks cannot halve that resolution.
         """
-        super().__init__(ImageSpec(1, resolution), schema)
+        super().__init__(image, schema)
+        resolution = image.edge
         config.check_resolution(resolution)
         self.config: ModelConfig = config
         embed_dim, encoder = config.condition_embed_dim, config.encoder
         norm = (encoder.use_group_norm, encoder.groups)
-        widths = (1, *encoder.channels)
+        widths = (image.channels, *encoder.channels)
         self._map_shape = (widths[-1], resolution // config.shrink, resolution // config.shrink)
         flat = widths[-1] * (resolution // config.shrink) ** 2
 
@@ -64,11 +65,13 @@ class Network(GenerativeModel):
     def _make_decoder(self, norm: tuple[bool, int]) -> None:
         config, decoder = self.config, self.config.decoder
         film_dim = config.condition_embed_dim + (config.latent_dim if config.latent_in_film else 0)
-        widths = decoder.channels[:-1] if decoder.clean_head else decoder.channels
+        # The last width of the configuration stands for the image, whatever its channels.
+        inner, channels = decoder.channels[:-1], self.image.channels
+        widths = inner if decoder.clean_head else (*inner, channels)
         self.decoder = nn.ModuleList(DeconvBlock(a, b, film_dim, *norm) for a, b in pairwise(widths))
         latents = decoder.stochastic_skips
         has_full = len(latents) == len(self.encoder)
-        sizes = list(decoder.channels[1:])
+        sizes = [*inner[1:], channels]
         if has_full:
             sizes[-1] = decoder.head_channels
         features = [*reversed(config.encoder.channels[:-1]), decoder.head_channels]
@@ -81,8 +84,8 @@ class Network(GenerativeModel):
             self.head = Head(decoder.channels[-2], sizes[-1], film_dim)
         self.stem, self.output = None, None
         if has_full:
-            self.stem = nn.Conv2d(1, decoder.head_channels, kernel_size=3, padding=1)
-            self.output = nn.Conv2d(decoder.head_channels, 1, kernel_size=3, padding=1)
+            self.stem = nn.Conv2d(channels, decoder.head_channels, kernel_size=3, padding=1)
+            self.output = nn.Conv2d(decoder.head_channels, channels, kernel_size=3, padding=1)
 
     @property
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -15,7 +15,7 @@ from nlbs.cvae.losses import charged_kl, guide_loss, kl_divergence, laplace_loss
 class ModelOutput(NamedTuple):
     """What one pass through the model gives."""
 
-    reconstruction: Tensor  #: (B, 1, R, R), aimed at [-1, 1], not clamped
+    reconstruction: Tensor  #: (B, C, R, R), aimed at [-1, 1], not clamped
     mu: Tensor  #: (B, latent_dim)
     logvar: Tensor  #: (B, latent_dim)
     kl: Tensor  #: (B,) nats, summed over all latents
@@ -42,7 +42,7 @@ class Objective:
     """The loss of a model: the guide's, or its terms as a likelihood where the model has a scale."""
 
     loss: LossConfig
-    resolution: int  #: of the model's images
+    numbers: int  #: of an image of the model: pixels times channels
     levels: int  #: of latents
     likely: bool  #: the model has a learned scale
 
@@ -65,7 +65,7 @@ class Objective:
 
         Args:
             output: of the model.
-            pixels: (B, 1, R, R) in [-1, 1].
+            pixels: (B, C, R, R) in [-1, 1].
             betas: the KL weight of each level.
             gathered: return rows of this process as those of all: free bits are no mean over patches.
         """
@@ -100,4 +100,4 @@ class Objective:
         scale = means["scale"]
         if not scale > 0:
             return math.nan
-        return math.log(2 * scale) + error / scale + kl / self.resolution**2
+        return math.log(2 * scale) + error / scale + kl / self.numbers

@@ -1,6 +1,5 @@
 """The command ``nlbs-evaluate``: a checkpoint and held-out patches in, a report out."""
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from nlbs import __version__
 from nlbs.command import Group, entry_point
 from nlbs.models.folder import CHECKPOINT
 from nlbs.models.stages.choice import SamplerChoice, sampler_options
+from nlbs.options import all_of, count_option, device_option, overwrite_option
 from nlbs.paths import LOCAL_PATH, PATH
 
 SECTIONS = ("galleries", "reconstruction", "realism", "control", "utility", "memorisation", "latents")
@@ -34,13 +34,13 @@ HELP_SECTIONS = {
         "--guidance",
         "--autoguidance",
         "--grain",
+        "--correlation",
         "--flow-steps",
         "--sampler-steps",
     ),
     "Where it runs": ("--device",),
 }
 
-_Command = Callable[..., None]
 _Kind = TypeVar("_Kind")
 
 
@@ -55,26 +55,20 @@ def _sections(ctx: click.Context, parameter: click.Parameter, value: str | None)
     return tuple(name for name in SECTIONS if name in names)
 
 
-def _shared(command: _Command) -> _Command:
-    """Add the options that both uses have."""
-    options = [
-        click.option("--checkpoint", type=CHECKPOINT, metavar="RUN",
-                     help="A run folder of nlbs-train, or its best_model.safetensors.  [required]"),
-        click.option("--shards", type=PATH, metavar="FOLDER",
-                     help="A shard set, or a dataset root that holds one; s3://bucket/folder too.  [required]"),
-        click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written.  [required]"),
-        click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True,
-                     help="Split whose patients to judge on; train only with --allow-train."),
-        click.option("--allow-train", is_flag=True, help="Allow --split train: patients that the model learnt from."),
-        click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
-                     help="auto: a CUDA device if there is one."),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                     help="Seed of draws, subsets, classifiers and intervals."),
-        click.option("--overwrite", is_flag=True, help="Replace an earlier report in --out."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+#: The options that both uses have.
+_shared = all_of(
+    click.option("--checkpoint", type=CHECKPOINT, metavar="RUN",
+                 help="A run folder of nlbs-train, or its best_model.safetensors.  [required]"),
+    click.option("--shards", type=PATH, metavar="FOLDER",
+                 help="A shard set, or a dataset root that holds one; s3://bucket/folder too.  [required]"),
+    click.option("--out", type=LOCAL_PATH, metavar="FOLDER", help="Where the report is written.  [required]"),
+    click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True,
+                 help="Split whose patients to judge on; train only with --allow-train."),
+    click.option("--allow-train", is_flag=True, help="Allow --split train: patients that the model learnt from."),
+    device_option,
+    count_option("--seed", 0, "Seed of draws, subsets, classifiers and intervals."),
+    overwrite_option("Replace an earlier report in --out."),
+)  # fmt: skip
 
 
 @click.group(cls=Group, invoke_without_command=True, sections=HELP_SECTIONS)

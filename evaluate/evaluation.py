@@ -26,6 +26,7 @@ from nlbs.evaluate.study import Study
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
+from nlbs.models.pixels import require_channels
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.seen import guess, unseen
 from nlbs.models.stages.choice import SamplerChoice
@@ -90,6 +91,7 @@ def evaluate(
     features, no_features = _extractor(extractor, request.device)
     where = training.get("where") if where is None else where
     with open_shards(request.shards) as shard_set:
+        require_channels(shard_set.channels, model.image.channels, shard_set.folder)
         rows = rows_to_judge_on(shard_set, split, where, request.allow_train)
         learnt = rows_to_judge_on(shard_set, "train", where, allow_train=True)
 
@@ -98,9 +100,10 @@ def evaluate(
 
         held_out, train = read(rows, num), read(learnt, 2 * num)
         say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
+        audited = min(_AUDITED, _AUDITED_BYTES // (model.image.channels * model.resolution**2))
         study = Study(
             model, choice.open(model, checkpoint), train, held_out, features, no_features, seed,
-            lambda: read(learnt, min(_AUDITED, _AUDITED_BYTES // model.resolution**2)), len(learnt), say=say,
+            lambda: read(learnt, audited), len(learnt), say=say,
         )  # fmt: skip
         sections = []
         for name in only:
@@ -138,6 +141,7 @@ def find_anomalies(
     _check_out(request, ANOMALY)
     model, training, fit = _open_model(request)
     with open_shards(request.shards) as shards:
+        require_channels(shards.channels, model.image.channels, shards.folder)
         if healthy is None or abnormal is None:
             usual = default_filters(model.schema, shards.code_books)
             healthy, abnormal = healthy or usual[0], abnormal or usual[1]

@@ -12,9 +12,10 @@ from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.drawing import Codes
-from nlbs.models.pixels import area_means
+from nlbs.models.pixels import area_means, as_patches, with_channels
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices
+from nlbs.shards.format.payload import patch_shape
 
 Images = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -26,7 +27,7 @@ _AT_ONCE = 256  #: patches read in one go, at the size they are stored
 class RealPatches:
     """Patches of one split and what the manifest says of them; the numbers are those of its dictionaries."""
 
-    pixels: Images  #: (n, R, R), air 0
+    pixels: Images  #: (n, R, R), air 0; or (n, R, R, 3) in colour
     conditions: Codes  #: condition -> its values, as :mod:`nlbs.manifests.schema` says
     patients: npt.NDArray[np.int64]  #: (n,)
     images: npt.NDArray[np.int64]  #: (n,)
@@ -108,7 +109,7 @@ def read_patches(
     patient_of = indices(shards.manifest["patient"]).to_numpy()
     if num is not None and num < len(rows):
         rows = np.sort(rows[subsample(patient_of[rows], num, seed)])
-    pixels = np.empty((len(rows), resolution, resolution), np.uint8)
+    pixels = np.empty((len(rows), *patch_shape(resolution, shards.channels)), np.uint8)
     for start in range(0, len(rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         pixels[some] = FITS[fit](shards.read(rows[some]), resolution)
@@ -144,17 +145,19 @@ def subsample(groups: npt.ArrayLike, num: int, seed: int) -> Rows:
 
 
 def downsample(pixels: npt.NDArray[Any], resolution: int) -> Images:
-    """Return whole patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8: each pixel the mean of its area."""
-    if pixels.dtype == np.uint8 and pixels.shape[-1] == resolution:
+    """Return whole patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8: each pixel the mean of its area.
+
+    Those in colour have a last axis of three, here and below.
+    """
+    if pixels.dtype == np.uint8 and pixels.shape[1] == resolution:
         return pixels
-    means = area_means(torch.from_numpy(pixels)[:, None], resolution)[:, 0]
-    found: Images = (means * (255 / np.iinfo(pixels.dtype).max)).round().to(torch.uint8).numpy()
-    return found
+    means = area_means(with_channels(torch.from_numpy(pixels)), resolution)
+    return as_patches((means * (255 / np.iinfo(pixels.dtype).max)).round().to(torch.uint8))
 
 
 def crop(pixels: npt.NDArray[Any], resolution: int) -> Images:
     """Return the centre of patches, (n, S, S) uint8 or uint16, as (n, R, R) uint8."""
-    start = (pixels.shape[-1] - resolution) // 2
+    start = (pixels.shape[1] - resolution) // 2
     window = slice(start, start + resolution)
     return downsample(np.ascontiguousarray(pixels[:, window, window]), resolution)
 

@@ -1,25 +1,22 @@
 """What an evaluation leaves: report.json for programs, and one page for people."""
 
 import dataclasses
-import importlib.resources
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
 from nlbs.evaluate.measures.intervals import Interval
 from nlbs.files import atomic_file, make_folder, write_json
-from nlbs.pictures import picture_uri
+from nlbs.pictures import html_page, picture_uri
 from nlbs.text import printable
 
 FORMAT, FORMAT_VERSION = "nlbs-evaluation", 1
-TEMPLATE = "page.html.j2"
 
 _MOST_CHARS = 500  #: of one text
 
@@ -99,15 +96,7 @@ def as_values(head: Mapping[str, Any], sections: Sequence[Section]) -> dict[str,
 
 def render(head: Mapping[str, Any], sections: Sequence[Section]) -> str:
     """Return the page as HTML, complete in itself. Every text is escaped, and cut off where it is absurdly long."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        finalize=shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    template = importlib.resources.files("nlbs.evaluate").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(template).render(head=head, sections=sections)
+    return html_page("nlbs.evaluate", shown, head=head, sections=sections)
 
 
 def plain(value: Any) -> Any:

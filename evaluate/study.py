@@ -14,8 +14,8 @@ from nlbs.evaluate.measures.features import FeatureExtractor
 from nlbs.evaluate.measures.model_view import Encoded, as_floats, encode
 from nlbs.evaluate.real_patches import RealPatches
 from nlbs.models.contract import Bounds, GenerativeModel, Reconstructs
-from nlbs.models.drawing import Codes, Sampler, draw_noise, draw_patches, to_uint8
-from nlbs.models.stages.grain import Grain, GrainySampler
+from nlbs.models.drawing import Codes, Grain, Sampler, draw_noise, draw_patches, to_uint8
+from nlbs.shards.format.payload import patch_shape
 
 MEANS_OF = 1000  #: patches whose latents are kept
 
@@ -76,10 +76,10 @@ class Study:
         return {}
 
     def draw(self, conditions: Codes, seed: int) -> Patches:
-        """Return drawn patches, uint8 (n, R, R), one for each of the conditions."""
+        """Return drawn patches, uint8 (n, R, R) or (n, R, R, 3), one for each of the conditions."""
         count = len(next(iter(conditions.values())))
         self.say(f"drawing {count:,} patches")
-        found = np.empty((count, self.model.resolution, self.model.resolution), np.uint8)
+        found = np.empty((count, *patch_shape(self.model.resolution, self.model.image.channels)), np.uint8)
         for place, patch in enumerate(draw_patches(self.sampler, conditions, seed)):
             found[place] = patch
         return found
@@ -103,7 +103,7 @@ class Study:
     @cached_property
     def grain(self) -> Grain | None:
         """The grain that draws have, if they have one."""
-        return self.sampler.grain if isinstance(self.sampler, GrainySampler) else None
+        return self.sampler.grain
 
     @cached_property
     def rebuilt(self) -> Patches:

@@ -15,16 +15,18 @@ from nlbs.generate.commands.options import (
     condition_options,
     flags_of,
     model_options,
-    num_option,
     output_options,
     where_option,
 )
 from nlbs.generate.commands.recipes import RECIPES
 from nlbs.help_page import write_options
+from nlbs.manifests.schema import POSITION
 from nlbs.models.stages.choice import sampler_options
+from nlbs.options import count_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 
 _DEFAULT = "draw"
+_EVERY = "all"  #: what --grid alone means
 
 
 class _DefaultGroup(Group):
@@ -62,7 +64,7 @@ COMMANDS = {
 )
 @click.version_option(__version__)
 def cli() -> None:
-    """Draw synthetic mammogram patches by condition, from a trained model.
+    """Draw synthetic patches by condition, from a trained model.
 
     Without a command: patches of the conditions that flags say (--condition: any of the model), of those in a CSV
     (--conditions), as they occur in a shard set (--like) or in every combination (--grid). A condition left out
@@ -93,18 +95,30 @@ def cli() -> None:
 @click.option(
     "--grid",
     "every",
-    is_flag=True,
+    is_flag=False,
+    flag_value=_EVERY,
+    type=click.Choice([_EVERY, POSITION.name]),
     help="Draw every combination of known values, cancer with false positive among them, of labels none and each "
-    "alone; a condition that a flag says stays as it is, and numbers that none says are unknown.",
+    "alone; a condition that a flag says stays as it is, and numbers that none says are unknown. "
+    f"--grid {POSITION.name}: the patches of a breast by place, at the places and conditions of training images of "
+    "--like; samples.json has how well neighbours agree where they overlap.",
 )
-@num_option(16, "How many patches; with --grid, of each combination.")
+@count_option(
+    "--num",
+    16,
+    f"How many patches; with --grid, of each combination; with --grid {POSITION.name}, breasts.",
+    least=1,
+)
 @output_options()
 def draw_command(
-    table: Path | None, like: AnyPath | None, where: str | None, every: bool, num: int, **asked: Any
+    table: Path | None, like: AnyPath | None, where: str | None, every: str | None, num: int, **asked: Any
 ) -> None:
     """Patches of the conditions that are asked for; the command's name may be left out."""
     context = click.get_current_context()
-    ways = {"--conditions": table is not None, "--like": like is not None, "--grid": every}
+    if every == POSITION.name:
+        _draw_by_place(table, like, where, num, asked)
+        return
+    ways = {"--conditions": table is not None, "--like": like is not None, "--grid": every is not None}
     used = [name for name, given in ways.items() if given]
     if len(used) > 1:
         raise click.UsageError(f"{' and '.join(used)} say different things: give one of them")
@@ -136,6 +150,27 @@ def draw_command(
     else:
         plan = plans.one_condition(call.schema, call.said, num)
     draw(call, plan)
+
+
+def _draw_by_place(
+    table: Path | None, like: AnyPath | None, where: str | None, num: int, asked: dict[str, Any]
+) -> None:
+    if like is None or table is not None:
+        raise click.UsageError(f"--grid {POSITION.name} takes the places of a breast from --like SHARDS")
+    if asked["kind"] != "png" or POSITION.name in {name for name, _ in asked["more"]}:
+        raise click.UsageError(
+            f"--grid {POSITION.name} says the places itself, and writes PNG files: leave out --condition "
+            f"{POSITION.name} and --format"
+        )
+
+    from nlbs.generate.position_grid import position_grid
+
+    seams = position_grid(call_of(_DEFAULT, asked), like, where, num)
+    click.echo(
+        f"Patches by place in {asked['out']}; mean |difference| where neighbours overlap, of 255 grey levels:"
+    )
+    for name, error in seams.items():
+        click.echo(f"  {name.replace('_', ' '):18} {'no overlap' if error is None else f'{error:.1f}'}")
 
 
 for _command in (*RECIPES, *LATENT_COMMANDS, *EDITING_COMMANDS):

@@ -8,7 +8,7 @@ from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import Columns, Condition
 
 _TEXT = """\
-# Synthetic mammogram patches
+# Synthetic patches
 
 **Every picture in this folder is synthetic.** A {title} drew it. None shows a person, and
 none may be used to diagnose, to triage, or to measure how well anything does on people.

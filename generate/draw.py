@@ -31,7 +31,7 @@ from nlbs.generate.folder import (
 from nlbs.generate.plan import Plan
 from nlbs.generate.png_folder import Draw, Read, write_pngs, write_sheets
 from nlbs.generate.shard_folder import left_out, write_shards
-from nlbs.manifests.schema import Schema, Value
+from nlbs.manifests.schema import NLBS, Schema, Value
 from nlbs.models.checkpoint import read_metadata
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
@@ -97,6 +97,7 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
         device.type,
         fitted_ids(call.sampler.files(call.checkpoint)) if latents is None else "",
         of_patients=latents is not None,
+        channels=model.image.channels,
     )
     return Opened(model, device, provenance)
 
@@ -154,6 +155,8 @@ def _write(call: Call, plan: Plan, patches: Draw, provenance: Provenance, sheet:
     if call.kind != "shards":
         asked |= {"files": plan.layout.name(0), "withheld": list(plan.layout.withheld)}
     record = provenance.record(**asked)
+    if plan.schema != NLBS:  # for to-dicom, which reads no checkpoint
+        record["schema"] = list(plan.schema.names)
     with only_one(call.out, "nlbs-generate"):
         if is_finished(call.out, record, call.overwrite):
             return False

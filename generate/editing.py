@@ -25,15 +25,15 @@ from nlbs.generate.png_folder import Picture, write_pictures
 from nlbs.generate.real import read_real, rows_of
 from nlbs.manifests.captions import caption
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.contract import GenerativeModel
+from nlbs.models.contract import Denoises, GenerativeModel, capable
 from nlbs.models.drawing import to_uint8
 from nlbs.models.guidance import Guidance, parsed_guidance
-from nlbs.models.pixels import area_means, to_float
-from nlbs.models.samplers import DenoisingSampler, Onto, denoising, edited_noise
+from nlbs.models.pixels import area_means, as_patches, require_channels, to_float, with_channels
+from nlbs.models.samplers import DenoisingSampler, Onto, edited_noise
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
 
-Grey = npt.NDArray[np.uint8]  #: (R, R)
+Pixels = npt.NDArray[np.uint8]  #: (R, R), or (R, R, 3) in colour
 Mask = npt.NDArray[np.bool_]  #: (R, R), what is to be drawn
 
 _HOLE = 128  #: grey of what is not known, on the sheet
@@ -59,20 +59,20 @@ class Task:
     title: str
     words: str  #: of one draw, on the sheet
 
-    def known(self, grey: Grey) -> Grey:
+    def known(self, pixels: Pixels) -> Pixels:
         """Return what is known of a patch of the model's size."""
         raise NotImplementedError
 
-    def shown(self, known: Grey) -> Grey:
-        """Return that as a tile (R, R)."""
+    def shown(self, known: Pixels) -> Pixels:
+        """Return that as a tile of the model's size."""
         raise NotImplementedError
 
     def onto(self, known: Tensor) -> Onto:
-        """Return what makes images (1, 1, R, R) agree with what is known, (1, 1, H, W) in [-1, 1]."""
+        """Return what makes images (1, C, R, R) agree with what is known, (1, C, H, W) in [-1, 1]."""
         raise NotImplementedError
 
-    def finished(self, drawn: Tensor, known: Grey) -> Grey:
-        """Return the grey values of a draw (1, 1, R, R) in [-1, 1]."""
+    def finished(self, drawn: Tensor, known: Pixels) -> Pixels:
+        """Return the grey values of a draw (1, C, R, R) in [-1, 1]."""
         raise NotImplementedError
 
 
@@ -90,11 +90,11 @@ class Inpainting(Task):
             )
         self.hole = hole
 
-    def known(self, grey: Grey) -> Grey:
+    def known(self, pixels: Pixels) -> Pixels:
         """Return the patch itself; what is in the hole is not looked at."""
-        return np.where(self.hole, _HOLE, grey).astype(np.uint8)
+        return np.where(self._hole_of(pixels), _HOLE, pixels).astype(np.uint8)
 
-    def shown(self, known: Grey) -> Grey:
+    def shown(self, known: Pixels) -> Pixels:
         """Return it with a grey hole."""
         return known
 
@@ -103,9 +103,12 @@ class Inpainting(Task):
         hole = torch.from_numpy(self.hole).to(known.device)
         return lambda image: torch.where(hole, image, known)
 
-    def finished(self, drawn: Tensor, known: Grey) -> Grey:
+    def finished(self, drawn: Tensor, known: Pixels) -> Pixels:
         """Return the draw in the hole, and the known pixels around it."""
-        return np.where(self.hole, to_uint8(drawn)[0], known)
+        return np.where(self._hole_of(known), to_uint8(drawn)[0], known)
+
+    def _hole_of(self, pixels: Pixels) -> Mask:
+        return self.hole if pixels.ndim == 2 else self.hole[..., None]
 
 
 class SuperResolution(Task):
@@ -122,13 +125,13 @@ class SuperResolution(Task):
             )
         self.scale = scale
 
-    def known(self, grey: Grey) -> Grey:
+    def known(self, pixels: Pixels) -> Pixels:
         """Return the means of the patch's blocks, in whole grey levels."""
-        means = area_means(torch.from_numpy(grey)[None, None], len(grey) // self.scale)
-        grey_levels: Grey = means.round().to(torch.uint8).numpy()[0, 0]
-        return grey_levels
+        stored = with_channels(torch.from_numpy(pixels)[None])
+        found: Pixels = as_patches(area_means(stored, len(pixels) // self.scale).round().to(torch.uint8))[0]
+        return found
 
-    def shown(self, known: Grey) -> Grey:
+    def shown(self, known: Pixels) -> Pixels:
         """Return the small patch with its pixels as blocks."""
         return known.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
 
@@ -141,7 +144,7 @@ class SuperResolution(Task):
             )
         )
 
-    def finished(self, drawn: Tensor, known: Grey) -> Grey:
+    def finished(self, drawn: Tensor, known: Pixels) -> Pixels:
         """Return the draw within the grey scale, its blocks' means as they were to be but for rounding."""
         goal = _as_tensor(known, drawn.device)
         low, high = torch.full_like(goal, -2.0), torch.full_like(goal, 2.0)
@@ -150,7 +153,7 @@ class SuperResolution(Task):
             image = (drawn + functional.interpolate(middle, scale_factor=float(self.scale))).clamp(-1, 1)
             is_dark = functional.avg_pool2d(image, self.scale) < goal
             low, high = torch.where(is_dark, middle, low), torch.where(is_dark, high, middle)
-        finished: Grey = to_uint8(image)[0]
+        finished: Pixels = to_uint8(image)[0]
         return finished
 
 
@@ -208,7 +211,7 @@ def _write(
         )
         source = f"those of patches of shard set {shards.dataset_id[:12]}"
         opened = open_model(call, source, f"pixels of real patches, {method}")
-        denoising(opened.model, call.recipe)
+        capable(opened.model, Denoises, call.recipe)
         task, asked = task_of(opened.model)
         known, codes = _read(shards, rows, opened.model, trained_fit(read_metadata(call.checkpoint)), task)
         asked |= {"dataset_id": shards.dataset_id, "rows": rows.tolist(), "said": dict(call.said)}
@@ -240,13 +243,13 @@ def _write(
 def drawn(
     sampler: DenoisingSampler,
     task: Task,
-    known: Grey,
+    known: Pixels,
     conditions: Mapping[str, Tensor],
     seed: int,
     number: int,
     passes: int,
-) -> Grey:
-    """Return one draw (R, R) that agrees with what is known.
+) -> Pixels:
+    """Return one draw that agrees with what is known.
 
     Args:
         sampler: of a model that denoises.
@@ -264,18 +267,19 @@ def drawn(
 
 def _read(
     shards: ShardSet, rows: npt.NDArray[np.int64], model: GenerativeModel, fit: str, task: Task
-) -> tuple[list[Grey], dict[str, Tensor]]:
+) -> tuple[list[Pixels], dict[str, Tensor]]:
     """Return what is known of rows, and their codes; patches that are small already are known as they are."""
     small = model.resolution // task.scale if isinstance(task, SuperResolution) else 0
+    require_channels(shards.channels, model.image.channels, shards.folder)
     if shards.resolution == small:
         codes = {
             name: torch.from_numpy(values).to(model.device)
             for name, values in shards.conditions(rows, model.schema).items()
         }
-        return list(to_uint8(to_float(torch.from_numpy(shards.read(rows))[:, None]))), codes
+        return list(to_uint8(to_float(with_channels(torch.from_numpy(shards.read(rows)))))), codes
     pixels, codes = read_real(shards, rows, model, model.device, fit)
-    return [task.known(grey) for grey in to_uint8(pixels)], codes
+    return [task.known(patch) for patch in to_uint8(pixels)], codes
 
 
-def _as_tensor(grey: Grey, device: torch.device) -> Tensor:
-    return to_float(torch.from_numpy(grey)[None, None]).to(device)
+def _as_tensor(pixels: Pixels, device: torch.device) -> Tensor:
+    return to_float(with_channels(torch.from_numpy(pixels)[None])).to(device)

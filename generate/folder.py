@@ -47,6 +47,7 @@ class Provenance:
     device: str = "cpu"  #: kind of device: another one may round otherwise
     fitted: str = ""  #: ids of the files beside the checkpoint that it draws with
     of_patients: bool = False  #: from latents of real patches: a likeness of a patient, not a patch of nobody
+    channels: int = 1  #: 1 of grey patches, 3 of coloured ones
 
     def text(self) -> dict[str, str]:
         """Return what the metadata of a picture says."""
@@ -69,6 +70,8 @@ class Provenance:
             JSON values; ``request`` is 32 hexadecimal digits: equal ones mean equal files.
         """
         values = {"synthetic": True, "software": SOFTWARE, **asdict(self), **asked}
+        if self.channels == 1:  # as in the records of earlier releases
+            del values["channels"]
         text = json.dumps(values, sort_keys=True, allow_nan=False)
         return {**values, "request": hashlib.sha256(text.encode()).hexdigest()[:32]}
 
@@ -201,7 +204,7 @@ def _check_room(folder: Path, record: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: the disk has no room for it.
     """
-    pixels = int(record["resolution"]) ** 2
+    pixels = int(record["resolution"]) ** 2 * int(record.get("channels", 1))
     # A shard holds pixels as they are, headers and a record; noise in a PNG shrinks little, a smooth patch to a tenth.
     each = pixels + 2048 if record.get("format") == "shards" else pixels // 50 + 512
     needed, disk = int(record["patches"]) * each, shutil.disk_usage(folder)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from nlbs.errors import ConfigError
 from nlbs.generate.draw import Call, Opened, note_unseen, open_model
 from nlbs.generate.latents import (
     Conditions,
@@ -26,8 +27,8 @@ from nlbs.manifests.asked import every_condition
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema, Value
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.contract import Clusters, encoding
-from nlbs.models.drawing import to_uint8
+from nlbs.models.contract import Clusters, Encodes, Uncertain, capable
+from nlbs.models.drawing import to_uint8, uncertainty_tiles
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
 
@@ -44,13 +45,13 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
         with torch.no_grad():
             groups = opened.model.responsibilities(pixels, conditions).argmax(dim=1).tolist()
     words = [_words(call.schema, conditions, place) for place in range(len(chosen))]
+    unsure = _uncertainties(opened, pixels, conditions)
     pictures: list[Picture] = []
     for start in range(0, len(chosen), _TILES):
         some = range(start, min(start + _TILES, len(chosen)))
-        pictures += [_real_tile(call, pixels[i : i + 1], int(chosen[i]), words[i]) for i in some]
         # A short row is filled, so that each reconstruction stands below its patch.
         gap = [_blank(opened)] * (min(_TILES, len(chosen)) - len(some))
-        pictures += gap
+        pictures += [_real_tile(call, pixels[i : i + 1], int(chosen[i]), words[i]) for i in some] + gap
         for i in some:
             real = to_uint8(pixels[i : i + 1])[0]
             error = float(np.abs(real.astype(np.float64) - rebuilt[i]).mean())
@@ -65,8 +66,17 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
                 said["component"] = groups[i]
                 below += f", component {groups[i]}"
             pictures.append(Picture(rebuilt[i], below, said))
-        pictures += gap
+        pictures += [*gap, *(unsure[i] for i in some if unsure), *(gap if unsure else ())]
     return _write(call, opened, pictures, min(_TILES, len(chosen)), "Reconstructions", about)
+
+
+def _uncertainties(opened: Opened, pixels: Tensor, conditions: Conditions) -> list[Picture]:
+    """Return a tile of each patch with the error that the model expects of each pixel; none where it says none."""
+    if not isinstance(opened.model, Uncertain):
+        return []
+    with torch.no_grad():
+        tiles, words = uncertainty_tiles(opened.model.uncertainty(pixels, conditions))
+    return [Picture(tile, words, {"file": ""}) for tile in to_uint8(tiles)]
 
 
 def interpolation(
@@ -89,6 +99,11 @@ def interpolation(
     asked: dict[str, Any] = {"flags": _plain(call.schema, call.said), "to_seed": to_seed, "steps": steps}
     asked["ends"] = [_plain(call.schema, end) for end in ends] if ends else None
     tiles: list[Picture] = []
+    if to_seed is not None and call.sampler.sampler == "sde":
+        raise ConfigError(
+            "the sampler sde makes the noise of its steps from a number, and between those of two seeds lies nothing: "
+            "take --sampler dpm or ode, or two conditions in place of --to-seed"
+        )
     if folder is None:
         opened = open_model(call, "given by flags")
         sampler = call.sampler.open(opened.model, call.checkpoint)
@@ -208,11 +223,11 @@ def _inferred(
 ) -> tuple[Latents, Conditions]:
     own = {name: values[place : place + 1] for name, values in conditions.items()}
     with torch.no_grad():
-        return encoding(opened.model, _WALK).infer(pixels[place : place + 1], own), own
+        return capable(opened.model, Encodes, _WALK).infer(pixels[place : place + 1], own), own
 
 
 def _render(opened: Opened) -> Decode:
-    return encoding(opened.model, _WALK).render
+    return capable(opened.model, Encodes, _WALK).render
 
 
 def _noise(call: Call, opened: Opened, seed: int) -> tuple[Latents, Conditions]:

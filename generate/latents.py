@@ -16,7 +16,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import Schema, Value
 from nlbs.models.conditioning import ConditionEncoder
-from nlbs.models.contract import GenerativeModel, Reconstructs, lacks
+from nlbs.models.contract import GenerativeModel, Reconstructs, capable
 from nlbs.models.drawing import draw_noise
 
 Latents = Sequence[Tensor]  #: of one patch: (1, *shape) for each of ``model.latent_shapes``
@@ -37,15 +37,11 @@ def reconstruct(model: GenerativeModel, pixels: Tensor, conditions: Conditions) 
     Raises:
         ConfigError: the model does not reconstruct.
     """
-    if not isinstance(model, Reconstructs):
-        raise ConfigError(
-            f"there are no reconstructions to show: {lacks(model, 'rebuild images')}; take a checkpoint of another "
-            "family"
-        )
+    rebuilding = capable(model, Reconstructs, "a page of reconstructions")
     with torch.no_grad():
         return torch.cat(
             [
-                model.reconstruct(pixels[i : i + 1], _of(conditions, i)).clamp(-1, 1)
+                rebuilding.reconstruct(pixels[i : i + 1], _of(conditions, i)).clamp(-1, 1)
                 for i in range(len(pixels))
             ]
         )

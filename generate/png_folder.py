@@ -25,7 +25,7 @@ from nlbs.manifests.captions import caption
 from nlbs.pictures import contact_sheet, write_png
 from nlbs.progress import Progress
 
-#: Gives the patches from one on, (R, R) uint8 each.
+#: Gives the patches from one on, uint8 (R, R) or (R, R, 3) each.
 Draw = Callable[[int], Iterable[npt.NDArray[np.uint8]]]
 #: Gives the patches of some places, which have been written.
 Read = Callable[[Sequence[int]], list[npt.NDArray[np.uint8]]]
@@ -77,7 +77,7 @@ def columns_of(words: Mapping[str, str], before: str = "") -> dict[str, str]:
 
 
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
-    """Return a grey PNG, (H, W) uint8."""
+    """Return a PNG, uint8 (H, W), or (H, W, 3) in colour."""
     with Image.open(path) as image:
         return np.asarray(image, dtype=np.uint8)
 
@@ -173,7 +173,7 @@ def write_sheet(
 class Picture:
     """One tile of a sheet."""
 
-    pixels: npt.NDArray[np.uint8]  #: (R, R)
+    pixels: npt.NDArray[np.uint8]  #: (R, R), or (R, R, 3)
     caption: str
     #: What samples.csv says of it; "file" is its file, "" of a real patch, which has none.
     said: Mapping[str, Any]

@@ -10,7 +10,7 @@ from torch import Tensor
 from nlbs.errors import ConfigError
 from nlbs.generate.plan import uniform
 from nlbs.models.contract import GenerativeModel
-from nlbs.models.pixels import FITS
+from nlbs.models.pixels import FITS, require_channels, with_channels
 from nlbs.shards import ShardSet
 
 
@@ -40,7 +40,7 @@ def rows_of(
 def read_real(
     shards: ShardSet, rows: npt.NDArray[np.int64], model: GenerativeModel, device: torch.device, fit: str
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return pixels (n, 1, R, R) float32 in [-1, 1] and the model's conditions of some rows.
+    """Return pixels (n, C, R, R) float32 in [-1, 1] and the model's conditions of some rows.
 
     Args:
         shards: where they are read.
@@ -50,13 +50,15 @@ def read_real(
         fit: how larger patches come to it, as in training (:func:`nlbs.models.checkpoint.trained_fit`).
 
     Raises:
-        ConfigError: the patches are smaller than the model's.
+        ConfigError: the patches are smaller than the model's, or have other channels.
     """
     if shards.resolution < model.resolution:
         raise ConfigError(
             f"{shards.folder} has patches of {shards.resolution}x{shards.resolution} pixels, smaller than the "
             f"{model.resolution}x{model.resolution} of the model: cut a set with --resolution {model.resolution}"
         )
-    pixels = FITS[fit](torch.from_numpy(shards.read(rows))[:, None].to(device), model.resolution, None)
+    require_channels(shards.channels, model.image.channels, shards.folder)
+    stored = with_channels(torch.from_numpy(shards.read(rows)))
+    pixels = FITS[fit](stored.to(device), model.resolution, None)
     conditions = shards.conditions(rows, model.schema)
     return pixels, {name: torch.from_numpy(values).to(device) for name, values in conditions.items()}

@@ -26,7 +26,7 @@ from nlbs.shards.format.commit import (
     write_part,
 )
 from nlbs.shards.format.container import Patch, PatchFormat, shard_name, write_shard
-from nlbs.shards.format.layout import FORMAT_VERSION, SHARD_SET_JSON
+from nlbs.shards.format.layout import SHARD_SET_JSON, format_version
 from nlbs.shards.format.manifest import SCHEMA, manifest_table
 
 SYNTHETIC = "synthetic"
@@ -81,12 +81,12 @@ def _kept(schema: Schema) -> list[Condition]:
 def _write_missing(folder: Path, plan: Plan, draw: Draw, provenance: Provenance, request: str) -> None:
     """Write the shards that are missing, each followed by its commit record."""
     begin_set(folder)
-    form = PatchFormat("tar", "none", provenance.resolution, "uint8")
+    form = PatchFormat("tar", "none", provenance.resolution, "uint8", provenance.channels)
     with Progress("Drawing", len(plan), "sample") as progress:
-        each = _per_shard(provenance.resolution)
+        each = _per_shard(provenance)
         for number, start in enumerate(range(0, len(plan), each)):
             places = range(start, min(start + each, len(plan)))
-            if committed_rows(folder, number, form.container, request) is not None:
+            if committed_rows(folder, number, form, request) is not None:
                 progress.advance(len(places))
                 continue
             rows: list[dict[str, Any]] = []
@@ -162,9 +162,10 @@ def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[st
         "dtype": "uint8",
         "container": "tar",
         "compression": "none",
+        **({} if provenance.channels == 1 else {"channels": provenance.channels}),
     }
     parts, shards = [], []
-    numbers = range(-(-len(plan) // _per_shard(provenance.resolution)))
+    numbers = range(-(-len(plan) // _per_shard(provenance)))
     names = [shard_name(number, "tar") for number in numbers]
     for number in numbers:
         shard, columns = committed_shard(folder, number, "tar")
@@ -173,9 +174,9 @@ def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[st
             manifest_table(columns, names)
         )  # at once: lists of Python objects take ten times the memory
     table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-    content_id = _content_id(record, table)
+    content_id = _content_id(record, table, provenance.channels)
     kept = [*SAID_OF_EACH, *(condition.name for condition in _kept(plan.schema))]
-    known = described(table, kept)
+    known = described(table, kept, provenance.channels)
     finish_set(
         folder,
         table,
@@ -194,17 +195,18 @@ def _commit(folder: Path, plan: Plan, provenance: Provenance, record: Mapping[st
     )
 
 
-def _content_id(record: Mapping[str, Any], table: pa.Table) -> str:
+def _content_id(record: Mapping[str, Any], table: pa.Table, channels: int) -> str:
     """Return a digest of what was asked for and of what came: the checksums of all pixels."""
     checksums = hashlib.sha256(table["crc32c"].to_numpy().astype("<u4").tobytes()).hexdigest()
-    return _digest({"format_version": FORMAT_VERSION, "request": record["request"], "crc32c": checksums})
+    version = format_version(channels)
+    return _digest({"format_version": version, "request": record["request"], "crc32c": checksums})
 
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _per_shard(resolution: int) -> int:
+def _per_shard(provenance: Provenance) -> int:
     """Return how many patches a shard holds: a power of two."""
-    fitting = max(16, _SHARD_BYTES // resolution**2)
+    fitting = max(16, _SHARD_BYTES // (provenance.channels * provenance.resolution**2))
     return int(min(_MOST_PATCHES, 1 << (fitting.bit_length() - 1)))

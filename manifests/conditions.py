@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from nlbs.manifests.kinds import view_and_kind
@@ -15,15 +15,6 @@ VIEWS = ("CC", "MLO")
 LATERALITIES = ("L", "R")
 #: Age bins in years, in the order of their codes; the NLBS dataset's own.
 AGE_BINS = ("<=45", "46-55", "56-65", ">65")
-#: Conditions of a model and the number of values of each; codes run from 0.
-CONDITIONS = {
-    "view": len(VIEWS),
-    "laterality": len(LATERALITIES),
-    "age_bin": len(AGE_BINS),
-    "cancer": 2,
-    "false_positive": 2,
-}
-_WORDS = {"view": VIEWS, "laterality": LATERALITIES, "age_bin": AGE_BINS}
 #: Ages above this are recorded as one more: PS3.15 E.3.6 and HIPAA call them identifying.
 OLDEST_AGE_YEARS = 89
 
@@ -72,46 +63,6 @@ _SIDED = tuple(
     for side in ("LEFT|RIGHT", "LT|RT", "L|R")
     for form in (rf"(?P<side>{side})[\s_.-]*(?P<view>\S.*)", rf"(?P<view>.*[^\s_.-])[\s_.-]+(?P<side>{side})")
 )
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The conditions of one image. None is *unknown*, never a default."""
-
-    view: str | None = None  #: "CC", "MLO", or another view as it stood in the source
-    laterality: str | None = None  #: "L" or "R"
-    age_years: int | None = None  #: 0 to 90; 90 means above 89
-    age_bin: int | None = None  #: 0 to 3; known without ``age_years`` in prepared tables
-    cancer: bool | None = None
-    false_positive: bool | None = None
-
-    def code(self, name: str) -> int:
-        """Return the integer code of a condition of :data:`CONDITIONS`; -1 where it is unknown."""
-        value = getattr(self, name)
-        if name == "view":
-            return VIEWS.index(value) if value in VIEWS else UNKNOWN
-        if name == "laterality":
-            return LATERALITIES.index(value) if value in LATERALITIES else UNKNOWN
-        return UNKNOWN if value is None else int(value)
-
-    def cells(self) -> dict[str, str | int | None]:
-        """Return the conditions as tables and manifests hold them: flags as 0 and 1, None where unknown."""
-        return {name: int(value) if isinstance(value, bool) else value for name, value in vars(self).items()}
-
-    @classmethod
-    def of_cells(cls, cells: Mapping[str, str]) -> "Conditions":
-        """Return the conditions that a table holds as text, as :meth:`cells` gave them; an empty cell is unknown."""
-        read: dict[Any, Callable[[str], Any]] = {
-            str | None: str,
-            int | None: int,
-            bool | None: lambda t: bool(int(t)),
-        }
-        return cls(**{f.name: read[f.type](cells[f.name]) for f in fields(cls) if cells[f.name]})
-
-
-def word_of(name: str, code: int) -> str:
-    """Return a condition's code as a person writes it: "CC", ">65", "yes"; empty where it is unknown."""
-    return "" if code == UNKNOWN else _WORDS.get(name, ("no", "yes"))[code]
 
 
 def age_bin_of(age_years: int) -> int:
@@ -256,12 +207,36 @@ def parse_cancer(text: str) -> bool | None:
     return parse_flag(text) if known is None else known
 
 
+def _read_by(parser: Callable[[str], Any]) -> Any:
+    """Return a field that is unknown where nothing is said, and read from the tables of datasets by a parser."""
+    return field(default=None, metadata={"parser": parser})
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of one image. None is *unknown*, never a default."""
+
+    view: str | None = _read_by(parse_view)  #: "CC", "MLO", or another view as it stood in the source
+    laterality: str | None = _read_by(parse_laterality)  #: "L" or "R"
+    age_years: int | None = _read_by(parse_age)  #: 0 to 90; 90 means above 89
+    age_bin: int | None = _read_by(parse_age_bin)  #: 0 to 3; known without ``age_years`` in prepared tables
+    cancer: bool | None = _read_by(parse_cancer)
+    false_positive: bool | None = _read_by(parse_flag)
+
+    def cells(self) -> dict[str, str | int | None]:
+        """Return the conditions as tables and manifests hold them: flags as 0 and 1, None where unknown."""
+        return {name: int(value) if isinstance(value, bool) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def of_cells(cls, cells: Mapping[str, str]) -> "Conditions":
+        """Return the conditions that a table holds as text, as :meth:`cells` gave them; an empty cell is unknown."""
+        read: dict[Any, Callable[[str], Any]] = {
+            str | None: str,
+            int | None: int,
+            bool | None: lambda t: bool(int(t)),
+        }
+        return cls(**{f.name: read[f.type](cells[f.name]) for f in fields(cls) if cells[f.name]})
+
+
 #: How tables of datasets write each condition.
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "view": parse_view,
-    "laterality": parse_laterality,
-    "age_years": parse_age,
-    "age_bin": parse_age_bin,
-    "cancer": parse_cancer,
-    "false_positive": parse_flag,
-}
+PARSERS: dict[str, Callable[[str], Any]] = {f.name: f.metadata["parser"] for f in fields(Conditions)}

@@ -6,7 +6,7 @@ import re
 from nlbs.errors import ConfigError
 
 KINDS = {
-    "standard": "a view of the whole breast, for presentation",
+    "standard": "a whole view, for presentation",
     "unknown": "an image of which nothing says what kind it is",
     "for_processing": "a raw image for processing, not for presentation",
     "magnified": "a magnification view",

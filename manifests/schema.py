@@ -108,6 +108,11 @@ class Condition:
         return self.name.replace("_", " ")
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """What of it can be known by itself: each label of several, or else the condition as a whole."""
+        return self.values if self.kind == "multilabel" else (self.label,)
+
+    @property
     def flag(self) -> str:
         """Its name as an option of a command has it: "false-positive"."""
         return self.name.replace("_", "-")
@@ -293,6 +298,19 @@ class Schema:
             if plain_name(word) == plain_name(condition.name):
                 return condition
         return self[word.strip()]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What can be known by itself, in order: conditions, and of several labels each."""
+        return tuple(part for condition in self for part in condition.parts)
+
+    def among_first(self, count: int) -> dict[str, int]:
+        """Return how many parts of each condition are among the first ``count`` of all."""
+        found, left = {}, count
+        for condition in self:
+            found[condition.name] = min(max(left, 0), len(condition.parts))
+            left -= len(condition.parts)
+        return found
 
     def unknown(self, count: int) -> Columns:
         """Return the conditions of so many patches of which nothing is known."""

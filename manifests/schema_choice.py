@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from nlbs.config import nearest
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import parse_flag
+from nlbs.manifests.datasets.chestxray14 import LABELS
 from nlbs.manifests.schema import (
     AGE_YEARS,
     BETWEEN_LABELS,
@@ -79,6 +80,9 @@ def _kept(name: str, words: list[str]) -> Condition | None:
         return Condition(name, "ordinal", order)
     if any(BETWEEN_LABELS in word for word in words) or name == "findings":
         labels = _labels_of(words)
+        # As a density has A to D, whether or not all occur. Mass and nodule are findings of breasts too.
+        if len(labels) > 2 and set(labels) <= set(LABELS):
+            labels = LABELS
         return Condition(name, "multilabel", labels, healthy=0) if labels else None
     if all(word.casefold() in _FLAGS for word in words):
         return Condition(name, "binary", NO_YES)

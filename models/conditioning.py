@@ -88,6 +88,18 @@ def hidden(conditions: Mapping[str, Tensor], hide: Mapping[str, Tensor]) -> dict
     }
 
 
+def told(conditions: Mapping[str, Tensor], schema: Schema, count: int) -> dict[str, Tensor]:
+    """Return conditions of which the first ``count`` parts of the schema are told, and the others are unknown."""
+    found = dict(conditions)
+    for name, known in schema.among_first(count).items():
+        values, condition = conditions[name], schema[name]
+        if condition.kind == "multilabel":
+            found[name] = torch.cat([values[:, :known], unknown_like(values[:, known:])], dim=1)
+        elif not known:
+            found[name] = unknown_like(values)
+    return found
+
+
 def mirrored(conditions: Mapping[str, Tensor], flip: Tensor, schema: Schema) -> dict[str, Tensor]:
     """Return the conditions of patches of which some are mirrored from left to right: a left breast is a right one.
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -281,19 +281,30 @@ def lacks(model: object, ability: str) -> str:
     return f"a model of the family {getattr(type(model), 'family', type(model).__name__)} does not {ability}"
 
 
-def encoding(model: GenerativeModel, use: str) -> Encodes:
-    """Return a model that encodes.
+Capability = TypeVar("Capability")
+#: capability -> what is needed of it, and what a model without it does not do
+_ABILITIES: dict[type[Any], tuple[str, str]] = {
+    Encodes: ("latents", "encode images"),
+    Reconstructs: ("reconstructions", "rebuild images"),
+    Denoises: ("a model that denoises", "denoise"),
+}
+
+
+def capable(model: GenerativeModel, capability: type[Capability], use: str) -> Capability:
+    """Return a model that has a capability.
 
     Args:
         model: any.
+        capability: Encodes, Reconstructs or Denoises.
         use: what it is for, the start of a sentence.
 
     Raises:
-        ConfigError: it does not encode.
+        ConfigError: it has not.
     """
-    if not isinstance(model, Encodes):
+    if not isinstance(model, capability):
+        needed, ability = _ABILITIES[capability]
         raise ConfigError(
-            f"{use} needs latents, and {lacks(model, 'encode images')}; take a model of another family"
+            f"{use} needs {needed}, and {lacks(model, ability)}; take a checkpoint of another family"
         )
     return model
 

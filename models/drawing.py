@@ -12,6 +12,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Shapes
 from nlbs.models.guidance import Guidance, as_guidance
+from nlbs.models.pixels import as_patches
 
 #: asked for, and which, does not change how the arithmetic of one is rounded.
 BATCH = 16
@@ -20,6 +21,19 @@ _HOW_TO_MEND = "take another checkpoint of the run, or train again"
 
 #: condition -> its values of n patches, as :mod:`nlbs.manifests.schema` says
 Codes = Mapping[str, npt.NDArray[Any]]
+
+
+class Grain(Protocol):
+    """What lies on top of rendered patches."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """The shape of the noise of one patch."""
+        ...
+
+    def __call__(self, rendered: Tensor, noise: Tensor) -> Tensor:
+        """Return rendered patches (B, 1, R, R) in [-1, 1] with the grain that noise (B, *noise_shape) becomes."""
+        ...
 
 
 class Sampler(Protocol):
@@ -45,13 +59,20 @@ class Sampler(Protocol):
         """Where the noise and the conditions have to lie."""
         ...
 
+    @property
+    def grain(self) -> Grain | None:
+        """The grain that its patches have on top of what its model renders; None: none."""
+        ...
+
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return patches (B, 1, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
+        """Return patches (B, C, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
         ...
 
 
 class ModelSampler:
     """What samplers over one model share."""
+
+    grain: Grain | None = None
 
     def __init__(
         self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
@@ -89,8 +110,8 @@ class ModelSampler:
         return self.model.device
 
 
-class PriorSampler(ModelSampler):
-    """Draws as the model itself does; a CVAE takes its latents from its own prior p(z | c)."""
+class OwnSampler(ModelSampler):
+    """Draws as the model itself does, by its own ``draw``: a CVAE from its prior p(z | c), a GAN from its generator."""
 
     def __init__(
         self, model: GenerativeModel, temperature: float = 1.0, guidance: float | Guidance = 1.0
@@ -99,8 +120,8 @@ class PriorSampler(ModelSampler):
 
         Args:
             model: on its device.
-            temperature: factor of the prior's standard deviations: below 1, likelier and less diverse patches.
-            guidance: of the prior's mean; a number is that of all conditions at once.
+            temperature: factor of the noise's standard deviations: below 1, likelier and less diverse patches.
+            guidance: as the model takes it; a number is that of all conditions at once.
 
         Raises:
             ConfigError: the temperature or a guidance is below 0.
@@ -108,9 +129,38 @@ class PriorSampler(ModelSampler):
         super().__init__(model, temperature, guidance)
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return patches (B, 1, R, R) in [-1, 1]."""
+        """Return patches (B, C, R, R) in [-1, 1]."""
         scaled = [self.temperature * level for level in noise]
         return self.model.draw(scaled, conditions, self.guidance)
+
+
+class SamplerAround:
+    """What samplers share that change the noise of another sampler, or what it draws."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        """Take the other sampler."""
+        self.sampler = sampler
+        self.grain: Grain | None = sampler.grain
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """Those of the sampler."""
+        return self.sampler.networks
+
+    @property
+    def noise_shapes(self) -> Shapes:
+        """Those of the sampler."""
+        return self.sampler.noise_shapes
+
+    @property
+    def schema(self) -> Schema:
+        """That of the sampler."""
+        return self.sampler.schema
+
+    @property
+    def device(self) -> torch.device:
+        """The sampler's."""
+        return self.sampler.device
 
 
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:
@@ -121,7 +171,7 @@ def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list
 
 
 def draw_patches(
-    sampler: Sampler, conditions: Codes, seed: int, first: int = 0
+    sampler: Sampler, conditions: Codes, seed: int, first: int = 0, numbers: npt.ArrayLike | None = None
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield synthetic patches, one after the other.
 
@@ -130,9 +180,10 @@ def draw_patches(
         conditions: of every patch, n rows each as :mod:`nlbs.manifests.schema` says; patch i has the i-th.
         seed: not negative; the same one draws the same patches.
         first: leaves out the patches before this one; the others are the same with it or without.
+        numbers: whose noise each patch is drawn from; None: patch i from the i-th.
 
     Yields:
-        (R, R) uint8, air 0.
+        (R, R) uint8, air 0; of a model of colours (R, R, 3).
     """
     count = len(next(iter(conditions.values())))
     for start in range(first - first % BATCH, count, BATCH):
@@ -142,7 +193,8 @@ def draw_patches(
             name: torch.from_numpy(conditions[name][chosen]).to(sampler.device)
             for name in sampler.schema.names
         }
-        noise = [draw_noise(seed, int(place), sampler.noise_shapes) for place in places]
+        own = places if numbers is None else np.asarray(numbers)[chosen]
+        noise = [draw_noise(seed, int(place), sampler.noise_shapes) for place in own]
         with torch.no_grad():
             patches = sampler.draw(
                 [torch.from_numpy(np.stack(level)).to(sampler.device) for level in zip(*noise, strict=True)],
@@ -153,7 +205,7 @@ def draw_patches(
 
 
 def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
-    """Return pixels (B, 1, R, R) in [-1, 1] as grey values, uint8 (B, R, R); -1 becomes 0, air.
+    """Return pixels (B, C, R, R) in [-1, 1] as stored patches, uint8 (B, R, R) or (B, R, R, 3); -1 becomes 0, air.
 
     Raises:
         CheckpointError: the model made something else than numbers, which would turn out black.
@@ -163,14 +215,17 @@ def to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
             "the model makes pixels that are not finite (NaN or infinity) of these conditions and latents: its weights "
             f"are spoilt, or an option is far too large; {_HOW_TO_MEND}"
         )
-    grey: npt.NDArray[np.uint8] = (
-        pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()[:, 0]
-    )
-    return grey
+    return as_patches(pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8))
+
+
+def uncertainty_tiles(apart: Tensor) -> tuple[Tensor, str]:
+    """Return uncertainties (B, C, R, R), on [-1, 1], as pixels whose white is the largest of them, and a caption."""
+    white = apart.max().clamp(min=1e-6)
+    return 2 * apart / white - 1, f"uncertain\nwhite: {127.5 * float(white):.0f} of 255"
 
 
 def _check_varied(patches: Tensor) -> None:
-    """Refuse a whole batch of draws (B, 1, R, R) that show nothing at all.
+    """Refuse a whole batch of draws (B, C, R, R) that show nothing at all.
 
     Raises:
         CheckpointError: each of them is of one value throughout.

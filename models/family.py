@@ -18,6 +18,20 @@ MOST_RESOLUTION = 16_384
 SOLVERS = {"dpm": 20, "ode": 20, "sde": 500}
 #: The section ``training.augment`` where images are taken as they are.
 AS_THEY_ARE = {"horizontal_flip": 0.0, "rotation_deg": 0.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
+FLIPPED = {**AS_THEY_ARE, "horizontal_flip": 0.5}
+#: Of sections ``training``: Adam as torch has it, nothing decayed, nothing clipped.
+PLAIN_ADAM = {"weight_decay": 0.0, "max_grad_norm": 1e12}
+#: Of sections ``training``: weights are averaged, and each condition is hidden at times.
+AVERAGED = {"null_token_rate": 0.1, "ema_decay": 0.998, "ema_warms_up": True}
+#: The same, and a rate that falls, for mended models with one network to train.
+MENDED = {
+    **AVERAGED,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "min_learning_rate": 1e-5,
+    "warmup_steps": 50,
+    "augment": AS_THEY_ARE,
+}
 Resolution = Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]  # edge of images in pixels
 
 

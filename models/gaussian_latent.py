@@ -1,4 +1,4 @@
-"""What models with one Gaussian latent vector share: drawing, rebuilding, bounding, looking; the prior is N(0, I)."""
+"""What models with one Gaussian latent share, mostly with the prior N(0, I): drawing, rebuilding, bounding, looking."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nlbs.manifests.schema import Schema
 from nlbs.models.conditioning import ConditionEncoder
-from nlbs.models.contract import Conditions, GenerativeModel, Noise, Shapes, full_precision
+from nlbs.models.contract import Clock, Conditions, GenerativeModel, Noise, Shapes, Turn, full_precision
 from nlbs.models.family import ImageSpec
 from nlbs.models.guidance import Guidance, as_guidance
 
@@ -15,20 +15,22 @@ from nlbs.models.guidance import Guidance, as_guidance
 class GaussianLatentModel(GenerativeModel):
     """q(z | x, c) is diagonal, p(z) = N(0, I) unless a family says another, and a decoder's maps say p(x | z, c).
 
-    A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and the terms of its loss.
+    A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and its turns.
     """
 
     coarsest_edge: int  #: edge of the encoder's last map
 
-    def __init__(self, image: ImageSpec, schema: Schema, latent_dim: int, embed_dim: int) -> None:
-        """Take what its images are like, and how wide latent and embedding of the conditions are (0: it has none)."""
+    def __init__(
+        self, image: ImageSpec, schema: Schema, latent_shape: tuple[int, ...], embed_dim: int
+    ) -> None:
+        """Take what its images are like, the shape of the latent, and how wide conditions are embedded (0: none)."""
         super().__init__(image, schema)
-        self.latent_dim = latent_dim
+        self.latent_shapes: Shapes = (latent_shape,)
         self.condition_encoder = ConditionEncoder(embed_dim, schema) if embed_dim else None
 
     @abstractmethod
     def encoded(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar of q(z | x, c), (B, latent_dim) each, of pixels in [-1, 1]."""
+        """Return mu and logvar of q(z | x, c), (B, *latent_shape) each, of pixels in [-1, 1]."""
 
     @abstractmethod
     def decoded(self, z: Tensor, embedding: Tensor) -> Tensor:
@@ -70,11 +72,6 @@ class GaussianLatentModel(GenerativeModel):
         return noise[0]
 
     @property
-    def latent_shapes(self) -> Shapes:
-        """The one latent."""
-        return ((self.latent_dim,),)
-
-    @property
     def drawing_noise(self) -> Shapes:
         """Epsilon of the latent."""
         return self.latent_shapes
@@ -98,7 +95,7 @@ class GaussianLatentModel(GenerativeModel):
         return self.shown(self.decoded(mu, embedding).float()), nats.unsqueeze(1)
 
     def infer(self, pixels: Tensor, conditions: Conditions, noise: Noise | None = None) -> list[Tensor]:
-        """Return the latents of images, (B, latent_dim)."""
+        """Return the latent of images, (B, *latent_shape)."""
         mu, logvar = self.encoded(pixels, self.embedded(self.checked(conditions)))
         return [mu if noise is None else drawn(mu, logvar, noise)]
 
@@ -112,6 +109,41 @@ class GaussianLatentModel(GenerativeModel):
         return self.infer(pixels, conditions)
 
 
+class OneTurnModel(GaussianLatentModel):
+    """One whose encoder and decoder are all that it trains; a family gives its loss (:meth:`weighed`)."""
+
+    @property
+    @abstractmethod
+    def term_names(self) -> Sequence[str]:
+        """The names of the terms of the loss, "total" first."""
+
+    @abstractmethod
+    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
+        """Return the terms of the loss, scalars in the order of their names.
+
+        Args:
+            maps: the decoder's, (B, maps, R, R) float32.
+            mu: means of the latents, (B, latent_dim) float32.
+            kl: the mean over the batch of the KL divergence, a scalar in nats.
+            pixels: (B, C, R, R) float32 in [-1, 1].
+            clock: where the run is.
+        """
+
+    def turns(self) -> Sequence[Turn]:
+        """Return the one turn, judged with the latents drawn as well."""
+        noise = self.latent_shapes
+        return (Turn("model", tuple(self.parameters()), self.term_names, noise, noise),)
+
+    def terms(
+        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss at latents that are drawn by noise."""
+        maps, mu, _, nats = self.passed(pixels, conditions, noise)
+        with full_precision(pixels.device):
+            terms = self.weighed(maps, mu, nats.mean(), pixels.float(), clock)
+        return dict(zip(self.term_names, terms, strict=True))
+
+
 def drawn(mu: Tensor, logvar: Tensor, noise: Noise) -> Tensor:
     """Return z = mu + exp(logvar / 2) epsilon."""
     return mu + (logvar / 2).exp() * noise[0]
@@ -119,4 +151,4 @@ def drawn(mu: Tensor, logvar: Tensor, noise: Noise) -> Tensor:
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """Return KL(N(mu, exp(logvar)) || N(0, I)) of each sample, (B,), in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).flatten(1).sum(dim=1)

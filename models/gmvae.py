@@ -246,7 +246,7 @@ class Gmvae(ElboModel):
 
         All are equally likely to be, and still are where a temperature scales the noise.
         """
-        return ((self.latent_dim,), (self.config.components,))
+        return (*self.latent_shapes, (self.config.components,))
 
     def from_prior(self, noise: Noise) -> Tensor:
         """Return latents of the components that the noise chooses."""

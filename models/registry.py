@@ -19,6 +19,7 @@ DEFAULT = "cvae"
 _MODULES = {
     "cvae": "nlbs.cvae.family",
     "diffusion": "nlbs.models.diffusion",
+    "latent-diffusion": "nlbs.models.latent_diffusion",
     "vae": "nlbs.models.vae",
     "lsgan": "nlbs.models.lsgan",
     "gmvae": "nlbs.models.gmvae",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError
-from nlbs.models.contract import Denoises, GenerativeModel, Shapes, lacks
+from nlbs.models.contract import Denoises, GenerativeModel, Shapes, capable
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.family import SOLVERS
 from nlbs.models.guidance import Guidance
@@ -41,6 +41,7 @@ def numbered_noise(keys: Tensor, number: int, shape: Sequence[int]) -> Tensor:
         number: of the step, 0 and on.
         shape: of one patch.
     """
+    # On the processor whatever the device: a device's own generator would draw other patches than a processor's.
     words = keys.detach().cpu().numpy().astype(np.float32).view(np.uint32)
     drawn = [
         np.random.Generator(np.random.Philox(np.random.SeedSequence(key.tolist(), spawn_key=(number,))))
@@ -111,23 +112,6 @@ def euler_maruyama(
 SOLVE: dict[str, Solver] = {"dpm": dpm_solver, "ode": heun, "sde": euler_maruyama}
 
 
-def denoising(model: GenerativeModel, use: str) -> Denoises:
-    """Return a model that denoises.
-
-    Args:
-        model: any.
-        use: what it is for, the start of a sentence.
-
-    Raises:
-        ConfigError: it does not denoise.
-    """
-    if not isinstance(model, Denoises):
-        raise ConfigError(
-            f"{use} needs a model that denoises, and {lacks(model, 'denoise')}; take a checkpoint of another family"
-        )
-    return model
-
-
 class DenoisingSampler(ModelSampler):
     """Draws by a solver from a model that denoises."""
 
@@ -150,7 +134,7 @@ class DenoisingSampler(ModelSampler):
             ConfigError: the model does not denoise, fewer than one step, or a guidance below 0.
         """
         super().__init__(model, guidance=guidance)
-        self._denoiser = denoising(model, f"the sampler {solver}")
+        self._denoiser = capable(model, Denoises, f"the sampler {solver}")
         self.solver, self.steps = solver, SOLVERS[solver] if steps is None else steps
         if self.steps < 1:
             raise ConfigError(f"{self.steps} steps of the sampler are asked for; expected 1 or more")

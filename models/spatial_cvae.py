@@ -27,10 +27,10 @@ from torch.nn import functional
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, POSITION, Schema
-from nlbs.models.contract import Clock, Conditions, Noise, Turn, full_precision
-from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec
-from nlbs.models.gaussian_latent import GaussianLatentModel
-from nlbs.models.layers import ConvBlock, DeconvBlock, Head, ResidualBlock
+from nlbs.models.contract import Clock, Conditions
+from nlbs.models.family import FLIPPED, MENDED, Family, ImageSpec
+from nlbs.models.gaussian_latent import OneTurnModel
+from nlbs.models.layers import ConvBlock, FiLM, ResidualBlock
 from nlbs.models.vae import LOGVAR_RANGE, laplace_with_air
 
 _HEADS, _GROUPS = 4, 8
@@ -177,6 +177,23 @@ class Encoder(nn.Module):
         return flat
 
 
+class Enlarge(nn.Module):
+    """Conv 3x3 of the map at twice its size: (B, in, H, W) -> (B, out, 2H, 2W).
+
+    Each pixel is made by as many weights as the next one. A transposed convolution of 3 x 3 and stride 2 makes them by
+    1, 2, 2 and 4 in turn, which shows as a checkerboard (Odena et al. 2016, 10.23915/distill.00003).
+    """
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the larger map."""
+        larger: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0))
+        return larger
+
+
 class Decoder(nn.Module):
     """Places ask the tokens of a latent; what they are told is enlarged to the maps: mean, air, log-scale."""
 
@@ -189,10 +206,11 @@ class Decoder(nn.Module):
         self.conditions = nn.Linear(embed_dim, width)
         self.attention = Attention(width) if config.cross_attention else None
         self.block = ResidualBlock(width, embed_dim, True, _GROUPS)
-        self.enlarge = DeconvBlock(width, width, embed_dim, True, _GROUPS)
-        self.head = Head(width, (2 + config.pixel_scale) * image.channels, embed_dim)
-        for film in (self.block.film, self.enlarge.film, self.head.film):
-            film.start_neutral()
+        half = width // 2
+        self.enlarge = nn.Sequential(Enlarge(width, half), nn.GroupNorm(_GROUPS // 2, half), nn.SiLU())
+        self.film = FiLM(embed_dim, half)
+        self.film.start_neutral()
+        self.head = Enlarge(half, (2 + config.pixel_scale) * image.channels)
 
     def forward(self, z: Tensor, embedding: Tensor) -> Tensor:
         """Return maps (B, 2 or 3 * C, R, R)."""
@@ -207,7 +225,7 @@ class Decoder(nn.Module):
         else:
             asked = self.attention(asked, tokens)
         x = self.block(asked.transpose(1, 2).unflatten(2, (edge, edge)), embedding)
-        maps: Tensor = self.head(self.enlarge(x, embedding), embedding)
+        maps: Tensor = self.head(self.film(self.enlarge(x), embedding))
         return maps
 
 
@@ -226,7 +244,7 @@ def fourier(where: Tensor) -> Tensor:
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
 
 
-class SpatialCvae(GaussianLatentModel):
+class SpatialCvae(OneTurnModel):
     """q(z | x, c) and p(x | z, c) with coordinates: of pixels in the patch, and by the conditions of the patch."""
 
     family: ClassVar[str] = "spatial-cvae"
@@ -237,7 +255,7 @@ class SpatialCvae(GaussianLatentModel):
         Raises:
             ConfigError: its images cannot be halved so often, or a branch would have no stage.
         """
-        super().__init__(image, schema, config.latent_dim, config.condition_embed_dim)
+        super().__init__(image, schema, (config.latent_dim,), config.condition_embed_dim)
         check_sections(config, loss, image.edge)
         self.config, self.loss = config, loss
         self.coarsest_edge = image.edge >> len(config.widths)
@@ -250,26 +268,19 @@ class SpatialCvae(GaussianLatentModel):
         if config.output_scale:
             self.factor, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
 
-    def turns(self) -> Sequence[Turn]:
-        """Return the one turn."""
-        names = ("total", "reconstruction", "kl", "bounds", "latent_l1", "spatial", "scale")
-        return (Turn("model", tuple(self.parameters()), names, self.latent_shapes, self.latent_shapes),)
+    @property
+    def term_names(self) -> Sequence[str]:
+        """The names of the terms."""
+        return ("total", "reconstruction", "kl", "bounds", "latent_l1", "spatial", "scale")
 
-    def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
-    ) -> dict[str, Tensor]:
+    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
         """Return the loss and its terms, each before its weight; the KL in nats, the others per pixel."""
-        maps, mu, _, nats = self.passed(pixels, conditions, noise)
-        with full_precision(pixels.device):
-            pixels, loss = pixels.float(), self.loss
-            mean, air, scale = self._read(maps)
-            error = laplace_with_air(torch.cat([mean, air], dim=1), pixels, scale)
-            kl, bounds, l1 = nats.mean(), bounds_penalty(mean), mu.abs().mean()
-            spatial = spatial_term(mean, pixels)
-            beyond = loss.bounds_weight * bounds + loss.latent_l1_weight * l1 + loss.spatial_weight * spatial
-            total = error + self.scheduled(clock)["beta"] * kl / pixels[0].numel() + beyond
-        terms = (total, error, kl, bounds, l1, spatial, scale.mean())
-        return dict(zip(self.turns()[0].terms, terms, strict=True))
+        loss, (mean, air, scale) = self.loss, self._read(maps)
+        error = laplace_with_air(torch.cat([mean, air], dim=1), pixels, scale)
+        bounds, l1, spatial = bounds_penalty(mean), mu.abs().mean(), spatial_term(mean, pixels)
+        beyond = loss.bounds_weight * bounds + loss.latent_l1_weight * l1 + loss.spatial_weight * spatial
+        total = error + self.scheduled(clock)["beta"] * kl / pixels[0].numel() + beyond
+        return total, error, kl, bounds, l1, spatial, scale.mean()
 
     def judged(self, means: Mapping[str, float]) -> float:
         """Return the negative evidence lower bound, nats per pixel: what regularises is no part of it."""
@@ -329,17 +340,7 @@ def check_sections(config: SpatialConfig, loss: Any, resolution: int) -> None:
 
 
 _POSITIONED = Schema((*NLBS, POSITION)).as_json()
-_TRAINING = {
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "min_learning_rate": 1e-5,
-    "warmup_steps": 50,
-    "null_token_rate": 0.1,
-    "ema_decay": 0.998,
-    "ema_warms_up": True,
-    "epochs": 60,
-    "augment": {**AS_THEY_ARE, "horizontal_flip": 0.5},
-}
+_TRAINING = {**MENDED, "epochs": 60, "augment": FLIPPED}
 PRESETS: dict[str, dict[str, Any]] = {
     "spatial-cvae": {
         "model": {"widths": (32, 64, 128, 256), "latent_dim": 512, "token_width": 128},

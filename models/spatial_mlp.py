@@ -23,9 +23,9 @@ from torch.nn import functional
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
-from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Turn, full_precision
-from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec, NoOptions
-from nlbs.models.gaussian_latent import GaussianLatentModel
+from nlbs.models.contract import Clock, Doubts
+from nlbs.models.family import AS_THEY_ARE, PLAIN_ADAM, Family, ImageSpec, NoOptions
+from nlbs.models.gaussian_latent import OneTurnModel
 
 _HEADS, _DROPOUT, _AXES = 8, 0.1, 2
 _LOGVAR_RANGE = (-6.0, 2.0)
@@ -85,14 +85,14 @@ class SingleTokenAttention(nn.Module):
         return out
 
 
-class SpatialMlp(GaussianLatentModel):
+class SpatialMlp(OneTurnModel):
     """Encoder and decoder over all pixels as one vector, with the places of the pixels beside them."""
 
     family: ClassVar[str] = "spatial-mlp"
 
     def __init__(self, config: SpatialMlpConfig, image: ImageSpec, schema: Schema, loss: Any = None) -> None:
         """Make a model with fresh weights."""
-        super().__init__(image, schema, config.latent_dim, 0)
+        super().__init__(image, schema, (config.latent_dim,), 0)
         self.config, self.coarsest_edge = config, 1
         h, points = config.hidden, math.prod((image.channels, image.edge, image.edge))
         where, beside = image.edge**2, _AXES * (h // 3)
@@ -106,22 +106,17 @@ class SpatialMlp(GaussianLatentModel):
         self.widen = nn.Sequential(GatedBlock(h, 2 * h), GatedBlock(2 * h, 4 * h), nn.Linear(4 * h, points))
         self.factor, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
 
-    def turns(self) -> Sequence[Turn]:
-        """Return the one turn."""
-        names = ("total", "error", "kl", "bounds", "latent_l1")
-        return (Turn("model", tuple(self.parameters()), names, self.latent_shapes, self.latent_shapes),)
+    @property
+    def term_names(self) -> Sequence[str]:
+        """The names of the terms."""
+        return ("total", "error", "kl", "bounds", "latent_l1")
 
-    def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
-    ) -> dict[str, Tensor]:
+    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
         """Return MSE + 10 bounds + beta KL + 0.01 mean |mu|, with images in [0, 1], and these terms."""
-        maps, mu, _, nats = self.passed(pixels, conditions, noise)
-        with full_precision(pixels.device):
-            error = functional.mse_loss(maps, (pixels.float() + 1) / 2)
-            beyond = functional.relu(-maps) + functional.relu(maps - 1)
-            kl, bounds, l1 = nats.mean(), beyond.mean(), mu.abs().mean()
-            total = error + _BOUNDS_WEIGHT * bounds + self.scheduled(clock)["beta"] * kl + _L1_WEIGHT * l1
-        return {"total": total, "error": error, "kl": kl, "bounds": bounds, "latent_l1": l1}
+        error = functional.mse_loss(maps, (pixels + 1) / 2)
+        bounds, l1 = (functional.relu(-maps) + functional.relu(maps - 1)).mean(), mu.abs().mean()
+        total = error + _BOUNDS_WEIGHT * bounds + self.scheduled(clock)["beta"] * kl + _L1_WEIGHT * l1
+        return total, error, kl, bounds, l1
 
     def judged(self, means: Mapping[str, float]) -> float:
         """Return the total at the highest weight of the KL."""
@@ -180,10 +175,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "spatial-cvae-published": {
         "model": {},
         "training": {
+            **PLAIN_ADAM,
             "learning_rate": 1e-3,
             "min_learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "max_grad_norm": 1e12,
             "epochs": 60,
             "augment": AS_THEY_ARE,
         },

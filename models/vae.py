@@ -30,16 +30,9 @@ from torch.nn import functional
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
-from nlbs.models.contract import (
-    Clock,
-    Conditions,
-    Doubts,
-    Noise,
-    Turn,
-    full_precision,
-)
-from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec
-from nlbs.models.gaussian_latent import GaussianLatentModel
+from nlbs.models.contract import Clock, Doubts
+from nlbs.models.family import AS_THEY_ARE, MENDED, PLAIN_ADAM, Family, ImageSpec
+from nlbs.models.gaussian_latent import OneTurnModel
 from nlbs.models.latent_use import latent_use
 
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
@@ -137,7 +130,7 @@ LIKELIHOODS = {
 }
 
 
-class ElboModel(GaussianLatentModel):
+class ElboModel(OneTurnModel):
     """A model that learns by a likelihood of pixels and a weighted KL. A family gives its networks."""
 
     loss: VaeLoss
@@ -152,7 +145,7 @@ class ElboModel(GaussianLatentModel):
         loss: VaeLoss,
     ) -> None:
         """Take what the base takes, the name of a likelihood of :data:`LIKELIHOODS`, and the weight of the KL."""
-        super().__init__(image, schema, latent_dim, embed_dim)
+        super().__init__(image, schema, (latent_dim,), embed_dim)
         self.loss, self.likelihood = loss, LIKELIHOODS[likelihood]
         self.log_scale: nn.Parameter | None = None
         if self.likelihood.per_pixel:
@@ -165,25 +158,17 @@ class ElboModel(GaussianLatentModel):
             return torch.ones((), device=self.device)
         return (_SCALE_SPEED * self.log_scale).exp().clamp(min=_SMALLEST_SCALE)
 
-    def turns(self) -> Sequence[Turn]:
-        """Return the one turn: the evidence lower bound, judged with the latents drawn as well."""
-        names = ("total", "reconstruction", "kl", *(("scale",) if self.log_scale is not None else ()))
-        return (Turn("model", tuple(self.parameters()), names, self.latent_shapes, self.latent_shapes),)
+    @property
+    def term_names(self) -> Sequence[str]:
+        """The names of the terms of the evidence lower bound."""
+        return ("total", "reconstruction", "kl", *(("scale",) if self.log_scale is not None else ()))
 
-    def terms(
-        self, turn: str, pixels: Tensor, conditions: Conditions, noise: Noise, clock: Clock
-    ) -> dict[str, Tensor]:
+    def weighed(self, maps: Tensor, mu: Tensor, kl: Tensor, pixels: Tensor, clock: Clock) -> Sequence[Tensor]:
         """Return the loss and what it is the sum of; the KL in nats, before its weight."""
-        maps, _, _, nats = self.passed(pixels, conditions, noise)
-        with full_precision(pixels.device):
-            error, scale, kl = (
-                self.likelihood.error(maps, pixels.float(), self.scale),
-                self.scale,
-                nats.mean(),
-            )
+        scale = self.scale
+        error = self.likelihood.error(maps, pixels, scale)
         total = error + self.scheduled(clock)["beta"] * kl / self._shares
-        terms = {"total": total, "reconstruction": error, "kl": kl}
-        return terms if self.log_scale is None else {**terms, "scale": scale}
+        return (total, error, kl, scale)[: len(self.term_names)]
 
     def judged(self, means: Mapping[str, float]) -> float:
         """Return the total at the final weight of the KL, as while it rises weights would look worse each epoch."""
@@ -290,25 +275,14 @@ def check_sections(config: VaeConfig, loss: Any, resolution: int) -> None:
         )
 
 
-#: Adam at one rate to the end, nothing clipped, nothing decayed, images as they are.
-_PLAIN = {"weight_decay": 0.0, "max_grad_norm": 1e12, "augment": AS_THEY_ARE}
-_MENDED = {
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "min_learning_rate": 1e-5,
-    "warmup_steps": 50,
-    "null_token_rate": 0.1,
-    "ema_decay": 0.998,
-    "ema_warms_up": True,
-    "augment": AS_THEY_ARE,
-}
 _VINDR = {"widths": (32, 64, 128, 256), "latent_dim": 1024}
 _CXR = {"widths": (32, 64, 128, 256, 512), "convolutions": 2, "leak": 0.2, "kernel": 4, "decoder_norm": True}
 PRESETS: dict[str, dict[str, Any]] = {
     "vindr-vae-published": {
         "model": {**_VINDR, "condition_embed_dim": 0, "likelihood": "bernoulli"},
         "training": {
-            **_PLAIN,
+            **PLAIN_ADAM,
+            "augment": AS_THEY_ARE,
             "learning_rate": 1e-3,
             "min_learning_rate": 1e-3,
             "epochs": 60,
@@ -318,18 +292,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "vindr-vae": {
         "model": _VINDR,
-        "training": {**_MENDED, "epochs": 200},
+        "training": {**MENDED, "epochs": 200},
         "data": {"resolution": 128, "batch_size": 32},
     },
     "vindr-vae-small": {
         "model": {**_VINDR, "latent_dim": 256},
-        "training": {**_MENDED, "epochs": 200},
+        "training": {**MENDED, "epochs": 200},
         "data": {"resolution": 64, "batch_size": 32},
     },
     "cxr-vae-published": {
         "model": {**_CXR, "leaky_heads": True, "condition_embed_dim": 0, "likelihood": "square"},
         "training": {
-            **_PLAIN,
+            **PLAIN_ADAM,
+            "augment": AS_THEY_ARE,
             "learning_rate": 1e-4,
             "min_learning_rate": 1e-4,
             "epochs": 10,
@@ -340,12 +315,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "cxr-vae": {
         "model": _CXR,
-        "training": {**_MENDED, "epochs": 60},
+        "training": {**MENDED, "epochs": 60},
         "data": {"resolution": 128, "batch_size": 64},
     },
     "cxr-vae-small": {
         "model": {**_CXR, "widths": (32, 32, 64, 128, 128), "latent_dim": 128},
-        "training": {**_MENDED, "epochs": 60},
+        "training": {**MENDED, "epochs": 60},
         "data": {"resolution": 64, "batch_size": 64},
     },
 }

@@ -70,7 +70,8 @@ def append(options: BuildOptions, changed: str = "error", shard_set: str | None 
         remove_partials(root)
         store = ImageStore.existing(root / STORE)
         attributes = store.attributes or {}
-        names = {field.name for field in fields(DecodeOptions)} & attributes.keys()
+        # Which foreground the new images have, table and headers say, or the user: it has to be that of the store.
+        names = {field.name for field in fields(DecodeOptions)} & attributes.keys() - {"foreground"}
         decode = DecodeOptions(**{name: attributes[name] for name in names}, kinds=options.decode.kinds)
         options = replace(options, decode=decode)
         read = read_sources(options, known.splits)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlbs import __version__
+from nlbs import __version__, options
 from nlbs.command import Finite, Group, entry_point
+from nlbs.options import count_option, out_option, shards_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     SECTIONS,
@@ -14,13 +15,10 @@ from nlbs.preprocess.options import (
     build_options,
     check_container,
     compression_option,
-    count_option,
     cut_options,
     decoder_option,
-    out_option,
     overwrite_option,
     patch_options,
-    shards_option,
     source_options,
     table_options,
     workers_options,
@@ -66,11 +64,18 @@ def cli() -> None:
     help="What grey values are stored as.",
 )
 @click.option(
+    "--channels",
+    type=click.Choice(["grey", "rgb"]),
+    default="grey",
+    show_default=True,
+    help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
+)
+@click.option(
     "--voi",
     type=click.Choice(["auto", "lut", "window", "range"]),
     default="auto",
     show_default=True,
-    help="What makes pixels visible: the VOI LUT of the header, its window, or the breast's own range; auto is the "
+    help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is the "
     "first of these that there is.",
 )
 @decoder_option
@@ -82,7 +87,7 @@ def cli() -> None:
 @click.option(
     "--keep-background",
     is_flag=True,
-    help="Leave labels and noise outside the breast as they are, in place of air.",
+    help="Leave labels and noise outside the foreground as they are, in place of air.",
 )
 @overwrite_option
 @click.option(
@@ -223,7 +228,7 @@ def reshard_command(
 @compression_option
 @click.option("--out", type=PATH, help="The new folder.  [default: beside the old one]")
 @workers_options
-@click.option("--overwrite", is_flag=True, help="Write anew where another shard set stands.")
+@options.overwrite_option("Write anew where another shard set stands.")
 def convert_command(
     shards: AnyPath,
     container: str,
@@ -324,7 +329,7 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     "--samples", type=LOCAL_PATH, required=True, help="What nlbs-generate wrote: pictures, or a shard set."
 )
 @out_option("Folder for the DICOM files.", local=True)
-@click.option("--overwrite", is_flag=True, help="Replace files of other patches that stand in --out.")
+@options.overwrite_option("Replace files of other patches that stand in --out.")
 def to_dicom_command(samples: Path, out: Path, overwrite: bool) -> None:
     """Write synthetic patches as DICOM secondary captures with Synthetic Data (0008,001C) = YES.
 

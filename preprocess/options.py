@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nlbs import options
 from nlbs.command import POSITIVE, Finite
 from nlbs.manifests.datasets import DIALECTS
+from nlbs.options import all_of
 from nlbs.paths import LOCAL_PATH, PATH
 
 if TYPE_CHECKING:
     from nlbs.manifests.tables.table import TableOptions
     from nlbs.preprocess.images.grid import CutOptions
     from nlbs.preprocess.root.intake import BuildOptions
-
-Command = Callable[..., None]
-Option = Callable[[Command], Command]
 
 #: Sections of the help pages, in the order in which a person thinks about them.
 SECTIONS = {
@@ -27,7 +26,9 @@ SECTIONS = {
     ),
     "How patients are divided": ("--split", "--split-seed", "--allow-duplicates"),
     "Which images": ("--kinds", "--disagree", "--changed", "--frame", "--max-failures", "--all"),
-    "How files become grey values": ("--decoder", "--voi", "--keep-background", "--dtype"),
+    "How files become grey values": (
+        "--foreground", "--channels", "--decoder", "--voi", "--keep-background", "--dtype",
+    ),
     "How patches are cut": (
         "--preset", "--resolution", "--stride", "--min-foreground", "--mode", "--spacing-mm", "--unknown-spacing",
     ),
@@ -39,40 +40,14 @@ SECTIONS = {
 }  # fmt: skip
 
 
-def _all_of(*options: Option) -> Option:
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def shards_option(what: str) -> Option:
-    """Return the option that names a shard set or a dataset root."""
-    return click.option("--shards", type=PATH, required=True, help=what)
-
-
-def out_option(what: str, local: bool = False) -> Option:
-    """Return the option that names what is to be written, ``local``: in a file system alone."""
-    return click.option("--out", type=LOCAL_PATH if local else PATH, required=True, help=what)
-
-
-def count_option(name: str, default: int, what: str, least: int = 0) -> Option:
-    """Return an option that takes a whole number."""
-    return click.option(name, type=click.IntRange(least), default=default, show_default=True, help=what)
-
-
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Cut anew where a shard set of other images or options stands."
-)
+overwrite_option = options.overwrite_option("Cut anew where a shard set of other images or options stands.")
 decoder_option = click.option(
     "--decoder",
     type=click.Choice(["auto", "imagecodecs", "pylibjpeg"]),
     default="auto",
     show_default=True,
     help="pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same "
-    "pixels.",
+    "pixels (of 8-bit lossy JPEG within one grey level).",
 )
 compression_option = click.option(
     "--compression",
@@ -83,7 +58,7 @@ compression_option = click.option(
 )
 
 
-def workers_options(command: Command) -> Command:
+def workers_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say who does the work; the command gets them as ``workers``."""
 
     @wraps(command)
@@ -92,7 +67,7 @@ def workers_options(command: Command) -> Command:
 
         command(workers=Workers(jobs, backend, scheduler), **asked)
 
-    return _all_of(
+    return all_of(
         click.option("--jobs", default=-1, help="Workers on this machine.  [default: one per core]"),
         click.option(
             "--backend",
@@ -110,18 +85,18 @@ def workers_options(command: Command) -> Command:
 
 
 #: What a patch is and what it is stored as: the same for every command that cuts.
-patch_options = _all_of(
+patch_options = all_of(
     click.option(
         "--min-foreground",
         type=Finite(),
-        help="Least share of a patch that is breast, 0 to 1.  [default: 0.1; with --mode whole 0]",
+        help="Least share of a patch that is foreground, 0 to 1.  [default: 0.1; with --mode whole 0]",
     ),
     click.option(
         "--mode",
         type=click.Choice(["patches", "whole"]),
         default="patches",
         show_default=True,
-        help="whole: one patch per image, the breast made to fit, at its own aspect.",
+        help="whole: one patch per image, the foreground made to fit, at its own aspect.",
     ),
     click.option(
         "--spacing-mm",
@@ -175,7 +150,7 @@ def cut_options(asked: dict[str, Any], dtype: str | None = None) -> "CutOptions"
         raise click.UsageError("--stride means nothing with --mode whole, which gives one patch per image.")
     if whole and chosen["spacing_mm"] is not None:
         raise click.UsageError(
-            "--spacing-mm means nothing with --mode whole, which fits each breast to a patch."
+            "--spacing-mm means nothing with --mode whole, which fits each image to a patch."
         )
     if chosen["unknown_spacing"] is not None and chosen["spacing_mm"] is None:
         raise click.UsageError("--unknown-spacing means nothing without --spacing-mm.")
@@ -189,7 +164,7 @@ def cut_options(asked: dict[str, Any], dtype: str | None = None) -> "CutOptions"
 
 
 #: Which table, and how it is read.
-table_options = _all_of(
+table_options = all_of(
     click.option(
         "--csv",
         "csv_paths",
@@ -211,7 +186,8 @@ table_options = _all_of(
         multiple=True,
         metavar="NAMES",
         help="Which columns of a table of your own say what, such as path=file,patient=pid,view=Projection. "
-        "Names before =: path, patient, view, laterality, age, cancer and false_positive.  "
+        "Names before =: path, frame (of a file with several), patient, view, laterality, age, cancer and "
+        "false_positive.  "
         "[default: those of the dataset]",
     ),
     click.option(
@@ -230,7 +206,14 @@ table_options = _all_of(
 )
 
 #: What else a command that decodes the images of a table asks.
-source_options = _all_of(
+source_options = all_of(
+    click.option(
+        "--foreground",
+        type=click.Choice(["breast", "body", "tissue", "none"]),
+        help="What of an image is cut into patches: the breast; the body of a chest X-ray or an MR slice, with its "
+        "lungs; stained tissue; or, with none, all of it.  [default: what dataset or DICOM headers say, else "
+        "breast, with --channels rgb tissue]",
+    ),
     click.option(
         "--keep",
         metavar="NAMES",
@@ -344,18 +327,21 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
     def given(*names: str) -> dict[str, Any]:
         return {name: asked[name] for name in names if name in asked}
 
-    frame = parse_frame(asked.get("frame"))
+    frame, channels = parse_frame(asked.get("frame")), 3 if asked.get("channels") == "rgb" else 1
     kinds = parse_kinds(asked["kinds"], frame is not None)
     return BuildOptions(
         csv=asked["csv_paths"],
         table=asked_table(asked),
         shares=None if asked["split"] == "dataset" else parse_shares(asked["split"]),
-        decode=DecodeOptions(**given("dtype", "voi", "decoder", "keep_background"), frame=frame, kinds=kinds),
+        decode=DecodeOptions(
+            **given("dtype", "voi", "decoder", "keep_background"), channels=channels, frame=frame, kinds=kinds
+        ),
         cut=cut or CutOptions(),
         file_timeout_s=asked["file_timeout"],
         most_failures=asked["max_failures"],
         **given(
-            "out", "images", "disagree", "patient_per_image", "trust_patients", "similar_ids", "split_seed"
+            *("out", "images", "foreground", "disagree"),
+            *("patient_per_image", "trust_patients", "similar_ids", "split_seed"),
         ),
         **given("workers", "key_file", "allow_duplicates", "overwrite"),
     )

@@ -19,7 +19,7 @@ from nlbs.paths import AnyPath
 from nlbs.preprocess.build import BuildSummary
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.checks import refuse_leaks
+from nlbs.preprocess.root.checks import refuse_leaks, refuse_merge
 from nlbs.preprocess.root.intake import (
     BuildOptions,
     SourcesRead,
@@ -39,6 +39,7 @@ from nlbs.preprocess.sets.cut import cut_shard_set
 from nlbs.preprocess.workers import Workers
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
 from nlbs.stores import in_file_system
+from nlbs.text import counted
 
 _PART_JSON = "part.json"
 _IN_HAND = "in-hand"
@@ -89,12 +90,12 @@ def build_part(options: BuildOptions, part: Part) -> PartSummary:
     """
     begun, folder = time.monotonic(), _mounted(options.out) / BUILD_PARTS / part.name
     with only_one(options.out, "nlbs-preprocess", shared=True):
+        read = read_sources(options)  # a typo in the call leaves nothing behind
         refuse_link(folder.parent)
         make_folder(folder.parent, 0o700)
         with only_one(folder, f"part {part.number} of {part.of}"):
             remove_partials(folder)
             (folder / _PART_JSON).unlink(missing_ok=True)
-            read = read_sources(options)
             share = share_of(read.sources, part)
             totals = take_in(options, read, share, folder, notes=(folder / _IN_HAND).absolute())
             _write_part(folder, _described(options, read, part, totals))
@@ -146,14 +147,17 @@ def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
             decoded=sum(part["decoded"] for part in parts),
             disagreements=sum(part["disagreements"] for part in parts),
         )
-        rows = totals.counting(_in_order([read_image_rows(folder) for folder in folders]))
+        cut = _cut_of(root, parts[0]["cut"])
+        if not overwrite:
+            refuse_merge(root, cut.name, _image_rows(folders), parts[0]["kept"])
+        rows = totals.counting(_image_rows(folders))
         sources = _in_order([read_source_rows(folder) for folder in folders])
         write_tables(root, rows, sources, parts[0]["kept"])
         if not totals.usable:
             raise DatasetError(nothing_usable(totals, root))
         allow = all(part["allow_duplicates"] for part in parts)
         duplicates = refuse_leaks(read_image_rows(root), allow, root / IMAGES_CSV)
-        images, cut = read_labelled_images(root), _cut_of(root, parts[0]["cut"])
+        images = read_labelled_images(root)
         shard_set = cut_shard_set(root, ImageStore.existing(root / STORE), images, cut, workers, overwrite)
         shutil.rmtree(root / BUILD_PARTS)
     return BuildSummary(totals, duplicates, shard_set, time.monotonic() - begun)
@@ -222,7 +226,8 @@ def _parts_of_one_build(root: Path) -> list[dict[str, Any]]:
     missing = [f"{n}/{number}" for n, part in parts.items() if part is None]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {number} parts are not done: run build-shards with --part {', '.join(missing)}"
+            f"{len(missing)} of {counted(number, 'part')} {'is' if len(missing) == 1 else 'are'} not done: run "
+            f"build-shards with --part {', '.join(missing)}"
         )
     found = [part for part in parts.values() if part is not None]
     builds = Counter(part["build"] for part in found).most_common()
@@ -259,6 +264,10 @@ def _is_part(part: Any, name: str) -> bool:
     if not all(isinstance(found, list) and all(isinstance(text, str) for text in found) for found in lists):
         return False
     return isinstance(part.get("dialect"), str) and isinstance(part.get("allow_duplicates"), bool)
+
+
+def _image_rows(folders: Sequence[Path]) -> Iterator[dict[str, str]]:
+    return _in_order([read_image_rows(folder) for folder in folders])
 
 
 def _in_order(tables: Sequence[Iterator[dict[str, str]]]) -> Iterator[dict[str, str]]:

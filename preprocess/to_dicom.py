@@ -16,18 +16,25 @@ from PIL import Image
 
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, only_one, read_json, remove_partials
-from nlbs.manifests.schema import NLBS
+from nlbs.manifests.conditions import LATERALITIES
+from nlbs.manifests.schema import AGE_YEARS, NLBS
 from nlbs.names import checked_name
 from nlbs.preprocess.root.tables import open_own_table
 from nlbs.progress import Progress
 from nlbs.shards import open_shards
 from nlbs.shards.format.description_check import LARGEST_RESOLUTION
 from nlbs.shards.format.layout import SHARD_SET_JSON, shard_sets_in
+from nlbs.shards.format.manifest import SCHEMA
 from nlbs.system_calls import read_regular
 from nlbs.text import printable, shown
 
 _MOST_PICTURE_BYTES = 64 << 20  # the largest patch has 16 MiB of pixels
 _RECORD, _TABLE = "samples.json", "samples.csv"  # what nlbs-generate writes beside its pictures
+_SCHEMA = "schema"  # of the record: names of the model's conditions; without it those of NLBS
+_LONGEST_NAME, _LONGEST_WORD = 64, 1000
+#: Conditions that a manifest has columns for, and columns that say something else.
+_OF_FORMAT = {*NLBS.names, AGE_YEARS.name}
+_NO_CONDITIONS = {*SCHEMA.names, "synthetic", "model", "seed", "sampler"}
 #: Of one process, the moment at which it ran: equal input is to give equal bytes.
 _CLOCK = (
     "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime", "DateOfSecondaryCapture",
@@ -41,7 +48,7 @@ class SyntheticPatch:
 
     name: str  #: of its file, without ending
     index: int
-    pixels: npt.NDArray[np.uint8]  #: (R, R)
+    pixels: npt.NDArray[np.uint8]  #: (R, R), or (R, R, 3)
     conditions: Mapping[str, str]  #: in words; empty is unknown, missing is not to be told
     record: Mapping[str, Any]  #: of the call that drew it
 
@@ -87,7 +94,7 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
     told = {name: word for name, word in patch.conditions.items() if word}
     capture: Any = SCImage(
         pixel_array=patch.pixels,
-        photometric_interpretation="MONOCHROME2",
+        photometric_interpretation="MONOCHROME2" if patch.pixels.ndim == 2 else "RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=_uid(patch, "study"),
@@ -99,15 +106,15 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
         patient_id=f"SYNTHETIC-{patch.record['request'][:8]}-{patch.index}",
         patient_name="SYNTHETIC^PATCH",
         patient_orientation=("L", "F"),
-        laterality=told.get("laterality"),
+        laterality=told.get("laterality") if told.get("laterality") in LATERALITIES else None,
     )
     capture.SyntheticData = "YES"  # (0008,001C), SOP Common
     capture.ConversionType = "SYN"  # (0008,0064), SC Equipment: synthetic image
     capture.PatientOrientation = None  # type 2C; nobody knows it of a patch
     capture.BurnedInAnnotation = "NO"
-    if "view" in told:
+    if len(told.get("view", "")) in range(1, 17):  # PS3.5 6.2: a code string
         capture.ViewPosition = told["view"]
-    capture.SeriesDescription = "Synthetic mammogram patch"
+    capture.SeriesDescription = "Synthetic patch"
     capture.DerivationDescription = "Synthetic: drawn by a generative model. It shows no person."
     capture.ImageComments = _comments(patch)
     for dataset in (capture, *capture.get("ContributingEquipmentSequence", ())):
@@ -118,11 +125,7 @@ def secondary_capture(patch: SyntheticPatch) -> Any:
 
 
 def _comments(patch: SyntheticPatch) -> str:
-    said = [
-        f"{name.replace('_', ' ')} {patch.conditions[name] or 'unknown'}"
-        for name in NLBS.names
-        if name in patch.conditions
-    ]
+    said = [f"{name.replace('_', ' ')} {word or 'unknown'}" for name, word in patch.conditions.items()]
     record = patch.record
     return (
         f"SYNTHETIC. Asked for: {', '.join(said)}. Model {record['model']}, sampler {record['sampler']}, seed "
@@ -191,6 +194,11 @@ def _record_of(samples: Path) -> dict[str, Any]:
             or len(record[name]) > 1000
         ):
             raise DatasetError(f"{samples} says {name} {shown(record.get(name))}: expected a short text")
+    names = record.setdefault(_SCHEMA, list(NLBS.names))
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME for name in names
+    ):
+        raise DatasetError(f"{samples} says {_SCHEMA} {shown(names)}: expected names of conditions")
     return record
 
 
@@ -204,10 +212,10 @@ def _patches(samples: Path, record: Mapping[str, Any]) -> Iterator[SyntheticPatc
 
 def _of_shards(folder: Path, record: Mapping[str, Any]) -> Iterator[SyntheticPatch]:
     with open_shards(folder) as shards:
-        books = shards.info["code_books"]
+        names = [name for name in record[_SCHEMA] if name in _OF_FORMAT or name not in _NO_CONDITIONS]
+        table = shards.manifest.select([name for name in names if name in shards.manifest.column_names])
         for row in range(len(shards)):
-            codes = {name: int(values[0]) for name, values in shards.conditions([row]).items()}
-            words = {name: books[name][code] if code >= 0 else "" for name, code in codes.items()}
+            words = {name: _said(name, value) for name, value in table.slice(row, 1).to_pylist()[0].items()}
             yield SyntheticPatch(f"synthetic-{row:06d}", row, shards.read([row])[0], words, record)
 
 
@@ -222,7 +230,11 @@ def _of_pictures(samples: Path, record: Mapping[str, Any]) -> Iterator[Synthetic
         index = row.get("index", str(number))
         if not (isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 16):
             raise DatasetError(f"{table} has the index {shown(index)}: expected a number")
-        words = {name: _word(table, row[name]) for name in NLBS.names if name in row}
+        # The column of a condition that is called like another thing of the table says so.
+        columns = {
+            name: f"condition_{name}" if f"condition_{name}" in row else name for name in record[_SCHEMA]
+        }
+        words = {name: _word(table, row[column]) for name, column in columns.items() if column in row}
         pixels = _picture(samples / name)
         yield SyntheticPatch(Path(name).stem, int(index), pixels, words, record)
 
@@ -243,17 +255,24 @@ def _picture(path: Path) -> npt.NDArray[np.uint8]:
     try:
         data = io.BytesIO(read_regular(path, _MOST_PICTURE_BYTES))
         with Image.open(data, formats=["PNG"]) as image:
-            if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode != "L":
+            if not 1 <= image.width == image.height <= LARGEST_RESOLUTION or image.mode not in ("L", "RGB"):
                 raise ValueError(f"{image.mode} of {image.size[0]}x{image.size[1]} pixels")
             return np.asarray(image, dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(
-            f"{path} is no square grey PNG of a patch ({printable(str(error), 200)}): give the "
+            f"{path} is no square PNG of a patch ({printable(str(error), 200)}): give the "
             "nlbs-generate call again"
         ) from None
 
 
+def _said(name: str, value: Any) -> str:
+    """Return what a column of a manifest says in words."""
+    if value is None:
+        return ""
+    return NLBS[name].values[value] if isinstance(value, int) and name in NLBS else str(value)
+
+
 def _word(table: Path, text: object) -> str:
-    if text == "" or (isinstance(text, str) and len(text) <= 16 and text.isprintable()):
-        return str(text)
-    raise DatasetError(f"{table} has the condition {shown(text)}: expected one word")
+    if isinstance(text, str) and len(text) <= _LONGEST_WORD and text.isprintable():
+        return text
+    raise DatasetError(f"{table} has the condition {shown(text)}: expected a few words")

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,26 @@ def test_work_that_fails_at_once_leaves_no_folder_that_it_made(tmp_path: Path) -
     with only_one(made, "nlbs-preprocess"):
         pass
     assert made.is_dir()
+
+
+def test_work_that_fails_beside_others_leaves_their_folder_and_alone_none(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    with pytest.raises(KeyError), only_one(folder, "part 1", shared=True):
+        with pytest.raises(KeyError), only_one(folder, "part 2", shared=True):
+            raise KeyError
+        assert folder.is_dir()
+        raise KeyError
+    assert not folder.exists()
+
+
+def test_work_that_ends_beside_others_that_fail_keeps_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    first = ExitStack()
+    first.enter_context(only_one(folder, "part 1", shared=True))
+    with only_one(folder, "part 2", shared=True):
+        with pytest.raises(KeyError), first:
+            raise KeyError
+        assert folder.is_dir()
 
 
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

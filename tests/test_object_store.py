@@ -156,7 +156,7 @@ def test_verify_names_a_flipped_byte_and_restores_it(root: Bucket) -> None:
     done = run_command("preprocess", "verify", "--shards", root.url("out"), "--repair", "--jobs", 1)
     assert done.returncode == 0, done.stderr
     assert f"{root.url(key)} is not what was written: 1 of " in done.stdout
-    assert f"damaged (rows {row} of the manifest)" in done.stdout
+    assert f"damaged (row {row} of the manifest)" in done.stdout
     assert f"{root.url('out/r64-s64')} is restored" in done.stdout
     assert root.get(key) == whole
 

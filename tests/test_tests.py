@@ -11,9 +11,13 @@ ROOMS = ("manifests", "shards", "preprocess", "models", "cvae", "train", "genera
 #: Tests of no single module, and what they are of.
 OF_NO_MODULE = {
     "benchmarks/test_clusters.py": "benchmarks/",
+    "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
+    "benchmarks/test_seams.py": "benchmarks/",
+    "benchmarks/test_variety.py": "benchmarks/",
     "test_benchmarks.py": "benchmarks/",
+    "test_colour.py": "images in colour, through the commands",
     "test_examples.py": "examples/, and commands and options in README.md",
     "test_format_references.py": "shards/README.md and manifests/README.md",
     "test_object_store.py": "datasets in object stores, through the commands",

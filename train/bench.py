@@ -133,7 +133,7 @@ class BenchTrainer:
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[Noise]]:
         """Return what the model takes of a batch: pixels, conditions, noise of each step."""
-        return self.trainer.step.prepared(to_device(batch, self.device), 0)
+        return self.trainer.step.prepared(to_device(batch, self.device), self._clock)
 
     def bare(self, pixels: torch.Tensor, conditions: dict[str, torch.Tensor], noises: list[Noise]) -> None:
         """Do forward, loss, backward and the optimiser's step of the same model, and nothing else."""

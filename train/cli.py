@@ -7,6 +7,7 @@ import click
 
 from nlbs import __version__
 from nlbs.command import Command, Finite, entry_point
+from nlbs.options import device_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.suggestions import or_list
 
@@ -100,8 +101,7 @@ def _in_configuration(word: str) -> str | None:
               "the preset, and flags over both.  [default: none]")  # fmt: skip
 @click.option("--run", "--run-folder", "run_path", type=LOCAL_PATH, metavar="FOLDER",
               help="Where the run is kept; the same command continues it.  [default: runs/PRESET]")  # fmt: skip
-@click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "cpu"]),
-              help="auto: a CUDA device if there is one.")  # fmt: skip
+@device_option
 @click.option("--epochs", type=click.IntRange(min=1), show_default=_OF_PRESET,
               help="Times through the training split.")  # fmt: skip
 @click.option(
@@ -162,22 +162,33 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import Source, open_source, sets_of
-    from nlbs.train.config import TrainConfig, check_against_shards, resolved_config, with_conditions
+    from nlbs.train.config import (
+        TrainConfig,
+        check_against_shards,
+        resolved_config,
+        with_conditions,
+        without_mirroring,
+    )
 
     def prepared() -> tuple[TrainConfig, Source]:
         config = resolved_config(preset, config_path, _as_config(flags))
         data = config.data
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
+        config = with_conditions(config, source)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
-        return with_conditions(config, source), source
+        return without_mirroring(config, [one.parameters for one in sets_of(source)]), source
 
     if dry_run:
+        from nlbs.models.device import choose_device
         from nlbs.train import setup as start
+        from nlbs.train.optimisation import with_precision
 
         config, source = prepared()
         click.echo(write_yaml(config), nl=False)
-        click.echo(start.dry_run(config, source))
+        # Also where no CUDA device is, which a run would need: what is asked is what it would take.
+        where = choose_device("cpu" if device == "cpu" else "auto")
+        click.echo(start.dry_run(with_precision(config, where), source))
         return
     if bench:
         from nlbs.models.device import choose_device

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,6 +59,9 @@ class TrainingConfig:
     null_token_rate: Share = (
         0.0  # how often each condition is hidden, so that unknown ones and guidance are learned
     )
+    # How many conditions are told in each of so many equal shares of the epochs, in their order, such as (2, 4, 8, 14);
+    # of several labels each counts. The others are unknown until then. (): all are told from the start.
+    condition_stages: Annotated[tuple[Count, ...], Field(max_length=64)] = ()
     precision: Literal["auto", "float32", "bfloat16", "float16"] = (
         "float32"  # of the model's passes; weights are float32. auto: what the processor or card is quickest in
     )
@@ -94,6 +98,7 @@ class DataConfig:
 
     __pydantic_config__ = STRICT
     resolution: Resolution = 256  # edge of the model's images in pixels
+    channels: Literal[1, 3] = 1  # of the model's images: those that the shard set has
     patch_stride: Count | None = None  # checked against the shard set; None: whatever it has
     min_foreground_frac: Annotated[float, Field(ge=0, le=1)] | None = None  # the same
     batch_size: Batch = 4
@@ -150,6 +155,11 @@ class TrainConfig:
             raise ConfigError(
                 f"training.accumulate ({self.training.accumulate}) is above data.batch_size "
                 f"({self.data.batch_size}), and a part of a batch has one patch at least; lower it"
+            )
+        stages = self.training.condition_stages
+        if any(after <= before for before, after in pairwise(stages)):
+            raise ConfigError(
+                f"training.condition_stages is {list(stages)}; expected numbers that rise, such as [2, 4, 8, 14]"
             )
         if self.training.min_learning_rate > self.training.learning_rate:
             raise ConfigError(
@@ -274,17 +284,43 @@ def keys_named(name: str) -> list[str]:
 
 
 def with_conditions(config: TrainConfig, shards: Any) -> TrainConfig:
-    """Return a configuration whose conditions have the values that they have in a shard set or a mixture of some.
+    """Return a configuration with the channels of a shard set or a mixture, and the values that conditions have there.
 
     Raises:
-        ConfigError: there is no such condition.
+        ConfigError: there is no such condition, or the last of ``training.condition_stages`` does not tell all of them.
     """
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, channels=shards.channels))
     asked = config.data.conditions
-    if asked is None:
+    if asked is not None:
+        schema = Schema(
+            tuple(c if isinstance(c, Condition) else shards.schema([c]).conditions[0] for c in asked)
+        )
+        conditions = None if schema == NLBS else schema.conditions
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, conditions=conditions))
+    stages, parts = config.training.condition_stages, config.schema.parts
+    if stages and stages[-1] != len(parts):
+        raise ConfigError(
+            f"training.condition_stages ends at {stages[-1]}, and the model is told {len(parts)} conditions (of "
+            f"several labels each counts): {', '.join(parts[:20])}{', ...' if len(parts) > 20 else ''}; end at "
+            f"{len(parts)}, or choose others by --conditions"
+        )
+    return config
+
+
+def without_mirroring(config: TrainConfig, parameters: Iterable[Mapping[str, Any]]) -> TrainConfig:
+    """Return a configuration that mirrors no patch where a shard set shows bodies, or nobody knows what.
+
+    A mirrored breast is the other one; a mirrored chest has its heart at the right, and no condition says so.
+
+    Args:
+        config: of a run.
+        parameters: of each of its shard sets.
+    """
+    augment = config.training.augment
+    if not any(known.get("foreground") in ("body", "none") for known in parameters):
         return config
-    schema = Schema(tuple(c if isinstance(c, Condition) else shards.schema([c]).conditions[0] for c in asked))
-    conditions = None if schema == NLBS else schema.conditions
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, conditions=conditions))
+    augment = dataclasses.replace(augment, horizontal_flip=0.0)
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, augment=augment))
 
 
 def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], where: str) -> None:
@@ -300,6 +336,12 @@ def check_against_shards(config: TrainConfig, parameters: Mapping[str, Any], whe
                 f"data.{key} is {asked:g}, but the shard set {where} was cut with {parameter} {found:g}; "
                 f"leave the key out, or cut a set with --{parameter.replace('_', '-')} {asked:g}"
             )
+    channels = int(parameters.get("channels", 1))
+    if channels != config.data.channels:
+        raise ConfigError(
+            f"the shard set {where} has patches of {channels} channels, and the run images of {config.data.channels}; "
+            "start another --run"
+        )
     patch_px = int(parameters["resolution"])
     if patch_px < config.data.resolution:
         raise ConfigError(

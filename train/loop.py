@@ -13,8 +13,10 @@ import torch
 from nlbs.errors import NlbsError
 from nlbs.models.contract import GenerativeModel, Prepares
 from nlbs.models.pixels import FITS
+from nlbs.models.seen import SEEN
 from nlbs.pictures import write_png
 from nlbs.shards.reading.mixed_sets import sets_of
+from nlbs.train.condition_stages import begin_stage, count_told, met, told
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.feed import DeviceBatch, Feed, to_device
 from nlbs.train.data.stream import PatchStream
@@ -121,9 +123,12 @@ class Trainer:
             return
         self._start_epoch()
         while (batch := self._batch) is not None:
+            if begins := begin_stage(self.config, progress.total_steps, progress.steps_per_epoch):
+                self.log.line(begins)
+                self.log.values("conditions", progress.total_steps + 1, progress.epoch, self._told(ahead=1))
             stepped = self._step(batch)
             if progress.total_steps % training.log_every_steps == 0:
-                scheduled = self.step.model.scheduled(progress.clock(self.config))
+                scheduled = self.step.model.scheduled(progress.clock(self.config)) | self._told()
                 report_step(self.log, self.config, progress, stepped, scheduled)
             if self._is_time_to_save():
                 self._save_last()
@@ -238,7 +243,7 @@ class Trainer:
         if self.judge is not None and self.ranks.is_first:
             with self.ranks.reporting():
                 active = self.judge.count_active_units(model)
-        scheduled = model.scheduled(clock)
+        scheduled = model.scheduled(clock) | self._told()
         report_epoch(
             self.log, self.config, progress, train, validation, self.count_replaced(), active, scheduled
         )
@@ -305,9 +310,9 @@ class Trainer:
             batch = to_device(self.pictures.read(0, 0), self.step.device)
             pixels = FITS[data.fit](batch.pixels, data.resolution, None)
             title = f"epoch {progress.epoch + 1}, step {progress.total_steps:,}"
-            page = sample_page(
-                self.judged_model, pixels, batch.conditions, title, seed=self.config.training.seed
-            )
+            step, seed = max(progress.total_steps - 1, 0), self.config.training.seed
+            conditions = told(batch.conditions, self.config, step, progress.steps_per_epoch)
+            page = sample_page(self.judged_model, pixels, conditions, title, seed)
             write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
             self.log.picture(page, progress.total_steps)
 
@@ -342,10 +347,23 @@ class Trainer:
             self.progress.training_s += now - self._epoch_clock
             self._epoch_clock = now
 
+    def _told(self, ahead: int = 0) -> dict[str, float]:
+        """Return how many conditions were told in the last step, or one ahead, where a run tells them in stages."""
+        if not self.config.training.condition_stages:
+            return {}
+        step = max(self.progress.total_steps - 1 + ahead, 0)
+        return {"conditions_told": count_told(self.config, step, self.progress.steps_per_epoch)}
+
     def _metadata(self) -> dict[str, Any]:
         progress = self.progress
-        return dict(self.metadata) | {
-            "epoch": progress.epoch,
-            "step": progress.total_steps,
-            "best_loss": progress.best_loss,
-        }
+        step = max(progress.total_steps - 1, 0)
+        seen = {SEEN: met(self.metadata[SEEN], self.config, step, progress.steps_per_epoch)}
+        return (
+            dict(self.metadata)
+            | seen
+            | {
+                "epoch": progress.epoch,
+                "step": progress.total_steps,
+                "best_loss": progress.best_loss,
+            }
+        )

@@ -2,11 +2,13 @@
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from nlbs.models.conditioning import zeros_of
 from nlbs.models.contract import Clock
 from nlbs.train.config import TrainConfig
+from nlbs.train.optimisation import PRECISIONS
 from nlbs.train.turns import fresh_model, only
 
 _MIB = 2**20
@@ -50,20 +52,23 @@ class SavedBytes:
 def estimate(config: TrainConfig) -> dict[str, int]:
     """Return the bytes that a training step holds, by what they are for.
 
-    Activations are those of a pass on torch's meta device, in float32, of the largest part of a
-    batch, and of the turn that keeps most. The libraries themselves, some 450 MiB of a process, and a GPU's driver
-    come on top.
+    Activations are those of a pass of tensors without memory, in the run's precision ("auto" is taken for float32), of
+    the largest part of a batch, and of the turn that keeps most. The libraries themselves, some 450 MiB of a process,
+    and a GPU's driver come on top.
     """
     training, resolution = config.training, config.data.resolution
     patches = -(-config.data.batch_size // training.accumulate)
-    with torch.device("meta"):
+    kind = PRECISIONS.get(training.precision, torch.float32)
+    # Not the meta device: it knows no autocast, and attention keeps other things there than on a processor.
+    with FakeTensorMode(), torch.device("cpu"):
         model = fresh_model(config)
         pixels = torch.zeros(patches, model.image.channels, resolution, resolution)
         conditions = zeros_of(config.schema, patches)
         turns, kept = model.turns(), 0
         for turn in turns:
             noise = [torch.zeros(patches, *shape) for shape in turn.noise]
-            with only(turn, model, turns), SavedBytes(model) as saved:
+            passing = torch.autocast("cpu", kind, enabled=kind != torch.float32)
+            with only(turn, model, turns), SavedBytes(model) as saved, passing:
                 model.terms(turn.name, pixels, conditions, noise, Clock(0, 1, 0, 0.0))
             kept = max(kept, saved.count)
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -82,4 +87,5 @@ def memory_line(config: TrainConfig) -> str:
     """Return the estimate in words."""
     sizes = estimate(config)
     parts = ", ".join(f"{name} {size / _MIB:,.1f}" for name, size in sizes.items())
-    return f"memory of training, an estimate: {sum(sizes.values()) / _MIB:,.0f} MiB at float32 ({parts})"
+    whole = f"{sum(sizes.values()) / _MIB:,.0f} MiB at {config.training.precision}"
+    return f"memory of training, an estimate: {whole} ({parts})"

@@ -122,6 +122,9 @@ def sampling_lines(config: TrainConfig, training: PatchStream) -> list[str]:
         lines.append(f"order: window, {data.streams} streams of {data.window_shards} shards at a time")
     elif data.order != "global":
         lines.append(f"order: {data.order}")
+    if stages := config.training.condition_stages:
+        numbers = ", then ".join(map(str, stages))
+        lines.append(f"conditions: {numbers} of {len(config.schema.parts)} told, each for as many epochs")
     if training.strata is not None:
         shares = proportions(training.strata.strata)
         lines += [f"share: {line}" for line in shares[:_SHARES_SHOWN]]

@@ -18,7 +18,7 @@ from nlbs.json_text import parse_json
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Reconstructs, Uncertain
-from nlbs.models.drawing import to_uint8
+from nlbs.models.drawing import to_uint8, uncertainty_tiles
 from nlbs.pictures import contact_sheet
 
 
@@ -52,10 +52,9 @@ def sample_page(
                 rows.append(model.reconstruct(pixels, conditions))
                 captions += ["reconstructed"] * len(labels)
             if isinstance(model, Uncertain):
-                apart = model.uncertainty(pixels, conditions)
-                white = apart.max().clamp(min=1e-6)
-                rows.append(2 * apart / white - 1)
-                captions += [f"uncertain\nwhite: {127.5 * float(white):.0f} of 255"] * len(labels)
+                tiles, words = uncertainty_tiles(model.uncertainty(pixels, conditions))
+                rows.append(tiles)
+                captions += [words] * len(labels)
             rows.append(model.draw(noise, conditions))
     finally:
         model.train(was_training)

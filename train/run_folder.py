@@ -109,8 +109,11 @@ class Progress:
 
     def is_stopped_early(self, config: TrainConfig) -> bool:
         """Whether the last ``early_stop_epochs`` epochs brought no better loss."""
-        patience = config.training.early_stop_epochs
-        return patience is not None and self.epoch - self.best_epoch >= patience
+        training = config.training
+        # All conditions are to be told for as long, too.
+        shares = max(len(training.condition_stages), 1)
+        since = max(self.best_epoch, training.epochs * (shares - 1) / shares)
+        return training.early_stop_epochs is not None and self.epoch - since >= training.early_stop_epochs
 
 
 @dataclass(frozen=True)

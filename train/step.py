@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nlbs.models.contract import Clock, Noise, Trainable, Turn
 from nlbs.models.pixels import FITS
+from nlbs.train.condition_stages import told
 from nlbs.train.config import TrainConfig, TrainingConfig
 from nlbs.train.data.augment import augment, draw_parameters, hidden
 from nlbs.train.data.feed import DeviceBatch
@@ -119,7 +120,7 @@ class Step(Generic[Model]):
         """
         took: dict[str, list[_Took]] = {turn.name: [] for turn in self.turns}
         with self.ranks.waiting(f"the others in step {clock.step + 1:,}"):
-            inputs, conditions, noises = self.prepared(batch, clock.step)
+            inputs, conditions, noises = self.prepared(batch, clock)
             order = [turn for turn in self.turns for _ in range(turn.steps)]
             for place, (turn, noise) in enumerate(zip(order, noises, strict=True)):
                 last = place == len(order) - 1
@@ -164,9 +165,9 @@ class Step(Generic[Model]):
         self.scaler.update()  # lower where something was not finite, higher after long peace
         return _Took(found, grad_norm, applied, sums)
 
-    def prepared(self, batch: DeviceBatch, number: int) -> tuple[Any, dict[str, Tensor], list[Noise]]:
+    def prepared(self, batch: DeviceBatch, clock: Clock) -> tuple[Any, dict[str, Tensor], list[Noise]]:
         """Return pixels at the model's size and changed at random, their conditions, and the noise of each step."""
-        training, data = self.config.training, self.config.data
+        training, data, number = self.config.training, self.config.data, clock.step
         own = self.ranks.part(data.batch_size)
         # A function of seed and step alone, so that a resumed run repeats it.
         torch.manual_seed(step_seed(training.seed, number))
@@ -181,6 +182,7 @@ class Step(Generic[Model]):
         pixels, conditions = augment(
             pixels, batch.conditions, parameters, training.augment, speckle, self.config.schema
         )
+        conditions = told(conditions, self.config, number, clock.steps_per_epoch)
         conditions = hidden(conditions, training.null_token_rate, chosen.hiding[own])
         noises: list[Noise] = [
             drawn(turn.noise, data.batch_size, self.device, own)

@@ -15,8 +15,9 @@ from nlbs.train.config import TrainConfig
 
 def fresh_model(config: TrainConfig) -> GenerativeModel:
     """Return the model of a configuration with fresh weights, from torch's global generator, on its default device."""
+    image = ImageSpec(config.data.channels, config.data.resolution)
     make = registry.family(config.family).make
-    return make(config.model, ImageSpec(1, config.data.resolution), config.schema, config.training.loss)
+    return make(config.model, image, config.schema, config.training.loss)
 
 
 class TurnNetwork(nn.Module):

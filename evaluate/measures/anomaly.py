@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import ConfigError
-from nlbs.evaluate.measures.arrays import Floats, Patches
+from nlbs.evaluate.measures.arrays import Floats, Patches, grey_of
 from nlbs.evaluate.measures.intervals import Interval, auroc_interval
 from nlbs.evaluate.measures.model_view import encode
 from nlbs.evaluate.real_patches import FITS, Rows
@@ -112,14 +112,15 @@ def score_rows(
         found = encode(model, pixels, told(model, shards, rows[some]))
         error[some] = tissue_error(pixels, found.reconstructed)
         absolute[some], kl[some] = found.absolute_error, found.kl_levels.sum(axis=1)
-    elbo, scale = negative_elbo(absolute, kl, model.resolution**2)
+    elbo, scale = negative_elbo(absolute, kl, model.image.channels * model.resolution**2)
     image, patient = (indices(shards.manifest[name]).to_numpy()[rows] for name in ("image", "patient"))
     scores = {"reconstruction_error": error, "kl": kl, "negative_elbo": elbo}
     return PatchScores(scores, image.astype(np.int64), patient.astype(np.int64), abnormal, scale)
 
 
 def tissue_error(pixels: Patches, reconstructed: Patches) -> Floats:
-    """Return mean |x - reconstruction| where x is no air, (n,) in grey levels; 0 where all is air."""
+    """Return mean |x - reconstruction| of luminance where x is no air, (n,) in grey levels; 0 where all is air."""
+    pixels, reconstructed = grey_of(pixels), grey_of(reconstructed)
     tissue = pixels > 0
     apart = np.abs(pixels.astype(np.int16) - reconstructed) * tissue
     found: Floats = apart.sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1)
@@ -133,9 +134,9 @@ def negative_elbo(absolute_error: Floats, kl: Floats, pixels: int) -> tuple[Floa
     2006.13202, for a Laplace): it needs no label, and models without a scale of their own have one.
 
     Args:
-        absolute_error: (n,) sum over the pixels of a patch, on [-1, 1].
+        absolute_error: (n,) sum over the pixels of a patch and their channels, on [-1, 1].
         kl: (n,) nats.
-        pixels: N, of one patch.
+        pixels: N, of one patch, times channels.
     """
     scale = max(float(absolute_error.mean()) / pixels, 1e-6)
     return pixels * np.log(2 * scale) + absolute_error / scale + kl, scale

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import EvaluationError
+from nlbs.pictures import luminance
 
-Patches = npt.NDArray[np.uint8]  #: (n, R, R), grey 0 to 255, air 0
+Patches = npt.NDArray[np.uint8]  #: (n, R, R), grey 0 to 255, air 0; or (n, R, R, 3) in colour
 Features = npt.NDArray[np.floating[Any]]  #: (n, d), one row per patch
 Floats = npt.NDArray[np.float64]
 Groups = npt.NDArray[Any]  #: (n,), the patient or image of each row
@@ -16,30 +17,35 @@ DATA_RANGE = 255.0  #: grey levels from black to white
 
 
 def check_patches(patches: Patches, what: str = "patches", at_least: int = 1) -> Patches:
-    """Return the patches back.
+    """Return the patches, those in colour as their luminance, (n, R, R): what most measures look at.
 
     Raises:
-        EvaluationError: they are not uint8 (n, R, R), or fewer than ``at_least``.
+        EvaluationError: they are not uint8 (n, R, R) or (n, R, R, 3), or fewer than ``at_least``.
     """
-    if patches.dtype != np.uint8 or patches.ndim != 3 or patches.shape[1] != patches.shape[2]:
+    is_square = patches.ndim >= 3 and patches.shape[1] == patches.shape[2]
+    if patches.dtype != np.uint8 or not is_square or patches.shape[3:] not in ((), (3,)):
         raise EvaluationError(
-            f"{what}: found {patches.dtype} {patches.shape}, expected uint8 (n, R, R) of square patches"
+            f"{what}: found {patches.dtype} {patches.shape}, expected uint8 (n, R, R) or (n, R, R, 3), square"
         )
     if len(patches) < at_least:
         raise EvaluationError(f"{what}: found {len(patches)} patches, expected {at_least} or more")
-    return patches
+    return grey_of(patches)
 
 
-def check_pair(real: Patches, other: Patches, what: str) -> None:
-    """Refuse two sets that are not patches of one shape, image by image.
+def grey_of(patches: Patches) -> Patches:
+    """Return patches in colour as their luminance, (n, R, R); grey ones as they are."""
+    return patches if patches.ndim == 3 else luminance(patches)
+
+
+def check_pair(real: Patches, other: Patches, what: str) -> tuple[Patches, Patches]:
+    """Return the luminance of two sets of patches of one shape, image by image.
 
     Raises:
         EvaluationError: another type, or two shapes.
     """
-    check_patches(real, "real patches")
-    check_patches(other, what)
     if real.shape != other.shape:
         raise EvaluationError(f"{what}: found {other.shape}, expected the {real.shape} of the real patches")
+    return check_patches(real, "real patches"), check_patches(other, what)
 
 
 def check_features(features: Features, what: str, at_least: int = 2) -> Floats:

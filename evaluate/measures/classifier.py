@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nlbs.evaluate.measures.model_view import as_floats
 from nlbs.evaluate.measures.targets import Target, Values, targets_of
 from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import Schema
@@ -42,11 +43,11 @@ class Recipe:
 class ConditionNet(nn.Module):
     """Stride-2 convolutions down to 4 x 4 places, whose features one linear layer per target reads."""
 
-    def __init__(self, resolution: int, targets: Sequence[Target]) -> None:
+    def __init__(self, channels: int, resolution: int, targets: Sequence[Target]) -> None:
         super().__init__()
         self.targets = targets
         blocks: list[nn.Module] = []
-        width, edge = 1, resolution
+        width, edge = channels, resolution
         while edge > _PLACES:
             next_width = _WIDTHS[min(len(blocks) // 3, len(_WIDTHS) - 1)]
             blocks += [nn.Conv2d(width, next_width, 3, 2, 1), nn.GroupNorm(_GROUPS, next_width), nn.SiLU()]
@@ -56,7 +57,7 @@ class ConditionNet(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width * _PLACES**2, count) for count in outputs)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Return the logits, (B, values), or a number, (B, 1), of each target; of pixels (B, 1, R, R) in [-1, 1]."""
+        """Return the logits, (B, values), or a number, (B, 1), of each target; of pixels (B, C, R, R) in [-1, 1]."""
         features = self.body(pixels)
         return [head(features) for head in self.heads]
 
@@ -75,12 +76,12 @@ class ConditionClassifier:
         Of a number it is the number as it is read, (n, 1), in deviations from the mean of training.
 
         Args:
-            pixels: uint8, (n, R, R).
+            pixels: uint8, (n, R, R) or (n, R, R, 3), as in training.
         """
         parts: dict[str, list[Tensor]] = {target.name: [] for target in self._net.targets}
         with torch.no_grad():
             for start in range(0, len(pixels), _AT_ONCE):
-                outputs = self._net(_floats(pixels[start : start + _AT_ONCE], self._device))
+                outputs = self._net(as_floats(pixels[start : start + _AT_ONCE], self._device))
                 for target, output in zip(self._net.targets, outputs, strict=True):
                     wide = output.double()
                     found = wide if target.is_number else functional.softmax(wide, dim=1)
@@ -99,7 +100,7 @@ def train_classifier(
     """Train a classifier from scratch; the same arguments give the same one on the same device.
 
     Args:
-        pixels: uint8, (n, R, R), at least one.
+        pixels: uint8, (n, R, R) or (n, R, R, 3), at least one.
         conditions: of each, as :mod:`nlbs.manifests.schema` says; unknown ones teach nothing.
         schema: which conditions it learns: a head for each code, label and number.
         seed: of the weights, the order and the shifts.
@@ -115,7 +116,8 @@ def train_classifier(
     learnt = [target for target in targets if target.name not in unlearnt]
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
-        net = ConditionNet(pixels.shape[-1], learnt).to(device)
+        channels = 1 if pixels.ndim == 3 else pixels.shape[3]
+        net = ConditionNet(channels, pixels.shape[1], learnt).to(device)
         if learnt:
             _fit(net, pixels, [_goals(target, target.of(conditions)) for target in learnt], seed, recipe)
     return ConditionClassifier(net, targets, unlearnt)
@@ -135,10 +137,10 @@ def _fit(net: ConditionNet, pixels: Images, goals: Sequence[Values], seed: int, 
         while len(places) < recipe.batch_size:
             places = np.concatenate([places, generator.permutation(len(pixels))])
         batch, places = places[: recipe.batch_size], places[recipe.batch_size :]
-        images = _shifted(pixels[batch], round(recipe.shift * pixels.shape[-1]), generator)
+        images = _shifted(pixels[batch], round(recipe.shift * pixels.shape[1]), generator)
         loss = torch.zeros((), device=device)
         for target, output, goal, weight in zip(
-            net.targets, net(_floats(images, device)), goals, weights, strict=True
+            net.targets, net(as_floats(images, device)), goals, weights, strict=True
         ):
             if target.known(goal[batch]).any():
                 wanted = torch.from_numpy(goal[batch]).to(device)
@@ -192,15 +194,11 @@ def _shifted(pixels: Images, most: int, generator: np.random.Generator) -> Image
     """Return the patches moved by up to ``most`` pixels each way, what comes in being mirrored."""
     if not most:
         return pixels
-    edge = pixels.shape[-1]
-    padded = np.pad(pixels, ((0, 0), (most, most), (most, most)), mode="reflect")
+    edge = pixels.shape[1]
+    sides = [(0, 0), (most, most), (most, most), (0, 0)]
+    padded = np.pad(pixels, sides[: pixels.ndim], mode="reflect")
     starts = generator.integers(0, 2 * most + 1, (len(pixels), 2))
     along = np.arange(edge)
     y, x = starts[:, 0, None] + along, starts[:, 1, None] + along
     moved: Images = padded[np.arange(len(pixels))[:, None, None], y[:, :, None], x[:, None, :]]
     return moved
-
-
-def _floats(pixels: Images, device: torch.device) -> Tensor:
-    """Return uint8 pixels (n, R, R) as (n, 1, R, R) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float().div(127.5).sub(1).unsqueeze(1)

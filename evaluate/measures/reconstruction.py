@@ -32,7 +32,7 @@ class Reconstruction:
 
 
 def compare_reconstructions(real: Patches, reconstructed: Patches) -> Reconstruction:
-    """Return L1, PSNR, SSIM and MS-SSIM of each reconstruction on the breast of its real patch.
+    """Return L1, PSNR, SSIM and MS-SSIM of each reconstruction on the breast of its real patch, of luminance.
 
     Args:
         real: uint8, (n, R, R), air 0.
@@ -41,7 +41,7 @@ def compare_reconstructions(real: Patches, reconstructed: Patches) -> Reconstruc
     Raises:
         EvaluationError: other types or shapes, or patches below 11 pixels.
     """
-    check_pair(real, reconstructed, "reconstructions")
+    real, reconstructed = check_pair(real, reconstructed, "reconstructions")
     weights = ms_ssim_weights(real.shape[1])
     rows = [_figures(x, y, weights) for x, y in zip(real, reconstructed, strict=True)]
     l1, psnr, ssim, ms_ssim = np.array(rows, dtype=np.float64).T

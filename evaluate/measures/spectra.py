@@ -45,7 +45,7 @@ def power_spectra(patches: Patches) -> Floats:
     Raises:
         EvaluationError: another type or shape, or patches below 16 pixels.
     """
-    check_patches(patches)
+    patches = check_patches(patches)
     size = patches.shape[1]
     if size < 16:
         raise EvaluationError(f"a spectrum: found patches of {size} pixels, expected 16 or more")

@@ -19,7 +19,7 @@ from nlbs.evaluate.measures.anomaly import (
     score_rows,
     told,
 )
-from nlbs.evaluate.measures.arrays import Floats
+from nlbs.evaluate.measures.arrays import Floats, grey_of
 from nlbs.evaluate.measures.model_view import encode
 from nlbs.evaluate.real_patches import FITS, Rows, rows_to_judge_on, subsample
 from nlbs.evaluate.report import Picture, Section, Table, picture
@@ -186,7 +186,8 @@ def _panels(
 ) -> npt.NDArray[np.uint8]:
     model, shards = search.model, search.shards
     pixels = FITS[search.fit](shards.read(rows), model.resolution)
-    again = encode(model, pixels, told(model, shards, rows)).reconstructed
+    again = grey_of(encode(model, pixels, told(model, shards, rows)).reconstructed)
+    pixels = grey_of(pixels)
     apart = np.abs(pixels.astype(np.float64) - again) * (pixels > 0)
     edge = model.resolution // _BLUR * _BLUR
     apart = (

@@ -155,7 +155,7 @@ def _membership(study: Study) -> Any:
     found = study.encoded_train, study.encoded
     errors = np.concatenate([one.absolute_error for one in found])
     kl = np.concatenate([one.kl_levels.sum(axis=1) for one in found])
-    elbo = -negative_elbo(errors, kl, study.model.resolution**2)[0]
+    elbo = -negative_elbo(errors, kl, study.model.image.channels * study.model.resolution**2)[0]
     count = len(study.train)
     return membership_auc(
         elbo[:count], elbo[count:], study.train.patients, study.held_out.patients, seed=study.seed

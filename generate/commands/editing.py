@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nlbs.command import Command
-from nlbs.generate.commands.latents import _rows_option, _say, _split_option
 from nlbs.generate.commands.options import (
     call_of,
     condition_options,
     model_options,
     out_option,
     overwrite_option,
+    rows_option,
+    say_written,
     shards_option,
+    split_option,
 )
+from nlbs.options import all_of, count_option
 from nlbs.paths import LOCAL_PATH
 
 if TYPE_CHECKING:
@@ -44,28 +47,25 @@ _GUIDANCE = click.option(
     help="Above 1, conditions count for more than in training: a number for all of them, and others for single ones, "
     "such as 1,cancer=4.",
 )
-_STEPS = click.option(
-    "--sampler-steps", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
-    help="Steps from noise to images; each evaluates the model twice, in each of --passes.",
-)  # fmt: skip
+_STEPS = count_option(
+    "--sampler-steps",
+    20,
+    "Steps from noise to images; each evaluates the model twice, in each of --passes.",
+    1,
+    "N",
+)
 _PASSES = click.option(
     "--passes", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N",
     help="Passes over each step: more of them let what is drawn settle beside what is known.",
 )  # fmt: skip
-_NUM = click.option(
-    "--num", type=click.IntRange(1), default=4, show_default=True, help="Draws of each patch."
-)
+_NUM = count_option("--num", 4, "Draws of each patch.", least=1)
 
 
-def _editing(command: Any) -> Any:
-    """Add the options of both commands."""
-    options = (
-        model_options, shards_option, _rows_option, _split_option, condition_options, _NUM, _GUIDANCE, _STEPS, _PASSES,
-        out_option, overwrite_option,
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+#: The options of both commands.
+_editing = all_of(
+    model_options, shards_option, rows_option, split_option, condition_options, _NUM, _GUIDANCE, _STEPS, _PASSES,
+    out_option, overwrite_option,
+)  # fmt: skip
 
 
 @click.command("inpaint", cls=Command, short_help="What a hole in a real patch may have been.")
@@ -85,7 +85,7 @@ def inpaint_command(box: tuple[int, int, int, int] | None, mask: "Path | None", 
     if box is not None and mask is not None:
         raise click.UsageError("--box and --mask say different things: give one of them")
     draws = _draws(asked)
-    _say(inpaintings(call_of("inpaint", asked), draws, box, mask), asked, draws.shards)
+    say_written(inpaintings(call_of("inpaint", asked), draws, box, mask), asked, draws.shards)
 
 
 @click.command("superresolve", cls=Command, short_help="What a small patch may show at the model's size.")
@@ -102,7 +102,7 @@ def superresolve_command(scale: int, **asked: Any) -> None:
     from nlbs.generate.editing import superresolutions
 
     draws = _draws(asked)
-    _say(superresolutions(call_of("superresolve", asked), draws, scale), asked, draws.shards)
+    say_written(superresolutions(call_of("superresolve", asked), draws, scale), asked, draws.shards)
 
 
 def _draws(asked: dict[str, Any]) -> "Draws":

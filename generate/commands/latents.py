@@ -13,33 +13,17 @@ from nlbs.generate.commands.options import (
     model_options,
     out_option,
     overwrite_option,
+    rows_option,
+    say_written,
     shards_option,
+    split_option,
     values_of,
 )
 from nlbs.models.stages.choice import sampler_options
+from nlbs.options import count_option
 from nlbs.paths import PATH, AnyPath
 
-_rows_option = click.option(
-    "--row",
-    "rows",
-    type=click.IntRange(0),
-    multiple=True,
-    help="Row of the manifest of --shards; may be given several times.",
-)
-_split_option = click.option(
-    "--split",
-    type=click.Choice(["train", "val", "test"]),
-    default="val",
-    show_default=True,
-    help="Split to take patches from at random, where no --row is given.",
-)
-_real_num_option = click.option(
-    "--num",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="How many patches, where no --row is given.",
-)
+_real_num_option = count_option("--num", 8, "How many patches, where no --row is given.", least=1)
 _some_shards_option = click.option(
     "--shards", type=PATH, metavar="FOLDER", help="A shard set of real patches to begin with."
 )
@@ -48,8 +32,8 @@ _some_shards_option = click.option(
 @click.command("reconstruct", cls=Command, short_help="Real patches and what the model makes of them.")
 @model_options
 @shards_option
-@_rows_option
-@_split_option
+@rows_option
+@split_option
 @_real_num_option
 @out_option
 @overwrite_option
@@ -61,7 +45,7 @@ def reconstruct_command(shards: AnyPath, rows: tuple[int, ...], split: str, num:
     """
     from nlbs.generate.latent_pages import reconstructions
 
-    _say(reconstructions(call_of("reconstruct", asked), shards, rows, split, num), asked, shards)
+    say_written(reconstructions(call_of("reconstruct", asked), shards, rows, split, num), asked, shards)
 
 
 @click.command("interpolate", cls=Command, short_help="Between two conditions, latents or real patches.")
@@ -76,7 +60,7 @@ def reconstruct_command(shards: AnyPath, rows: tuple[int, ...], split: str, num:
     "--to-seed", type=click.IntRange(0), help="Seed of the last latent; that of the first is --seed."
 )
 @_some_shards_option
-@_rows_option
+@rows_option
 @click.option(
     "--steps", type=click.IntRange(2), default=8, show_default=True, help="Patches, both ends among them."
 )
@@ -117,7 +101,7 @@ def interpolate_command(
     call, ends = call_of("interpolate", asked), None
     if start is not None and end is not None:
         ends = values_of(start, call.schema), values_of(end, call.schema)
-    _say(interpolation(call, ends, to_seed, shards, rows, steps), asked, shards)
+    say_written(interpolation(call, ends, to_seed, shards, rows, steps), asked, shards)
 
 
 @click.command("traverse", cls=Command, short_help="What one number of the latent does.")
@@ -125,7 +109,7 @@ def interpolate_command(
 @sampler_options
 @condition_options
 @_some_shards_option
-@_rows_option
+@rows_option
 @click.option(
     "--level",
     type=click.IntRange(0),
@@ -162,15 +146,15 @@ def traverse_command(
     if rows and flags_of(asked):
         raise click.UsageError("a real patch has its own conditions: leave out the flags")
     call = call_of("traverse", asked)
-    _say(traversal(call, shards, rows, level, dimensions or (0,), reach, steps), asked, shards)
+    say_written(traversal(call, shards, rows, level, dimensions or (0,), reach, steps), asked, shards)
 
 
 @click.command("vary", cls=Command, short_help="Variations of a real patch.")
 @model_options
 @shards_option
-@_rows_option
-@_split_option
-@click.option("--num", type=click.IntRange(1), default=7, show_default=True, help="Variations of each patch.")
+@rows_option
+@split_option
+@count_option("--num", 7, "Variations of each patch.", least=1)
 @click.option("--strength", type=Finite(min=0), default=0.5, show_default=True,
               help="Standard deviation of the noise, where the prior's is about 1.")  # fmt: skip
 @out_option
@@ -184,20 +168,7 @@ def vary_command(
     """
     from nlbs.generate.latent_pages import variations
 
-    _say(variations(call_of("vary", asked), shards, rows, split, num, strength), asked, shards)
-
-
-def _say(written: int, asked: dict[str, Any], shards: AnyPath | None) -> None:
-    from nlbs.generate.folder import CONTACT_SHEET, SAMPLES_CSV
-
-    if shards is None:
-        click.echo(f"{written} synthetic patches in {asked['out']}")
-    else:
-        click.echo(
-            f"{written} patches in {asked['out']}, made from those of real patients: treat them like their images"
-        )
-    click.echo(f"Contact sheet   {asked['out'] / CONTACT_SHEET}")
-    click.echo(f"Table           {asked['out'] / SAMPLES_CSV}")
+    say_written(variations(call_of("vary", asked), shards, rows, split, num, strength), asked, shards)
 
 
 LATENT_COMMANDS = (reconstruct_command, interpolate_command, traverse_command, vary_command)

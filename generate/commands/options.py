@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from nlbs import options
 from nlbs.errors import ConfigError
 from nlbs.manifests.asked import pairs_of, parse_values, short_forms
 from nlbs.manifests.schema import Schema, Value
 from nlbs.models.folder import CHECKPOINT
 from nlbs.models.stages.choice import SamplerChoice
-from nlbs.paths import LOCAL_PATH, PATH
+from nlbs.options import Command, all_of, count_option, device_option
+from nlbs.paths import AnyPath
+from nlbs.text import counted
 
 if TYPE_CHECKING:
     from nlbs.generate.draw import Call
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: What --format gives.
 FORMATS = ("png", "shards", "dicom")
@@ -34,7 +34,8 @@ SECTIONS = {
     "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale"),
     "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
     "How it draws": (
-        "--temperature", "--guidance", "--autoguidance", "--grain", "--flow-steps", "--sampler-steps", "--passes",
+        "--temperature", "--guidance", "--autoguidance", "--grain", "--correlation", "--flow-steps", "--sampler-steps",
+        "--passes",
     ),
 }  # fmt: skip
 
@@ -68,39 +69,18 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
 CONDITIONS_TEXT = _Conditions()
 
 
-def _all(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Return one decorator for several options, shown in this order."""
-
-    def decorate(command: Command) -> Command:
-        return reduce(lambda done, option: option(done), reversed(options), command)
-
-    return decorate
-
-
-model_options = _all(
+model_options = all_of(
     click.option(
         "--checkpoint",
         type=CHECKPOINT,
         required=True,
         help="A run folder of nlbs-train, or its best_model.safetensors.",
     ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cuda", "cpu"]),
-        default="auto",
-        show_default=True,
-        help="auto: a CUDA device if there is one.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0),
-        default=0,
-        show_default=True,
-        help="Another number draws other patches.",
-    ),
+    device_option,
+    count_option("--seed", 0, "Another number draws other patches."),
 )
 
-condition_options = _all(
+condition_options = all_of(
     *(
         click.option(flag, name, metavar=words, help=f"{meaning}.  [default: unknown]")
         for name, (flag, words, meaning) in _SHORT_FORMS.items()
@@ -119,7 +99,7 @@ condition_options = _all(
 
 def output_options(default: str = "png") -> Callable[[Command], Command]:
     """Return the options of a command that may draw many patches, with its default format."""
-    return _all(
+    return all_of(
         out_option,
         click.option(
             "--format",
@@ -134,28 +114,45 @@ def output_options(default: str = "png") -> Callable[[Command], Command]:
     )
 
 
-out_option = click.option(
-    "--out",
-    type=LOCAL_PATH,
-    required=True,
-    help="Folder for what is drawn; the same command continues where it stopped.",
+out_option = options.out_option(
+    "Folder for what is drawn; the same command continues where it stopped.", local=True
 )
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace what another command wrote into --out."
-)
+overwrite_option = options.overwrite_option("Replace what another command wrote into --out.")
 where_option = click.option(
     "--where",
     metavar="FILTER",
     help="Only those training patches that match, such as \"view == 'MLO'\".  [default: all]",
 )
-shards_option = click.option(
-    "--shards", type=PATH, required=True, metavar="FOLDER", help="A shard set of real patches."
+shards_option = options.shards_option("A shard set of real patches.", "FOLDER")
+rows_option = click.option(
+    "--row",
+    "rows",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Row of the manifest of --shards; may be given several times.",
+)
+split_option = click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="val",
+    show_default=True,
+    help="Split to take patches from at random, where no --row is given.",
 )
 
 
-def num_option(default: int, text: str) -> Callable[[Command], Command]:
-    """Return --num with its default and help."""
-    return click.option("--num", type=click.IntRange(1), default=default, show_default=True, help=text)
+def say_written(written: int, asked: dict[str, Any], shards: AnyPath | None) -> None:
+    """Say how many patches a command wrote, and where; those of real patches are not to be passed on."""
+    from nlbs.generate.folder import CONTACT_SHEET, SAMPLES_CSV
+
+    if shards is None:
+        click.echo(f"{counted(written, 'synthetic patch', 'synthetic patches')} in {asked['out']}")
+    else:
+        click.echo(
+            f"{counted(written, 'patch', 'patches')} in {asked['out']}, made from those of real patients: treat them "
+            "like their images"
+        )
+    click.echo(f"Contact sheet   {asked['out'] / CONTACT_SHEET}")
+    click.echo(f"Table           {asked['out'] / SAMPLES_CSV}")
 
 
 def flags_of(asked: dict[str, Any]) -> list[tuple[str, str]]:

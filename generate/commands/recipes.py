@@ -10,7 +10,6 @@ from nlbs.generate.commands.options import (
     condition_options,
     flags_of,
     model_options,
-    num_option,
     out_option,
     output_options,
     overwrite_option,
@@ -18,6 +17,7 @@ from nlbs.generate.commands.options import (
     where_option,
 )
 from nlbs.models.stages.choice import sampler_options
+from nlbs.options import count_option
 from nlbs.paths import PATH, AnyPath
 
 
@@ -25,7 +25,9 @@ from nlbs.paths import PATH, AnyPath
 @model_options
 @sampler_options
 @condition_options
-@num_option(8, "Cases of each kind: of the NLBS conditions normal, cancer, false positive.")
+@count_option(
+    "--num", 8, "Cases of each kind: of the NLBS conditions normal, cancer, false positive.", least=1
+)
 @click.option("--like", type=PATH, metavar="SHARDS",
               help="Draw view, side, age and what else there is as they occur in the training patches of a shard set.  "
               "[default: all alike]")  # fmt: skip
@@ -50,13 +52,7 @@ def educational_command(num: int, like: AnyPath | None, **asked: Any) -> None:
 @sampler_options
 @shards_option
 @where_option
-@click.option(
-    "--factor",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Patches to draw for each real one.",
-)
+@count_option("--factor", 1, "Patches to draw for each real one.", least=1)
 @click.option("--vary-ordinal", "--vary-age", "ordinal", type=Finite(0, 1), default=0.1, show_default=True,
               help="Probability that an ordinal condition, as the age bin is one, moves to a neighbour.")  # fmt: skip
 @click.option("--vary-mirror", "--vary-laterality", "mirror", type=Finite(0, 1), default=0.5, show_default=True,
@@ -84,7 +80,7 @@ def augment_command(
 @sampler_options
 @shards_option
 @where_option
-@num_option(1000, "How many patches.")
+@count_option("--num", 1000, "How many patches.", least=1)
 @output_options("shards")
 def share_command(shards: AnyPath, where: str | None, num: int, **asked: Any) -> None:
     """A synthetic set with its conditions and a datasheet.
@@ -110,8 +106,8 @@ def share_command(shards: AnyPath, where: str | None, num: int, **asked: Any) ->
               help="Find the rarest combinations among the training patches of a shard set that the flags allow.  "
               "[default: the one combination that the flags say]")  # fmt: skip
 @where_option
-@click.option("--rarest", type=click.IntRange(1), default=8, show_default=True, help="How many combinations.")
-@num_option(16, "Patches of each combination.")
+@count_option("--rarest", 8, "How many combinations.", least=1)
+@count_option("--num", 16, "Patches of each combination.", least=1)
 @output_options()
 def rare_command(shards: AnyPath | None, where: str | None, rarest: int, num: int, **asked: Any) -> None:
     """Rare combinations of conditions: those that are named, or the rarest of a set.

@@ -8,13 +8,20 @@ from typing import Any
 from nlbs.manifests.conditions import (
     is_empty,
 )
-from nlbs.manifests.tables.extras import parse_birads, parse_density, parse_findings, parse_split
+from nlbs.manifests.tables.extras import (
+    parse_birads,
+    parse_density,
+    parse_findings,
+    parse_projection,
+    parse_split,
+)
 
 #: As PARSERS, for what ``--keep`` takes along under a name that means the same in every dataset.
 EXTRA_PARSERS: dict[str, Callable[[str], str | None]] = {
     "density": parse_density,
     "birads": parse_birads,
     "findings": parse_findings,
+    "projection": parse_projection,
     "dataset_split": parse_split,
 }
 
@@ -64,6 +71,8 @@ class Dialect:
     companion: Companion | None = None
     #: what says of which kind an image is (nlbs.manifests.kinds); each is asked where the table has its columns
     kinds: tuple[str | Rule, ...] = ()
+    frame: str | None = None  #: column with the number of a frame; where it says one, the image is that frame
+    foreground: str | None = "breast"  #: what of its images is cut; None: headers say
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -72,6 +81,7 @@ class Dialect:
         names = [column for rule in rules for column in rule_of(rule).columns]
         given = () if self.companion is None else self.companion.gives
         key = () if self.companion is None else self.companion.key
+        names += [] if self.frame is None else [self.frame]
         return tuple(name for name in dict.fromkeys((*names, *key)) if name not in given)
 
     @property

@@ -99,7 +99,7 @@ __all__ = ["DIALECTS", "Dialect", "dialect_of", "own_dialect", "parse_columns", 
 #: Those whose tables have a header with separators.
 WITH_HEADER = tuple(dialect for dialect in DIALECTS if dialect.line is None)
 #: What --map may say a column to be.
-MAPPED = ("path", "patient", "kind", *PARSERS, *EXTRA_PARSERS)
+MAPPED = ("path", "frame", "patient", "kind", *PARSERS, *EXTRA_PARSERS)
 _OWN = "own"  #: key of a table of one's own columns, which --dataset does not take
 _OTHER_NAMES = {"age": "age_years", "side": "laterality", "falsepositive": "false_positive", "file": "path"}
 
@@ -195,7 +195,7 @@ def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dial
             raise ConfigError(
                 "--map does not say which column names the image: add path=COLUMN, or name a --dataset"
             )
-        base = Dialect(key=_OWN, name="own columns", path=columns["path"], conditions={})
+        base = Dialect(_OWN, "own columns", columns["path"], conditions={}, foreground=None)
     said = {name: column for name, column in columns.items() if name in PARSERS}
     extras = {name: column for name, column in columns.items() if name in EXTRA_PARSERS}
     return dataclasses.replace(
@@ -204,6 +204,7 @@ def own_dialect(columns: Mapping[str, str], base: Dialect | None = None) -> Dial
         patient=columns.get("patient", base.patient),
         conditions={**base.conditions, **said},
         extras={**base.extras, **extras},
+        frame=columns.get("frame", base.frame),
         kinds=(columns["kind"],) if "kind" in columns else base.kinds,
     )
 

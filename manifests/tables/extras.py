@@ -9,8 +9,12 @@ from nlbs.errors import DatasetError
 from nlbs.manifests.conditions import is_empty
 
 LONGEST_VALUE = 64
+LONGEST_LABELS = 1000  #: of several values as one: a label that is cut off would be another one
 #: A column with more values than this describes patients one by one.
 MOST_VALUES = 1000
+
+#: What View Position (0018,5101) may say of a radiograph (PS3.3 C.8.1.2).
+PROJECTIONS = ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO")
 
 #: Columns of images.csv and of the manifest: no kept column may have such a name.
 RESERVED = frozenset(
@@ -112,6 +116,20 @@ def parse_split(text: str) -> str | None:
     return split
 
 
+def parse_projection(text: str) -> str | None:
+    """Read the projection of a radiograph, which is no view of a breast: one of :data:`PROJECTIONS`.
+
+    Raises:
+        ValueError: none of these.
+    """
+    if is_empty(text):
+        return None
+    projection = text.strip().upper()
+    if projection not in PROJECTIONS:
+        raise ValueError(f"{text!r} is not a projection ({', '.join(PROJECTIONS)})")
+    return projection
+
+
 def parse_text(text: str) -> str | None:
     """Return any cell as one line of at most 64 characters; None where it is empty."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
@@ -123,7 +141,8 @@ def parse_text(text: str) -> str | None:
 
 def joined(parts: Iterable[str]) -> str | None:
     """Return several values as one: those that say something, each once, sorted, joined by "|"."""
-    return parse_text("|".join(sorted({" ".join(part.split()) for part in parts if not is_empty(part)})))
+    values = sorted({line for part in parts if (line := parse_text(part)) is not None})
+    return "|".join(values)[:LONGEST_LABELS] or None
 
 
 def united(name: str, values: Iterable[str | None]) -> str | None:

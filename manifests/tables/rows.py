@@ -36,8 +36,15 @@ class ImageRow:
     kept: Mapping[str, str | None] = field(default_factory=dict)  #: what --keep asked for
     split: str | None = None  #: of the dataset's own
     kind: str | None = None  #: of nlbs.manifests.kinds, where the table says so
+    frame: int | None = None  #: which one of the several of its file, from 1, where the table says so
     file: str | None = None  #: where the file is, as ``path``, if that spells it otherwise
     nearest: str | None = None  #: where no file is at ``path``, one of nearly that name
+
+    @property
+    def name(self) -> str:
+        """What tells the image from all others of the table."""
+        path = str(PurePosixPath(self.path))
+        return path if self.frame is None else f"{path} frame {self.frame}"
 
 
 Read = Callable[[Sequence[str]], Any]
@@ -65,6 +72,7 @@ class RowReader:
         """
         self._dialect, self._width = dialect, width
         self._path = _bound(rule_of(dialect.path), where)
+        self._frame = None if dialect.frame is None else _bound(Rule((dialect.frame,), str.strip), where)
         self._patient = None if patient is None else _bound(patient, where)
         self._conditions = {
             name: _bound(rule_of(said, PARSERS[name]), where) for name, said in dialect.conditions.items()
@@ -96,8 +104,11 @@ class RowReader:
                 number,
                 f"the cell with the path of the image has {len(path)} characters, a path at most {_LONGEST_PATH}",
             )
+        frame = "" if self._frame is None else re.sub(r"\.0*$", "", str(self._frame(cells)))
+        if not is_empty(frame) and not re.fullmatch(r"0*[1-9]\d{0,6}", frame, re.ASCII):
+            return _bad(number, "the cell of the frame says no number from 1")
         notes: list[str] = []
-        details: list[str] = []
+        details: list[str] = [] if is_empty(frame) else [f"frame {int(frame)}"]
         kind = _kind(self._kinds, cells, notes, details)
         values = _values(self._conditions, cells, notes, details)
         if self._side_of_view is not None:
@@ -121,6 +132,7 @@ class RowReader:
             kept={name: kept.get(name) for name in self._kept},
             split=split,
             kind=kind,
+            frame=None if is_empty(frame) else int(frame),
         )
 
 

@@ -36,6 +36,7 @@ class SamplerChoice:
     grain: bool | None = None  #: None: where it was measured
     autoguidance: float | None = None  #: of a stage with a weak one; None: AUTOGUIDANCE, where that is there
     sampler_steps: int | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
+    correlation: float = 0.0  #: length in pixels over which noise that has maps is alike; 0: it is not
     flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
@@ -49,7 +50,8 @@ class SamplerChoice:
             f", autoguidance {self.autoguidance:.12g}" if self.autoguidance not in (None, 1) else ""
         )
         grain = ", with grain" if self.grain else ""
-        return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{grain}"
+        correlation = f", correlation {self.correlation:.12g} px" if self.correlation else ""
+        return f"{name}, temperature {self.temperature:g}{guidance}{autoguidance}{correlation}{grain}"
 
     def of(self, checkpoint: Path) -> "SamplerChoice":
         """Return the choice for a checkpoint: never "auto", and with a guidance and an autoguidance.
@@ -61,11 +63,16 @@ class SamplerChoice:
         from nlbs.models.checkpoint import read_metadata, schema_of
 
         family, values = registry.family_of_checkpoint(checkpoint), read_metadata(checkpoint)
-        sampler = self._sampler_of(checkpoint, family, _own_sampler(family, values["model"]))
+        sampler = self._sampler_of(checkpoint, family, values["model"])
         autoguidance = self._autoguidance_of(sampler, checkpoint)
         around = [stage for stage in stages() if stage.around]
         for stage in around if self.grain else []:
             _check_there(stage, checkpoint)
+        if self.correlation and sampler == "sde":
+            raise ConfigError(
+                f"--correlation {self.correlation:g} is of the noise that a draw begins with, and the sampler sde adds "
+                "other noise at each step; take --sampler dpm or ode"
+            )
         schema = schema_of(values)
         usual = _usual_guidance(sampler, autoguidance).within(schema)
         return replace(
@@ -80,7 +87,7 @@ class SamplerChoice:
     def files(self, checkpoint: Path) -> list[Path]:
         """Return the files beside a checkpoint that the choice draws with."""
         choice = self.of(checkpoint)
-        used = [_drawing(choice.sampler), choice._weak(), *choice._around(checkpoint)]
+        used = [choice._stage(checkpoint), choice._weak(), *choice._around(checkpoint)]
         return [stage.path(checkpoint) for stage in used if stage is not None]
 
     def open(self, model: "GenerativeModel", checkpoint: Path) -> "Sampler":
@@ -90,22 +97,26 @@ class SamplerChoice:
             CheckpointError: a stage does not fit the model.
             ConfigError: it cannot be had of this model.
         """
-        from nlbs.models.drawing import PriorSampler
+        from nlbs.models.correlation import CorrelatedSampler
+        from nlbs.models.drawing import OwnSampler
         from nlbs.models.samplers import DenoisingSampler
         from nlbs.models.stages.fitted import load_stage
 
         choice = self.of(checkpoint)
-        stage, weak = _drawing(choice.sampler), choice._weak()
+        stage, weak = choice._stage(checkpoint), choice._weak()
         guidance = parsed_guidance(choice.guidance or "1", Guidance(), model.schema)
         sampler: Sampler
-        if choice.sampler in SOLVERS:
+        if stage is None and choice.sampler in SOLVERS:
             sampler = DenoisingSampler(model, choice.sampler, choice.sampler_steps, guidance)
-        else:
-            sampler = PriorSampler(model, choice.temperature, guidance)
-        if stage is not None and stage.sampler is not None:
-            fitted = load_stage(checkpoint, stage, model)
+        elif stage is None:
+            sampler = OwnSampler(model, choice.temperature, guidance)
+        elif choice.sampler in SOLVERS and stage.solver is not None:
+            sampler = stage.solver(model, load_stage(checkpoint, stage, model), choice, guidance)
+        elif stage.sampler is not None:
             beside = None if weak is None else load_stage(checkpoint, weak, model)
-            sampler = stage.sampler(model, fitted, beside, choice, guidance)
+            sampler = stage.sampler(model, load_stage(checkpoint, stage, model), beside, choice, guidance)
+        if choice.correlation:
+            sampler = CorrelatedSampler(sampler, choice.correlation, model.resolution)
         for one in choice._around(checkpoint):
             if one.around is not None:
                 sampler = one.around(sampler, load_stage(checkpoint, one, model))
@@ -119,17 +130,27 @@ class SamplerChoice:
         """Return the stages that add to the draws of the sampler."""
         return [s for s in stages() if self.grain and s.around and s.path(checkpoint).exists()]
 
-    def _sampler_of(self, checkpoint: Path, family: Family, own: str) -> str:
-        """Return the sampler: a stage's that is there, or the model's own."""
-        drawing = [stage for stage in stages() if stage.sampler]
+    def _stage(self, checkpoint: Path) -> Stage | None:
+        """Return the stage that is drawn from: by its own sampler, or by one of SOLVERS where the model has none."""
+        if self.sampler not in SOLVERS:
+            return _drawing(self.sampler)
+        family = registry.family_of_checkpoint(checkpoint)
+        return None if family.denoises else _solved(checkpoint)
+
+    def _sampler_of(self, checkpoint: Path, family: Family, options: Mapping[str, Any]) -> str:
+        """Return the sampler: a stage's that is there, one of SOLVERS, or the model's own."""
+        drawing, own = [stage for stage in stages() if stage.sampler], _own_sampler(family, options)
+        can_solve = family.denoises or _solved(checkpoint) is not None
         if self.sampler == "auto":
+            if can_solve and options.get("sampler") in SOLVERS:
+                return str(options["sampler"])
             return next((s.name for s in drawing if s.path(checkpoint).exists()), own)
-        if self.sampler == own or (family.denoises and self.sampler in SOLVERS):
+        if self.sampler == own or (can_solve and self.sampler in SOLVERS):
             return self.sampler
         if self.sampler in SOLVERS:
             raise ConfigError(
                 f"the sampler {self.sampler} needs a model that denoises, and one of the family {family.name} does "
-                "not; leave --sampler out"
+                "not, nor has it a flow; leave --sampler out"
             )
         stage = _drawing(self.sampler)
         if stage is None:
@@ -185,6 +206,11 @@ def _own_sampler(family: Family, options: Mapping[str, Any]) -> str:
     return str(options.get("sampler") or "dpm") if family.denoises else family.sampler
 
 
+def _solved(checkpoint: Path) -> Stage | None:
+    """Return the stage of a checkpoint that SOLVERS draw from."""
+    return next((stage for stage in stages() if stage.solver and stage.path(checkpoint).exists()), None)
+
+
 def _drawing(sampler: str) -> Stage | None:
     """Return the stage that has a sampler of that name."""
     return next((stage for stage in stages() if stage.name == sampler and stage.sampler), None)
@@ -213,8 +239,9 @@ def _check_there(stage: Stage, checkpoint: Path) -> None:
 _OPTIONS = (
     click.option("--sampler", default="auto", show_default=True, metavar="NAME",
                  help="flow: what was fitted to the latents of training patches; prior: the model's own (model, of a "
-                 "family without a prior); dpm, ode, sde: of a diffusion model, DPM-Solver++, Heun's rule, or noise at "
-                 "each step; auto: the flow where there is one, else the model's own."),
+                 "family without a prior); dpm, ode, sde: of a diffusion model or a flow, DPM-Solver++, Heun's rule, "
+                 "or noise at each step; auto: the flow where there is one, in the way that the model says, else the "
+                 "model's own."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
@@ -227,6 +254,9 @@ _OPTIONS = (
                  "real patches on the whole, and as varied; 2 is too much."),
     click.option("--grain/--no-grain", default=None, show_default="where it was measured",
                  help="Add what the model does not render: noise of film or detector."),
+    click.option("--correlation", type=Finite(min=0), default=0.0, show_default=True, metavar="PIXELS",
+                 help="Begin with noise whose neighbouring parts agree, where it has maps: over so many pixels of an "
+                 "image the correlation falls to 61 %. 0: independent noise, which models learn from."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Steps of the flow from noise to latents; each evaluates it twice."),
     click.option("--sampler-steps", type=click.IntRange(min=1), default=None, metavar="N",

@@ -33,16 +33,25 @@ class LatentFlow(Fitted):
         """Make a flow with fresh weights for the latents of a model.
 
         Raises:
-            ConfigError: the model has fewer levels, or its global latent does not fill its coarsest map.
+            ConfigError: the model has fewer levels, its global latent does not fill its coarsest map, or its coarsest
+                latent is a map that cannot be halved so often.
         """
         super().__init__()
         self.config = config
         widths, levels = config.widths, len(config.widths) + config.folded
         self.shapes = map_shapes(model)[:levels]
-        if len(self.shapes) < levels:
+        self.is_vector = len(model.latent_shapes[0]) == 1  #: the coarsest latent: nothing is coarser
+        #: Sizes coarser than the coarsest map, on which no latent lies: the network looks at whole images there.
+        self.coarser = 0 if self.is_vector or config.folded else levels - len(self.shapes)
+        if len(self.shapes) + self.coarser < levels:
             raise ConfigError(
                 f"a flow over {levels} levels is asked for, the model has {len(self.shapes)}; give "
                 "flow.network.widths with fewer numbers, or folded: false"
+            )
+        if self.shapes[0][1] % (1 << self.coarser):
+            raise ConfigError(
+                f"latents of {self.shapes[0][1]} x {self.shapes[0][1]} cannot be halved {self.coarser} times; give "
+                "flow.network.widths with fewer numbers"
             )
         self.condition_encoder = ConditionEncoder(_EMBED_DIM, schema)
         self.time = nn.Sequential(
@@ -50,8 +59,9 @@ class LatentFlow(Fitted):
         )
         latents = [shape[0] for shape in self.shapes]
         maps = [*latents[:-2], latents[-2] + 4 * latents[-1]] if config.folded else latents
-        self.enter = nn.ModuleList(nn.Conv2d(k, w, 3, padding=1) for k, w in zip(maps, widths, strict=True))
-        self.leave = nn.ModuleList(_leave(w, k) for k, w in zip(maps, widths, strict=True))
+        ends = list(zip(maps, widths[self.coarser :], strict=True))
+        self.enter = nn.ModuleList(nn.Conv2d(k, w, 3, padding=1) for k, w in ends)
+        self.leave = nn.ModuleList(_leave(w, k) for k, w in ends)
         finer = list(zip(widths[1:], widths, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in finer)
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in finer)
@@ -89,11 +99,11 @@ class LatentFlow(Fitted):
         x = self._folded(x)
         found: list[Tensor] = []
         h: Tensor | None = None
-        for level in reversed(range(len(x))):
-            entered = self.enter[level](x[level])
-            h = self.on_the_way_down[level](
-                entered if h is None else entered + self.down[level](h), embedding
-            )
+        for level in reversed(range(len(self.config.widths))):
+            parts = [] if h is None else [self.down[level](h)]
+            if level >= self.coarser:
+                parts.insert(0, self.enter[level - self.coarser](x[level - self.coarser]))
+            h = self.on_the_way_down[level](sum(parts[1:], parts[0]), embedding)
             found.insert(0, h)
         velocity = []
         for level, before in enumerate(found):
@@ -101,7 +111,8 @@ class LatentFlow(Fitted):
                 raised = functional.interpolate(self.up[level - 1](h), scale_factor=2.0)
                 before = self.join[level - 1](torch.cat([before, raised], dim=1))
             h = self.on_the_way_up[level](before, embedding)
-            velocity.append(self.leave[level](h).float())
+            if level >= self.coarser:
+                velocity.append(self.leave[level - self.coarser](h).float())
         return self._unfolded(velocity)
 
     def _folded(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -143,7 +154,7 @@ class LatentFlow(Fitted):
         latents = [
             level * getattr(self, f"deviation{i}") + getattr(self, f"mean{i}") for i, level in enumerate(maps)
         ]
-        return [latents[0].flatten(start_dim=1), *latents[1:]]
+        return [latents[0].flatten(start_dim=1), *latents[1:]] if self.is_vector else latents
 
 
 def flow_loss(
@@ -170,11 +181,14 @@ def flow_loss(
 
 
 def map_shapes(model: Encodes) -> list[tuple[int, int, int]]:
-    """Return the shapes (C, H, W) of a model's latents as maps: the global one lies on the coarsest map.
+    """Return the shapes (C, H, W) of a model's latents as maps: a global one lies on the coarsest map.
 
     Raises:
         ConfigError: it does not fill that map.
     """
+    finer = [(shape[0], shape[1], shape[2]) for shape in model.latent_shapes if len(shape) == 3]
+    if len(finer) == len(model.latent_shapes):
+        return finer
     edge, latent_dim = model.coarsest_edge, math.prod(model.latent_shapes[0])
     channels, rest = divmod(latent_dim, edge * edge)
     if rest:
@@ -182,7 +196,6 @@ def map_shapes(model: Encodes) -> list[tuple[int, int, int]]:
             f"a latent of {latent_dim} numbers does not fill a map of {edge} x {edge}, so no flow can be "
             f"fitted to it; take a model.latent_dim that is a multiple of {edge * edge}"
         )
-    finer = [(shape[0], shape[1], shape[2]) for shape in model.latent_shapes[1:]]
     return [(channels, edge, edge), *finer]
 
 

@@ -63,10 +63,10 @@ class AutoguidanceTraining:
 
 
 def _make(network: FlowConfig, model: "GenerativeModel") -> "LatentFlow":
-    from nlbs.models.contract import encoding
+    from nlbs.models.contract import Encodes, capable
     from nlbs.models.stages.flow import LatentFlow
 
-    return LatentFlow(network, encoding(model, "a flow"), model.schema)
+    return LatentFlow(network, capable(model, Encodes, "a flow"), model.schema)
 
 
 def _sampler(
@@ -84,6 +84,14 @@ def _sampler(
     )
 
 
+def _solver(
+    model: "GenerativeModel", flow: "LatentFlow", choice: "SamplerChoice", guidance: Guidance
+) -> "Sampler":
+    from nlbs.models.stages.flow_sampler import FlowSolver
+
+    return FlowSolver(model, flow, choice.sampler, choice.sampler_steps, guidance)
+
+
 def _weak(sections: Mapping[str, Any]) -> FlowTraining | None:
     share, flow = sections.get("autoguidance"), sections.get("flow")
     return None if share is None or flow is None else share.weak(flow)
@@ -99,6 +107,7 @@ FLOW = Stage(
     network=FlowConfig,
     sampler=_sampler,
     has_steps=True,
+    solver=_solver,
     guidance=Guidance(1.25, {"cancer": 3}),
 )
 
@@ -112,5 +121,6 @@ WEAK_FLOW = dataclasses.replace(
     beside="flow",
     fitting=_weak,
     sampler=None,
+    solver=None,
     guidance=Guidance(1, {"cancer": 3}),
 )

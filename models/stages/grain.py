@@ -4,17 +4,18 @@ The likelihood takes for noise all that varies by less than its scale: no latent
 median of p(x | z, c), lacks it, so it is smoother than any film or detector. Here the rest is drawn too, as it is
 measured on training patches and not as the likelihood assumes it, independent and everywhere alike: normal noise with
 the mean spectrum of what rendering leaves over, as strong as at places rendered equally bright. Air stays air. Video
-codecs treat film grain in the same way (AV1 Bitstream & Decoding Process Specification, 7.18.3).
+codecs treat film grain in the same way (AV1 Bitstream & Decoding Process Specification, 7.18.3). In colour it is one
+noise for all channels, grain of brightness.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nlbs.manifests.schema import Schema
-from nlbs.models.drawing import Sampler
+from nlbs.models.contract import Shapes
+from nlbs.models.drawing import Sampler, SamplerAround
 from nlbs.models.stages.fitted import Fitted
 
 LEVELS = 1 + 32
@@ -47,43 +48,29 @@ class Grain(Fitted):
         return "it has strengths below 0" if any(bool((b < 0).any()) for b in self.buffers()) else ""
 
     def forward(self, rendered: Tensor, noise: Tensor) -> Tensor:
-        """Return rendered patches (B, 1, R, R) in [-1, 1] with the grain that noise from N(0, I), as large, becomes."""
+        """Return rendered patches (B, C, R, R) in [-1, 1] with the grain that noise (B, 1, R, R) becomes."""
         spectrum = torch.fft.rfft2(noise) * self.gains[self.rings]
         grain = torch.fft.irfft2(spectrum, s=noise.shape[-2:])
         found: Tensor = (rendered + self.deviations[level_of(rendered)] * grain).clamp(-1, 1)
         return found
 
 
-class GrainySampler:
+class GrainySampler(SamplerAround):
     """A sampler whose patches have grain."""
 
     def __init__(self, sampler: Sampler, grain: Grain) -> None:
         """Take any sampler of the model that the grain was measured on."""
-        self.sampler, self.grain = sampler, grain.eval()
+        super().__init__(sampler)
+        self.grain = self._added = grain.eval()
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """Those of the sampler: grain looks at no condition."""
-        return self.sampler.networks
-
-    @property
-    def noise_shapes(self) -> Sequence[tuple[int, ...]]:
+    def noise_shapes(self) -> Shapes:
         """Those of the sampler, and of the grain last."""
-        return [*self.sampler.noise_shapes, self.grain.noise_shape]
-
-    @property
-    def schema(self) -> Schema:
-        """That of the sampler."""
-        return self.sampler.schema
-
-    @property
-    def device(self) -> torch.device:
-        """The sampler's."""
-        return self.sampler.device
+        return [*self.sampler.noise_shapes, self._added.noise_shape]
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return patches (B, 1, R, R) in [-1, 1]."""
-        found: Tensor = self.grain(self.sampler.draw(noise[:-1], conditions), noise[-1])
+        """Return patches (B, C, R, R) in [-1, 1]."""
+        found: Tensor = self._added(self.sampler.draw(noise[:-1], conditions), noise[-1])
         return found
 
 
@@ -101,7 +88,7 @@ class GrainMeasure:
         (self.add_strength if share < 0.5 else self.add_spectrum)(real, rendered)
 
     def add_strength(self, real: Tensor, rendered: Tensor) -> None:
-        """Take patches and what the model renders of them, (B, 1, R, R) in [-1, 1] each."""
+        """Take patches and what the model renders of them, (B, C, R, R) in [-1, 1] each."""
         level = level_of(rendered).flatten()
         rest = (real - rendered).double().flatten()
         self._pixels.index_add_(0, level, torch.ones_like(rest))
@@ -111,7 +98,7 @@ class GrainMeasure:
         """Take more of them, of which the strengths are known by now."""
         deviations = self.deviations()[level_of(rendered)]
         rest = torch.where(deviations > 0, (real - rendered) / deviations.clamp(min=1e-6), 0.0)
-        self._power += torch.fft.rfft2(rest.double())[:, 0].abs().square().sum(dim=0)
+        self._power += torch.fft.rfft2(rest.double()).flatten(0, 1).abs().square().sum(dim=0)
 
     def deviations(self) -> Tensor:
         """Return the strengths, (LEVELS,) float32; 0 in air.

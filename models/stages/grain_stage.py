@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def _make(network: None, model: "GenerativeModel") -> "Grain":
-    from nlbs.models.contract import encoding
+    from nlbs.models.contract import Encodes, capable
     from nlbs.models.stages.grain import no_grain
 
-    encoding(model, "grain")
+    capable(model, Encodes, "grain")
     return no_grain(model.resolution)
 
 

@@ -1,6 +1,6 @@
 """Compressed pixels: what a codestream says of itself before anything is allocated by it, and the decoders.
 
-imagecodecs decodes where it equals the reference, pylibjpeg, to the last bit.
+imagecodecs decodes where it equals the reference, pylibjpeg, to the last bit, and 8-bit JPEG, where it is within one.
 """
 
 import importlib.metadata
@@ -70,9 +70,9 @@ CODECS: dict[str, Callable[[bytes, int, int], Cells]] = {
 #: Which package of pylibjpeg decodes a coding.
 _PLUGINS = {"jpeg": "libjpeg", "jpeg-ls": "libjpeg", "jpeg2000": "openjpeg", "rle": "rle"}
 
-#: JPEG with a DCT (T.81) leaves the last bit of the inverse transform to the decoder, so the two
-#: differ there; the reference stays the reference.
-_REFERENCE_FIRST = (syntaxes.JPEG_BASELINE, syntaxes.JPEG_EXTENDED)
+#: JPEG with a DCT (T.81) leaves the last bits of the inverse transform to the decoder. Of 8 bits the two differ by one
+#: at most; of 12 by up to 3 where pixels are noise, so the reference stays the reference there.
+_REFERENCE_FIRST = (syntaxes.JPEG_EXTENDED,)
 
 
 def names_of_decoders(transfer_syntax: str, wanted: str) -> list[str]:

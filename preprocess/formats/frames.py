@@ -56,7 +56,8 @@ def chosen_frame(frames: int, asked: int | str | None) -> int:
         raise UnsupportedImageError(f"{frames} frames, expected at least one")
     if asked is None and frames > 1:
         raise UnsupportedImageError(
-            f"{frames} frames, expected a single image: --frame middle, or --frame with a number, takes one of them"
+            f"{frames} frames, expected a single image: --frame middle, or --frame with a number, takes one of them; a "
+            "table with a row per frame and --map frame=COLUMN takes several"
         )
     names: dict[int | str | None, int] = {None: 1, "middle": (frames + 1) // 2}
     number = names.get(asked, asked)

@@ -17,6 +17,9 @@ from nlbs.preprocess.formats.image_errors import BadHeaderError, UnsupportedImag
 SMALLEST_MM, LARGEST_MM = 0.015, 5.0
 #: mm that the longer side of an image may have: the largest film is 30 x 40 cm.
 LONGEST_SIDE_MM = 500.0
+#: Slices, whose field of view may be wider, and of which some do have 1 mm from pixel to pixel.
+_SLICES = ("MR", "CT", "PT")
+_LONGEST_SIDE_OF_SLICE_MM = 1000.0
 #: A pixel is about as high as it is wide.
 _MOST_OBLONG = 2.0
 #: No image is magnified more: of two spacings that differ by more one is of something else.
@@ -29,7 +32,7 @@ Spacing = tuple[float, float]
 
 
 def sensible_spacing(
-    stated: Mapping[str, Any], shape: tuple[int, int]
+    stated: Mapping[str, Any], shape: tuple[int, int], of_slice: bool = False
 ) -> tuple[Spacing | None, tuple[str, ...]]:
     """Return the first spacing that can be one of a mammogram, None where there is none, and remarks on the others.
 
@@ -39,18 +42,20 @@ def sensible_spacing(
     Args:
         stated: keyword -> value of the element, by order of preference; None where it is missing.
         shape: rows and columns of the image.
+        of_slice: whether it is a slice, and not a radiograph.
     """
+    longest_mm, what = (_LONGEST_SIDE_OF_SLICE_MM, "slice") if of_slice else (LONGEST_SIDE_MM, "mammogram")
     found: dict[str, Spacing] = {}
     notes = []
     for keyword, value in stated.items():
         spacing = _two_numbers(value)
-        if spacing == _PLACEHOLDER:
+        if spacing == _PLACEHOLDER and not of_slice:
             notes.append(f"{keyword} 1 x 1 is what software writes that knows none: it is not believed")
-        elif spacing is not None and _is_possible(spacing, shape):
+        elif spacing is not None and _is_possible(spacing, shape, longest_mm):
             found[keyword] = spacing
         elif spacing is not None:
             text = " x ".join(f"{length:g}" for length in spacing)
-            notes.append(f"{keyword} {text} cannot be that of a mammogram in mm: it is not believed")
+            notes.append(f"{keyword} {text} cannot be that of a {what} in mm: it is not believed")
         elif value is not None and value != [] and value != "":
             notes.append(f"{keyword} is no two numbers")
     first = next(iter(found.values()), None)
@@ -67,12 +72,12 @@ def _two_numbers(value: Any) -> Spacing | None:
     return row, column
 
 
-def _is_possible(spacing: Spacing, shape: tuple[int, int]) -> bool:
+def _is_possible(spacing: Spacing, shape: tuple[int, int], longest_mm: float) -> bool:
     # NaN is in no range.
     if not all(SMALLEST_MM <= length <= LARGEST_MM for length in spacing):
         return False
     sides = (spacing[0] * shape[0], spacing[1] * shape[1])
-    return max(sides) <= LONGEST_SIDE_MM and max(spacing) <= _MOST_OBLONG * min(spacing)
+    return max(sides) <= longest_mm and max(spacing) <= _MOST_OBLONG * min(spacing)
 
 
 def _differ(one: Spacing, other: Spacing) -> bool:
@@ -101,7 +106,7 @@ PYDICOM_ERRORS = (
 )
 
 #: Elements with a distance between pixels, by preference; the last is that of digitised films (PS3.3 C.8.6.1).
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
@@ -134,6 +139,8 @@ class SourceImage:
     decoder: str  #: which package decoded it
     notes: tuple[str, ...]  #: what looked wrong and was not grave
     frame: int | None = None  #: from 1, of a file with more than one
+    #: (rows, columns, 3) red, green, blue as stored, where the file has them; ``stored`` is then their luminance
+    colour: Stored | None = None
 
 
 def element(dataset: pydicom.Dataset, keyword: str | int) -> Any:
@@ -221,8 +228,9 @@ def dicom_header(dataset: pydicom.Dataset, transfer_syntax: str, max_pixels: int
     if signed not in (0, 1):
         raise BadHeaderError(f"PixelRepresentation is {signed}, expected 0 (unsigned) or 1 (signed)")
     spacing, spacing_notes = sensible_spacing(
-        {keyword: element(dataset, keyword) for keyword in _SPACINGS},
+        {keyword: element(dataset, keyword) for keyword in SPACINGS},
         (rows, columns),
+        element(dataset, "Modality") in _SLICES,
     )
     return Header(
         rows=rows,
@@ -252,6 +260,7 @@ def _stated_polarity(dataset: pydicom.Dataset, samples: int) -> tuple[bool | Non
     if samples != 1:
         raise UnsupportedImageError(
             f"{samples} samples per pixel, expected a grey image (MONOCHROME1 or MONOCHROME2)"
+            + (", or --channels rgb" if samples == 3 else "")
         )
     if photometric in ("MONOCHROME1", "MONOCHROME2"):
         return photometric == "MONOCHROME1", ()

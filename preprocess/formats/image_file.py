@@ -9,6 +9,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.uid import UID
 
+from nlbs.preprocess.formats.colour import dicom_colour
 from nlbs.preprocess.formats.consistency import is_swapped, settled_sign, with_polarity
 from nlbs.preprocess.formats.elements import read_elements
 from nlbs.preprocess.formats.frames import chosen_frame, compressed_frame, flatten_groups, number_of_frames
@@ -20,6 +21,7 @@ from nlbs.preprocess.formats.header import (
     dicom_header,
     element,
     size_text,
+    whole_number,
 )
 from nlbs.preprocess.formats.image_errors import (
     BadHeaderError,
@@ -65,8 +67,12 @@ def read_image(
     frame: int | str | None = None,
     max_pixels: int = MAX_PIXELS,
     check: Callable[[pydicom.Dataset], None] | None = None,
+    colour: bool = False,
 ) -> SourceImage:
-    """Return the stored values of one grey image, its kind told by its first bytes; arguments as of dicom_image.
+    """Return the stored values of one image, its kind told by its first bytes; other arguments as of dicom_image.
+
+    Args:
+        colour: take images in colour; False refuses them, unless their channels are equal.
 
     Raises:
         ImageError: there is no such image; its ``status`` says why.
@@ -77,8 +83,15 @@ def read_image(
         if kind is None:
             raise NotDicomError(lies_there(file).sentence)
         if kind == "dicom":
-            return dicom_image(file, decoder, frame, max_pixels, check)
-        return READERS[kind](file, decoder, frame, max_pixels)
+            return dicom_image(file, decoder, frame, max_pixels, check, colour)
+        image = READERS[kind](file, decoder, frame, max_pixels)
+    if colour or image.colour is None:
+        return image
+    if (image.colour != image.stored[..., None]).any():
+        raise UnsupportedImageError(
+            "a colour image: its channels differ, expected a grey one (or --channels rgb)"
+        )
+    return replace(image, colour=None)
 
 
 def dicom_image(
@@ -87,8 +100,9 @@ def dicom_image(
     frame: int | str | None,
     max_pixels: int,
     check: Callable[[pydicom.Dataset], None] | None = None,
+    colour: bool = False,
 ) -> SourceImage:
-    """Return the stored pixel values of one grey image.
+    """Return the stored pixel values of one image.
 
     Args:
         file: a DICOM file, at its beginning; of other frames than the one no pixels are read.
@@ -97,6 +111,7 @@ def dicom_image(
         frame: of a multi-frame file: a number from 1, or "middle"; None refuses such a file.
         max_pixels: larger images are refused before anything is allocated.
         check: looks at the header before anything is made of it, and may raise an ImageError.
+        colour: take three samples per pixel too.
 
     Raises:
         ImageError: with the ``status`` of what is wrong. Messages name elements and numbers,
@@ -111,6 +126,9 @@ def dicom_image(
     flatten_groups(dataset, number, frames)
     if check is not None:
         check(dataset)
+    if colour and whole_number(dataset, "SamplesPerPixel", 1) == 3:
+        file.seek(0)
+        return dicom_colour(file, dataset, syntax, number if frames > 1 else None, max_pixels)
     header = dicom_header(dataset, pixels.syntax.uid, max_pixels)
     pixels = settled_coding(pixels, header, frames)
     if pixels.encapsulated:

@@ -18,13 +18,13 @@ from nlbs.preprocess.formats.image_errors import (
     UnsupportedImageError,
 )
 from nlbs.preprocess.formats.source_file import whole
-from nlbs.preprocess.formats.tiff import grey_values, orientation_of, oriented
+from nlbs.preprocess.formats.tiff import grey_and_colour, opaque_values, orientation_of, oriented
 
 _GREY, _COLOUR, _PALETTE, _ALPHA = 0, 2, 3, 4  #: of the colour type; alpha may be added to the first two
 
 
 def png_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
-    """Return the values of a PNG file of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
+    """Return the values of a PNG file of 8 or 16 bits, grey or in colour; arguments as of ``dicom_image``.
 
     Raises:
         ImageError: it is no such file.
@@ -50,10 +50,11 @@ def png_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels:
         pixels = imagecodecs.png_decode(data)
     except (RuntimeError, ValueError, zlib.error) as error:
         raise DecodeError("the PNG pixels cannot be decoded by imagecodecs") from error
-    as_stored = grey_values(pixels, rows, columns, alpha=bool(colour & _ALPHA))
-    stored, notes = oriented(as_stored, orientation_of(_exif(data, chunks)))
+    as_stored = opaque_values(pixels, rows, columns, alpha=bool(colour & _ALPHA))
+    values, notes = oriented(as_stored, orientation_of(_exif(data, chunks)))
+    stored, rgb = grey_and_colour(values)
     header = plain_header(stored.shape[0], stored.shape[1], bits, "png", signed=False, inverted=False)
-    return SourceImage(stored, header, "imagecodecs", notes)
+    return SourceImage(stored, header, "imagecodecs", notes, colour=rgb)
 
 
 def _exif(data: bytes, chunks: list[tuple[bytes, int]]) -> bytes:

@@ -1,4 +1,4 @@
-"""A grey TIFF file becomes stored values (TIFF 6.0, BigTIFF); channels and orientation are those of PNG too."""
+"""A TIFF file becomes stored values (TIFF 6.0, BigTIFF); channels and orientation are those of PNG too."""
 
 import struct
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.pictures import luminance
 from nlbs.preprocess.formats.codecs import Cells
 from nlbs.preprocess.formats.frames import chosen_frame
 from nlbs.preprocess.formats.header import SourceImage, Stored, check_size, plain_header, size_text
@@ -54,7 +55,7 @@ class _Layout:
 
 
 def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels: int) -> SourceImage:
-    """Return the values of a TIFF page of 8 or 16 bits, grey or with equal channels; arguments as of ``dicom_image``.
+    """Return the values of a TIFF page of 8 or 16 bits, grey or in colour; arguments as of ``dicom_image``.
 
     Raises:
         ImageError: it is no such file, or one with several pages where no frame is asked for.
@@ -76,8 +77,9 @@ def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels
         pixels = imagecodecs.tiff_decode(data, index=index)
     except (RuntimeError, ValueError, IndexError) as error:
         raise DecodeError("the TIFF pixels cannot be decoded by imagecodecs") from error
-    as_stored = grey_values(pixels, _one(page, "rows"), _one(page, "columns"), alpha="extra" in page)
-    stored, notes = oriented(as_stored, _one(page, "orientation", 1))
+    as_stored = opaque_values(pixels, _one(page, "rows"), _one(page, "columns"), alpha="extra" in page)
+    values, notes = oriented(as_stored, _one(page, "orientation", 1))
+    stored, colour = grey_and_colour(values)
     header = plain_header(
         stored.shape[0],
         stored.shape[1],
@@ -86,7 +88,7 @@ def tiff_image(file: BinaryIO, decoder: str, frame: int | str | None, max_pixels
         signed=_one(page, "format", 1) == 2,
         inverted=_one(page, "photometric") == 0,
     )
-    return SourceImage(stored, header, "imagecodecs", notes, number if len(images) > 1 else None)
+    return SourceImage(stored, header, "imagecodecs", notes, number if len(images) > 1 else None, colour)
 
 
 def orientation_of(data: bytes) -> int:
@@ -202,8 +204,8 @@ def _check_parts(page: Page, size: int, max_pixels: int, bytes_per_value: int) -
         raise TruncatedError(f"the TIFF has {int(length.sum()):,} bytes of pixels, its size needs {need:,}")
 
 
-def grey_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored:
-    """Return the one channel of a grey image, also where it was written as three equal ones.
+def opaque_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored:
+    """Return the channels of an image without its opacity: (H, W, channels).
 
     Args:
         pixels: (H, W) or (H, W, channels), integers.
@@ -211,7 +213,7 @@ def grey_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored:
         alpha: whether the last channel is opacity.
 
     Raises:
-        UnsupportedImageError: the channels differ, or some pixels are transparent.
+        UnsupportedImageError: some pixels are transparent.
         DecodeError: the size is another one.
     """
     if pixels.shape[:2] != (rows, columns) or pixels.ndim not in (2, 3) or pixels.dtype.kind not in "iu":
@@ -221,12 +223,29 @@ def grey_values(pixels: Cells, rows: int, columns: int, alpha: bool) -> Stored:
     channels: npt.NDArray[np.integer] = pixels if pixels.ndim == 3 else pixels[..., None]
     if alpha:
         if (channels[..., -1] != np.iinfo(channels.dtype).max).any():
-            raise UnsupportedImageError("some pixels are transparent, expected an opaque grey image")
+            raise UnsupportedImageError(
+                "some pixels are transparent, expected an opaque grey or colour image"
+            )
         channels = channels[..., :-1]
-    first = channels[..., 0]
-    if any((channels[..., index] != first).any() for index in range(1, channels.shape[-1])):
-        raise UnsupportedImageError("a colour image: its channels differ, expected a grey one")
-    return np.ascontiguousarray(first)
+    return channels
+
+
+def grey_and_colour(channels: Stored) -> tuple[Stored, Stored | None]:
+    """Return the luminance of three channels, and these; of a grey image its channel, and None.
+
+    Args:
+        channels: (H, W, channels) integers.
+
+    Raises:
+        UnsupportedImageError: channels that differ and are not three, or have a sign.
+    """
+    first, count = channels[..., 0], channels.shape[-1]
+    is_grey = not any((channels[..., index] != first).any() for index in range(1, count))
+    in_colour = count == 3 and channels.dtype.kind == "u"
+    if not is_grey and not in_colour:
+        raise UnsupportedImageError(f"a colour image of {count} channels that differ, expected grey or RGB")
+    stored = np.ascontiguousarray(first) if is_grey else luminance(channels)
+    return stored, np.ascontiguousarray(channels) if in_colour else None
 
 
 def oriented(stored: Stored, orientation: int) -> tuple[Stored, tuple[str, ...]]:
@@ -235,17 +254,17 @@ def oriented(stored: Stored, orientation: int) -> tuple[Stored, tuple[str, ...]]
     TIFF 6.0, tag 274, which Exif has taken over: 2 to 4 are mirrored or turned by half, 5 to 8 have rows for columns.
 
     Args:
-        stored: (H, W), as stored.
+        stored: (H, W) or (H, W, channels), as stored.
         orientation: 1 to 8.
     """
     turns: dict[int, Callable[[Stored], Stored]] = {
         2: lambda values: values[:, ::-1],
         3: lambda values: values[::-1, ::-1],
         4: lambda values: values[::-1],
-        5: lambda values: values.T,
-        6: lambda values: values[::-1].T,
-        7: lambda values: values[::-1, ::-1].T,
-        8: lambda values: values[:, ::-1].T,
+        5: lambda values: values.swapaxes(0, 1),
+        6: lambda values: values[::-1].swapaxes(0, 1),
+        7: lambda values: values[::-1, ::-1].swapaxes(0, 1),
+        8: lambda values: values[:, ::-1].swapaxes(0, 1),
     }
     if orientation == 1:
         return stored, ()

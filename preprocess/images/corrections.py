@@ -1,5 +1,6 @@
 """A header corrected by its pixels: spacing in the patient, polarity of raw images, padding that is tissue."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from nlbs.preprocess.formats.header import Header, SourceImage, Stored, element
 from nlbs.preprocess.images.display import modality_falls
 from nlbs.preprocess.images.kind import spacing_in_patient
-from nlbs.preprocess.images.mask import NoBreastError, breast_mask, breast_values
+from nlbs.preprocess.images.mask import Mask, NoForegroundError, breast_mask, values_inside
 
 _EDGE = 0.02  #: of the width: at one edge of a mammogram lies the breast, at the other one air
 _CLEAR_STEP = 0.2  #: of the image's range, between the two edges
@@ -80,12 +81,15 @@ _BOTH_SIDES = 0.005
 _MOST_OF_RANGE, _MOST_OF_VALUE = 0.05, 1e-4
 
 
-def without_false_padding(stored: Stored, header: Header) -> tuple[Header, tuple[str, ...]]:
+def without_false_padding(
+    stored: Stored, header: Header, mask_of: Callable[[Stored, Header], Mask] = breast_mask
+) -> tuple[Header, tuple[str, ...]]:
     """Return the header without padding values that are tissue, and a remark where it had some.
 
     Args:
         stored: (H, W) integers.
         header: of the image.
+        mask_of: finds its foreground.
     """
     if header.padding is None:
         return header, ()
@@ -94,11 +98,11 @@ def without_false_padding(stored: Stored, header: Header) -> tuple[Header, tuple
         return header, ()
     plain = replace(header, padding=None)
     try:
-        breast = breast_values(stored, breast_mask(stored, plain))
-    except NoBreastError:
+        inside = values_inside(stored, mask_of(stored, plain))
+    except NoForegroundError:
         return header, ()
     low, high = header.padding
-    share = float(((breast >= low) & (breast <= high)).mean()) if breast.size else 0.0
+    share = float(((inside >= low) & (inside <= high)).mean()) if inside.size else 0.0
     if share <= limit:
         return header, ()
     note = f"the padding values {low} to {high} take {100 * share:.3g} % of the breast: they are not believed"

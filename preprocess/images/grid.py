@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from nlbs.errors import ConfigError
+from nlbs.preprocess.images.foreground import foreground_of
 from nlbs.preprocess.images.mask import Bits
 from nlbs.preprocess.images.store import mask_of
 from nlbs.shards.format.container import misfit, suffix
@@ -30,7 +31,7 @@ class Sampling:
     scale_y: float = 1.0  #: pixels of the crop per pixel of the grid, from row to row
     scale_x: float = 1.0  #: from column to column
     left: float = 0.0  #: where the grid begins, in columns of the crop; it begins at row 0
-    wall_is_right: bool = False  #: whether what a patch is wider than the grid is to stand at its left
+    indent: int = 0  #: columns of air that a patch of a whole image has at the left of the grid
 
     @property
     def is_plain(self) -> bool:
@@ -59,8 +60,8 @@ def fitted(record: Mapping[str, Any], bits: Bits, resolution: int) -> Sampling:
 
     Args:
         record: of a stored image; where its spacing is known, the aspect is that in mm.
-        bits: its mask, for the side of the chest wall: there the grid ends with the crop, so
-            that a pixel that is partly air stands at the other side.
+        bits: its mask, for the side of a breast's chest wall: there the grid ends with the crop, so
+            that a pixel that is partly air stands at the other side. Any other image stands in the middle.
         resolution: edge of the square in pixels.
     """
     between_rows, between_columns = record["spacing_mm"] or (1.0, 1.0)
@@ -69,10 +70,12 @@ def fitted(record: Mapping[str, Any], bits: Bits, resolution: int) -> Sampling:
     scale_y = max(rows, columns / aspect) / resolution
     scale_x = scale_y * aspect
     fitting = min(resolution, math.ceil(columns / scale_x - _NEARLY))
-    right = wall_is_right(bits)
-    left = columns - fitting * scale_x if right else 0.0
+    # Of the air beside it, how much stands at its left: none, all of it, or half.
+    at_left = float(wall_is_right(bits)) if foreground_of(record) == "breast" else 0.5
+    left = (columns - fitting * scale_x) * at_left if at_left else 0.0
+    indent = math.floor((resolution - fitting) * at_left)
     return Sampling(
-        min(resolution, math.ceil(rows / scale_y - _NEARLY)), fitting, scale_y, scale_x, left, right
+        min(resolution, math.ceil(rows / scale_y - _NEARLY)), fitting, scale_y, scale_x, left, indent
     )
 
 
@@ -96,11 +99,15 @@ def resampled(crop: npt.NDArray[Any], sampling: Sampling) -> npt.NDArray[Any]:
     so is antialiased. No weight is negative: air stays 0, and nothing rings at the skin.
 
     Args:
-        crop: (H, W) uint8 or uint16.
+        crop: (H, W) or (H, W, channels), uint8 or uint16.
         sampling: of the grid.
     """
     if sampling.is_plain:
         return crop
+    if crop.ndim == 3:
+        return np.stack(
+            [resampled(crop[..., channel], sampling) for channel in range(crop.shape[2])], axis=-1
+        )
     bottom, left = sampling.rows * sampling.scale_y, sampling.left
     right = left + sampling.columns * sampling.scale_x
     before = max(0, math.ceil(-left - _NEARLY))
@@ -145,7 +152,7 @@ class CutOptions:
     resolution: int = 256  #: edge of a patch in pixels
     stride: int = 512  #: distance between patches in pixels; nothing in mode "whole"
     min_foreground: float = 0.1  #: least fraction of a patch inside the breast
-    mode: str = "patches"  #: "patches", or "whole": the whole breast in one patch per image
+    mode: str = "patches"  #: "patches", or "whole": the whole foreground in one patch per image
     spacing_mm: float | None = None  #: between pixels of a patch; None is the image's own
     unknown_spacing: str = "refuse"  #: what to do about images of unknown spacing: "refuse" or "skip"
     dtype: str | None = None  #: "uint8" or "uint16"; None is the store's
@@ -167,7 +174,7 @@ class CutOptions:
             )
         if self.mode == "whole" and self.spacing_mm is not None:
             raise ConfigError(
-                "--spacing-mm means nothing with --mode whole, which fits each breast to the patch"
+                "--spacing-mm means nothing with --mode whole, which fits each image to the patch"
             )
         problem = misfit(self.container, self.compression)
         if problem is not None:
@@ -234,7 +241,7 @@ def patches_of(record: Mapping[str, Any], options: CutOptions) -> list[Patch]:
     if grid is None:
         return []
     if options.mode == "whole":
-        tops, lefts = [0], [grid.columns - options.resolution if grid.wall_is_right else 0]
+        tops, lefts = [0], [-grid.indent]
     else:
         tops = axis_positions(grid.rows, options.resolution, options.stride)
         lefts = axis_positions(grid.columns, options.resolution, options.stride)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pydicom
 
-from nlbs.manifests.conditions import Conditions, age_bin_of, parse_age, parse_laterality, parse_view
+from nlbs.manifests.conditions import VIEWS, Conditions, age_bin_of, parse_age, parse_laterality, parse_view
 from nlbs.preprocess.formats.header import element
+from nlbs.preprocess.images.foreground import foreground_of
 
 #: What :func:`settled` uses of the record of a stored image.
 SETTLED_BY = (
     *("header_view", "header_laterality", "header_age_years", "header_rows_toward"),
-    *("crop_x", "crop_columns", "source_columns"),
+    *("crop_x", "crop_columns", "source_columns", "mask_method"),
 )
 
 #: Codes of View Code Sequence (PS3.16 CID 4014), SNOMED CT and the older SRT: some vendors state the view here alone.
@@ -28,6 +29,11 @@ _VIEW_CODES = {
     **dict.fromkeys(("399192008", "R-1024A"), "XCCL"),
     **dict.fromkeys(("399101009", "R-1024B"), "XCCM"),
 }
+#: Modality -> --foreground. CR and DX may be mammograms too: see :func:`stated_foreground`.
+_FOREGROUNDS = {"MG": "breast", "CR": "body", "DX": "body", "MR": "body", "SM": "tissue"}
+#: What :func:`stated_foreground` looks at.
+FOREGROUND_KEYWORDS = ("Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence")
+
 #: Elements in which a side may stand (PS3.3 C.8.11.3, C.7.3.1, C.7.6.16.2.8).
 SIDE_KEYWORDS = ("ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence")
 #: Ages differ by a birthday between exam and table.
@@ -46,18 +52,35 @@ class Settled:
     remarks: tuple[str, ...]  #: what else looks odd
 
 
-def stated_conditions(dataset: pydicom.Dataset) -> dict[str, str | int | None]:
+def stated_foreground(dataset: pydicom.Dataset) -> str | None:
+    """Return which ``--foreground`` the modality of a header asks for; None where it is none that is known.
+
+    CR and DX are bodies, unless their body part or their view is that of a mammogram.
+    """
+    modality = _word(dataset, "Modality")
+    if modality in ("CR", "DX"):
+        view = _parsed(parse_view, element(dataset, "ViewPosition")) or _coded_view(dataset)
+        if "BREAST" in _word(dataset, "BodyPartExamined") or view in VIEWS:
+            return "breast"
+    return _FOREGROUNDS.get(modality)
+
+
+def stated_conditions(dataset: pydicom.Dataset, foreground: str = "breast") -> dict[str, str | int | None]:
     """Return view, side, age and the way of rows that a header states, None where it states none that is known.
+
+    Of another foreground than a breast the age alone: views, sides and the way of rows are those of a breast.
 
     Returns:
         header_view, header_laterality, header_age_years (up to 90), and header_rows_toward ("A" anterior, "P"
         posterior).
     """
+    of_breast = foreground == "breast"
+    view = _parsed(parse_view, element(dataset, "ViewPosition")) or _coded_view(dataset)
     return {
-        "header_view": _parsed(parse_view, element(dataset, "ViewPosition")) or _coded_view(dataset),
-        "header_laterality": stated_side(dataset),
+        "header_view": view if of_breast else None,
+        "header_laterality": stated_side(dataset) if of_breast else None,
         "header_age_years": _parsed(parse_age, element(dataset, "PatientAge")),
-        "header_rows_toward": _rows_toward(dataset),
+        "header_rows_toward": _rows_toward(dataset) if of_breast else None,
     }
 
 
@@ -70,8 +93,13 @@ def stated_side(dataset: pydicom.Dataset) -> str | None:
     return next((side for side in (_parsed(parse_laterality, text) for text in stated) if side), None)
 
 
-def modality_notes(dataset: pydicom.Dataset) -> tuple[str, ...]:
-    """Return a remark where the header states a modality that is not mammography (MG)."""
+def modality_notes(dataset: pydicom.Dataset, foreground: str = "breast") -> tuple[str, ...]:
+    """Return a remark where the header states a modality that does not go with a foreground: of a breast, MG does."""
+    if foreground != "breast":
+        stated = stated_foreground(dataset)
+        if foreground == "none" or stated in (None, foreground):
+            return ()
+        return (f"by Modality (0008,0060) the foreground is {stated}, not {foreground}: check --foreground",)
     modality = element(dataset, "Modality")
     if modality in (None, "", "MG"):
         return ()
@@ -105,7 +133,9 @@ def settled(record: Mapping[str, Any], known: Conditions, counts: str = "table")
         values["age_bin"] = age_bin_of(values["age_years"])
     conditions = replace(known, **values)
     taken = tuple(name for name in stated if name in values)
-    return Settled(conditions, taken, tuple(against), _side_remarks(record, conditions.laterality))
+    of_breast = foreground_of(record) == "breast"
+    remarks = _side_remarks(record, conditions.laterality) if of_breast else ()
+    return Settled(conditions, taken, tuple(against), remarks)
 
 
 def _differ(name: str, own: Any, value: Any) -> bool:
@@ -146,6 +176,11 @@ def _rows_toward(dataset: pydicom.Dataset) -> str | None:
     value = element(dataset, "PatientOrientation")
     first = value[0] if isinstance(value, pydicom.multival.MultiValue) and len(value) == 2 else None
     return first[0] if isinstance(first, str) and first[:1] in ("A", "P") else None
+
+
+def _word(dataset: pydicom.Dataset, keyword: str) -> str:
+    value = element(dataset, keyword)
+    return value.strip().upper() if isinstance(value, str) else ""
 
 
 def _parsed(parse: Callable[[str], Any], value: Any) -> Any:

@@ -103,12 +103,16 @@ _MOST_MAGNIFICATION = 10.0
 _SAME_SPACING = 0.01  # relative difference of two spacings that are written with different digits
 
 
-def kind_of_header(dataset: pydicom.Dataset) -> str:
+def kind_of_header(dataset: pydicom.Dataset, of_breast: bool = True) -> str:
     """Return the kind that a header states, one of :data:`~nlbs.manifests.kinds.KINDS`; "unknown" where none.
 
     Coded elements count before words that people chose (PS3.3 C.8.11.1, C.8.11.7.1, C.7.6.22, C.12.1.1).
+
+    Args:
+        dataset: the header's elements.
+        of_breast: whether the image is to be a mammogram; of another one most of them say nothing.
     """
-    for found in _stated(dataset):
+    for found in _stated(dataset) if of_breast else _stated_of_others(dataset):
         if found is not None:
             return found
     presented = _text(dataset, "PresentationIntentType") == "FOR PRESENTATION"
@@ -116,12 +120,12 @@ def kind_of_header(dataset: pydicom.Dataset) -> str:
     return "standard" if presented or mammogram else "unknown"
 
 
-def require_kind(kinds: Iterable[str]) -> Callable[[pydicom.Dataset], None]:
+def require_kind(kinds: Iterable[str], of_breast: bool = True) -> Callable[[pydicom.Dataset], None]:
     """Return a check of headers that raises OtherKindError where an image is of none of some kinds."""
     wanted = frozenset(kinds)
 
     def check(dataset: pydicom.Dataset) -> None:
-        kind = kind_of_header(dataset)
+        kind = kind_of_header(dataset, of_breast)
         if kind not in wanted:
             raise other_kind(kind, "header")
 
@@ -139,11 +143,13 @@ def other_kind(kind: str, by: str) -> OtherKindError:
     return error
 
 
-def kind_notes(dataset: pydicom.Dataset, kind: str) -> tuple[str, ...]:
+def kind_notes(dataset: pydicom.Dataset, kind: str, of_breast: bool = True) -> tuple[str, ...]:
     """Return remarks on an image of a kind, its own, and on what makes no other kind of it but differs from most."""
     notes, codes = [], _modifiers(dataset)
     if kind not in ("standard", "unknown"):
         notes.append(f"this is {KINDS[kind]} (kind {kind})")
+    if not of_breast:
+        return tuple(notes)
     notes += [
         f"View Modifier Code Sequence (0054,0222) says {_MODIFIERS[code]}" for code in codes & set(_MODIFIERS)
     ]
@@ -234,6 +240,15 @@ def _stated(dataset: pydicom.Dataset) -> Iterable[str | None]:
     modified = view_and_kind(_text(dataset, "ViewPosition"))
     yield modified[1] if modified is not None else None
     yield _described(dataset)
+
+
+def _stated_of_others(dataset: pydicom.Dataset) -> Iterable[str | None]:
+    """Yield what each element says of an image that is no mammogram; an MR slice may well be SECONDARY."""
+    capture, burned_in = _text(dataset, "SOPClassUID") in _CAPTURES, _text(dataset, "BurnedInAnnotation")
+    yield "quality_control" if _text(dataset, "QualityControlImage") == "YES" else None
+    yield "secondary_capture" if capture and burned_in == "YES" else None
+    raw = _text(dataset, "PresentationIntentType") == "FOR PROCESSING"
+    yield "for_processing" if raw or _text(dataset, "SOPClassUID") in _FOR_PROCESSING else None
 
 
 def _is_specimen(dataset: pydicom.Dataset) -> bool:

@@ -33,32 +33,38 @@ _RIM_SHARE = 0.25  # of the air along an edge: a rim takes more of it than a lab
 _RIM_STEP = 0.2  # of the contrast: a white rim stands out of the breast that it lies over
 _OPENING = 2  # removes what is thinner than twice this: letters, scratches, what is left of a strip
 _CLOSING = 5
-_LEAST_SIZE = 32
+LEAST_SIZE = 32
 _WALL = 10  # this near to a side a component stands at the chest wall
 
 
-class NoBreastError(ImageError):
+class NoForegroundError(ImageError):
+    """Nothing can be told from the background."""
+
+    status = "no_foreground"
+
+
+class NoBreastError(NoForegroundError):
     """No breast can be told from the background."""
 
     status = "no_breast"
 
 
 @dataclass(frozen=True)
-class BreastMask:
-    """The breast on a grid ``step`` times coarser than the image."""
+class Mask:
+    """The foreground (the breast, a body) on a grid ``step`` times coarser than the image."""
 
-    bits: Bits  #: (rows, columns) of the small copy, True inside the breast
-    keep: Bits  #: the breast and a margin around it; nothing outside is part of the decoded image
+    bits: Bits  #: (rows, columns) of the small copy, True inside the foreground
+    keep: Bits  #: the foreground and a margin around it; nothing outside is part of the decoded image
     step: int  #: pixels of the image per pixel of the mask, in both directions
     threshold: float  #: stored value (of the small copy, air low) above which a pixel is no background
 
     @property
     def fraction(self) -> float:
-        """The share of the image inside the breast."""
+        """The share of the image inside the foreground."""
         return float(self.bits.mean())
 
 
-def breast_mask(stored: Stored, header: Header) -> BreastMask:
+def breast_mask(stored: Stored, header: Header) -> Mask:
     """Return the breast's place in an image.
 
     On a copy of about 512 rows: the background's mode gives the threshold, strips along the
@@ -75,7 +81,7 @@ def breast_mask(stored: Stored, header: Header) -> BreastMask:
     """
     step = max(1, round(stored.shape[0] / SMALL_ROWS))
     small = small_copy(stored, header, step)
-    if min(small.shape) < _LEAST_SIZE:
+    if min(small.shape) < LEAST_SIZE:
         raise NoBreastError(f"an image of {header.rows} x {header.columns} pixels is too small for a breast")
     attempts = [(threshold, *_breast_above(small, threshold)) for threshold in background_thresholds(small)]
     # A collimated frame has two backgrounds: above the darker one the other still fills the frame.
@@ -85,7 +91,7 @@ def breast_mask(stored: Stored, header: Header) -> BreastMask:
     spacing_mm = header.spacing_mm[0] if header.spacing_mm else TYPICAL_HEIGHT_MM / stored.shape[0]
     margin = max(2, round(MARGIN_MM / (spacing_mm * step)))
     keep = dilated(bits, margin) & ~trimmed
-    return BreastMask(bits, keep, step, threshold)
+    return Mask(bits, keep, step, threshold)
 
 
 def small_copy(stored: Stored, header: Header, step: int) -> Small:
@@ -215,7 +221,7 @@ def _from_each_edge(image: Image) -> tuple[Image, Image, Image, Image]:
 def _breast_above(small: Small, threshold: float) -> tuple[Bits, Bits]:
     bright, trimmed = without_strips(small, threshold)
     bits = _breast_components(dilated(eroded(bright, _OPENING), _OPENING))
-    bits = filled(_closed(bits)) & ~trimmed
+    bits = filled(closed(bits)) & ~trimmed
     return bits, trimmed
 
 
@@ -243,7 +249,7 @@ def _breast_components(bright: Bits) -> Bits:
     return np.asarray(breast)
 
 
-def _closed(bits: Bits) -> Bits:
+def closed(bits: Bits) -> Bits:
     """Return the mask with notches closed; the padding keeps the image's edge from eroding it."""
     width = _CLOSING + 1
     padded = np.pad(bits, width, mode="edge")
@@ -280,8 +286,8 @@ def eroded(bits: Bits, iterations: int) -> Bits:
     return ~dilated(around, iterations)[1:-1, 1:-1]
 
 
-def breast_values(stored: Stored, mask: BreastMask) -> npt.NDArray[np.float64]:
-    """Return the stored values of the breast's pixels, one per pixel of the mask: (n,) float64."""
+def values_inside(stored: Stored, mask: Mask) -> npt.NDArray[np.float64]:
+    """Return the stored values of the foreground's pixels, one per pixel of the mask: (n,) float64."""
     rows, columns = mask.bits.shape
     start = mask.step // 2
     part = stored[start :: mask.step, start :: mask.step][:rows, :columns]

@@ -80,10 +80,11 @@ def pixel_figures(pixels: npt.NDArray[Any], bits: Bits, step: int) -> dict[str, 
     shares of the display range, 0 to 1.
 
     Args:
-        pixels: (rows, columns) of the crop, uint8 or uint16.
+        pixels: (rows, columns) of the crop, uint8 or uint16; of (rows, columns, 3) green counts, as in an eye.
         bits: its mask, True inside the breast.
         step: pixels per mask pixel, both ways.
     """
+    pixels = pixels[..., 1] if pixels.ndim == 3 else pixels
     inner = pixels[step // 2 :: step, step // 2 :: step][: bits.shape[0], : bits.shape[1]]
     values = inner[bits[: inner.shape[0], : inner.shape[1]]] / np.iinfo(pixels.dtype).max
     levels = np.percentile(values, (1, 50, 99)) if values.size else (None, None, None)

@@ -25,7 +25,6 @@ STORE_VERSION = 1
 #: Bit planes of neighbouring pixels are alike: half the size of the bytes as they are. Blocks of this size
 #: are compressed twice as fast as blosc's own choice, and a little smaller.
 _BLOSC: dict[str, Any] = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 1 << 20}
-_CHUNK = "c/0/0"  #: the one chunk of an array
 _MOST_RECORD_BYTES = 16 << 20  # of a zarr.json; a mask of a thousand runs takes four thousand
 _MOST_CHUNK_BYTES = (
     2 * MOST_PIXELS + (2 * MOST_PIXELS >> 8) + (1 << 16)
@@ -33,7 +32,7 @@ _MOST_CHUNK_BYTES = (
 
 
 class ImageStore:
-    """A zarr group with one array (rows, columns) per image, named by its id.
+    """A zarr group with one array (rows, columns) or (rows, columns, 3) per image, named by its id.
 
     The array's attributes are the image's record: its geometry, its mask, how it was decoded.
     """
@@ -67,6 +66,12 @@ class ImageStore:
                 raise DatasetError(
                     f"the ids in {path} were made with another key file: give that of the first build with "
                     "--key-file or NLBS_KEY_FILE, or another folder for --out"
+                )
+            if differing == ["foreground"]:
+                here, now = (given.get("foreground", "breast") for given in (found, attributes))
+                raise DatasetError(
+                    f"{path} holds images that were cut by the foreground {here}, those of this table have {now}: give "
+                    f"--foreground {here} where they are alike, or another folder for --out"
                 )
             changes = ", ".join(
                 f"{key} was {found.get(key)!r}, now {attributes.get(key)!r}" for key in differing
@@ -124,7 +129,7 @@ class ImageStore:
         return attributes
 
     def put(self, image: str, pixels: npt.NDArray[Any], record: Mapping[str, Any]) -> dict[str, Any]:
-        """Store an image, whole or not at all: pixels (rows, columns) uint8 or uint16, air 0.
+        """Store an image, whole or not at all: pixels (rows, columns) or (rows, columns, 3), uint8 or uint16, air 0.
 
         Returns:
             The record as it is stored, with its checksums.
@@ -137,15 +142,16 @@ class ImageStore:
         description = _array_description(pixels, attributes)
         attributes["record_sha256"] = _record_digest(description)
         with atomic_folder(self._folder(image)) as folder:
-            (folder / _CHUNK).parent.mkdir(parents=True)
-            (folder / _CHUNK).write_bytes(chunk)
+            place = folder / _chunk_name(pixels.ndim)
+            place.parent.mkdir(parents=True)
+            place.write_bytes(chunk)
             (folder / "zarr.json").write_text(
                 json.dumps(description, separators=(",", ":")), encoding="utf-8"
             )
         return attributes
 
     def pixels(self, image: str) -> npt.NDArray[Any]:
-        """Return the pixels of an image, (rows, columns) uint8 or uint16.
+        """Return the pixels of an image, (rows, columns) or (rows, columns, 3), uint8 or uint16.
 
         Raises:
             DatasetError: the image is missing or damaged.
@@ -156,7 +162,8 @@ class ImageStore:
             if description is None:
                 raise FileNotFoundError("its record is missing")
             _check_record(description, folder)
-            return _pixels_of(_chunk_in(folder), description)
+            shape = check_array(description)
+            return _pixels_of(_chunk_in(folder, len(shape)), description, shape)
         except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
             raise DatasetError(
                 f"the decoded image {folder} is damaged ({error}): delete that folder and run build-shards again"
@@ -183,15 +190,19 @@ def _chunk_of(pixels: npt.NDArray[Any]) -> bytes:
     return bytes(packed) + struct.pack("<I", google_crc32c.value(packed))
 
 
-def _pixels_of(chunk: bytes, description: Mapping[str, Any]) -> npt.NDArray[Any]:
+def _chunk_name(axes: int) -> str:
+    """Return the name of the one chunk of an array, in the words of zarr."""
+    return "/".join(("c", *"0" * axes))
+
+
+def _pixels_of(chunk: bytes, description: Mapping[str, Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return the pixels in a chunk. Raises ValueError where it is not the one that was stored."""
-    rows, columns = check_array(description)
     packed, checksum = chunk[:-4], chunk[-4:]
     stored = description["attributes"]["chunk_crc32c"]
     if checksum != struct.pack("<I", stored) or google_crc32c.value(packed) != stored:
         raise ValueError("its pixels are not the ones that were stored")
-    pixels = np.empty((rows, columns), DTYPES[description["data_type"]])
-    check_chunk(packed, rows, columns, pixels.itemsize)
+    pixels = np.empty(shape, DTYPES[description["data_type"]])
+    check_chunk(packed, pixels.nbytes)
     imagecodecs.blosc_decode(packed, numthreads=1, out=pixels.data.cast("B"))
     return pixels
 
@@ -212,7 +223,7 @@ def _array_description(pixels: npt.NDArray[Any], attributes: dict[str, Any]) -> 
             {"name": "blosc", "configuration": {"typesize": pixels.itemsize, **_BLOSC}},
             {"name": "crc32c"},
         ],
-        "dimension_names": ["y", "x"],
+        "dimension_names": ["y", "x", "channel"][: pixels.ndim],
         "attributes": attributes,
     }
 
@@ -246,9 +257,9 @@ def _description(folder: AnyPath) -> dict[str, Any] | None:
     return description
 
 
-def _chunk_in(folder: AnyPath) -> bytes:
+def _chunk_in(folder: AnyPath, axes: int) -> bytes:
     try:
-        return store_of(folder).read(folder / _CHUNK, _MOST_CHUNK_BYTES)
+        return store_of(folder).read(folder / _chunk_name(axes), _MOST_CHUNK_BYTES)
     except FileNotFoundError:
         raise FileNotFoundError("its pixels are missing") from None
 

@@ -31,8 +31,8 @@ _TEXTS = ("voi", "transfer_syntax", "decoder", "mask_method")
 _LISTS = ("notes", "mask_flags")
 
 
-def check_array(description: Mapping[str, Any]) -> tuple[int, int]:
-    """Return rows and columns of a stored image of which ``description`` is the zarr.json.
+def check_array(description: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape of a stored image of which ``description`` is the zarr.json: rows, columns, 3 if in colour.
 
     Raises:
         ValueError: it describes no array that this store holds, or its record has what no image has.
@@ -42,10 +42,14 @@ def check_array(description: Mapping[str, Any]) -> tuple[int, int]:
     kind, shape = description.get("data_type"), description.get("shape")
     if not isinstance(kind, str) or kind not in DTYPES:
         raise ValueError(f"its pixels are of type {shown(kind)}, expected {' or '.join(DTYPES)}")
-    if not isinstance(shape, list) or len(shape) != 2 or not _are_whole(shape, 1, MOST_EDGE):
-        raise ValueError(f"its shape is {_sizes(shape)}, expected two numbers of pixels")
-    if shape[0] * shape[1] > MOST_PIXELS:
-        raise ValueError(f"it has {shape[0] * shape[1]:,} pixels, at most {MOST_PIXELS:,} are read")
+    if (
+        not isinstance(shape, list)
+        or (len(shape) != 2 and shape[2:] != [3])
+        or not _are_whole(shape, 1, MOST_EDGE)
+    ):
+        raise ValueError(f"its shape is {_sizes(shape)}, expected two numbers of pixels, and 3 if in colour")
+    if math.prod(shape) > MOST_PIXELS:
+        raise ValueError(f"it has {math.prod(shape):,} values, at most {MOST_PIXELS:,} are read")
     if [codec.get("name") for codec in _objects(description.get("codecs"))] != _CODECS:
         raise ValueError(f"its pixels went through other codecs than {', '.join(_CODECS)}")
     grid = description.get("chunk_grid")
@@ -53,7 +57,7 @@ def check_array(description: Mapping[str, Any]) -> tuple[int, int]:
     if not isinstance(chunk, dict) or chunk.get("chunk_shape") != shape:
         raise ValueError("it has not one chunk")
     check_record(description["attributes"], shape)
-    return shape[0], shape[1]
+    return tuple(shape)
 
 
 def check_record(record: Mapping[str, Any], shape: list[int]) -> None:
@@ -61,7 +65,7 @@ def check_record(record: Mapping[str, Any], shape: list[int]) -> None:
     for name in _WHOLE:
         if name in record and not _is_whole(record[name], 0, MOST_EDGE):
             raise ValueError(f"{name} is {shown(record[name])}, expected a number of pixels")
-    for name, length in zip(("crop_rows", "crop_columns"), shape, strict=True):
+    for name, length in zip(("crop_rows", "crop_columns"), shape[:2], strict=True):
         if record.get(name, length) != length:
             raise ValueError(f"{name} is {record[name]}, and its pixels have {length}")
     spacing = record.get("spacing_mm")
@@ -100,15 +104,15 @@ def check_store(attributes: Mapping[str, Any]) -> None:
             raise ValueError(f"{shown(name)} is {shown(value)}, expected one word or number")
 
 
-def check_chunk(packed: bytes, rows: int, columns: int, itemsize: int) -> None:
-    """Raise ValueError where a blosc chunk does not say that it holds so many pixels.
+def check_chunk(packed: bytes, expected: int) -> None:
+    """Raise ValueError where a blosc chunk does not say that it holds so many bytes of pixels.
 
     Decoders leave what they do not fill as it was, so that a chunk that is too short would give foreign memory away.
     """
     if len(packed) < _BLOSC_HEADER.size:
         raise ValueError("its pixels are cut off")
     *_, nbytes, _, cbytes = _BLOSC_HEADER.unpack_from(packed)
-    if (nbytes, cbytes) != (rows * columns * itemsize, len(packed)):
+    if (nbytes, cbytes) != (expected, len(packed)):
         raise ValueError("its chunk holds another number of pixels")
 
 

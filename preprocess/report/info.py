@@ -12,12 +12,13 @@ from nlbs.errors import ShardError
 from nlbs.local_store import TEMPORARY_SUFFIX
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.foreground import named
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.report.counts import by_condition, by_split, images_of
 from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.shards import ShardSet
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
-from nlbs.shards.format.payload import pixel_dtype
+from nlbs.shards.format.payload import channels_of, pixel_dtype
 from nlbs.stores import store_of
 from nlbs.text import counted
 
@@ -97,7 +98,7 @@ def _set_lines(info: dict[str, Any]) -> list[str]:
         info["synthetic"],
         info["history"],
     )
-    where = "the whole breast in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
+    where = f"the whole {named(cut)} in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
     if cut.get("spacing_mm") is not None:
         where += f", {cut['spacing_mm']:g} mm per pixel"
     if synthetic is not None:
@@ -113,8 +114,9 @@ def _set_lines(info: dict[str, Any]) -> list[str]:
             f"conditions {synthetic['conditions']}"
         )
     lines += [
-        f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}, {where}, "
-        f"at least {100 * cut['min_foreground']:g} % breast",
+        f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}"
+        f"{' in colour' if channels_of(cut) == 3 else ''}, {where}, "
+        f"at least {100 * cut['min_foreground']:g} % {named(cut)}",
         f"From            {counted(of_all['images'], 'image')} of {counted(of_all['patients'], 'patient')}",
         f"On disk         {info['bytes'] / 1e6:,.1f} MB in {counted(info['shards'], f'{stored} shard')}",
     ]
@@ -198,7 +200,7 @@ def store_info(root: AnyPath, found: Survey | None = None) -> dict[str, Any] | N
         found = survey(root, most_skipped=0)
     if found is not None:
         images = found.statuses["ok"]
-        raw = found.raw_pixels * pixel_dtype(attributes["dtype"]).itemsize
+        raw = found.raw_pixels * channels_of(attributes) * pixel_dtype(attributes["dtype"]).itemsize
     ratio = round(raw / size, 3) if raw else None
     return {"images": images or 0, "bytes": size, "raw_bytes": raw, "ratio": ratio}
 

@@ -1,11 +1,9 @@
 """One HTML page on a dataset root for a person: what was read, what it holds, and what to look at."""
 
 import importlib.metadata
-import importlib.resources
 import shlex
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -13,6 +11,7 @@ from nlbs import __version__
 from nlbs.errors import DatasetError
 from nlbs.files import atomic_file
 from nlbs.paths import AnyPath
+from nlbs.pictures import html_page
 from nlbs.preprocess.images.grid import CUT_PRESETS
 from nlbs.preprocess.report.info import store_info
 from nlbs.preprocess.report.page_images import ImageSections
@@ -22,7 +21,6 @@ from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
 from nlbs.text import counted, printable
 
-TEMPLATE = "page.html.j2"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "pydicom", "imagecodecs")
 
 _MOST_CHARS = 500  #: of one text from a table
@@ -66,20 +64,10 @@ def write_report(shards: AnyPath, out: AnyPath, images: int, patches: int, seed:
 
 def render(sections: dict[str, Any]) -> str:
     """Return the page as HTML. Every text is escaped, and cut off where it is absurdly long."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        finalize=_cut_off,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    template = (
-        importlib.resources.files("nlbs.preprocess.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
     known: dict[str, Any] = dict.fromkeys(
         ("read", "holds", "duplicates", "damage", "masks", "intensities", "patches")
     )
-    return environment.from_string(template).render({**known, **sections}, counted=counted)
+    return html_page("nlbs.preprocess.report", _cut_off, **{**known, **sections}, counted=counted)
 
 
 def _found(shards: AnyPath) -> tuple[AnyPath | None, AnyPath | None]:

@@ -33,7 +33,8 @@ REMEDIES = {
     "no_pixels": "the file holds no image: take its row out of the table",
     "truncated": "download or copy the file again",
     "decode_failed": "download the file again; else try --decoder pylibjpeg, or convert it with gdcmconv --raw",
-    "no_breast": "look at the image: without a breast, take its row out of the table",
+    "no_breast": "look at the image: without a breast, take its row out of the table; --foreground is for others",
+    "no_foreground": "look at the image: where it is as it should be, choose another --foreground",
     "out_of_memory": "use fewer --jobs, or take the row out where its image is larger than any detector's",
     "timeout": "give more time with --file-timeout; if it fails again, convert the file",
     "codec_crash": "convert the file with another program, for example gdcmconv --raw",
@@ -75,8 +76,8 @@ _EXTREMES = 3  #: images shown from each end of a figure
 _BINS = 64
 #: Which end of which figure of a mask is worth a look, and in what words; -1 is the high end.
 _ENDS = (
-    ("mask_fraction", "smallest share of breast", 1),
-    ("mask_fraction", "largest share of breast", -1),
+    ("mask_fraction", "smallest share of foreground", 1),
+    ("mask_fraction", "largest share of foreground", -1),
     ("mask_raggedness", "most ragged outline", -1),
 )
 _LEVELS = {"breast_p1": "darkest 1 %", "breast_median": "median", "breast_p99": "brightest 1 %"}
@@ -198,11 +199,11 @@ class ImageSections:
             for place in _ends(figures.get(name), sign):
                 words_here = f"{words}: {figures[name][place]:.3g}"
                 worth[place] = f"{worth[place]}; {words_here}" if place in worth else words_here
-        svg = _histogram(figures["mask_fraction"], "share of the image inside the breast")
+        svg = _histogram(figures["mask_fraction"], "share of the image inside the foreground")
         return {"flagged": flagged, "shown": self._shown(worth), "histogram": svg}
 
     def intensities(self) -> dict[str, Any] | None:
-        """Return how bright the images are inside the breast, and the odd ones."""
+        """Return how bright the images are inside the foreground, and the odd ones."""
         figures = self.found.figures()
         charts = [
             (words, _histogram(figures[name], words)) for name, words in _LEVELS.items() if name in figures

@@ -92,7 +92,7 @@ def drawn_image(
     record = record_of(store, image)
     bits, step = mask_of(record)
     small = as_uint8(store.pixels(image))[::step, ::step]
-    page = np.repeat(small[:, :, None], 3, axis=2)
+    page = small.copy() if small.ndim == 3 else np.repeat(small[:, :, None], 3, axis=2)
     for patch in patches:
         top, left = (patch["y"] - record["crop_y"]) // step, (patch["x"] - record["crop_x"]) // step
         edge = round(resolution * patch["scale"]) // step

@@ -1,7 +1,7 @@
 """What may not stand or change in a dataset root: equal pixels in two splits, and what its shard sets were cut from."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -246,7 +246,7 @@ def _refuse_other_images(
         )
 
 
-def refuse_other_usable(out: AnyPath, cut_name: str, taken: Iterable[Source]) -> None:
+def refuse_other_usable(out: AnyPath, cut_name: str, now: Set[str]) -> None:
     """Raise DatasetError where other images could be used now than shard sets of a root, beside one, were cut from.
 
     Of a file that was mended, a kind that is asked for now, or a header that is believed now.
@@ -255,13 +255,45 @@ def refuse_other_usable(out: AnyPath, cut_name: str, taken: Iterable[Source]) ->
     if not sets or not (out / IMAGES_CSV).is_file():
         return
     before = {row["image"] for row in read_image_rows(out) if row["status"] == "ok"}
-    now = {source.image for source in taken if source.status == "ok"}
     if now != before:
         raise DatasetError(
             f"of the images of {out}, {len(now - before):,} can be used now that could not before, and "
             f"{len(before - now):,} no more, and {' and '.join(map(str, sets))} would keep what was: give the options "
             f"and files of before, or {_ANEW}"
         )
+
+
+def refuse_merge(
+    root: AnyPath, cut_name: str, rows: Iterable[Mapping[str, str]], kept: Sequence[str]
+) -> None:
+    """Raise DatasetError where a merge without --overwrite would change what the shard sets of a root were cut from.
+
+    Each part was held against the root as it was then; another build, or append, may have come between.
+
+    Args:
+        root: of the parts.
+        cut_name: of the set that is to be cut.
+        rows: of images.csv, as the parts have them.
+        kept: columns that they keep.
+    """
+    if not (root / IMAGES_CSV).is_file() or not shard_sets_in(root):
+        return
+    known, there = KnownImages.of(root), kept_columns(root)
+    now = {row["image"]: tuple(row[name] for name in _COMPARED) for row in rows if row["status"] == "ok"}
+    if known.generation > 1:
+        raise DatasetError(
+            f"{root} has grown by append since its parts were begun, and would lose what came: append adds images, "
+            f"reshard cuts all anew; to start again from the parts alone, {_ANEW}"
+        )
+    if set(there) != set(kept):
+        raise DatasetError(f"{kept_otherwise(root, there, kept)} to the parts, or {_ANEW}")
+    changed = sum(now[image] != known.usable[image] for image in now.keys() & known.usable.keys())
+    if changed:
+        raise DatasetError(
+            f"the parts say otherwise about {counted(changed, 'image')} that {root} holds: run them again with its "
+            f"table, or {_ANEW}"
+        )
+    refuse_other_usable(root, cut_name, now.keys())
 
 
 def refuse_moved_patients(out: AnyPath, sources: Sequence[Source]) -> None:

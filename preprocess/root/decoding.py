@@ -81,6 +81,8 @@ def decode_into_store(source: Source, store: ImageStore, options: DecodeOptions,
     stamp = stamp_of(source.path)
     if source.row.kind == "standard":  # the films of a dataset, which their files call captures
         options = replace(options, kinds=(*options.kinds, "secondary_capture"))
+    if source.row.frame is not None:
+        options = replace(options, frame=source.row.frame)
     try:
         with fetched(source.path) as path:
             image = decode(path, options)

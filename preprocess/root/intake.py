@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from nlbs.preprocess.root.checks import refuse_changes, refuse_other_usable
 from nlbs.preprocess.root.decoding import FILE_TIMEOUT_S, Decoding, planned, with_header
 from nlbs.preprocess.root.found_files import found_files
 from nlbs.preprocess.root.ingest import ingest
+from nlbs.preprocess.root.preflight import foreground_of_files
 from nlbs.preprocess.root.sources import Source, locate_sources
 from nlbs.preprocess.root.tables import (
     image_row,
@@ -60,6 +61,8 @@ class BuildOptions:
     shares: tuple[float, float, float] | None = (0.8, 0.1, 0.1)
     split_seed: int = 0
     decode: DecodeOptions = field(default_factory=DecodeOptions)
+    #: of nlbs.preprocess.images.foreground, in the place of ``decode``'s; None: what dataset or headers say
+    foreground: str | None = None
     cut: CutOptions = field(default_factory=CutOptions)
     workers: Workers = field(default_factory=Workers)
     key_file: Path | None = None  #: None is the user's own
@@ -77,6 +80,7 @@ class SourcesRead:
     images: AnyPath  #: what the paths are relative to
     sources: list[Source]
     store: ImageStore
+    decode: DecodeOptions  #: with the foreground that is settled
     kept: tuple[str, ...]  #: columns that --keep took along
     notes: tuple[str, ...]  #: on the tables as a whole
     problems: list[str]  #: of the tables, each with its rows
@@ -152,12 +156,16 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
         known_splits,
     )
-    recipe = {**options.decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
+    otherwise = "tissue" if options.decode.channels == 3 else "breast"
+    foreground = options.foreground or table.dialect.foreground or foreground_of_files(sources, otherwise)
+    decode = replace(options.decode, foreground=foreground)
+    recipe = {**decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
     read = SourcesRead(
         table.dialect.name,
         images,
         sources,
         ImageStore.open(options.out / STORE, recipe),
+        decode,
         kept=tuple(dict.fromkeys(name for row in rows for name in row.kept)),
         notes=(*table.notes, *on_patients),
         problems=problems_by_row(asked.rows),
@@ -211,7 +219,7 @@ def take_in(
     stamps = _stamps(options.out, folder)
     # Before the first image: a file that is replaced after a kill is then seen to be another one.
     write_sources(folder, (source_row(planned(source, read.store, stamps)) for source in sources))
-    how = Decoding(read.store, options.decode, options.cut, timeout_s=options.file_timeout_s)
+    how = Decoding(read.store, read.decode, options.cut, timeout_s=options.file_timeout_s)
     taken = ingest(sources, how, stamps, options.workers, limit, notes)
     taken = [with_header(source, options.disagree) for source in taken]
     taken = [source for source in taken if source.key not in told_before]
@@ -223,7 +231,8 @@ def take_in(
         disagreements=sum(source.disagrees for source in taken),
     )
     if folder == options.out and not options.overwrite:
-        refuse_other_usable(options.out, options.cut.name, taken)
+        usable = {source.image for source in taken if source.status == "ok"}
+        refuse_other_usable(options.out, options.cut.name, usable)
     rows = totals.counting(image_row(source, generation) for source in taken)
     write_tables(folder, rows, map(source_row, taken), read.kept)
     if "not_reached" in totals.skipped:

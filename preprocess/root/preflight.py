@@ -16,11 +16,14 @@ from nlbs.preprocess.formats.image_errors import BadHeaderError
 from nlbs.preprocess.formats.signatures import TEXT, UNKNOWN, Foreign
 from nlbs.preprocess.formats.source_file import START_BYTES, kind_of, lies_there, opened
 from nlbs.preprocess.formats.syntaxes import SYNTAXES
-from nlbs.preprocess.root.sources import UnsafePathError, fetched, safe_path
+from nlbs.preprocess.images.header_conditions import FOREGROUND_KEYWORDS, stated_foreground
+from nlbs.preprocess.root.sources import Source, UnsafePathError, fetched, safe_path
 from nlbs.stores import store_of
 from nlbs.text import counted
 
 _REMOTE_BYTES = 64 << 10  #: of an object: the File Meta Information has a few hundred
+
+_HEADERS = 32  #: files whose headers tell the modality of a table
 
 _THREADS = 16  # opening a file is waiting, on a network above all
 
@@ -102,6 +105,43 @@ def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
             except UnsafePathError:
                 continue
     return list(paths)
+
+
+def foreground_of_files(sources: Sequence[Source], otherwise: str = "breast") -> str:
+    """Return the ``--foreground`` of a table that says none: what the headers of a few files state.
+
+    Where any of them is a mammogram they all are: old ones are called CR and DX.
+
+    Args:
+        sources: of the table.
+        otherwise: what it is where no header states one.
+
+    Raises:
+        DatasetError: they state several, and none of them a breast.
+    """
+    paths = [source.path for source in sources if source.path is not None]
+    count = min(len(paths), _HEADERS)
+    sample = [paths[index * len(paths) // count] for index in range(count)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        stated = set(threads.map(_foreground_of, sample)) - {None}
+    if not stated:
+        return otherwise
+    if "breast" in stated:
+        return "breast"
+    if len(stated) > 1:
+        raise DatasetError(
+            f"the headers of the files state several foregrounds ({', '.join(sorted(map(str, stated)))}): divide the "
+            "table by modality, or say one for all with --foreground"
+        )
+    return str(stated.pop())
+
+
+def _foreground_of(path: AnyPath) -> str | None:
+    try:
+        with fetched(path, _REMOTE_BYTES) as local:
+            return stated_foreground(scanned(local, FOREGROUND_KEYWORDS))
+    except ImageError:  # no DICOM file, or one that decoding will judge
+        return None
 
 
 def preflight_lines(result: Preflight) -> list[str]:

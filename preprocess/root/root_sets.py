@@ -9,7 +9,14 @@ from nlbs.preprocess.report.info import info_lines, root_info, shard_set_info
 from nlbs.preprocess.workers import Workers
 from nlbs.shards import open_shards
 from nlbs.shards.format.commit import PARTS
-from nlbs.shards.format.layout import MANIFEST, SHARD_SET_JSON, find_shard_sets, how_to_recut
+from nlbs.shards.format.layout import (
+    MANIFEST,
+    SHARD_SET_JSON,
+    can_be_repaired,
+    find_shard_sets,
+    how_to_recut,
+    how_to_restore,
+)
 from nlbs.shards.format.verify import damages
 from nlbs.text import counted
 
@@ -32,7 +39,9 @@ def verify_sets(shards: AnyPath, workers: Workers | None, say: Say) -> None:
         left = _verify(folders[0], workers, say)
         if left:
             files = counted(left, f"file of {folders[0]} is", f"files of {folders[0]} are")
-            raise ShardError(f"{files} damaged: --repair restores {'it' if left == 1 else 'them'}")
+            raise ShardError(
+                f"{files} damaged: {how_to_restore(folders[0]) if workers is None else 'see above'}"
+            )
         return
     bad = []
     for number, folder in enumerate(folders):
@@ -48,7 +57,9 @@ def verify_sets(shards: AnyPath, workers: Workers | None, say: Say) -> None:
         say(f"\n{folder / SHARD_SET_JSON} is missing: {how_to_recut(folder)}")
         bad.append(folder.name)
     if bad:
-        advice = "--repair restores what the decoded images still give" if workers is None else "see above"
+        advice = "see above"
+        if workers is None and any(can_be_repaired(shards / name) for name in bad):
+            advice = "--repair restores what the decoded images still give"
         raise ShardError(
             f"{counted(len(bad), f'shard set of {shards} is', f'shard sets of {shards} are')} damaged "
             f"({', '.join(bad)}): {advice}"

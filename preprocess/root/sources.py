@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from nlbs.errors import DatasetError, ImageError
@@ -98,11 +98,10 @@ def locate_sources(
         if row.problem is not None:
             sources.append(Source(row, "", "", "", None, "bad_row", row.problem))
             continue
-        name = str(PurePosixPath(row.path))
         person = _patient(row)
-        image, patient, split = pseudonyms.image(name), pseudonyms.patient(person), splits[person]
+        image, patient, split = pseudonyms.image(row.name), pseudonyms.patient(person), splits[person]
         # Two spellings of one file are one image.
-        same = image if row.file is None else f"file {row.file}"
+        same = image if row.file is None else f"file {replace(row, path=row.file).name}"
         if image in seen or same in seen:
             first, owner = seen.get(image) or seen[same]
             problem = f"the same image as row {first}, whose conditions count"

@@ -100,7 +100,7 @@ def _convert_shards(
 ) -> int:
     """Write what is missing of all shards; return how many were there."""
     numbers = range(len(source.info["shards"]))
-    missing = [n for n in numbers if committed_rows(folder, n, form.container, dataset_id) is None]
+    missing = [n for n in numbers if committed_rows(folder, n, form, dataset_id) is None]
     tasks = (
         (source.folder, folder, missing[i : i + _SHARDS_PER_TASK], form, dataset_id)
         for i in range(0, len(missing), _SHARDS_PER_TASK)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from nlbs.errors import DatasetError
 from nlbs.files import remove_partials, write_with
 from nlbs.paths import AnyPath
+from nlbs.preprocess.images.foreground import named
 from nlbs.preprocess.images.grid import CutOptions, Patch, as_dtype, patches_of, resampled, sampling_of
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.sets.plan import LabelledImage, ShardPlan, plan_shards, record_of
@@ -32,7 +33,7 @@ from nlbs.shards.format.commit import (
 from nlbs.shards.format.container import PatchFormat, shard_name, write_shard
 from nlbs.shards.format.layout import SHARD_SET_JSON, read_shard_set_json
 from nlbs.shards.format.manifest import SCHEMA, manifest_table, read_manifest
-from nlbs.shards.format.payload import pixel_dtype
+from nlbs.shards.format.payload import channels_of, pixel_dtype
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ def cut_shard(
 ) -> CutShard:
     """Write one shard and then, as its commit record, its rows of the manifest."""
     name = shard_name(number, options.container)
-    committed = committed_rows(folder, number, options.container, dataset_id)
+    attributes = store.attributes or {}
+    dtype, channels = options.dtype or str(attributes["dtype"]), channels_of(attributes)
+    form = PatchFormat(options.container, options.compression, options.resolution, dtype, channels)
+    committed = committed_rows(folder, number, form, dataset_id)
     if committed is not None:
         return CutShard(len(group), len(committed["offset"]), reused=True)
     patches = [item for labelled in group for item in _cut_image(labelled, store, options)]
@@ -63,8 +67,6 @@ def cut_shard(
     order = np.random.Generator(np.random.Philox(key=int(content_id[:16], 16) + number)).permutation(
         len(patches)
     )
-    dtype = options.dtype or str((store.attributes or {})["dtype"])
-    form = PatchFormat(options.container, options.compression, options.resolution, dtype)
     patches = [patches[index] for index in order]
     rows = [patch.row() for patch in patches]
     members = (patch.member(row) for patch, row in zip(patches, rows, strict=True))
@@ -122,12 +124,12 @@ def _cut_image(labelled: LabelledImage, store: ImageStore, options: CutOptions) 
 
 
 def patch_pixels(crop: npt.NDArray[Any], patch: Patch, resolution: int) -> npt.NDArray[Any]:
-    """Return a patch (resolution, resolution) of a crop; what lies outside the crop is air, 0."""
+    """Return a patch of a crop, (resolution, resolution) or with channels; what lies outside the crop is air, 0."""
     left = max(0, patch.x)
     part = crop[patch.y : patch.y + resolution, left : patch.x + resolution]
-    if part.shape == (resolution, resolution):
+    if part.shape[:2] == (resolution, resolution):
         return part.copy()  # a view would keep every crop of the shard in memory until it is written
-    padded = np.zeros((resolution, resolution), crop.dtype)
+    padded = np.zeros((resolution, resolution, *crop.shape[2:]), crop.dtype)
     padded[: part.shape[0], left - patch.x :][:, : part.shape[1]] = part
     return padded
 
@@ -270,7 +272,7 @@ def assemble(
         table = pa.concat_tables([old.replace_schema_metadata(None), table]).unify_dictionaries()
     if not table.num_rows:
         raise DatasetError(
-            f"not one patch of {plan.parameters['resolution']} pixels is breast to a share of "
+            f"not one patch of {plan.parameters['resolution']} pixels is {named(plan.parameters)} to a share of "
             f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
         )
     return table, shards
@@ -278,7 +280,7 @@ def assemble(
 
 def description(plan: ShardPlan, table: pa.Table, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what ``shard_set.json`` says of a plan that is cut, but for its manifest."""
-    known = described(table, plan.kept)
+    known = described(table, plan.kept, channels_of(plan.parameters))
     return {
         **known,
         "dataset_id": plan.dataset_id,

@@ -11,8 +11,8 @@ from nlbs.manifests.conditions import Conditions
 from nlbs.preprocess.images.grid import CutOptions, patches_of
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.images.store_check import NEEDED
-from nlbs.shards.format.layout import FORMAT_VERSION
-from nlbs.shards.format.payload import pixel_dtype
+from nlbs.shards.format.layout import format_version
+from nlbs.shards.format.payload import channels_of, pixel_dtype
 from nlbs.stores import store_of
 from nlbs.text import counted
 
@@ -88,7 +88,8 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
         ordered = _of_known_spacing(ordered, store, options)
     parameters = _parameters(options, store)
     sample = list(_records(ordered[:_AT_ONCE], store))
-    size = _images_per_shard(sample, len(ordered), options, pixel_dtype(parameters["dtype"]).itemsize)
+    pixel_bytes = pixel_dtype(parameters["dtype"]).itemsize * channels_of(parameters)
+    size = _images_per_shard(sample, len(ordered), options, pixel_bytes)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     content_id = _content_id(ordered, store, parameters)
     return ShardPlan(
@@ -99,7 +100,8 @@ def plan_shards(images: Sequence[LabelledImage], store: ImageStore, options: Cut
 def _content_id(ordered: Sequence[LabelledImage], store: ImageStore, parameters: Mapping[str, Any]) -> str:
     """Return a digest of the JSON of format_version, images, parameters, which is never whole in memory."""
     meant = {key: value for key, value in parameters.items() if key not in _STORED_AS}
-    digest = hashlib.sha256(f'{{"format_version": {FORMAT_VERSION}, "images": ['.encode())
+    version = format_version(channels_of(parameters))
+    digest = hashlib.sha256(f'{{"format_version": {version}, "images": ['.encode())
     for number, (labelled, record) in enumerate(zip(ordered, _records(ordered, store), strict=True)):
         described = [_described(labelled), record["pixels_sha256"]]
         digest.update(f"{', ' if number else ''}{json.dumps(described, sort_keys=True)}".encode())
@@ -144,10 +146,10 @@ def _records(images: Sequence[LabelledImage], store: ImageStore) -> Iterator[dic
 
 
 def _images_per_shard(
-    sample: Sequence[Mapping[str, Any]], images: int, options: CutOptions, itemsize: int
+    sample: Sequence[Mapping[str, Any]], images: int, options: CutOptions, pixel_bytes: int
 ) -> int:
     per_image = sum(len(patches_of(record, options)) for record in sample) / max(1, len(sample))
-    fitting = int(SHARD_BYTES / max(1.0, per_image * options.resolution**2 * itemsize))
+    fitting = int(SHARD_BYTES / max(1.0, per_image * options.resolution**2 * pixel_bytes))
     return max(1, min(SHARD_IMAGES, fitting, -(-images // LEAST_SHARDS)))
 
 

@@ -26,6 +26,7 @@ from nlbs.shards.format.layout import (
     RECORD_SHA256,
     SHARD_SET_JSON,
     STORE,
+    can_be_repaired,
     description_name,
     manifest_name,
     read_description,
@@ -43,7 +44,7 @@ def repair(folder: AnyPath, workers: Workers) -> None:
         DatasetError: the images, conditions or splits are no longer those that the set was cut from.
     """
     root = folder.parent
-    if not (root / IMAGES_CSV).is_file() or not (root / STORE).is_dir():
+    if not can_be_repaired(folder):
         raise DatasetError(
             f"{folder} stands alone, without the decoded images it was cut from, so it cannot be restored: copy it "
             f"again from where it came, or put it back beside its {STORE} and {IMAGES_CSV}"

@@ -22,12 +22,12 @@ from nlbs.files import (
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS
 from nlbs.paths import AnyPath
-from nlbs.shards.format.container import WrittenShard, pixels_file, remove_shard, shard_name
+from nlbs.shards.format.container import PatchFormat, WrittenShard, pixels_file, remove_shard, shard_name
 from nlbs.shards.format.layout import (
     FORMAT,
-    FORMAT_VERSION,
     RECORD_SHA256,
     SHARD_SET_JSON,
+    format_version,
     manifest_name,
     read_description,
     read_shard_set_json,
@@ -143,11 +143,11 @@ def write_part(
 
 
 def committed_rows(
-    folder: AnyPath, number: int, container: str, dataset_id: str
+    folder: AnyPath, number: int, form: PatchFormat, dataset_id: str
 ) -> dict[str, list[Any]] | None:
     """Return the manifest rows of a shard that this plan has already written; None where it has to be cut."""
     part = read_part(folder, number)
-    shard = pixels_file(folder, shard_name(number, container))
+    shard = pixels_file(folder, shard_name(number, form.container), form.channels)
     if part is None or part["dataset_id"] != dataset_id:
         return None
     if not shard.is_file() or shard.stat().st_size != part["entry"]["bytes"]:
@@ -238,16 +238,17 @@ def remove_parts(folder: AnyPath, shards: Collection[str], container: str) -> No
     store_of(folder).remove(folder / PARTS)
 
 
-def described(table: pa.Table, kept: Sequence[str] = ()) -> dict[str, Any]:
+def described(table: pa.Table, kept: Sequence[str] = (), channels: int = 1) -> dict[str, Any]:
     """Return what ``shard_set.json`` says of a manifest: format, counts and code books.
 
     Args:
         table: the manifest.
         kept: columns of text beside those of the format.
+        channels: of a patch.
     """
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": format_version(channels),
         "counts": _counts(table),
         "code_books": {
             **{condition.name: list(condition.values) for condition in NLBS},

@@ -9,15 +9,15 @@ import google_crc32c
 from nlbs.files import atomic_file, atomic_folder
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
-from nlbs.shards.format.payload import Pixels
+from nlbs.shards.format.payload import Pixels, channels_of
 from nlbs.shards.format.tar import Placement, write_tar
-from nlbs.shards.format.zarr_shard import CHUNK_FILE, ZARR_JSON, write_chunks, zarr_json
+from nlbs.shards.format.zarr_shard import ZARR_JSON, chunk_file, write_chunks, zarr_json
 from nlbs.stores import store_of
 from nlbs.text import shown
 
 CONTAINERS = {"tar": ("none", "png"), "zarr": ("none", "zstd")}
 
-#: Key, pixels (R, R), and what a tar shard's ``{key}.json`` is to say.
+#: Key, pixels (R, R) or (R, R, 3), and what a tar shard's ``{key}.json`` is to say.
 Patch = tuple[str, Pixels, Mapping[str, Any]]
 
 
@@ -29,13 +29,18 @@ class PatchFormat:
     compression: str  #: "none", "png" or "zstd"
     resolution: int  #: edge in pixels
     dtype: str  #: "uint8" or "uint16"
+    channels: int = 1  #: 1, or 3: red, green, blue
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "PatchFormat":
         """Return the format that the parameters of a shard set state."""
         compression = str(parameters.get("compression", "none"))
         return cls(
-            str(parameters["container"]), compression, int(parameters["resolution"]), str(parameters["dtype"])
+            str(parameters["container"]),
+            compression,
+            int(parameters["resolution"]),
+            str(parameters["dtype"]),
+            channels_of(parameters),
         )
 
 
@@ -71,14 +76,14 @@ def shard_name(number: int, container: str) -> str:
     return f"{number:05d}.{container}"
 
 
-def pixels_name(name: str) -> str:
+def pixels_name(name: str, channels: int = 1) -> str:
     """Return the name, in the folder of a shard set, of the file that the offsets of a shard count in."""
-    return f"{name}/{CHUNK_FILE}" if name.endswith(".zarr") else name
+    return f"{name}/{chunk_file(channels)}" if name.endswith(".zarr") else name
 
 
-def pixels_file(folder: AnyPath, name: str) -> AnyPath:
+def pixels_file(folder: AnyPath, name: str, channels: int = 1) -> AnyPath:
     """Return the file that the offsets of a shard count in: the tar itself, or the chunk file of an array."""
-    return folder / pixels_name(name)
+    return folder / pixels_name(name, channels)
 
 
 def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> WrittenShard:
@@ -90,13 +95,13 @@ def write_shard(path: AnyPath, patches: Iterable[Patch], form: PatchFormat) -> W
         return WrittenShard(placements, {"bytes": summed.size, "crc32c": summed.checksum})
     remove_shard(path.parent, path.name)
     with atomic_folder(path) as folder:
-        chunks = folder / CHUNK_FILE
+        chunks = folder / chunk_file(form.channels)
         chunks.parent.mkdir(parents=True)
         with chunks.open("wb") as file:
             summed = _Summed(file)
             only_pixels = (pixels for _, pixels, _ in patches)
             placements = write_chunks(summed, only_pixels, form.compression)
-        described = zarr_json(len(placements), form.resolution, form.dtype, form.compression)
+        described = zarr_json(len(placements), form.resolution, form.dtype, form.compression, form.channels)
         (folder / ZARR_JSON).write_bytes(described)
     entry = {"bytes": summed.size, "crc32c": summed.checksum}
     return WrittenShard(placements, {**entry, "zarr_json_crc32c": google_crc32c.value(described)})

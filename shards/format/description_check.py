@@ -42,7 +42,7 @@ class _Check:
         self.name("dataset_id", info["dataset_id"])
         if "content_id" in info:
             self.name("dataset_id", info["content_id"])
-        self.parameters(self.mapping("parameters", info["parameters"]))
+        self.parameters(self.mapping("parameters", info["parameters"]), info.get("format_version"))
         self.manifest("manifest", info["manifest"])
         self.shards(info["shards"], str(info["parameters"]["container"]))
         counts = self.mapping("counts", info["counts"])
@@ -63,7 +63,7 @@ class _Check:
                     self.refuse(f"synthetic: {name}", None, "to be there")
             self.plain("synthetic", synthetic)
 
-    def parameters(self, parameters: Mapping[str, Any]) -> None:
+    def parameters(self, parameters: Mapping[str, Any], version: Any) -> None:
         for name in ("resolution", "stride", "min_foreground", "dtype", "container"):
             if name not in parameters:
                 self.refuse(f"parameters: {name}", None, "to be there")
@@ -75,6 +75,11 @@ class _Check:
             self.number("parameters: spacing_mm", parameters["spacing_mm"], 1e-4, 1e4)
         if not isinstance(parameters["dtype"], str) or parameters["dtype"] not in DTYPES:
             self.refuse("parameters: dtype", parameters["dtype"], " or ".join(DTYPES))
+        channels = 3 if version == 2 else 1
+        if parameters.get("channels", 1) != channels:
+            self.refuse(
+                "parameters: channels", parameters.get("channels"), f"{channels}, by the format version"
+            )
         self.name("word", parameters["container"])
         for name in ("compression", "mode"):
             if name in parameters:

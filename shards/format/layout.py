@@ -15,7 +15,8 @@ from nlbs.shards.format.description_check import check_description
 from nlbs.text import shown
 
 FORMAT = "nlbs-shards"
-FORMAT_VERSION = 1
+#: Versions that are read. 1: grey patches. 2: what it holds beside has three channels.
+FORMAT_VERSIONS = (1, 2)
 
 IMAGES_CSV = "images.csv"  #: one row per row of the input CSV
 SOURCES_CSV = "sources.csv"  #: image id -> source path; identifies patients
@@ -74,13 +75,26 @@ def _near(path: AnyPath) -> list[str]:
 
 def how_to_restore(folder: AnyPath) -> str:
     """Return what to do about a shard set with damaged files, for the end of a message."""
+    if not can_be_repaired(folder):
+        return _copy_again(folder)
     return f"nlbs-preprocess verify --shards {shlex.quote(str(folder))} --repair cuts it anew from the decoded images"
+
+
+def can_be_repaired(folder: AnyPath) -> bool:
+    """Return whether the decoded images and the table that a shard set was cut from stand beside it."""
+    with suppress(OSError):  # what cannot be looked at restores nothing
+        return (folder.parent / IMAGES_CSV).is_file() and (folder.parent / STORE).is_dir()
+    return False
 
 
 def how_to_recut(folder: AnyPath) -> str:
     """Return what to do about a shard set that does not even say what it holds, for the end of a message."""
     if (folder.parent / STORE).is_dir():
         return f"delete {folder} and run the nlbs-preprocess command again, which cuts it anew from the decoded images"
+    return _copy_again(folder)
+
+
+def _copy_again(folder: AnyPath) -> str:
     return f"copy {folder} again from where it came: the decoded images it was cut from are not beside it"
 
 
@@ -155,16 +169,21 @@ def read_description(folder: AnyPath, name: str) -> dict[str, Any]:
         raise ShardError(f"cannot read {path} ({error}); {how_to_recut(folder)}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ShardError(f"{path} does not describe a shard set (its 'format' should be {FORMAT!r})")
-    if info.get("format_version") != FORMAT_VERSION:
+    if info.get("format_version") not in FORMAT_VERSIONS:
         raise ShardError(
             f"{path} has format version {shown(info.get('format_version'))}, this nlbs-cvae reads version "
-            f"{FORMAT_VERSION}: install the release that wrote it, or {how_to_recut(folder)}"
+            f"{' or '.join(map(str, FORMAT_VERSIONS))}: install the release that wrote it, or {how_to_recut(folder)}"
         )
     missing = [key for key in _KEYS if key not in info]
     if missing:
         raise ShardError(f"{path} is damaged: it lacks {', '.join(missing)}; {how_to_recut(folder)}")
     check_description(info, path, how_to_recut(folder))
     return info
+
+
+def format_version(channels: int) -> int:
+    """Return the version of the format of a set: 1 wherever it can be."""
+    return 1 if channels == 1 else 2
 
 
 def record_digest(info: Mapping[str, Any]) -> str:

@@ -33,9 +33,23 @@ def pixel_dtype(name: object) -> np.dtype[Any]:
     return found
 
 
+def channels_of(parameters: Mapping[str, Any]) -> int:
+    """Return how many channels a patch has: 1, which version 1 of the format does not state, or 3."""
+    return int(parameters.get("channels", 1))
+
+
+def patch_shape(resolution: int, channels: int) -> tuple[int, ...]:
+    """Return the shape of a patch on disk: (R, R) of grey ones, (R, R, 3) of coloured ones: red, green, blue."""
+    return (resolution, resolution) if channels == 1 else (resolution, resolution, channels)
+
+
 def most_stored_bytes(parameters: Mapping[str, Any]) -> int:
     """Return how many bytes a patch can have as it is stored: a little more than its pixels, where it is compressed."""
-    raw = int(parameters["resolution"]) ** 2 * pixel_dtype(parameters["dtype"]).itemsize
+    raw = (
+        int(parameters["resolution"]) ** 2
+        * channels_of(parameters)
+        * pixel_dtype(parameters["dtype"]).itemsize
+    )
     return raw if parameters.get("compression", "none") == "none" else raw + raw // 8 + 4096
 
 
@@ -50,7 +64,7 @@ def raw_bytes(pixels: Pixels) -> bytes:
 
 
 def png_bytes(pixels: Pixels) -> bytes:
-    """Return the pixels as a PNG file: grayscale, 8 or 16 bits (ISO/IEC 15948)."""
+    """Return the pixels as a PNG file: grayscale or true colour, 8 or 16 bits (ISO/IEC 15948)."""
     import imagecodecs  # only sets of this kind need it
 
     native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
@@ -65,14 +79,17 @@ def zstd_bytes(pixels: Pixels) -> bytes:
 
 
 def read_png(data: bytearray, out: Pixels) -> None:
-    """Fill ``out`` (R, R) from a PNG file. Raises ValueError: it is none, or of another shape or type."""
+    """Fill ``out`` (R, R) or (R, R, 3) from a PNG file. Raises ValueError: it is none, or of another shape or type."""
     import imagecodecs
 
     # ISO/IEC 15948, 5.2 and 11.2.1: the signature, then IHDR. What it says is held against what is expected before
     # anything is decoded.
-    header = struct.pack(">8sI4sIIBB", _PNG, 13, b"IHDR", out.shape[1], out.shape[0], 8 * out.itemsize, 0)
+    colour = 0 if out.ndim == 2 else 2
+    header = struct.pack(
+        ">8sI4sIIBB", _PNG, 13, b"IHDR", out.shape[1], out.shape[0], 8 * out.itemsize, colour
+    )
     if data[: len(header)] != header or bytes(data[26:29]) != bytes(3):
-        raise ValueError(f"it is no PNG file of {out.shape[0]}x{out.shape[1]} {out.dtype} pixels")
+        raise ValueError(f"it is no PNG file of {'x'.join(map(str, out.shape))} {out.dtype} pixels")
     try:
         imagecodecs.png_decode(data, out=out)
     except imagecodecs.PngError as error:
@@ -80,7 +97,7 @@ def read_png(data: bytearray, out: Pixels) -> None:
 
 
 def read_zstd(data: bytearray, out: Pixels) -> None:
-    """Fill ``out`` (R, R) from a zstd frame. Raises ValueError: it is none, or of another size."""
+    """Fill ``out``, a patch, from a zstd frame. Raises ValueError: it is none, or of another size."""
     import pyarrow as pa
 
     try:

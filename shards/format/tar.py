@@ -41,7 +41,7 @@ def write_tar(
 
     Args:
         file: a binary file at its start.
-        patches: (key, pixels, record) each: a key without dots, pixels (R, R), and what
+        patches: (key, pixels, record) each: a key without dots, pixels (R, R) or (R, R, 3), and what
             ``{key}.json`` is to say.
         compression: "none" for members ``{key}.npy``, "png" for ``{key}.png``.
 

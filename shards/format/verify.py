@@ -14,7 +14,9 @@ from nlbs.shards.format.container import pixels_file
 from nlbs.shards.format.layout import RECORD_SHA256, SHARD_SET_JSON, read_shard_set_json, record_digest
 from nlbs.shards.format.manifest import indices, read_manifest
 from nlbs.shards.format.manifest_rows import check_rows
+from nlbs.shards.format.payload import channels_of
 from nlbs.shards.format.zarr_shard import ZARR_JSON
+from nlbs.text import counted
 
 _CHUNK = 1 << 20
 
@@ -49,8 +51,9 @@ def damages(folder: AnyPath) -> Iterator[Damage]:
     if trouble is not None:
         intact = False
         yield Damage(manifest.name, trouble)
+    channels = channels_of(info["parameters"])
     for number, shard in enumerate(info["shards"]):
-        path = pixels_file(folder, shard["name"])
+        path = pixels_file(folder, shard["name"], channels)
         if not path.is_file():
             yield Damage(shard["name"], "is missing")
         elif path.stat().st_size != shard["bytes"]:
@@ -115,7 +118,8 @@ def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:
     )
     rows = np.flatnonzero(indices(table["shard"]).to_numpy() == number)
     offsets, sizes, sums = (table[name].to_numpy() for name in ("offset", "nbytes", "crc32c"))
-    with pixels_file(folder, info["shards"][number]["name"]).open("rb") as file:
+    name, channels = info["shards"][number]["name"], channels_of(info["parameters"])
+    with pixels_file(folder, name, channels).open("rb") as file:
         lost = [
             int(row)
             for row in rows
@@ -124,7 +128,11 @@ def _lost_patches(folder: AnyPath, info: dict[str, Any], number: int) -> str:
     if not lost:
         return "every patch is intact, but a header or a record between them is not"
     named = ", ".join(str(row) for row in lost[:8]) + (", ..." if len(lost) > 8 else "")
-    return f"{len(lost)} of {len(rows)} patches are damaged (rows {named} of the manifest)"
+    of, which = (
+        counted(len(rows), "patch", "patches"),
+        "is damaged (row" if len(lost) == 1 else "are damaged (rows",
+    )
+    return f"{len(lost)} of {of} {which} {named} of the manifest)"
 
 
 def _record(file: IO[bytes], offset: int, nbytes: int) -> bytes:

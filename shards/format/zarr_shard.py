@@ -1,4 +1,4 @@
-"""zarr shards: a zarr version 3 array (patches, R, R) whose one shard file holds one chunk per patch.
+"""zarr shards: a zarr version 3 array (patches, R, R) or (patches, R, R, 3), of one shard file and one chunk per patch.
 
 Written here and not by zarr-python, patch by patch in one pass: the offset of each patch is then known, and the
 bytes depend on no release of zarr-python. https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed
@@ -11,13 +11,17 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from nlbs.shards.format.payload import ENCODERS, ZSTD_LEVEL, Pixels
+from nlbs.shards.format.payload import ENCODERS, ZSTD_LEVEL, Pixels, patch_shape
 from nlbs.shards.format.tar import Placement, Sink
 
 ZARR_JSON = "zarr.json"  #: what the array is: shape, type, codecs
-CHUNK_FILE = "c/0/0/0"  #: all pixels: the one shard, in the words of zarr, of the array
 
 _NO_CHUNK = 2**64 - 1  # sharding codec: offset and length of an inner chunk that is not there
+
+
+def chunk_file(channels: int) -> str:
+    """Return the file with all pixels: the one shard, in the words of zarr, of an array of three or four dimensions."""
+    return "c/0/0/0" if channels == 1 else "c/0/0/0/0"
 
 
 def write_chunks(file: Sink, patches: Iterable[Pixels], compression: str) -> list[Placement]:
@@ -28,7 +32,7 @@ def write_chunks(file: Sink, patches: Iterable[Pixels], compression: str) -> lis
 
     Args:
         file: a binary file at its start.
-        patches: (R, R) each.
+        patches: (R, R) or (R, R, 3) each.
         compression: "none" or "zstd".
     """
     placements: list[Placement] = []
@@ -47,14 +51,14 @@ def write_chunks(file: Sink, patches: Iterable[Pixels], compression: str) -> lis
     return placements
 
 
-def zarr_json(patches: int, resolution: int, dtype: str, compression: str) -> bytes:
+def zarr_json(patches: int, resolution: int, dtype: str, compression: str, channels: int = 1) -> bytes:
     """Return the description of an array as zarr.json holds it: a pure function, so that it can be made again."""
-    square = [resolution, resolution]
+    patch = patch_shape(resolution, channels)
     checksum = {"name": "crc32c"}
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     zstd = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
     sharding: dict[str, Any] = {
-        "chunk_shape": [1, *square],
+        "chunk_shape": [1, *patch],
         "codecs": [little, *([zstd] if compression == "zstd" else []), checksum],
         "index_codecs": [little, checksum],
         "index_location": "end",
@@ -62,13 +66,13 @@ def zarr_json(patches: int, resolution: int, dtype: str, compression: str) -> by
     description = {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": [patches, *square],
+        "shape": [patches, *patch],
         "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, patches), *square]}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, patches), *patch]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0,
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        "dimension_names": ["patch", "y", "x"],
+        "dimension_names": ["patch", "y", "x", "channel"][: 1 + len(patch)],
         "attributes": {},
     }
     return (json.dumps(description, indent=1) + "\n").encode("ascii")

@@ -13,6 +13,7 @@ from nlbs.errors import ShardError
 from nlbs.shards.format.container import pixels_file
 from nlbs.shards.format.layout import SHARD_SET_JSON, how_to_restore
 from nlbs.shards.format.manifest import read_manifest
+from nlbs.shards.format.payload import channels_of
 from nlbs.shards.format.verify import sha256_of
 from nlbs.shards.reading.mapped_shards import MappedShards, can_be_mapped
 from nlbs.system_calls import open_regular, read_at
@@ -66,7 +67,8 @@ class LocalShards:
     def __init__(self, folder: Path, info: Mapping[str, Any], cache_gb: float | None) -> None:
         self._folder, self._info = folder, info
         self._manifest = folder / str(info["manifest"]["name"])
-        self.paths = [str(pixels_file(folder, str(shard["name"]))) for shard in info["shards"]]
+        channels = channels_of(info["parameters"])
+        self.paths = [str(pixels_file(folder, str(shard["name"]), channels)) for shard in info["shards"]]
         self._files: dict[int, int] = {}
 
     def manifest(self) -> pa.Table:

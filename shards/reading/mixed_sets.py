@@ -83,6 +83,16 @@ class MixedSource:
         return self.sets[0].resolution
 
     @property
+    def channels(self) -> int:
+        """1 of grey patches, 3 of coloured ones."""
+        return self.sets[0].channels
+
+    @property
+    def patch_shape(self) -> tuple[int, ...]:
+        """The shape of a patch; see ``ShardSet.patch_shape``."""
+        return self.sets[0].patch_shape
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
         return self.sets[0].dtype
@@ -128,10 +138,10 @@ class MixedSource:
         return found
 
     def read(self, rows: npt.ArrayLike, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Return the pixels of some rows, (n, R, R), in the order asked; see ``ShardSet.read``."""
+        """Return the pixels of some rows, (n, *patch_shape), in the order asked; see ``ShardSet.read``."""
         wanted = np.asarray(rows, dtype=np.int64)
         if out is None:
-            out = np.empty((len(wanted), self.resolution, self.resolution), dtype=self.dtype)
+            out = np.empty((len(wanted), *self.patch_shape), dtype=self.dtype)
         for shards, places, local in self._by_set(wanted):
             out[places] = shards.read(local)
         return out
@@ -166,7 +176,7 @@ def shares_of_sets(shares: Sequence[float], sets: int) -> list[float]:
 
 
 def _check_alike(one: ShardSet, other: ShardSet) -> None:
-    kinds = [f"{shards.resolution} x {shards.resolution} {shards.dtype}" for shards in (one, other)]
+    kinds = [f"{' x '.join(map(str, shards.patch_shape))} {shards.dtype}" for shards in (one, other)]
     if kinds[0] != kinds[1]:
         raise ConfigError(
             f"the shard sets cannot be mixed: {one.folder} has patches of {kinds[0]}, {other.folder} of {kinds[1]}; "

@@ -5,6 +5,7 @@ What this process has read before is copied from a memory map instead where that
 
 import contextlib
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -23,7 +24,15 @@ from nlbs.paths import AnyPath
 from nlbs.shards.format.layout import how_to_restore
 from nlbs.shards.format.manifest import condition_codes, indices, one_array
 from nlbs.shards.format.manifest_rows import misplaced
-from nlbs.shards.format.payload import DECODERS, Pixels, fewest_stored_bytes, most_stored_bytes, pixel_dtype
+from nlbs.shards.format.payload import (
+    DECODERS,
+    Pixels,
+    channels_of,
+    fewest_stored_bytes,
+    most_stored_bytes,
+    patch_shape,
+    pixel_dtype,
+)
 from nlbs.shards.reading.local_shards import LocalShards
 from nlbs.shards.reading.mapped_shards import MappedShards
 from nlbs.shards.reading.records import Marks, Record, buffers_of, run_starts, runs
@@ -68,14 +77,14 @@ class Reader:
         self._sizes = [int(shard["bytes"]) for shard in info["shards"]]
         self._fewest_bytes = fewest_stored_bytes(info["parameters"])
         self._most_bytes = most_stored_bytes(info["parameters"])
-        edge = int(info["parameters"]["resolution"])
-        self._shape, self._dtype = (edge, edge), pixel_dtype(info["parameters"]["dtype"])
+        self._shape = patch_shape(int(info["parameters"]["resolution"]), channels_of(info["parameters"]))
+        self._dtype = pixel_dtype(info["parameters"]["dtype"])
         self._stand_ins = StandIns(manifest, str(info["dataset_id"]))
         self._most_replaced = max(100, manifest.num_rows // 1000)
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def read(self, wanted: Rows, out: Pixels | None) -> Pixels:
-        """Return the patches of n rows that exist, (n, R, R), in ``out``, C-contiguous, where it is given.
+        """Return the patches of n rows that exist, (n, *patch_shape), in ``out``, C-contiguous, where it is given.
 
         Raises:
             ShardError: as :meth:`nlbs.shards.ShardSet.read` says.
@@ -159,7 +168,7 @@ class Reader:
     @cached_property
     def _mapped(self) -> MappedShards | None:
         """The shards by memory map, where that can be."""
-        nbytes = self._shape[0] * self._shape[1] * self._dtype.itemsize
+        nbytes = math.prod(self._shape) * self._dtype.itemsize
         return None if self._decode is not None else self.shards.mapped(self._sizes, nbytes)
 
     def _pool(self) -> ThreadPoolExecutor:
@@ -254,22 +263,25 @@ class Reader:
 
     def _replace(self, row: int, pixels: Pixels, what: str) -> None:
         """Read another patch where one is damaged, or raises."""
-        restore = how_to_restore(self.folder)
         message = f"{self._name(row)} is damaged: {what}"
         if self._on_damage == "raise":
-            raise ShardError(f"{message}; {restore}")
+            raise ShardError(f"{message}; {how_to_restore(self.folder)}")
         other = self._read_another(row, pixels)
         if other is None:
             raise ShardError(
-                f"{message}, and no patch of its split and conditions can stand in for it; {restore}"
+                f"{message}, and no patch of its split and conditions can stand in for it; "
+                f"{how_to_restore(self.folder)}"
             )
         self.replaced[row] = other
         if len(self.replaced) > self._most_replaced:
             raise ShardError(
-                f"{message}, and so are {self._most_replaced} others, which is as many as may be replaced; {restore}"
+                f"{message}, and so are {self._most_replaced} others, which is as many as may be replaced; "
+                f"{how_to_restore(self.folder)}"
             )
         if len(self.replaced) == 1:
-            warnings.warn(f"{message}; patch {other} stands in for it. {restore}", stacklevel=2)
+            warnings.warn(
+                f"{message}; patch {other} stands in for it. {how_to_restore(self.folder)}", stacklevel=2
+            )
 
     def _read_another(self, row: int, pixels: Pixels) -> int | None:
         for attempt in range(1, _ATTEMPTS + 1):

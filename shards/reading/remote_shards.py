@@ -15,6 +15,7 @@ from nlbs.remote import RemotePath
 from nlbs.shards.format.container import pixels_name
 from nlbs.shards.format.layout import SHARD_SET_JSON, how_to_restore
 from nlbs.shards.format.manifest import read_manifest
+from nlbs.shards.format.payload import channels_of
 from nlbs.shards.format.verify import sha256_of
 from nlbs.shards.reading.cache import Cache, default_bytes, default_folder
 from nlbs.stores import store_of
@@ -37,7 +38,10 @@ class RemoteShards:
         self.folder, self._info = folder, info
         self.cache = Cache(default_folder(), default_bytes() if cache_gb is None else int(cache_gb * 1e9))
         self._id = str(info["dataset_id"])
-        self._shards = [(pixels_name(str(shard["name"])), int(shard["bytes"])) for shard in info["shards"]]
+        channels = channels_of(info["parameters"])
+        self._shards = [
+            (pixels_name(str(shard["name"]), channels), int(shard["bytes"])) for shard in info["shards"]
+        ]
 
     def manifest(self) -> pa.Table:
         """Return the manifest by memory map. Raises ShardError: it is missing, damaged, or another set's."""

@@ -16,17 +16,18 @@ from nlbs.manifests.schema_choice import chosen
 from nlbs.paths import AnyPath, as_path
 from nlbs.remote_store import RemoteStore
 from nlbs.shards.format.condition_columns import ConditionColumns
-from nlbs.shards.format.container import CONTAINERS, PatchFormat, pixels_file, pixels_name
+from nlbs.shards.format.container import CONTAINERS, PatchFormat, pixels_name
 from nlbs.shards.format.layout import find_shard_set, how_to_restore, read_shard_set_json
 from nlbs.shards.format.manifest import indices, one_array
 from nlbs.shards.format.manifest_rows import check_known, check_rows
-from nlbs.shards.format.payload import Pixels, pixel_dtype
+from nlbs.shards.format.payload import Pixels, channels_of, patch_shape, pixel_dtype
 from nlbs.shards.format.selection import AllRows, Selection
 from nlbs.shards.format.where import select
 from nlbs.shards.reading.local_shards import LocalShards
 from nlbs.shards.reading.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.reading.remote_shards import RemoteShards
 from nlbs.stores import store_of
+from nlbs.text import counted
 
 Rows = npt.NDArray[np.int64]
 
@@ -112,7 +113,8 @@ class ShardSet:
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        return f"ShardSet({str(self.folder)!r}, {len(self)} patches of {self.resolution}x{self.resolution})"
+        patches = counted(len(self), "patch", "patches")
+        return f"ShardSet({str(self.folder)!r}, {patches} of {self.resolution}x{self.resolution})"
 
     @property
     def manifest(self) -> pa.Table:
@@ -144,6 +146,16 @@ class ShardSet:
     def resolution(self) -> int:
         """The edge of a patch in pixels."""
         return int(self.parameters["resolution"])
+
+    @property
+    def channels(self) -> int:
+        """1 of grey patches, 3 of coloured ones."""
+        return channels_of(self.parameters)
+
+    @property
+    def patch_shape(self) -> tuple[int, ...]:
+        """The shape of a patch: (R, R), or (R, R, 3) for red, green and blue."""
+        return patch_shape(self.resolution, self.channels)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -266,10 +278,10 @@ class ShardSet:
 
         Args:
             rows: (n,) rows of the manifest, repeats allowed.
-            out: (n, R, R) C-contiguous array of the set's dtype to fill; made when None.
+            out: (n, *patch_shape) C-contiguous array of the set's dtype to fill; made when None.
 
         Returns:
-            (n, R, R) uint8 or uint16.
+            (n, R, R) uint8 or uint16; of coloured patches (n, R, R, 3).
 
         Raises:
             ShardError: a shard is missing or too short, or a patch does not match its checksum; with
@@ -277,7 +289,7 @@ class ShardSet:
             IndexError: a row that the manifest does not have.
         """
         wanted = self._checked(rows)
-        shape = (len(wanted), self.resolution, self.resolution)
+        shape = (len(wanted), *self.patch_shape)
         if out is not None and (out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous):
             raise ValueError(f"out must be a C-contiguous {self.dtype} array of shape {shape}")
         if self._manifest_check is not None:
@@ -351,10 +363,11 @@ class ShardSet:
 
     def _check_files(self) -> None:
         sizes = store_of(self.folder).sizes(
-            self.folder, [pixels_name(shard["name"]) for shard in self.info["shards"]]
+            self.folder, [pixels_name(shard["name"], self.channels) for shard in self.info["shards"]]
         )
         for shard in self.info["shards"]:
-            path, found = pixels_file(self.folder, shard["name"]), sizes.get(pixels_name(shard["name"]))
+            name = pixels_name(shard["name"], self.channels)
+            path, found = self.folder / name, sizes.get(name)
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {shard['bytes']}"
                 raise ShardError(f"shard {path} {state}; {how_to_restore(self.folder)}")

@@ -99,18 +99,18 @@ def only_one(folder: AnyPath, what: str, shared: bool = False) -> Iterator[None]
         raise NlbsError(
             f"cannot use the folder {folder}: {error.strerror or error}; choose another"
         ) from None
-    with store_of(folder).lock(folder, what, shared):
-        try:
+    try:
+        with store_of(folder).lock(folder, what, shared):
             yield
-        except BaseException:
-            if new:
-                _leave_nothing(folder)
-            raise
+    except BaseException:
+        if new:
+            _leave_nothing(folder, what)
+        raise
 
 
-def _leave_nothing(folder: AnyPath) -> None:
-    """Remove a folder that was made for work which failed before it wrote anything, with the lock that is held."""
-    with suppress(OSError, NlbsError):
+def _leave_nothing(folder: AnyPath, what: str) -> None:
+    """Remove a folder that was made for work which failed before it wrote anything; nobody else is at work there."""
+    with suppress(OSError, NlbsError), store_of(folder).lock(folder, what, False):
         if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
             folder.rmdir()

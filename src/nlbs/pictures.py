@@ -1,8 +1,10 @@
-"""Pictures for people: contact sheets with captions, PNG files, pixels inside an HTML page."""
+"""Pictures and pages for people: contact sheets with captions, PNG files, HTML pages with pixels inside."""
 
 import base64
+import importlib.resources
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,17 @@ from nlbs.paths import AnyPath
 
 _MARGIN_PX = 6
 _LINE_PX = 13
+
+
+#: Of red, green and blue, in thousandths (Rec. ITU-R BT.601).
+_LUMINANCE = (299, 587, 114)
+
+
+def luminance(colours: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the luminance of red, green and blue, (..., 3) unsigned, of their type; equal ones keep their value."""
+    weighted = colours @ np.array(_LUMINANCE, np.int32)
+    found: npt.NDArray[Any] = ((weighted + 500) // 1000).astype(colours.dtype)
+    return found
 
 
 def contact_sheet(
@@ -93,3 +106,18 @@ def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
     return Markup("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())  # noqa: S704
+
+
+def html_page(package: str, finalize: Callable[[Any], Any], **values: Any) -> str:
+    """Return the page that ``page.html.j2`` of a package makes of values, each as ``finalize`` writes it, escaped."""
+    import jinja2  # not for those who write pictures alone
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    template = importlib.resources.files(package).joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(values)

@@ -17,11 +17,12 @@ def test_without_a_gpu_it_runs_on_a_tiny_model(tmp_path: Path, capsys: pytest.Ca
     gpu.main(["--shards", str(tmp_path / "set"), *options, "--out", str(out)])
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(out.read_text())
-    assert set(found["measured"]) == {"eager, batch 8", "eager, batch 16"}
+    assert set(found["measured"]) == {"guide, eager, batch 8", "guide, eager, batch 16"}
     for one in found["measured"].values():
         assert set(one["patches_per_second"]) == {"bare", "step", "resident", "streamed"}
         assert min(one["patches_per_second"].values()) > 0
         assert 0 <= one["waiting_share"] <= 1
+        assert one["memory_estimate_gib"] >= 0
 
 
 def test_a_machine_without_cuda_is_told_so_in_a_sentence(

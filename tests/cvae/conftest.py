@@ -1,20 +1,10 @@
 """What the tests of the model share: one thread, and a model small enough to run at once."""
 
-from collections.abc import Iterator
-
-import pytest
 import torch
 from torch import Tensor
 
 from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.one_thread import one_thread  # noqa: F401  # a fixture
 
 
 def tiny(skips: bool = False, **changes: object) -> ModelConfig:

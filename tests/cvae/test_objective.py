@@ -41,7 +41,7 @@ def test_the_best_scale_is_the_mean_absolute_error() -> None:
 
 
 def test_what_judges_is_the_loss_at_the_final_weights() -> None:
-    objective = Objective(LossConfig(), resolution=8, levels=2, likely=True)
+    objective = Objective(LossConfig(), numbers=64, levels=2, likely=True)
     assert objective.names == ("total", "reconstruction", "kl", "edge", "scale", "kl_0", "kl_1")
     means = {
         "reconstruction": 0.2,
@@ -57,7 +57,7 @@ def test_what_judges_is_the_loss_at_the_final_weights() -> None:
 
 
 def test_a_model_without_scale_has_the_guides_loss() -> None:
-    objective = Objective(LossConfig(kl_weight=0.5), resolution=8, levels=1, likely=False)
+    objective = Objective(LossConfig(kl_weight=0.5), numbers=64, levels=1, likely=False)
     assert objective.names == ("total", "reconstruction", "kl", "edge")
     assert objective.judged({"reconstruction": 0.2, "kl": 3.0, "edge": 0.4}) == pytest.approx(1.74)
 

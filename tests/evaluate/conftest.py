@@ -1,23 +1,13 @@
 """What the tests of evaluate share: one thread, and a classifier that has learnt the made-up signs."""
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from nlbs.evaluate.measures.classifier import ConditionClassifier, Recipe, train_classifier
 from nlbs.manifests.schema import NLBS
 from tests.evaluate.made_up import OTHER, other_patches, signed_patches
+from tests.one_thread import one_thread  # noqa: F401  # a fixture
 
 QUICK = Recipe(steps=120, batch_size=32, learning_rate=4e-3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

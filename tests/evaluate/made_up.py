@@ -91,6 +91,8 @@ def other_patches(count: int = 240, seed: int = 0, patients: int = 24) -> RealPa
 class SignSampler:
     """Draws the signs of the conditions it is asked for, or of none of them."""
 
+    grain = None
+
     def __init__(self, ignores: Sequence[str] = (), schema: Schema = NLBS) -> None:
         self.ignores, self._schema = ignores, schema
         nlbs = (draw_conditions, draw_signs)

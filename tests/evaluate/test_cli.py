@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate.cli import main
 from nlbs.models.checkpoint import save_checkpoint
+from tests.cvae.conftest import tiny
 from tests.evaluate.test_report import Balanced
 from tests.shards.conftest import make_shard_set
 
@@ -34,16 +34,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     }
     make_shard_set(folder / "set", PATCHES, resolution=32, columns=columns)
     torch.manual_seed(0)
-    config = ModelConfig(
-        latent_dim=4,
-        condition_embed_dim=6,
-        encoder=EncoderConfig(channels=(8, 16)),
-        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
-    )
     training = {"dataset_id": "another", "fit": "downsample", "where": "cancer == 0", "step": 0} | {
         "conditions": {"cancer": [-1, 0]}
     }
-    save_checkpoint(folder / "best_model.safetensors", ConditionalVAE(config, 32), training)
+    save_checkpoint(folder / "best_model.safetensors", ConditionalVAE(tiny(), 32), training)
     return folder / "best_model.safetensors", folder / "set"
 
 

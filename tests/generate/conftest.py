@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.models.checkpoint import save_checkpoint
+from tests.cvae.conftest import tiny
 
 
 class Done(NamedTuple):
@@ -25,13 +25,7 @@ Generate = Callable[..., Done]
 
 def make_checkpoint(path: Path, skips: bool = False, resolution: int = 32) -> Path:
     torch.manual_seed(0)
-    config = ModelConfig(
-        latent_dim=8,
-        condition_embed_dim=16,
-        encoder=EncoderConfig(channels=(8, 16)),
-        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=skips),
-    )
-    save_checkpoint(path, ConditionalVAE(config, resolution), {})
+    save_checkpoint(path, ConditionalVAE(tiny(skips, latent_dim=8, condition_embed_dim=16), resolution), {})
     return path
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from nlbs.manifests.schema import AGE_YEARS, NLBS, POSITION, Condition, Schema
 from nlbs.models import registry
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.contract import ImageSpec
+from nlbs.preprocess.to_dicom import write_captures
 from nlbs.shards import open_shards
 from nlbs.shards.format.verify import damages
 from nlbs.train import PatchStream
@@ -256,6 +258,26 @@ def test_ages_go_to_their_own_columns_and_names_that_are_taken_are_said(
     (row, _) = table(tmp_path / "png" / "samples.csv")
     assert (row["condition_model"], row["age_years"], row["age_bin"]) == ("Inspira", "66", ">65")
     assert row["model"] == rows[0]["model"]
+
+
+def test_captures_say_the_conditions_of_the_model_and_no_others(
+    draw: Any, generate: Generate, tmp_path: Path
+) -> None:
+    said = ("--view", "MLO", "--condition", "findings=Mass|Nodule", "--condition", "position=0.25,1")
+    expected = "Asked for: view MLO, density unknown, findings Mass|Nodule, position 0.25,1. Model "
+    for kind in ("png", "shards"):
+        draw(*said, "--num", 1, "--format", kind, out=kind)
+        assert write_captures(tmp_path / kind, tmp_path / "dicom" / kind) == 1
+        (path,) = (tmp_path / "dicom" / kind).glob("*.dcm")
+        assert expected in pydicom.dcmread(path).ImageComments
+    machine = Condition("model", "categorical", ("Selenia", "Inspira"))
+    path = toy(tmp_path, Schema((NLBS["age_bin"], AGE_YEARS, machine)))
+    call = ("--checkpoint", path, "--age", 66, "--condition", "model=Inspira", "--num", 1)
+    for kind, asked in (("png", ", model Inspira. Model "), ("shards", ". Model ")):
+        assert generate(*call, "--out", tmp_path / "m" / kind, "--format", kind).code == 0
+        write_captures(tmp_path / "m" / kind, tmp_path / "dicom" / "m" / kind)
+        (path,) = (tmp_path / "dicom" / "m" / kind).glob("*.dcm")
+        assert f"Asked for: age bin >65, age years 66{asked}" in pydicom.dcmread(path).ImageComments
 
 
 def test_an_interpolation_goes_between_labels_and_numbers(draw: Any, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.cvae.ladder import Prior
 from nlbs.errors import ConfigError
 from nlbs.generate.latents import (
@@ -22,8 +21,9 @@ from nlbs.generate.latents import (
 )
 from nlbs.manifests.schema import NLBS
 from nlbs.models.conditioning import ConditionEncoder
-from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
+from nlbs.models.drawing import OwnSampler, draw_patches, to_uint8
 from tests.conftest import some
+from tests.cvae.conftest import tiny
 
 CPU = torch.device("cpu")
 ONE = dict.fromkeys(NLBS.names, 0)
@@ -33,13 +33,7 @@ OTHER = {**ONE, "view": 1, "cancer": 1, "age_bin": 3}
 @pytest.fixture(scope="module")
 def model() -> ConditionalVAE:
     torch.manual_seed(0)
-    config = ModelConfig(
-        latent_dim=6,
-        condition_embed_dim=8,
-        encoder=EncoderConfig(channels=(8, 16)),
-        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
-    )
-    return ConditionalVAE(config, 16).eval()
+    return ConditionalVAE(tiny(latent_dim=6, condition_embed_dim=8), 16).eval()
 
 
 def shown(latents: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
@@ -70,7 +64,7 @@ def test_parallel_opposite_and_zero_latents_go_straight() -> None:
 
 
 def test_the_ends_of_an_interpolation_are_the_patches_that_a_seed_draws(model: ConditionalVAE) -> None:
-    sampler = PriorSampler(model)
+    sampler = OwnSampler(model)
     ends = [
         (noise_latents(seed, 0, sampler.noise_shapes, CPU), one_row(codes, NLBS, CPU))
         for seed, codes in ((0, ONE), (5, OTHER))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from nlbs.manifests.conditions import (
     AGE_BINS,
-    CONDITIONS,
     Conditions,
     age_bin_of,
     is_empty,
@@ -19,6 +18,7 @@ from nlbs.manifests.conditions import (
     parse_laterality,
     parse_view,
 )
+from nlbs.manifests.schema import NLBS
 
 EMPTY = ["", " ", "\t", "nan", "NaN", "NA", "n/a", "None", "null", "unknown", "Unknown", "removed", "?", "-"]
 PARSERS = [parse_view, parse_laterality, parse_age, parse_age_bin, parse_flag]
@@ -59,7 +59,7 @@ def test_the_two_views_of_screening_are_read_in_any_spelling(text: str, view: st
 @pytest.mark.parametrize("text", ["ML", "LM", "AT", "LMO", "FB", "XCCL", "XCCM", "CV", "SIO"])
 def test_other_views_are_kept_and_never_taken_for_one_of_the_two(text: str) -> None:
     assert parse_view(text) == parse_view(text.lower()) == text
-    assert Conditions(view=text).code("view") == -1
+    assert text not in NLBS["view"].values
 
 
 @pytest.mark.parametrize("text", ["M", "MLOO", "oblique", "CC/MLO", "0", "L"])
@@ -170,24 +170,6 @@ def test_no_is_read_in_any_spelling(text: str) -> None:
 def test_what_is_neither_yes_nor_no_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=rf"'{text}' is neither yes nor no"):
         parse_flag(text)
-
-
-def test_codes_of_conditions_are_those_of_the_format() -> None:
-    known = Conditions("MLO", "R", 66, 3, True, False)
-    assert {name: known.code(name) for name in CONDITIONS} == {
-        "view": 1,
-        "laterality": 1,
-        "age_bin": 3,
-        "cancer": 1,
-        "false_positive": 0,
-    }
-    other = Conditions("CC", "L", 40, 0, False, True)
-    assert [other.code(name) for name in CONDITIONS] == [0, 0, 0, 0, 1]
-
-
-def test_nothing_known_is_minus_one_everywhere_and_never_zero() -> None:
-    assert {Conditions().code(name) for name in CONDITIONS} == {-1}
-    assert CONDITIONS == {"view": 2, "laterality": 2, "age_bin": 4, "cancer": 2, "false_positive": 2}
 
 
 @pytest.mark.parametrize(

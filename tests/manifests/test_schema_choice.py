@@ -33,6 +33,21 @@ def test_each_column_has_the_kind_that_its_words_say() -> None:
     }
 
 
+def test_labels_of_chest_x_rays_are_all_fourteen_whether_or_not_they_occur() -> None:
+    few = offered({"findings": ["No Finding", "Effusion|Hernia", "Mass"]})["findings"]
+    assert len(few.values) == 14
+    assert few.values[4:7] == ("Effusion", "Emphysema", "Fibrosis")
+    assert few.stored("Effusion|Hernia") == tuple(float(place in (4, 7)) for place in range(14))
+    assert few.stored("No Finding") == (0.0,) * 14  # known to have none of them
+    other = offered({"findings": ["Effusion|Hernia|Mass", "Calcification"]})["findings"]
+    assert other.values == ("Calcification", "Effusion", "Hernia", "Mass")
+
+
+def test_a_projection_is_a_condition_of_the_set() -> None:
+    (projection,) = chosen(["projection"], {"projection": ["AP", "PA"]})
+    assert (projection.kind, projection.values) == ("categorical", ("AP", "PA"))
+
+
 def test_a_person_says_of_what_kind_a_column_is() -> None:
     numbers, grades, view = chosen(["thickness_mm:continuous", "device:ordinal", "view"], BOOKS)
     assert (numbers.kind, numbers.values, numbers.low, numbers.high) == (

@@ -13,6 +13,7 @@ from nlbs.models.conditioning import (
     hidden,
     mirrored,
     repeated,
+    told,
     zeros_of,
 )
 from tests.cvae.conftest import codes
@@ -157,6 +158,21 @@ def test_what_is_hidden_is_unknown_in_the_way_of_its_kind() -> None:
         np.testing.assert_array_equal(found[name][:1].numpy(), blank[name])
     kept = hidden(others(), {name: torch.tensor([False, True]) for name in OTHER.names})
     assert kept["density"].tolist() == [2, -1]
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_the_first_parts_are_told_and_the_others_unknown(count: int) -> None:
+    assert OTHER.parts == ("laterality", "density", "Mass", "Nodule", "position")
+    given, blank = others(), OTHER.unknown(2)
+    found = told(given, OTHER, count)
+    places = {"laterality": [0], "density": [1], "findings": [2, 3], "position": [4, 4]}
+    for name, own in places.items():
+        expected = given[name].clone().reshape(2, -1)
+        for column, place in enumerate(own):
+            if place >= count:
+                expected[:, column] = torch.from_numpy(blank[name].reshape(2, -1)[:, column])
+        np.testing.assert_array_equal(found[name].reshape(2, -1).numpy(), expected.numpy())
+        assert (found[name].dtype, found[name].shape) == (given[name].dtype, given[name].shape)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Also covers: train/turns.py.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
+from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
-from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.train.cli import main as train
 from nlbs.train.config import preset, resolved_config
 from nlbs.train.turns import fresh_model, only
@@ -29,6 +31,7 @@ TOYS = {"toy": "tests.models.toy", "toy-gan": "tests.models.toy_gan"}
 PRESETS = {
     "cvae": "guide-small",
     "diffusion": "diffusion-small",
+    "latent-diffusion": "latent-diffusion-small",
     "toy": "toy",
     "toy-gan": "toy-gan",
     "vae": "vindr-vae-small",
@@ -50,9 +53,12 @@ TINY: dict[str, dict[str, Any]] = {
     "spatial-cvae-published": {"hidden": 24, "latent_dim": 8},
     "diffusion-small": {"widths": [16, 24], "steps": 5},
     "diffusion-published": {"widths": [8, 16], "steps": 10},
+    "latent-diffusion-small": {"width": 8, "blocks": 1, "latent_channels": 2, "adversary_width": 8},
 }
+#: Of presets that have a flow.
+FLOW = {"network": {"widths": [8, 8], "blocks": 1, "attention": 1}, "patches": 64, "batch_size": 8}
 #: Families that encode, rebuild and bound.
-ENCODING = {"cvae", "vae", "gmvae", "spatial-cvae", "spatial-mlp"}
+ENCODING = {"cvae", "vae", "gmvae", "spatial-cvae", "spatial-mlp", "latent-diffusion"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 
@@ -69,7 +75,8 @@ def registered() -> Iterator[None]:
 def tiny(name: str) -> dict[str, Any]:
     """Return the sections of a tiny run of a preset, as its YAML has them."""
     training = {"epochs": 2, "log_every_steps": 1}
-    return {"model": TINY[name], "training": training, "data": {"resolution": 32, "batch_size": 8}}
+    stages = {"flow": FLOW} if "flow" in registry.family_of_preset(name).presets[name] else {}
+    return {"model": TINY[name], "training": training, "data": {"resolution": 32, "batch_size": 8}, **stages}
 
 
 @pytest.fixture(params=["guide-small", "nlbs-small", "toy", "toy-gan", *TINY])
@@ -83,7 +90,7 @@ def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Ten
     generator = torch.Generator().manual_seed(1)
     channels, edge = model.image
     pixels = 2 * torch.rand(count, channels, edge, edge, generator=generator) - 1
-    codes = {name: torch.randint(-1, n, (count,), generator=generator) for name, n in CONDITIONS.items()}
+    codes = {c.name: torch.randint(-1, len(c.values), (count,), generator=generator) for c in NLBS}
     codes |= {c.name: torch.rand(count, len(c.values)) for c in model.schema if c.kind == "continuous"}
     return pixels, codes
 
@@ -174,6 +181,26 @@ def test_capabilities_do_what_they_say(model: GenerativeModel) -> None:
         assert [level.shape for level in model.shifts(pixels, codes)] == [level.shape for level in latents]
 
 
+@pytest.mark.parametrize("name", ["nlbs-small", "toy", "toy-gan", *TINY])
+def test_every_family_learns_and_draws_colours_and_its_checkpoint_says_so(name: str, tmp_path: Path) -> None:
+    config = resolved_config(name, None, tiny(name)) if name in TINY else preset(name)
+    torch.manual_seed(0)
+    model = fresh_model(replace(config, data=replace(config.data, channels=3)))
+    pixels, codes = batch(model)
+    assert pixels.shape[1] == 3
+    for turn in some(model.turns()):
+        terms = model.terms(turn.name, pixels, codes, noise(turn.noise), CLOCK)
+        assert all(bool(term.isfinite()) for term in some(terms.values()))
+        terms["total"].backward()
+    save_checkpoint(tmp_path / "colour.safetensors", model.eval())
+    again = registry.load_checkpoint(tmp_path / "colour.safetensors", torch.device("cpu"))
+    assert again.image == (3, model.resolution)
+    values = {c.name: np.repeat(c.array([c.parse("")]), 2, axis=0) for c in model.schema}
+    with torch.no_grad():
+        patches = list(draw_patches(OwnSampler(again), values, seed=0))
+    assert [patch.shape for patch in patches] == [(model.resolution, model.resolution, 3)] * 2
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 patients with 8 patches of 32 x 32 each; half of them to learn from."""
@@ -203,7 +230,7 @@ def test_a_run_resumes_to_the_bit_and_its_checkpoint_draws_the_same_for_any_numb
         key: value.numpy().tobytes() for key, value in parts.items()
     }
     model = registry.load_checkpoint(tmp_path / "whole" / "best_model.safetensors")
-    sampler = PriorSampler(model)
+    sampler = OwnSampler(model)
     few, many = (list(draw_patches(sampler, model.schema.unknown(count), seed=3)) for count in (2, 19))
     assert len(many) == 19
     assert all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nlbs.cvae import ConditionalVAE
-from nlbs.cvae.config import DecoderConfig, EncoderConfig, ModelConfig
 from nlbs.errors import ConfigError
-from nlbs.models.drawing import BATCH, PriorSampler, draw_noise, draw_patches, to_uint8
+from nlbs.models.drawing import BATCH, OwnSampler, draw_noise, draw_patches, to_uint8
+from tests.cvae.conftest import tiny
 
 CODES = {"view": 1, "laterality": 0, "age_bin": 2, "cancer": 1, "false_positive": -1}
 
@@ -16,13 +16,7 @@ CODES = {"view": 1, "laterality": 0, "age_bin": 2, "cancer": 1, "false_positive"
 @pytest.fixture(scope="module")
 def model() -> ConditionalVAE:
     torch.manual_seed(0)
-    config = ModelConfig(
-        latent_dim=8,
-        condition_embed_dim=16,
-        encoder=EncoderConfig(channels=(8, 16)),
-        decoder=DecoderConfig(channels=(16, 8, 1), use_skip_connections=False),
-    )
-    return ConditionalVAE(config, 32)
+    return ConditionalVAE(tiny(latent_dim=8, condition_embed_dim=16), 32)
 
 
 def codes(count: int, **changed: int) -> dict[str, npt.NDArray[np.int64]]:
@@ -30,8 +24,8 @@ def codes(count: int, **changed: int) -> dict[str, npt.NDArray[np.int64]]:
 
 
 def test_the_first_patches_do_not_depend_on_how_many_are_drawn(model: ConditionalVAE) -> None:
-    few = list(draw_patches(PriorSampler(model), codes(3), 7))
-    many = list(draw_patches(PriorSampler(model), codes(2 * BATCH + 5), 7))
+    few = list(draw_patches(OwnSampler(model), codes(3), 7))
+    many = list(draw_patches(OwnSampler(model), codes(2 * BATCH + 5), 7))
     assert len(few) == 3
     assert len(many) == 2 * BATCH + 5
     np.testing.assert_array_equal(few, many[:3])
@@ -39,7 +33,7 @@ def test_the_first_patches_do_not_depend_on_how_many_are_drawn(model: Conditiona
 
 @pytest.mark.parametrize("first", [1, BATCH - 1, BATCH, BATCH + 3])
 def test_patches_may_be_drawn_from_any_one_on(model: ConditionalVAE, first: int) -> None:
-    sampler = PriorSampler(model)
+    sampler = OwnSampler(model)
     np.testing.assert_array_equal(
         list(draw_patches(sampler, codes(BATCH + 5), 7, first)),
         list(draw_patches(sampler, codes(BATCH + 5), 7))[first:],
@@ -49,21 +43,21 @@ def test_patches_may_be_drawn_from_any_one_on(model: ConditionalVAE, first: int)
 def test_each_patch_has_its_own_condition(model: ConditionalVAE) -> None:
     mixed = codes(4)
     mixed["view"] = np.array([0, 1, 0, 1])
-    found = list(draw_patches(PriorSampler(model), mixed, 7))
+    found = list(draw_patches(OwnSampler(model), mixed, 7))
     for index, view in enumerate([0, 1, 0, 1]):
         np.testing.assert_array_equal(
-            found[index], list(draw_patches(PriorSampler(model), codes(4, view=view), 7))[index]
+            found[index], list(draw_patches(OwnSampler(model), codes(4, view=view), 7))[index]
         )
 
 
 def test_at_temperature_0_all_draws_of_a_condition_are_alike(model: ConditionalVAE) -> None:
-    first, second = draw_patches(PriorSampler(model, temperature=0), codes(2), 7)
+    first, second = draw_patches(OwnSampler(model, temperature=0), codes(2), 7)
     np.testing.assert_array_equal(first, second)
 
 
 def test_a_temperature_below_0_is_refused(model: ConditionalVAE) -> None:
     with pytest.raises(ConfigError, match="temperature is -1"):
-        PriorSampler(model, -1)
+        OwnSampler(model, -1)
 
 
 def test_another_seed_or_index_draws_another_latent() -> None:
@@ -81,7 +75,7 @@ def test_latents_are_standard_normal() -> None:
 
 
 def test_pixels_are_the_decoders_output_from_minus_one_to_one_as_bytes(model: ConditionalVAE) -> None:
-    patch = next(draw_patches(PriorSampler(model), codes(1), 3))
+    patch = next(draw_patches(OwnSampler(model), codes(1), 3))
     z = torch.from_numpy(draw_noise(3, 0, [(8,)])[0])[None]
     one = {name: torch.tensor([code]) for name, code in CODES.items()}
     with torch.no_grad():
@@ -92,8 +86,8 @@ def test_pixels_are_the_decoders_output_from_minus_one_to_one_as_bytes(model: Co
 
 
 def test_other_conditions_draw_other_patches(model: ConditionalVAE) -> None:
-    first = next(draw_patches(PriorSampler(model), codes(1), 0))
-    other = next(draw_patches(PriorSampler(model), codes(1, view=0), 0))
+    first = next(draw_patches(OwnSampler(model), codes(1), 0))
+    other = next(draw_patches(OwnSampler(model), codes(1, view=0), 0))
     assert (first != other).any()
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import NLBS
 from nlbs.models.guidance import Guidance, as_guidance, parsed_guidance
 from tests.cvae.conftest import codes
@@ -13,19 +13,19 @@ EFFECTS = {"view": 1.0, "laterality": 10.0, "age_bin": 100.0, "cancer": 1000.0, 
 
 def additive(some: dict[str, Tensor], times: int) -> list[Tensor]:
     """A network to which each condition that is known adds its own effect, on top of 7."""
-    known = {name: (some[name] != UNKNOWN).float() for name in CONDITIONS}
+    known = {name: (some[name] != UNKNOWN).float() for name in NLBS.names}
     assert len(some["view"]) % times == 0
-    return [7 + torch.stack([EFFECTS[name] * known[name] for name in CONDITIONS]).sum(dim=0)]
+    return [7 + torch.stack([EFFECTS[name] * known[name] for name in NLBS.names]).sum(dim=0)]
 
 
 @pytest.mark.parametrize(
     ("guidance", "strengths"),
     [
         (Guidance(), {}),
-        (Guidance(2.5), dict.fromkeys(CONDITIONS, 2.5)),
+        (Guidance(2.5), dict.fromkeys(NLBS.names, 2.5)),
         (Guidance(1, {"cancer": 3}), {"cancer": 3}),
-        (Guidance(1.5, {"cancer": 4, "view": 0}), dict.fromkeys(CONDITIONS, 1.5) | {"cancer": 4, "view": 0}),
-        (Guidance(0), dict.fromkeys(CONDITIONS, 0)),
+        (Guidance(1.5, {"cancer": 4, "view": 0}), dict.fromkeys(NLBS.names, 1.5) | {"cancer": 4, "view": 0}),
+        (Guidance(0), dict.fromkeys(NLBS.names, 0)),
     ],
 )
 def test_where_effects_add_up_each_condition_has_its_own_strength(

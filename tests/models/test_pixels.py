@@ -5,7 +5,17 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from nlbs.models.pixels import area_means, crop, downsample, to_float
+from nlbs.errors import ConfigError
+from nlbs.models.pixels import (
+    FITS,
+    area_means,
+    as_patches,
+    crop,
+    downsample,
+    require_channels,
+    to_float,
+    with_channels,
+)
 
 
 @pytest.mark.parametrize(("kind", "half"), [(np.uint8, 127.5), (np.uint16, 32767.5)])
@@ -42,6 +52,25 @@ def test_downsampling_takes_patches_that_lie_apart_in_memory() -> None:
     pixels = torch.from_numpy(_patches(np.uint8, 2, 16))
     apart = pixels.transpose(2, 3)
     assert torch.equal(downsample(apart, 4), downsample(apart.contiguous(), 4))
+
+
+def test_colours_go_through_as_their_channels_do_by_themselves() -> None:
+    stored = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8))
+    pixels = with_channels(stored)
+    assert pixels.shape == (3, 3, 8, 8)
+    np.testing.assert_array_equal(as_patches(pixels), stored)
+    corners = np.random.default_rng(1).random((3, 2))
+    for fit, size in (("downsample", 4), ("downsample", 8), ("crop", 5)):
+        whole = FITS[fit](pixels, size, corners)
+        assert whole.is_contiguous()
+        for channel in range(3):
+            alone = FITS[fit](with_channels(stored[..., channel]), size, corners)
+            torch.testing.assert_close(whole[:, channel], alone[:, 0], rtol=0, atol=0)
+
+
+def test_patches_of_other_channels_than_the_models_are_refused() -> None:
+    with pytest.raises(ConfigError, match="shards has patches of 3 channels, and the model images of 1"):
+        require_channels(3, 1, "shards")
 
 
 def test_downsampling_by_a_fraction_keeps_a_constant_and_the_shape() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, POSITION, Schema
 from nlbs.models.contract import Clock, Uncertain
-from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.models.spatial_cvae import (
     FAMILY,
     KL_SCHEDULES,
@@ -182,7 +182,7 @@ def test_attention_weighs_others_by_how_they_agree_where_that_of_a_single_token_
 
 def test_a_patch_depends_on_seed_and_number_alone() -> None:
     model = small()
-    few, many = (list(draw_patches(PriorSampler(model), model.schema.unknown(n), seed=3)) for n in (2, 19))
+    few, many = (list(draw_patches(OwnSampler(model), model.schema.unknown(n), seed=3)) for n in (2, 19))
     assert all(np.array_equal(a, b) for a, b in some(zip(few, many, strict=False)))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS
 from nlbs.models.contract import Clock
-from nlbs.models.drawing import PriorSampler, draw_patches
+from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.models.family import ImageSpec
 from nlbs.models.gaussian_latent import kl_divergence
 from nlbs.models.vae import (
@@ -215,7 +215,7 @@ def test_conditions_act_in_mended_models_alone() -> None:
 
 
 def test_a_patch_depends_on_seed_and_number_alone() -> None:
-    sampler = PriorSampler(small("cxr-vae-small"))
+    sampler = OwnSampler(small("cxr-vae-small"))
     few, many = (list(draw_patches(sampler, NLBS.unknown(count), seed=3)) for count in (2, 19))
     assert all(np.array_equal(a, b) for a, b in some(zip(few, many, strict=False)))
 

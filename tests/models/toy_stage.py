@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlbs.models.contract import Clock, Conditions, Encodes, GenerativeModel, Noise, Turn, encoding
+from nlbs.models.contract import Clock, Conditions, Encodes, GenerativeModel, Noise, Turn, capable
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.choice import SamplerChoice
@@ -43,7 +43,7 @@ class GaussianSampler(ModelSampler):
 
     def __init__(self, model: GenerativeModel, gaussian: Gaussian, choice: SamplerChoice) -> None:
         super().__init__(model, choice.temperature)
-        self.gaussian, self._latents = gaussian, encoding(model, "drawing from a gaussian")
+        self.gaussian, self._latents = gaussian, capable(model, Encodes, "drawing from a gaussian")
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         mean, deviation = self.gaussian.of(conditions)
@@ -60,7 +60,7 @@ def sampler(
 
 
 def make(network: None, model: GenerativeModel) -> Gaussian:
-    return Gaussian(encoding(model, "a gaussian"))
+    return Gaussian(capable(model, Encodes, "a gaussian"))
 
 
 GAUSSIAN = Stage("gaussian", "gaussian", LatentTraining, make, sampler=sampler)

@@ -41,10 +41,17 @@ def test_verify_names_each_damage_and_repair_restores_the_bytes(dataset_root: Pa
     assert found.returncode == 1
     lines = {line.split()[0].rsplit("/", 1)[1]: line for line in found.stdout.splitlines()}
     assert set(lines) == {f"0000{number}.tar" for number in range(5)}
-    assert "rows 0 of the manifest" in lines["00000.tar"]
+    assert "patches is damaged (row 0 of the manifest)" in lines["00000.tar"]
     assert "every patch is intact" in lines["00001.tar"]
     assert f"has {boundary} bytes instead of" in lines["00002.tar"]
     assert "is missing" in lines["00003.tar"]
+
+    assert (
+        f"5 files of {folder} are damaged: nlbs-preprocess verify --shards {folder} --repair" in found.stderr
+    )
+    shutil.copytree(folder, tmp_path / "alone")
+    alone = run_command("preprocess", "verify", "--shards", tmp_path / "alone")
+    assert f"damaged: copy {tmp_path / 'alone'} again from where it came" in alone.stderr
 
     repaired = run_command("preprocess", "verify", "--shards", root, "--repair", "--jobs", "1")
     assert repaired.returncode == 0, repaired.stderr

@@ -84,7 +84,7 @@ def test_parts_at_the_same_time_and_merge_give_the_whole_root_of_one_machine(
         assert process.returncode == 0, stderr
     early = run("merge", "--shards", several, "--jobs", "1")
     assert early.returncode == 1
-    assert "1 of 3 parts are not done" in early.stderr
+    assert "1 of 3 parts is not done" in early.stderr
     assert "2/3" in early.stderr
     assert not (several / "images.csv").exists()
     private = several / ".parts" / "0001-of-0003" / "sources.csv"
@@ -117,6 +117,38 @@ def test_a_part_is_continued_and_a_part_of_another_build_is_named(phantom: Path,
     divided = run("merge", "--shards", out)
     assert divided.returncode == 1
     assert "parts of 2 and of 3" in divided.stderr
+
+
+def test_a_typo_in_the_call_of_a_part_leaves_nothing_behind(phantom: Path, tmp_path: Path) -> None:
+    for part, table in (("3/2", "meta.csv"), ("abc", "meta.csv"), ("1/2", "mata.csv")):
+        assert run(
+            "build-shards", "--csv", phantom / table, "--out", tmp_path / "s", "--part", part
+        ).returncode
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_a_merge_would_change_under_a_shard_set_is_refused_before_it_is_written(
+    phantom: Path, tmp_path: Path
+) -> None:
+    """The root was another one when the parts were begun, or --overwrite let them begin."""
+    rows, out = read_csv(phantom / "meta.csv"), tmp_path / "s"
+    few, otherwise = rows[:4], [{**rows[0], "Cancer": "1"}, *rows[1:4]]
+    other_cut = ("--resolution", "32", "--stride", "64", "--jobs", "1", "--part", "1/1", "--overwrite")
+    table, changed = (write_csv(tmp_path / f"{n}.csv", some) for n, some in enumerate((few, otherwise)))
+    build(table, phantom, out)
+    preprocess("build-shards", "--csv", changed, "--images", phantom, "--out", out, *other_cut)
+    for said in (
+        "the parts say otherwise about 1 image that",
+        "has grown by append since its parts were begun",
+    ):
+        kept = files_of(out)
+        merged = run("merge", "--shards", out, "--jobs", "1")
+        assert said in merged.stderr
+        assert files_of(out) == kept
+        more = write_csv(tmp_path / "more.csv", rows[:6])
+        preprocess("append", "--csv", more, "--images", phantom, "--out", out, "--jobs", "1")
+    preprocess("merge", "--shards", out, "--jobs", "1", "--overwrite")
+    assert read_csv(out / "images.csv")[0]["cancer"] == "1"
 
 
 def test_a_part_excludes_itself_and_whole_builds_and_nothing_else(phantom: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ RECORD = {
     "synthetic": True, "software": "NLBS-CVAE", "model": "0123456789abcdef", "seed": 3, "sampler": "prior",
     "conditions": "given by flags", "patches": 3, "request": "ab" * 16, "complete": True,
 }  # fmt: skip
-CONDITIONS = [("CC", "L", ">65", "yes", "no"), ("MLO", "R", "", "", ""), ("", "", "<=45", "no", "yes")]
+SAID = [("CC", "L", ">65", "yes", "no"), ("MLO", "R", "", "", ""), ("", "", "<=45", "no", "yes")]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def samples(tmp_path: Path) -> Path:
     with (folder / "samples.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "index", "view", "laterality", "age_bin", "cancer", "false_positive"])
-        for index, said in enumerate(CONDITIONS):
+        for index, said in enumerate(SAID):
             Image.fromarray(pixels[index]).save(folder / f"synthetic-{index:06d}.png")
             writer.writerow([f"synthetic-{index:06d}.png", index, *said])
     return folder
@@ -39,7 +39,7 @@ def samples(tmp_path: Path) -> Path:
 
 def test_a_capture_is_marked_as_synthetic_data_and_holds_the_pixels(samples: Path, tmp_path: Path) -> None:
     assert write_captures(samples, tmp_path / "dicom") == 3
-    for index, (view, side, *_) in enumerate(CONDITIONS):
+    for index, (view, side, *_) in enumerate(SAID):
         read = pydicom.dcmread(tmp_path / "dicom" / f"synthetic-{index:06d}.dcm")
         assert read[0x0008, 0x001C].value == "YES"  # PS3.3 C.12.1: Synthetic Data
         assert read.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"  # PS3.4 B.5: Secondary Capture Image Storage
@@ -89,6 +89,15 @@ def test_what_a_case_withholds_is_not_told(samples: Path, tmp_path: Path) -> Non
     read = pydicom.dcmread(tmp_path / "dicom" / "synthetic-000000.dcm")
     assert "cancer" not in read.ImageComments
     assert "age bin >65" in read.ImageComments
+
+
+def test_a_record_with_other_things_than_names_of_conditions_is_refused(
+    samples: Path, tmp_path: Path
+) -> None:
+    for names in ("view", [1], ["a" * 65], ["a\n"]):
+        (samples / "samples.json").write_text(json.dumps({**RECORD, "schema": names}))
+        with pytest.raises(DatasetError, match="expected names of conditions"):
+            write_captures(samples, tmp_path / "dicom")
 
 
 def test_nothing_real_is_written_as_synthetic(samples: Path, tmp_path: Path) -> None:

@@ -48,16 +48,11 @@ class Planted:
     planted: int
 
 
-@pytest.fixture(scope="module")
-def planted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    """Builds, recuts, looks at and verifies a set in which everything that can be is a canary."""
-    folder = tmp_path_factory.mktemp("planted")
-    images = folder / f"in-{LETTERS}"
+def _planted_rows(images: Path, tiny: Path) -> tuple[list[list[str]], int]:
+    """Plants canaries in files and returns the rows of a table of them, good and bad, and how many canaries."""
     sources = sorted(tiny.rglob("*.dcm"))
-    header = ["File Path", "Image Laterality", "View Position", "Age", "Cancer", "False Positive", "Patient"]
-    header += [f"{LETTERS} notes", f"Born {digits(5)}"]
-    unused = [letters(901), digits(902)]
-    rows, count = [], 0
+    rows: list[list[str]] = []
+    count = 0
     for number, source in enumerate(sources):
         path = f"{letters(910)}/{letters(920 + number // 4)}/{letters(930 + number)}.dcm"
         if number in (0, 1, 4):  # JPEG lossless, JPEG 2000, uncompressed
@@ -89,6 +84,18 @@ def planted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Planted:
     ]
     bad += [f"/{letters(917)}", f"={letters(918)}", f"{letters(919)}\0", "x" * 5000 + LETTERS, rows[0][0]]
     rows += [[path, "L", "CC", "50", "0", "0", letters(8) + "0"] for path in bad]
+    return rows, count
+
+
+@pytest.fixture(scope="module")
+def planted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """Builds, recuts, looks at and verifies a set in which everything that can be is a canary."""
+    folder = tmp_path_factory.mktemp("planted")
+    images = folder / f"in-{LETTERS}"
+    header = ["File Path", "Image Laterality", "View Position", "Age", "Cancer", "False Positive", "Patient"]
+    header += [f"{LETTERS} notes", f"Born {digits(5)}"]
+    unused = [letters(901), digits(902)]
+    rows, count = _planted_rows(images, tiny)
     table = images / f"{letters(1)}.csv"
     write_table(table, header, [[*row, *unused] for row in rows] + [[rows[0][0], LETTERS]])
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from nlbs.cvae import ConditionalVAE, read_metadata
 from nlbs.errors import CheckpointError
-from nlbs.models.drawing import PriorSampler, draw_patches, to_uint8
+from nlbs.models.drawing import OwnSampler, draw_patches, to_uint8
 from nlbs.train.run_folder import Progress, RunFolder
 from nlbs.train.setup import build
 from tests.train.conftest import tiny_config
@@ -290,7 +290,7 @@ def test_weights_that_draw_nothing_are_refused_where_they_draw(run: RunFolder, v
         for parameter in model.parameters():
             parameter.fill_(value)
     with pytest.raises(CheckpointError, match=r"not finite|one grey value"):
-        list(draw_patches(PriorSampler(model), CODES, seed=0))
+        list(draw_patches(OwnSampler(model), CODES, seed=0))
 
 
 def test_one_pixel_that_is_no_number_is_refused() -> None:

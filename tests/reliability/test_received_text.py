@@ -127,6 +127,7 @@ def test_a_command_that_is_offered_is_one_line_whatever_a_folder_is_called(
     folder = tmp_path / name / "r64; touch owned"
     shutil.copytree(tiny_root / SET, folder)
     (tmp_path / name / "images.zarr").mkdir()
+    (tmp_path / name / "images.csv").touch()
     with open_shards(folder) as shards:
         offered = _commands(folder.parent, folder, shards)
     assert len(offered) >= 8

@@ -97,37 +97,37 @@ def make_shard_set(
             values["nbytes"].append(placement.nbytes)
             values["crc32c"].append(placement.crc32c)
         infos.append({"name": name, **written.entry, "patches": len(rows)})
-    table = manifest_table(values, [info["name"] for info in infos])
-    write_manifest(folder / "manifest.arrow", table, dataset_id)
-    seal_and_write(
-        folder / "shard_set.json",
-        {
-            "format": "nlbs-shards",
-            "format_version": 1,
-            "dataset_id": dataset_id,
-            "parameters": {
-                "resolution": resolution,
-                "stride": resolution,
-                "min_foreground": 0.1,
-                "dtype": dtype,
-                "container": container,
-                "compression": compression,
-            },
-            "counts": {"patches": patches, "images": len(set(values["image"]))},
-            "code_books": {
-                **{condition.name: list(condition.values) for condition in NLBS},
-                "split": list(SPLITS),
-                **{name: sorted(set(values[name]) - {None}) for name in values if name not in SCHEMA.names},
-            },
-            "manifest": {
-                "name": "manifest.arrow",
-                "rows": patches,
-                "sha256": hashlib.sha256((folder / "manifest.arrow").read_bytes()).hexdigest(),
-            },
-            "shards": infos,
-        },
-    )
+    write_manifest(folder / "manifest.arrow", manifest_table(values, [i["name"] for i in infos]), dataset_id)
+    parameters = {
+        "resolution": resolution, "stride": resolution, "min_foreground": 0.1, "dtype": dtype, "container": container,
+        "compression": compression,
+    }  # fmt: skip
+    _describe(folder, dataset_id, parameters, values, infos)
     return pixels
+
+
+def _describe(
+    folder: Path,
+    dataset_id: str,
+    parameters: dict[str, Any],
+    values: dict[str, list[Any]],
+    infos: list[dict[str, Any]],
+) -> None:
+    """Writes the shard_set.json of shards and a manifest that are there."""
+    books = {condition.name: list(condition.values) for condition in NLBS}
+    books |= {name: sorted(set(values[name]) - {None}) for name in values if name not in SCHEMA.names}
+    rows, digest = len(values["image"]), hashlib.sha256((folder / "manifest.arrow").read_bytes()).hexdigest()
+    info = {
+        "format": "nlbs-shards",
+        "format_version": 1,
+        "dataset_id": dataset_id,
+        "parameters": parameters,
+        "counts": {"patches": rows, "images": len(set(values["image"]))},
+        "code_books": {**books, "split": list(SPLITS)},
+        "manifest": {"name": "manifest.arrow", "rows": rows, "sha256": digest},
+        "shards": infos,
+    }
+    seal_and_write(folder / "shard_set.json", info)
 
 
 @pytest.fixture

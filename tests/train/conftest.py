@@ -1,26 +1,18 @@
 """What the tests of the trainer share: one thread, a shard set in memory, a run that takes a moment."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from nlbs.config import merged
 from nlbs.errors import ShardError
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.train.config import TrainConfig, train_config
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.one_thread import one_thread  # noqa: F401  # a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +35,7 @@ class MemoryShards:
         self.folder = Path("memory")
         self.dataset_id = dataset_id
         self.resolution = resolution
+        self.channels, self.patch_shape = 1, (resolution, resolution)
         self.dtype = np.dtype(kind)
         self.parameters = {"resolution": resolution, "stride": 512, "min_foreground": 0.1}
         self._splits = {"train": np.arange(train), "val": np.arange(train, train + val), "test": np.arange(0)}
@@ -112,3 +105,8 @@ def check_fitted_once(fit: Callable[[], Path], capsys: pytest.CaptureFixture[str
     assert "cut off or damaged" in capsys.readouterr().out
     assert path.read_bytes() == before
     return path
+
+
+def guide_command(shards: Path, config: Path, run: object) -> list[Any]:
+    """Return what nlbs-train takes to train the guide's preset, as a file changes it, on the processor."""
+    return ["--shards", shards, "--preset", "guide", "--config", config, "--run", run, "--device", "cpu"]

@@ -15,7 +15,7 @@ from nlbs.train.config import TrainConfig
 from nlbs.train.setup import build
 from tests.conftest import some
 from tests.shards.conftest import make_shard_set
-from tests.train.conftest import tiny_config
+from tests.train.conftest import guide_command, tiny_config
 
 CPU = torch.device("cpu")
 
@@ -62,17 +62,8 @@ def test_a_bench_names_a_bottleneck_and_writes_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     assert (
         run(
-            "--shards",
-            shards,
-            "--preset",
-            "guide",
-            "--config",
-            config,
-            "--device",
-            "cpu",
+            *guide_command(shards, config, "runs/mine"),
             "--bench",
-            "--run",
-            "runs/mine",
         )
         == 0
     )
@@ -91,14 +82,7 @@ def test_a_bench_for_machines_is_one_line_of_finite_numbers(
 ) -> None:
     assert (
         run(
-            "--shards",
-            shards,
-            "--preset",
-            "guide",
-            "--config",
-            config,
-            "--device",
-            "cpu",
+            *guide_command(shards, config, "runs/mine"),
             "--bench",
             "--json",
         )

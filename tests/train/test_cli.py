@@ -17,6 +17,7 @@ from nlbs.files import only_one
 from nlbs.shards import open_shards
 from nlbs.train.cli import main
 from tests.shards.conftest import make_shard_set
+from tests.train.conftest import guide_command
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -66,18 +67,7 @@ def small(tmp_path: Path) -> Path:
 def test_a_run_from_real_shards_needs_no_dicom_library(
     dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
-    arguments = [
-        "--shards",
-        dataset_root,
-        "--preset",
-        "guide",
-        "--config",
-        small,
-        "--run",
-        tmp_path / "run",
-        "--device",
-        "cpu",
-    ]
+    arguments = guide_command(dataset_root, small, tmp_path / "run")
     done = subprocess.run(
         [sys.executable, "-c", WITNESS, *map(str, arguments)],
         capture_output=True,
@@ -126,7 +116,9 @@ def test_a_dry_run_shows_the_configuration_and_the_size_and_writes_nothing(
         assert line in said
     assert "# 1,660,517 parameters; " in said
     assert re.search(
-        r"^# memory of training, an estimate: [\d,]+ MiB at float32 \(parameters 6\.3, ", said, re.M
+        r"^# memory of training, an estimate: [\d,]+ MiB at (?:float32|bfloat16) \(parameters 6\.3, ",
+        said,
+        re.M,
     )
     assert not list(tmp_path.iterdir())
 
@@ -175,18 +167,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
     small.write_text(SMALL.replace("epochs: 2", "epochs: 100000"))
-    command = [
-        "--shards",
-        dataset_root,
-        "--preset",
-        "guide",
-        "--config",
-        small,
-        "--run",
-        tmp_path / "run",
-        "--device",
-        "cpu",
-    ]
+    command = guide_command(dataset_root, small, tmp_path / "run")
     with subprocess.Popen(
         [sys.executable, "-m", "nlbs.train", *map(str, command)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -209,18 +190,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(
 def test_two_processes_do_not_train_into_one_folder(
     nlbs_train: Command, dataset_root: Path, small: Path, tmp_path: Path
 ) -> None:
-    command = (
-        "--shards",
-        dataset_root,
-        "--preset",
-        "guide",
-        "--config",
-        small,
-        "--run",
-        tmp_path / "run",
-        "--max-steps",
-        1,
-    )
+    command = [*guide_command(dataset_root, small, tmp_path / "run"), "--max-steps", 1]
     with only_one(tmp_path / "run", "another test"):
         code, _, complained = nlbs_train(*command)
     assert code == 1
@@ -346,18 +316,7 @@ def test_a_run_that_damage_has_stopped_goes_on_with_other_patches_in_its_place(
     with (tmp_path / "set" / row["shard"]).open("r+b") as file:
         file.seek(row["offset"])
         file.write(bytes(64))
-    command = [
-        "--shards",
-        tmp_path / "set",
-        "--preset",
-        "guide",
-        "--config",
-        small,
-        "--run",
-        "run",
-        "--device",
-        "cpu",
-    ]
+    command = guide_command(tmp_path / "set", small, "run")
     code, _, complained = nlbs_train(*command)
     assert code == 1
     assert "its checksum does not match" in complained

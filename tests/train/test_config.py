@@ -4,7 +4,13 @@ import pytest
 
 from nlbs.config import read_yaml, write_yaml
 from nlbs.errors import ConfigError
-from nlbs.train.config import check_against_shards, preset, resolved_config, train_config
+from nlbs.train.config import (
+    check_against_shards,
+    preset,
+    resolved_config,
+    train_config,
+    without_mirroring,
+)
 
 NAMES = ("guide", "guide-small", "nlbs", "nlbs-small")
 
@@ -94,6 +100,11 @@ def test_the_resolved_configuration_is_read_back_from_its_yaml(name: str, tmp_pa
         ("data: {resolution: 250}", "multiple of 16"),
         ("family: cvea", r"training_config.yaml: there is no family of models 'cvea'; did you mean 'cvae'"),
         ("training: {learning_rate: 1e-7}", "min_learning_rate .* is above"),
+        (
+            "training: {condition_stages: [2, 2, 5]}",
+            r"condition_stages is \[2, 2, 5\]; expected numbers that rise",
+        ),
+        ("training: {condition_stages: [0, 5]}", "'training.condition_stages.0' is 0"),
         ("training: !!python/object/apply:os.system [ls]", "cannot read the configuration"),
         ("- a list", "holds no mapping"),
     ],
@@ -131,6 +142,16 @@ def test_patches_other_than_asked_for_are_refused(key: str, value: float, messag
     with pytest.raises(ConfigError, match=message):
         check_against_shards(config, FOUND, "S")
     check_against_shards(config, FOUND | {"stride": 256, "min_foreground": 0.2}, "S")
+
+
+def test_bodies_are_not_mirrored_and_breasts_and_tissue_are() -> None:
+    config = preset("guide-small")
+    assert config.training.augment.horizontal_flip == 0.5
+    assert without_mirroring(config, [{}, {"foreground": "tissue"}]) == config
+    for foreground in ("body", "none"):
+        of_body = without_mirroring(config, [{}, {"foreground": foreground}])
+        assert of_body.training.augment.horizontal_flip == 0
+        assert of_body.training.augment.rotation_deg == config.training.augment.rotation_deg
 
 
 def test_patches_smaller_than_the_model_are_refused() -> None:

@@ -42,6 +42,16 @@ def test_activations_grow_with_the_part_of_a_batch_that_is_taken_at_a_time() -> 
     assert divided["activations of 2 patches"] == two
 
 
+def test_half_precision_halves_activations_but_no_weights() -> None:
+    """What stays in float32: the images, and what the loss takes out of autocast."""
+    full, half = (sizes_of_tiny(training={"precision": kind}) for kind in ("float32", "bfloat16"))
+    name = next(name for name in full if name.startswith("activations"))
+    assert 0.5 < half[name] / full[name] < 0.75
+    assert half["optimiser states"] == full["optimiser states"]
+    line = memory_line(tiny_config(training={"precision": "float16"}))
+    assert " MiB at float16 (parameters " in line
+
+
 def test_the_line_says_that_it_is_an_estimate() -> None:
     assert memory_line(tiny_config()).startswith("memory of training, an estimate: ")
 

@@ -14,6 +14,7 @@ import torch
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
+from nlbs.manifests.schema import NLBS
 from nlbs.train.config import TrainConfig
 from nlbs.train.run_folder import Progress, RunFolder
 from nlbs.train.setup import build
@@ -27,14 +28,11 @@ def saved(folder: Path, config: TrainConfig = CONFIG, step: int = 3) -> tuple[Ru
     run = RunFolder(folder / "runs" / "first")
     model, (optimizer,) = build(config, torch.device("cpu"))
     model(
-        torch.zeros(2, 1, 16, 16), dict.fromkeys(CONDITIONS, torch.zeros(2, dtype=torch.int64))
+        torch.zeros(2, 1, 16, 16), dict.fromkeys(NLBS.names, torch.zeros(2, dtype=torch.int64))
     ).kl.sum().backward()
     optimizer.step()
     run.save_last(model, [optimizer], Progress(5, step=step, sums={"kl": 0.1}), config, METADATA)
     return run, model
-
-
-CONDITIONS = ("view", "laterality", "age_bin", "cancer", "false_positive")
 
 
 def test_a_new_folder_has_no_state(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def augment(
     """Return changed patches and their conditions.
 
     Args:
-        pixels: (B, 1, R, R) floats in [-1, 1], air = -1.
+        pixels: (B, C, R, R) floats in [-1, 1], air = -1 in all channels.
         conditions: as :mod:`nlbs.manifests.schema` says, on the same device.
         parameters: of this batch.
         config: what to leave out, and how much noise.
@@ -132,7 +132,7 @@ def adjusted(
     """Multiply by brightness, and the distance to the patch's mean tissue by contrast; air stays air."""
     gain = _column(brightness, pixels)
     spread = _column(contrast, pixels)
-    tissue = pixels > _AIR
+    tissue = _tissue(pixels)
     value = (pixels + 1) / 2 * gain
     count = tissue.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
     mean = (value * tissue).sum(dim=(1, 2, 3), keepdim=True) / count
@@ -143,7 +143,12 @@ def adjusted(
 def noisy(pixels: Tensor, deviation: float, speckle: Tensor | None = None) -> Tensor:
     """Add normal noise to the tissue, given or from torch's global generator; air stays air."""
     noise = deviation * (torch.randn_like(pixels) if speckle is None else speckle)
-    return torch.where(pixels > _AIR, (pixels + noise).clamp(-1, 1), pixels)
+    return torch.where(_tissue(pixels), (pixels + noise).clamp(-1, 1), pixels)
+
+
+def _tissue(pixels: Tensor) -> Tensor:
+    """Return which pixels are no air, of the shape of the pixels: any of their channels is not."""
+    return (pixels > _AIR).any(dim=1, keepdim=True).expand_as(pixels)
 
 
 def _uniform(

@@ -14,7 +14,7 @@ from nlbs.train.data.stream import Batch
 class DeviceBatch:
     """A batch whose tensors are on the device, or under way to it."""
 
-    pixels: Tensor  #: (b, 1, S, S) uint8 or uint16
+    pixels: Tensor  #: (b, C, S, S) uint8 or uint16
     conditions: dict[str, Tensor]  #: (b,) int64 each
     epoch: int
     step: int

@@ -1,5 +1,6 @@
 """All pixels of a split on the device, gathered into batches there: where they fit, no patch is read twice."""
 
+import math
 import sys
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError
+from nlbs.models.pixels import picked
 from nlbs.system_calls import memory_bytes
 from nlbs.train.data.stream import PatchStream
 
@@ -36,18 +38,16 @@ class ResidentPixels:
         """
         self._rows = rows
         kind = torch.from_numpy(np.empty(0, source.dtype)).dtype
-        shape = (len(rows), source.resolution, source.resolution)
+        shape = (len(rows), *source.patch_shape)
         self._pixels = torch.empty(shape, dtype=kind, device=device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             self._pixels[start : start + len(part)].copy_(torch.from_numpy(source.read(part)))
 
     def gather(self, rows: Rows) -> Tensor:
-        """Return the pixels of some of the rows, (b, R, R) uint8 or uint16 on the device, a tensor of their own."""
+        """Return the pixels of some of the rows, (b, *patch_shape) on the device, a tensor of their own."""
         places = torch.from_numpy(np.searchsorted(self._rows, rows)).to(self._pixels.device)
-        if self._pixels.dtype is torch.uint16:  # torch takes no elements of uint16 by index
-            return self._pixels.view(torch.int16)[places].view(torch.uint16)
-        return self._pixels[places]
+        return picked(self._pixels, places)
 
 
 def keep_on_device(stream: PatchStream, choice: Choice, device: torch.device) -> bool:
@@ -70,7 +70,7 @@ def keep_on_device(stream: PatchStream, choice: Choice, device: torch.device) ->
     if choice == "never" or (choice == "auto" and device.type == "cpu"):
         return False
     source = stream.shards
-    needed = stream.num_patches * source.resolution**2 * source.dtype.itemsize
+    needed = stream.num_patches * math.prod(source.patch_shape) * source.dtype.itemsize
     free = free_memory(device)
     if choice == "auto" and needed > _SHARE * free:
         return False

@@ -12,6 +12,7 @@ from torch import Tensor
 from nlbs.errors import ConfigError, ShardError
 from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import NLBS, Columns, Schema
+from nlbs.models.pixels import picked, with_channels
 from nlbs.shards import ShardSet
 from nlbs.shards.format.selection import AllRows, Selection
 from nlbs.shards.format.where import explain_empty
@@ -34,7 +35,7 @@ class PatchSource(Protocol):
     @property
     def dataset_id(self) -> str: ...
     @property
-    def resolution(self) -> int: ...
+    def patch_shape(self) -> tuple[int, ...]: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     def rows(self, split: str | None = None, where: str | None = None) -> Rows: ...
@@ -56,7 +57,7 @@ class Batch:
     The pixels are the batch's own: no later batch is ever read into them.
     """
 
-    pixels: Tensor  #: (b, 1, R, R) uint8 or uint16, air = 0
+    pixels: Tensor  #: (b, 1, R, R), or (b, 3, R, R) in colour; uint8 or uint16, air = 0
     conditions: dict[
         str, Tensor
     ]  #: as the schema says; of the NLBS conditions (b,) int64 codes, -1 = unknown
@@ -71,8 +72,7 @@ class Batch:
             return self
         kept = self.valid.nonzero()[:, 0]
         return Batch(
-            # As bytes: torch takes no elements of uint16 by index.
-            self.pixels.view(torch.uint8)[kept.to(self.pixels.device)].view(self.pixels.dtype),
+            picked(self.pixels, kept.to(self.pixels.device)),
             {name: codes[kept] for name, codes in self.conditions.items()},
             self.rows[kept.numpy()],
             self.epoch,
@@ -226,7 +226,7 @@ class PatchStream:
         """
         rows, found = self._planned(epoch, step)
         conditions = {name: torch.from_numpy(values) for name, values in found.items()}
-        return Batch(self._pixels(rows).unsqueeze(1), conditions, rows, epoch, step, self._valid(step))
+        return Batch(with_channels(self._pixels(rows)), conditions, rows, epoch, step, self._valid(step))
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.epoch, self.step
@@ -277,7 +277,7 @@ class PatchStream:
     def _pixels(self, rows: Rows) -> Tensor:
         if self.resident is not None:
             return self.resident.gather(rows)
-        shape = (len(rows), self.shards.resolution, self.shards.resolution)
+        shape = (len(rows), *self.shards.patch_shape)
         if not self.pin_memory:
             buffer = self._buffers.take(shape, self.shards.dtype)
             return torch.from_numpy(self.shards.read(rows, out=buffer))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nlbs.models.contract import GenerativeModel, encoding
+from nlbs.models.contract import Encodes, GenerativeModel, capable
 from nlbs.models.pixels import FITS
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.augment import augment, draw_parameters
@@ -88,7 +88,7 @@ class EncodedPatches:
             batches: in a pool.
         """
         self._config, self._stream, self._batches = config, stream, batches
-        self._model, self._device = encoding(model, "what is fitted to latents"), model.device
+        self._model, self._device = capable(model, Encodes, "what is fitted to latents"), model.device
 
     def pools(self, first: int) -> Iterator[Encoded]:
         """Yield pool after pool, without end, from a number on."""

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import torch
 
-from nlbs.models.contract import GenerativeModel, encoding
+from nlbs.models.contract import Encodes, GenerativeModel, capable
 from nlbs.models.stages.fitted import Fitted, Measure
 from nlbs.models.stages.stage import PatchMeasuring
 from nlbs.train.config import TrainConfig
@@ -36,7 +36,7 @@ class MeasuredFit:
             ConfigError: the model cannot have such a stage.
         """
         self.config, self.name, self.options = config, name, options
-        self.latents, self.stream, self.device = encoding(model, name), stream, model.device
+        self.latents, self.stream, self.device = capable(model, Encodes, name), stream, model.device
         self.measure = measure(model.resolution, self.device)
         self.identity = identity_of(options, stream)  #: by which it is known again
 

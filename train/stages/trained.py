@@ -74,10 +74,10 @@ class LatentStep(Step[Fitted]):
         super().__init__(config, fitted, optimizers_of(fitted, training), scaler, average)
         self._options = options
 
-    def prepared(self, batch: Encoded, number: int) -> tuple[Any, dict[str, Tensor], list[Noise]]:  # type: ignore[override]
+    def prepared(self, batch: Encoded, clock: Clock) -> tuple[Any, dict[str, Tensor], list[Noise]]:  # type: ignore[override]
         """Return latents, their conditions, and the noise of each step."""
         size, options = len(batch), self._options
-        torch.manual_seed(step_seed(self.config.training.seed, number, _STREAM))
+        torch.manual_seed(step_seed(self.config.training.seed, clock.step, _STREAM))
         all_hidden = torch.rand(size, device=self.device) < options.unknown_rate
         names = list(batch.conditions)
         one_hidden = torch.rand(len(names), size, device=self.device) < options.each_unknown_rate

@@ -13,6 +13,15 @@ def test_patches_come_back_as_they_are() -> None:
     assert check_patches(PATCHES, at_least=3) is PATCHES
 
 
+def test_colours_are_measured_by_their_luminance_and_grey_ones_keep_their_value() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
+    red, green, blue = np.moveaxis(colours.astype(float), -1, 0)
+    expected = 0.299 * red + 0.587 * green + 0.114 * blue  # Rec. ITU-R BT.601
+    assert np.abs(check_patches(colours) - expected).max() <= 0.5
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), (1, 16, 16, 3))
+    np.testing.assert_array_equal(check_patches(levels)[0], levels[0, ..., 0])
+
+
 @pytest.mark.parametrize(
     ("patches", "says"),
     [

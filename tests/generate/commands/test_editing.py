@@ -170,6 +170,18 @@ def test_what_a_diffusion_model_does_not_have_is_refused(
     assert (done.code, why in done.err) == (1, True), done.err
 
 
+def test_between_two_seeds_of_the_sde_lies_nothing_and_between_two_conditions_patches(
+    generate: Generate, denoiser: Path, tmp_path: Path
+) -> None:
+    call = ("interpolate", "--checkpoint", denoiser, "--sampler", "sde", "--sampler-steps", 4, "--steps", 2)
+    done = generate(*call, "--to-seed", 1, "--out", tmp_path / "s")
+    assert done.code == 1
+    assert "between those of two seeds lies nothing: take --sampler dpm or ode" in done.err
+    assert not (tmp_path / "s").exists()
+    ends = ("--from", "cancer=no", "--to", "cancer=yes")
+    assert generate(*call, *ends, "--out", tmp_path / "s").code == 0
+
+
 def test_the_samplers_of_a_diffusion_model_are_refused_for_others(generate: Generate, tmp_path: Path) -> None:
     done = generate("--sampler", "dpm", "--out", tmp_path / "s")
     assert "the sampler dpm needs a model that denoises, and one of the family cvae does not" in done.err

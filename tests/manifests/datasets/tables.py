@@ -5,8 +5,6 @@ from typing import Any
 
 from nlbs.manifests.tables.table import ImageRow, Table, TableOptions, read_table
 
-CONDITIONS = ("view", "laterality", "age_years", "cancer", "false_positive")
-
 
 def read(folder: Path, *contents: str, keep: str = "", **options: Any) -> Table:
     """Writes tables into a folder and reads them together."""
@@ -18,8 +16,8 @@ def read(folder: Path, *contents: str, keep: str = "", **options: Any) -> Table:
 
 
 def known(row: ImageRow) -> tuple[Any, ...]:
-    """Gives view, side, age, cancer and false positive."""
-    return tuple(getattr(row.conditions, name) for name in CONDITIONS)
+    """Return view, side, age, cancer and false positive."""
+    return tuple(value for name, value in vars(row.conditions).items() if name != "age_bin")
 
 
 # NLBS without separators.

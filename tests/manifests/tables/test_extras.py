@@ -11,6 +11,7 @@ from nlbs.manifests.tables.extras import (
     parse_birads,
     parse_density,
     parse_findings,
+    parse_projection,
     parse_split,
     parse_text,
     united,
@@ -71,7 +72,22 @@ def test_findings_are_sorted_and_joined(text: str, findings: str | None) -> None
 def test_no_text_does_worse_than_a_value_error_or_gives_more_than_a_short_line(parse, text: str) -> None:  # type: ignore[no-untyped-def]
     with contextlib.suppress(ValueError):
         value = parse(text)
-        assert value is None or (0 < len(value) <= 64 and value.isprintable())
+        labels = [] if value is None else value.split("|") if parse is parse_findings else [value]
+        assert max(map(len, labels), default=1) <= 64
+        assert min(map(len, labels), default=1) > 0
+        assert "".join(labels).isprintable()
+
+
+def test_many_labels_are_kept_whole() -> None:
+    labels = [f"label number {number}" for number in range(10, 20)]
+    assert parse_findings("|".join(reversed(labels))) == "|".join(labels)
+
+
+@pytest.mark.parametrize(("text", "projection"), [("PA", "PA"), (" ap ", "AP"), ("", None), ("rl", "RL")])
+def test_a_projection_is_one_of_dicoms(text: str, projection: str | None) -> None:
+    assert parse_projection(text) == projection
+    with pytest.raises(ValueError, match="'CC' is not a projection"):
+        parse_projection("CC")
 
 
 def test_of_several_lesions_the_gravest_counts_and_a_density_must_be_one() -> None:

@@ -7,6 +7,10 @@ import torch
 from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
+from nlbs.manifests.schema import NLBS
+from nlbs.models.family import ImageSpec
+from nlbs.models.kl_autoencoder import KlAutoencoder
+from nlbs.models.latent_diffusion import LatentDiffusionConfig, LatentDiffusionLoss
 from nlbs.models.stages.flow import LatentFlow
 from nlbs.models.stages.flow_stage import FlowConfig
 from tests.cvae.conftest import codes
@@ -45,3 +49,9 @@ class Field(LatentFlow):
     def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
         known = (conditions["view"] >= 0).float()
         return [torch.ones_like(level) * (2 * t + known)[:, None, None, None] for level in x]
+
+
+def autoencoder() -> KlAutoencoder:
+    """Return a model whose one latent is a map, 3 x 8 x 8."""
+    config = LatentDiffusionConfig(unshuffle=4, width=8, blocks=1, latent_channels=3, adversary_width=8)
+    return KlAutoencoder(config, ImageSpec(1, 32), NLBS, LatentDiffusionLoss()).eval()

@@ -10,16 +10,17 @@ import torch
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.drawing import PriorSampler
+from nlbs.models.drawing import OwnSampler
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.models.stages.fitted import save_stage
 from nlbs.models.stages.flow import LatentFlow
-from nlbs.models.stages.flow_sampler import FlowSampler
+from nlbs.models.stages.flow_sampler import FlowSampler, FlowSolver
 from nlbs.models.stages.flow_stage import FLOW, WEAK_FLOW, FlowConfig
 from nlbs.models.stages.grain import LEVELS, Grain, GrainySampler, ring_count
 from nlbs.models.stages.grain_stage import GRAIN
 from tests.cvae.test_ladder import ladder
+from tests.models.stages.conftest import autoencoder
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_without_a_flow_the_prior_draws_and_needs_no_guidance(
     checkpoint: Path, model: ConditionalVAE
 ) -> None:
     sampler = SamplerChoice().open(model, checkpoint)
-    assert isinstance(sampler, PriorSampler)
+    assert isinstance(sampler, OwnSampler)
     assert sampler.guidance == Guidance()
     assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1"
 
@@ -87,6 +88,33 @@ def test_autoguidance_is_on_where_a_weak_flow_was_fitted(checkpoint: Path, model
         SamplerChoice().open(model, checkpoint)
 
 
+def test_a_flow_is_drawn_from_by_solvers_of_diffusion_models_too(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    with pytest.raises(ConfigError, match="the family cvae does not, nor has it a flow; leave --sampler out"):
+        SamplerChoice("dpm").of(checkpoint)
+    with_a_flow(checkpoint, model)
+    choice = SamplerChoice("dpm", sampler_steps=7)
+    assert str(choice.of(checkpoint)) == "dpm of 7 steps, temperature 1"
+    assert choice.files(checkpoint) == [FLOW.path(checkpoint)]
+    sampler = choice.open(model, checkpoint)
+    assert isinstance(sampler, FlowSolver)
+    assert (sampler.solver, sampler.steps, sampler.guidance) == ("dpm", 7, Guidance())
+    assert str(SamplerChoice("sde").of(checkpoint)) == "sde of 500 steps, temperature 1"
+
+
+def test_a_family_may_say_by_which_solver_its_flow_is_drawn_from(tmp_path: Path) -> None:
+    autoencoding, path = autoencoder(), tmp_path / "best_model.safetensors"
+    save_checkpoint(path, autoencoding)
+    assert str(SamplerChoice().of(path)) == "prior, temperature 1"
+    flow = LatentFlow(FlowConfig(widths=(8, 8), blocks=1, attention=1), autoencoding)
+    save_stage(path, FLOW, flow, autoencoding)
+    assert str(SamplerChoice().of(path)) == "dpm of 12 steps, temperature 1"
+    assert isinstance(SamplerChoice().open(autoencoding, path), FlowSolver)
+    assert str(SamplerChoice("flow", guidance="1").of(path)) == "flow of 15 steps, temperature 1"
+    assert str(SamplerChoice("prior").of(path)) == "prior, temperature 1"
+
+
 def test_the_files_that_a_choice_draws_with_are_known(checkpoint: Path, model: ConditionalVAE) -> None:
     with pytest.raises(ConfigError, match="draws are from the prior; leave it out: it is for draws away"):
         SamplerChoice(autoguidance=2.0).of(checkpoint)
@@ -113,16 +141,16 @@ def test_grain_is_on_where_it_was_measured_and_can_be_left_out(
     assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1, with grain"
     sampler = SamplerChoice().open(model, checkpoint)
     assert isinstance(sampler, GrainySampler)
-    assert isinstance(sampler.sampler, PriorSampler)
+    assert isinstance(sampler.sampler, OwnSampler)
     assert str(SamplerChoice(grain=False).of(checkpoint)) == "prior, temperature 1"
-    assert isinstance(SamplerChoice(grain=False).open(model, checkpoint), PriorSampler)
+    assert isinstance(SamplerChoice(grain=False).open(model, checkpoint), OwnSampler)
 
 
 @pytest.mark.parametrize("kind", ["flow", "prior"])
 def test_the_guidance_that_is_asked_for_is_had(checkpoint: Path, model: ConditionalVAE, kind: str) -> None:
     with_a_flow(checkpoint, model)
     sampler = SamplerChoice(kind, guidance="1.25,cancer=3").open(model, checkpoint)
-    assert isinstance(sampler, FlowSampler | PriorSampler)
+    assert isinstance(sampler, FlowSampler | OwnSampler)
     assert sampler.guidance == Guidance(1.25, {"cancer": 3})
 
 

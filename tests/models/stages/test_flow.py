@@ -11,14 +11,14 @@ import torch
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.drawing import PriorSampler
+from nlbs.models.drawing import OwnSampler
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.models.stages.fitted import load_stage, save_stage
 from nlbs.models.stages.flow import LatentFlow, flow_loss, map_shapes
 from nlbs.models.stages.flow_sampler import FlowSampler
 from nlbs.models.stages.flow_stage import FLOW, FlowConfig
 from tests.cvae.test_ladder import FIVE, images, ladder
-from tests.models.stages.conftest import NETWORK, Field, alike, latent_noise
+from tests.models.stages.conftest import NETWORK, Field, alike, autoencoder, latent_noise
 
 
 def test_the_global_latent_lies_on_the_coarsest_map(model: ConditionalVAE, flow: LatentFlow) -> None:
@@ -70,6 +70,35 @@ def test_a_folded_flow_needs_a_level_more(model: ConditionalVAE) -> None:
         LatentFlow(FlowConfig(widths=(16, 8, 8), folded=True), model)
 
 
+def test_over_maps_there_are_coarser_sizes_at_which_places_far_apart_meet() -> None:
+    torch.manual_seed(2)
+    flow = LatentFlow(FlowConfig(widths=(16, 16, 8), blocks=1, attention=1), autoencoder())
+    assert (flow.shapes, flow.coarser) == ([(3, 8, 8)], 2)
+    assert (len(flow.enter), len(flow.leave), len(flow.down)) == (1, 1, 2)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    (velocity,) = flow([x], torch.rand(1), alike(1))
+    assert velocity.shape == x.shape
+    (seen,) = torch.autograd.grad(velocity[0, 0, 0, 0], x)
+    assert bool((seen[0, :, 7, 7] != 0).all())
+    (back,) = flow.unscaled(flow.scaled([x.detach()]))
+    torch.testing.assert_close(back, x.detach())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (FlowConfig(widths=(8,) * 5), "latents of 8 x 8 cannot be halved 4 times"),
+        (FlowConfig(widths=(8,), folded=True), "over 2 levels is asked for, the model has 1"),
+    ],
+)
+def test_sizes_that_a_map_does_not_have_are_refused(config: FlowConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LatentFlow(config, autoencoder())
+
+
 def test_the_loss_is_the_squared_error_of_the_velocity(model: ConditionalVAE) -> None:
     """Of the field above at t = 1/2, view known: velocity 2 against x1 - x0."""
     field = Field(NETWORK, model)
@@ -100,13 +129,13 @@ def test_the_sampler_is_the_flow_where_there_is_one(
 ) -> None:
     checkpoint = tmp_path / "best_model.safetensors"
     save_checkpoint(checkpoint, model)
-    assert isinstance(SamplerChoice().open(model, checkpoint), PriorSampler)
+    assert isinstance(SamplerChoice().open(model, checkpoint), OwnSampler)
     assert str(SamplerChoice(temperature=0.5).of(checkpoint)) == "prior, temperature 0.5"
     with pytest.raises(CheckpointError, match="there is no flow"):
         SamplerChoice("flow").of(checkpoint)
     save_stage(checkpoint, FLOW, flow, model)
     assert isinstance(SamplerChoice().open(model, checkpoint), FlowSampler)
-    assert isinstance(SamplerChoice("prior").open(model, checkpoint), PriorSampler)
+    assert isinstance(SamplerChoice("prior").open(model, checkpoint), OwnSampler)
     assert str(SamplerChoice(guidance="2").of(checkpoint)) == "flow of 15 steps, temperature 1, guidance 2"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import ConfigError
 from nlbs.models.stages.flow import LatentFlow, flow_loss
-from nlbs.models.stages.flow_sampler import FlowSampler
+from nlbs.models.stages.flow_sampler import FlowSampler, FlowSolver
 from nlbs.models.stages.flow_stage import FlowConfig
 from tests.cvae.conftest import codes
 from tests.cvae.test_ladder import FIVE
@@ -131,3 +131,40 @@ def test_senseless_numbers_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         FlowSampler(model, flow, steps, temperature=temperature)
+
+
+class Normal(LatentFlow):
+    """The velocity to latents from N(0.5, 0.5^2), known in closed form: E[x_1 - x_0 | x_t]."""
+
+    def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
+        at = t[:, None, None, None]
+        slope = (at * 0.25 - (1 - at)) / (at**2 * 0.25 + (1 - at) ** 2)
+        return [0.5 + slope * (level - 0.5 * at) for level in x]
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("dpm", 12), ("ode", 20), ("sde", 200)])
+def test_solvers_of_diffusion_models_carry_noise_to_what_the_velocity_leads_to(
+    model: ConditionalVAE, solver: str, steps: int
+) -> None:
+    sampler = FlowSolver(model, Normal(NETWORK, model), solver, steps)
+    noise = latent_noise(model, 64)
+    if solver == "sde":
+        noise.append(torch.randn(64, 4, generator=torch.Generator().manual_seed(5)))
+    assert [tuple(level.shape[1:]) for level in noise] == [tuple(shape) for shape in sampler.noise_shapes]
+    latents = sampler.latents(noise, alike(64))
+    assert [level.shape[1:] for level in latents] == [(32,), (3, 8, 8)]
+    for level, start in zip(latents, noise, strict=False):
+        if solver == "sde":
+            assert (float(level.mean()), float(level.std())) == pytest.approx((0.5, 0.5), abs=0.05)
+        else:  # the way that the ODE leads each noise
+            torch.testing.assert_close(level, 0.5 + 0.5 * start, atol=0.06, rtol=0)
+
+
+def test_a_solver_renders_what_it_found_and_each_patch_is_its_own(
+    model: ConditionalVAE, flow: LatentFlow
+) -> None:
+    sampler, noise = FlowSolver(model, flow, "dpm", 4), latent_noise(model, 3)
+    drawn = sampler.draw(noise, alike(3))
+    assert drawn.shape == (3, 1, model.resolution, model.resolution)
+    alone = sampler.draw([level[1:2] for level in noise], alike(1))
+    torch.testing.assert_close(alone[0], drawn[1], rtol=1e-4, atol=1e-5)

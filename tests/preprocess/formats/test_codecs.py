@@ -8,7 +8,9 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     JPEG2000,
@@ -109,7 +111,8 @@ def test_a_lossless_syntax_gives_back_the_pixels_and_a_lossy_one_the_references(
     if syntax in LOSSY:
         # pydicom leaves the sign of JPEG-LS alone where the codestream has more bits than are stored.
         difference = image.stored.astype(int) - reference(path)
-        assert not (difference % 2 ** layout[1] if layout[0] == "i2" else difference).any()
+        unequal = np.abs(difference % 2 ** layout[1] if layout[0] == "i2" else difference).max()
+        assert unequal <= (1 if syntax == JPEGBaseline8Bit else 0)
         half = 2 ** (layout[1] - 1)
         assert np.abs((image.stored - pixels.astype(int) + half) % (2 * half) - half).mean() < 0.02 * half
     else:
@@ -165,9 +168,26 @@ def test_a_decoder_that_is_asked_for_and_missing_is_a_plain_error(
         read_image(path, "pylibjpeg")
 
 
-def test_the_fast_decoder_comes_first_except_where_its_last_bit_differs() -> None:
+@pytest.mark.parametrize("quality", [5, 75, 100])
+@pytest.mark.parametrize("kind", ["noise", "edges"])
+def test_of_8_bits_two_decoders_of_a_dct_differ_by_one_at_most(
+    kind: str, quality: int, tmp_path: Path
+) -> None:
+    """What a DCT is worst at; mammograms are smoother."""
+    rows, columns = np.mgrid[0:96, 0:120]
+    noise = np.random.default_rng(quality).integers(0, 256, rows.shape)
+    pixels = (noise if kind == "noise" else 255 * ((rows // 7 + columns // 11) % 2)).astype(np.uint8)
+    path = make_dicom(tmp_path, pixels, JPEGBaseline8Bit, 8)
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = encapsulate([imagecodecs.jpeg8_encode(pixels, level=quality)])
+    dataset.save_as(path)
+    one, other = (read_image(path, decoder).stored.astype(int) for decoder in ("imagecodecs", "pylibjpeg"))
+    assert np.abs(one - other).max() <= 1
+
+
+def test_the_fast_decoder_comes_first_except_where_its_last_bits_differ() -> None:
     for syntax in (RLELossless, *ENCODERS):
-        expected = "pylibjpeg" if syntax in DCT else "imagecodecs"
+        expected = "pylibjpeg" if syntax == JPEGExtended12Bit else "imagecodecs"
         assert names_of_decoders(syntax, "auto") == [expected]
     # JPEG XL has no reference that is installed.
     assert names_of_decoders("1.2.840.10008.1.2.4.110", "auto") == ["imagecodecs"]

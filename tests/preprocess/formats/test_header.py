@@ -88,6 +88,9 @@ def test_a_padding_value_written_without_its_sign_gets_it_back(tmp_path: Path) -
         ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.07, 0.07]}, (0.07, 0.07)),
         ({"PixelSpacing": [0.1]}, None),
         ({"PixelSpacing": []}, None),
+        ({"PixelSpacing": [1.0, 1.0]}, None),  # what software writes that knows none,
+        ({"PixelSpacing": [1.0, 1.0], "Modality": "MR"}, (1.0, 1.0)),  # and what many a slice has
+        ({"PixelSpacing": [90.0, 90.0], "Modality": "MR"}, None),
     ],
 )
 def test_the_spacing_is_two_sensible_numbers_or_unknown(

@@ -49,6 +49,7 @@ def test_equal_channels_and_full_opacity_are_a_grey_png(
         planes[..., -1] = 2**bits - 1
     data = png_of(planes.astype(dtype).tobytes(), 47, 61, bits, colour)
     assert np.array_equal(read_image(written(tmp_path, data)).stored, grey)
+    assert read_image(written(tmp_path, data), colour=True).colour is None or channels > 2
     planes[30, 20, channels - 1] -= 1  # one pixel with a tint, or not quite opaque
     with pytest.raises(UnsupportedImageError, match="grey"):
         read_image(written(tmp_path, png_of(planes.astype(dtype).tobytes(), 47, 61, bits, colour)))

@@ -9,7 +9,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
 
 from nlbs.errors import ImageError
 from nlbs.preprocess.images.decode import DecodeOptions, clear_outside, crop_box, decode_image
-from nlbs.preprocess.images.mask import BreastMask
+from nlbs.preprocess.images.mask import Mask
 from nlbs.preprocess.images.store import mask_of
 from tests.preprocess.dicom_files import PICTURE, PLANTED, make_dicom
 from tests.preprocess.mask_images import CHANGES, breast_image, label, plain
@@ -132,7 +132,7 @@ def test_a_crop_follows_the_kept_cells_of_the_mask(shape: tuple[int, int]) -> No
     pixels = np.arange(shape[0] * shape[1], dtype=np.uint16).reshape(shape) + 1
     keep = np.zeros((10, 8), bool)
     keep[2, 3], keep[4, 5] = True, True
-    mask = BreastMask(keep, keep, 4, 0.0)
+    mask = Mask(keep, keep, 4, 0.0)
     part = pixels[crop_box(mask)]
     assert np.array_equal(part, pixels[8:20, 12:24])
     part = part.copy()
@@ -149,7 +149,7 @@ def test_what_lies_outside_is_cleared_cell_by_cell_up_to_ragged_edges() -> None:
         rows, columns, step = (int(n) for n in generator.integers((1, 1, 1), (60, 60, 9)))
         keep = generator.random((max(1, rows // step), max(1, columns // step))) < 0.6
         keep[0, 0] = True
-        mask, pixels = BreastMask(keep, keep, step, 0.0), np.ones((rows, columns), np.uint8)
+        mask, pixels = Mask(keep, keep, step, 0.0), np.ones((rows, columns), np.uint8)
         part = pixels[crop_box(mask)].copy()
         clear_outside(part, mask)
         full = np.kron(keep, np.ones((step, step), bool))[:rows, :columns]

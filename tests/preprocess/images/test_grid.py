@@ -264,6 +264,15 @@ def test_a_whole_breast_fits_keeps_its_aspect_and_stays_at_the_chest_wall(side: 
     assert found.sum() / 200 == pytest.approx(area, rel=0.01)
 
 
+def test_a_whole_image_that_is_no_breast_stands_in_the_middle() -> None:
+    of_body = {**record(200, 100), "mask_method": "body 1"}
+    grid = fitted(of_body, half("right", 200, 100), 64)
+    assert (grid.rows, grid.columns, grid.indent) == (64, 32, 16)
+    mask = {"step": 1, "rows": 200, "columns": 100, "runs": [0, 20_000]}
+    (patch,) = patches_of({**of_body, "mask": mask}, CutOptions(resolution=64, mode="whole"))
+    assert (patch.y, patch.x, patch.crop_x) == (0, -16, -50)
+
+
 def test_pixels_that_are_not_square_make_a_breast_that_is() -> None:
     grid = fitted(record(100, 100, [0.2, 0.1]), half("left"), 50)  # 20 x 10 mm
     assert (grid.rows, grid.columns) == (50, 25)

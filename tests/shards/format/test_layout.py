@@ -103,7 +103,7 @@ def test_an_unfinished_build_is_told_to_run_again(tmp_path: Path, there: str, as
         find_shard_set(tmp_path / asked)
 
 
-@pytest.mark.parametrize("version", [2, 0, None, "1"])
+@pytest.mark.parametrize("version", [3, 0, None, "1"])
 def test_another_format_version_is_named_beside_ours(shard_folder: Path, version: object) -> None:
     change(shard_folder, format_version=version)
     with pytest.raises(ShardError, match=rf"has format version {version!r}, this nlbs-cvae reads version 1"):

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nlbs.shards.format.container import CONTAINERS, PatchFormat, misfit, suffix, write_shard
-from nlbs.shards.format.payload import DECODERS, ENCODERS, png_bytes, read_png, read_zstd, zstd_bytes
+from nlbs.shards.format.payload import (
+    DECODERS,
+    ENCODERS,
+    patch_shape,
+    png_bytes,
+    read_png,
+    read_zstd,
+    zstd_bytes,
+)
 from tests.conftest import some
 
 
@@ -26,16 +34,28 @@ from tests.conftest import some
     edge=st.integers(1, 40),
     top=st.integers(0, 65535),
     seed=st.integers(0, 2**32 - 1),
+    channels=st.sampled_from([1, 3]),
 )
-def test_encode_then_decode_is_the_identity(kind: str, dtype: str, edge: int, top: int, seed: int) -> None:
+def test_encode_then_decode_is_the_identity(
+    kind: str, dtype: str, edge: int, top: int, seed: int, channels: int
+) -> None:
     pixels = np.random.default_rng(seed).integers(
-        0, min(top, np.iinfo(dtype).max), (edge, edge), dtype=dtype, endpoint=True
+        0, min(top, np.iinfo(dtype).max), patch_shape(edge, channels), dtype=dtype, endpoint=True
     )
     out = np.empty_like(pixels)
     data = ENCODERS[kind](pixels)
     assert data == ENCODERS[kind](pixels.copy())
     DECODERS[kind](bytearray(data), out)
     np.testing.assert_array_equal(out, pixels)
+
+
+def test_pillow_reads_a_coloured_png_and_a_grey_one_is_no_coloured_patch() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    with Image.open(io.BytesIO(png_bytes(pixels))) as image:
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+    with pytest.raises(ValueError, match="no PNG file of 32x32x3 uint8 pixels"):
+        read_png(bytearray(png_bytes(pixels[..., 0])), np.empty_like(pixels))
 
 
 @pytest.mark.parametrize(("dtype", "mode"), [("uint8", "L"), ("uint16", "I;16")])

@@ -90,7 +90,7 @@ def test_every_kind_of_shard_is_checked_to_the_last_byte(
     file = path / "c" / "0" / "0" / "0" if container == "zarr" else path
     flip(file, at["offset"] + at["nbytes"] // 2)
     assert list(damages(tmp_path / "set")) == [
-        Damage(at["shard"], "is not what was written: 1 of 4 patches are damaged (rows 5 of the manifest)")
+        Damage(at["shard"], "is not what was written: 1 of 4 patches is damaged (row 5 of the manifest)")
     ]
     flip(file, at["offset"] + at["nbytes"] // 2)
     flip(file, -1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def some_pixels(count: int, resolution: int = 16, dtype: str = "uint8") -> npt.N
 
 
 def written(path: Path, pixels: npt.NDArray[Any], compression: str) -> Path:
-    form = PatchFormat("zarr", compression, pixels.shape[1], str(pixels.dtype))
+    form = PatchFormat("zarr", compression, pixels.shape[1], str(pixels.dtype), math.prod(pixels.shape[3:]))
     write_shard(path, ((f"k{i}", patch, {}) for i, patch in enumerate(pixels)), form)
     return path
 
@@ -43,6 +44,15 @@ def test_zarr_reads_the_same_pixels(tmp_path: Path, count: int, compression: str
         np.testing.assert_array_equal(array[row], pixels[row])
     assert array.metadata.dimension_names == ("patch", "y", "x")  # type: ignore[union-attr]
     assert dict(array.attrs) == {}
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_zarr_reads_colours_with_their_channels_last(tmp_path: Path, compression: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    array = zarr.open_array(written(tmp_path / "00000.zarr", pixels, compression), mode="r")
+    assert array.chunks == (1, 16, 16, 3)
+    assert array.metadata.dimension_names == ("patch", "y", "x", "channel")  # type: ignore[union-attr]
+    np.testing.assert_array_equal(array[...], pixels)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

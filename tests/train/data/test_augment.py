@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 
-from nlbs.manifests.conditions import CONDITIONS
+from nlbs.manifests.schema import NLBS
 from nlbs.train.config import NO_AUGMENT, AugmentConfig
 from nlbs.train.data.augment import adjusted, augment, draw_parameters, flipped, hidden, noisy, rotated
 from tests.conftest import some
@@ -94,6 +94,20 @@ def test_air_stays_air_and_no_pixel_leaves_the_range() -> None:
     assert found.max() <= 1
 
 
+def test_a_dark_channel_of_a_colour_is_no_air_and_changes_with_the_others() -> None:
+    pixels = torch.full((1, 3, 4, 4), -1.0)
+    pixels[:, 0, 1:] = 0.5  # pure red below a row of black
+    found = adjusted(pixels, np.array([1.0]), np.array([0.5]))
+    assert (found[:, :, 0] == -1).all()
+    np.testing.assert_allclose(found[:, 0, 1:], 2 * (0.25 + 0.25) - 1, atol=1e-6)  # red .75, mean .25
+    np.testing.assert_allclose(found[:, 1:, 1:], 2 * 0.125 - 1, atol=1e-6)
+    config = AugmentConfig(horizontal_flip=0, rotation_deg=0, brightness=0, contrast=0, noise=0.3)
+    parameters = draw_parameters(config, 1, seed=0, epoch=0, step=0)
+    noised, _ = augment(pixels, conditions([0]), parameters, config)
+    assert (noised[:, :, 0] == -1).all()
+    assert (noised[:, :, 1:] != pixels[:, :, 1:]).all(dim=1).any()
+
+
 def test_a_patch_of_air_alone_is_left_alone() -> None:
     air = torch.full((1, 1, 8, 8), -1.0)
     assert torch.equal(adjusted(air, np.array([1.1]), np.array([1.1])), air)
@@ -118,10 +132,10 @@ def test_without_augmentation_nothing_changes() -> None:
 
 def test_each_condition_is_hidden_by_itself_and_at_its_rate() -> None:
     count = 4000
-    known = {name: torch.zeros(count, dtype=torch.int64) for name in CONDITIONS}
+    known = {name: torch.zeros(count, dtype=torch.int64) for name in NLBS.names}
     hiding = draw_parameters(NO_AUGMENT, count, seed=1, epoch=0, step=0).hiding
     found = hidden(known, 0.1, hiding)
-    shares = torch.stack([(found[name] == -1).double().mean() for name in CONDITIONS])
+    shares = torch.stack([(found[name] == -1).double().mean() for name in NLBS.names])
     assert (shares - 0.1).abs().max() < 4 * (0.09 / count) ** 0.5
     assert not torch.equal(found["view"], found["cancer"])
     assert all(torch.equal(code, known[name]) for name, code in some(hidden(known, 0.0, hiding).items()))

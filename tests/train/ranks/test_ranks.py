@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import some
 from tests.shards.conftest import make_shard_set
+from tests.train.conftest import guide_command
 from tests.train.processes import TIMEOUT_S, Together, free_port, together
 
 TINY = """
@@ -28,7 +29,8 @@ model:
   encoder: {channels: [8, 8]}
   decoder: {channels: [8, 8, 1], use_skip_connections: true}
 training:
-  {epochs: 2, learning_rate: 1.0e-3, log_every_steps: 1, ema_decay: 0.5, loss: {kl_anneal_epochs: 1, free_bits: 0.2}}
+  {epochs: 2, learning_rate: 1.0e-3, log_every_steps: 1, ema_decay: 0.5, condition_stages: [2, 5],
+   loss: {kl_anneal_epochs: 1, free_bits: 0.2}}
 data: {resolution: 16, batch_size: 8}
 """
 PATCHES = 84  # 42 for training, 5 steps an epoch; 21 for validation, which 8 does not divide
@@ -51,18 +53,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(shards: Path, tiny: Path, tmp_path: Path) -> list[object]:
     """Trains in tmp_path/run."""
-    return [
-        "--shards",
-        shards,
-        "--preset",
-        "guide",
-        "--config",
-        tiny,
-        "--run",
-        tmp_path / "run",
-        "--device",
-        "cpu",
-    ]
+    return guide_command(shards, tiny, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +62,7 @@ def alone(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """The run folder of a process alone, and what each of its steps saw."""
     folder = tmp_path_factory.mktemp("alone")
-    arguments = [
-        "--shards",
-        shards,
-        "--preset",
-        "guide",
-        "--config",
-        tiny,
-        "--run",
-        folder / "run",
-        "--device",
-        "cpu",
-    ]
+    arguments = guide_command(shards, tiny, folder / "run")
     return folder / "run", together(1, folder / "one", *arguments, hook="record").recorded()
 
 

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from nlbs.cvae.model import ConditionalVAE
-from nlbs.manifests.conditions import CONDITIONS, UNKNOWN
+from nlbs.manifests.conditions import UNKNOWN
+from nlbs.manifests.schema import NLBS
 from nlbs.models.stages import flow_stage
 from nlbs.models.stages.fitted import load_stage
 from nlbs.models.stages.flow import LatentFlow
@@ -232,7 +233,7 @@ def test_conditions_are_hidden_all_at_once_and_each_by_itself(
     monkeypatch.setattr(LatentFlow, "terms", watched)
     monkeypatch.setattr("nlbs.train.stages.trained.EncodedPatches", KnownPatches)
     fit(run, unknown_rate=rates[0], each_unknown_rate=rates[1], patches=800, batch_size=32)
-    hidden = torch.stack([torch.cat([codes[name] for codes in seen]) == UNKNOWN for name in CONDITIONS])
+    hidden = torch.stack([torch.cat([codes[name] for codes in seen]) == UNKNOWN for name in NLBS.names])
     for told, share in ((hidden[0], expected[0]), (hidden[3], expected[0]), (hidden.all(dim=0), expected[1])):
         tolerance = 4 * (share * (1 - share) / len(told)) ** 0.5
         assert float(told.float().mean()) == pytest.approx(share, abs=tolerance)

@@ -1,0 +1,48 @@
+"""The benchmark of the zoo: its presets exist, its plan is that of the minutes, its figures are those of the report."""
+
+from typing import Any
+
+import pytest
+from benchmarks.zoo import ANOMALY, PRESETS, changes_of, has_flow, plan, row
+
+from nlbs.errors import ConfigError
+from nlbs.train.config import resolved_config
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, *ANOMALY])
+def test_each_preset_is_one_of_the_products_and_goes_at_its_size(preset: str) -> None:
+    assert resolved_config(preset, None, changes_of(preset)).data.resolution == 64
+
+
+def test_a_preset_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no preset"):
+        has_flow("no-such-preset")
+
+
+def test_half_of_the_minutes_are_for_the_flow_where_there_is_one() -> None:
+    assert has_flow("nlbs-small")
+    assert plan({"model": 100.0}, 20, 1000) == {"epochs": 120}
+    assert plan({"model": 100.0, "flow": 150.0}, 20, 1000) == {"epochs": 60, "latents": 90_000}
+    assert plan({"model": 1.0}, 1, 1000) == {"epochs": 1}
+
+
+def test_the_figures_are_those_of_the_report() -> None:
+    sharp = {"exponent": {"value": 3.0}, "real_exponent": {"value": 3.2}, "top_octave_ratio": {"value": 0.9}}
+    realism: dict[str, Any] = {
+        "frechet": {"floor": 2.0, "generated": 12.0, "point_mass": 48.0},
+        "frechet_over_point_mass": 0.25,
+        "frechet_over_floor": 6.0,
+        "manifold": {
+            "floor": {"precision": 0.8, "recall": 0.7, "coverage": 0.9},
+            "generated": {"precision": 0.5, "recall": 0.4, "coverage": 0.3},
+        },
+        "sharpness": {"generated": sharp, "floor": sharp},
+    }
+    found = row({"realism": realism})
+    assert found["frechet"] == {"floor": 2.0, "generated": 12.0, "point_mass": 48.0}
+    assert (found["over_point_mass"], found["over_floor"]) == (0.25, 6.0)
+    assert [found[name] for name in ("precision", "recall", "coverage")] == [0.5, 0.4, 0.3]
+    assert found["recall_of_floor"] == 0.7
+    assert found["exponent_minus_real"] == -0.2
+    assert found["top_octave_of_reconstructions"] is None
+    assert "control" not in found
