@@ -10,6 +10,7 @@ TESTS = ROOT / "tests"
 ROOMS = ("manifests", "shards", "preprocess", "models", "cvae", "train", "generate", "evaluate")
 #: Tests of no single module, and what they are of.
 OF_NO_MODULE = {
+    "benchmarks/test_clusters.py": "benchmarks/",
     "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
