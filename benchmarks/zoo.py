@@ -48,8 +48,12 @@ PRESETS = [one for pair in PAIRS.items() for one in pair if one is not None]
 ANOMALY = ("vindr-vae-published", "vindr-vae-small", "nlbs-small")
 #: A page of samples at the end of each short epoch would take more time than the epoch.
 SIZE: dict[str, Any] = {"data": {"resolution": 64}, "training": {"samples_every_steps": 1000}}
-#: Of presets that are made for larger images: what brings them to 64 x 64.
-SMALLER: dict[str, Any] = {"lsgan-published": {"model": {"widths": [512, 256, 128, 64]}}}
+#: Of presets that are made for larger images: what brings them to 64 x 64, and what stands in for the weights of VGG16.
+SMALLER: dict[str, Any] = {
+    "lsgan-published": {"model": {"widths": [512, 256, 128, 64]}},
+    "gmvae-published": {"model": {"features": "none"}},
+    "fs-gmvae-published": {"model": {"features": "none"}},
+}
 CORES = 2
 _FEW, _MORE = 320, 1600  #: latents of the two fits whose difference gives a stage's rate
 
