@@ -30,7 +30,11 @@ class TimeEmbedding(nn.Module):
 
 
 class UNet(nn.Module):
-    """Residual blocks with FiLM at each scale, down and up again, joined at each; zero with fresh weights."""
+    """Residual blocks with FiLM at each scale, down and up again, joined at each; zero with fresh weights.
+
+    What comes out is added to a factor of what went in, of each place and channel: where an image is air, its noise goes
+    as a whole, which a network that has to rebuild noise number by number learns last.
+    """
 
     def __init__(
         self, channels: int, widths: Sequence[int], blocks: int, attention: int, embed_dim: int
@@ -60,7 +64,7 @@ class UNet(nn.Module):
         self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for width in widths)
         self.on_the_way_up = scales()
         self.leave = nn.Sequential(
-            nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], channels, 3, padding=1)
+            nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 2 * channels, 3, padding=1)
         )
         last = self.leave[-1]
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
@@ -79,7 +83,8 @@ class UNet(nn.Module):
             h = self.on_the_way_up[place](h, embedding)
             if place:
                 h = self.up[place - 1](functional.interpolate(h, scale_factor=2.0))
-        out: Tensor = self.leave(h)
+        added, factor = self.leave(h).chunk(2, dim=1)
+        out: Tensor = added + factor * x
         return out
 
 

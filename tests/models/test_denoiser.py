@@ -1,6 +1,6 @@
 """Diffusion models: what the network is asked, what is made of its answer, and the published arithmetic.
 
-Also covers: models/diffusion.py, models/unet.py.
+Also covers: models/diffusion.py.
 """
 
 import math
