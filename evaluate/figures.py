@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nlbs.errors import EvaluationError, NlbsError
-from nlbs.evaluate.measures.anomaly import aurocs, default_filters, negative_elbo, score_rows
+from nlbs.evaluate.measures.anomaly import by_image, default_filters, images_of, negative_elbo, score_rows
 from nlbs.evaluate.measures.distances import distance_intervals
-from nlbs.evaluate.measures.intervals import Interval, mean_interval
+from nlbs.evaluate.measures.intervals import Interval, auroc_interval, mean_interval
 from nlbs.evaluate.measures.references import subset
+from nlbs.evaluate.real_patches import subsample
 from nlbs.evaluate.sections.anomaly import Search, chosen_rows
 from nlbs.evaluate.sections.control import condition_control
-from nlbs.evaluate.sections.galleries import MOST_VALUES, TILE_PX, groups_of
+from nlbs.evaluate.sections.galleries import MOST_VALUES, SHOWN, TILE_PX, groups_of
 from nlbs.evaluate.sections.memorisation import memorisation
 from nlbs.evaluate.sections.realism import realism
 from nlbs.evaluate.sections.reconstruction import reconstruction
@@ -84,7 +85,7 @@ _Part = Callable[[Study, Search], Figures]
 def figures_of(
     study: Study, sampler: TimedSampler, search: Search, only: Sequence[str]
 ) -> tuple[Figures, dict[str, str], dict[str, dict[str, str]]]:
-    """Return the figures of a model, why others are lacking, and the rows of its galleries.
+    """Return the figures of a model, why others are lacking (of a part under "lacks"), and the rows of its galleries.
 
     Args:
         study: of the model, which draws by ``sampler``.
@@ -106,7 +107,9 @@ def figures_of(
             lacking |= dict.fromkeys(keys, "not asked for (--only)")
             continue
         try:
-            figures |= part(study, search)
+            found = part(study, search)
+            lacking |= found.pop("lacks", {})
+            figures |= found
         except NlbsError as error:
             lacking |= dict.fromkeys(keys, str(error))
     missing = study.no_extractor or "not measurable"
@@ -157,12 +160,17 @@ def _realism(study: Study, search: Search) -> Figures:
 
 def _control(study: Study, search: Search) -> Figures:
     found = condition_control(study).figures
-    return {"control": {name: one["ratio"] for name, one in found.items()}}
+    why = {
+        f"control of {name}": one["not_measurable"] for name, one in found.items() if one["not_measurable"]
+    }
+    return {"control": {name: one["ratio"] for name, one in found.items()}, "lacks": why}
 
 
 def _memorisation(study: Study, search: Search) -> Figures:
     copies = memorisation(study).figures["copies"]
-    return {"copies": copies["verdict"], "flagged": copies.get("generated_flagged")}
+    if "why" in copies:
+        return {"copies": copies["verdict"], "lacks": {"flagged": copies["why"]}}
+    return {"copies": copies["verdict"], "flagged": copies["generated_flagged"]}
 
 
 def _anomaly(study: Study, search: Search) -> Figures:
@@ -173,7 +181,9 @@ def _anomaly(study: Study, search: Search) -> Figures:
     rows, is_abnormal = chosen_rows(search)
     study.say(f"scoring {len(rows):,} patches")
     found = score_rows(search.model, search.shards, rows, is_abnormal, search.fit)
-    auroc = aurocs(found, search.seed)["negative_elbo"]["top"]
+    scores = by_image(found.scores["negative_elbo"], found.images, "top")
+    _, patients, labels = images_of(found)
+    auroc = auroc_interval(scores, labels, patients, seed=search.seed)
     return {"auroc": auroc, "healthy": healthy, "abnormal": abnormal}
 
 
@@ -184,17 +194,20 @@ _PARTS: dict[str, tuple[_Part, tuple[str, ...]]] = {
     "likelihood": (_likelihood, ("bits",)),
     "realism": (_realism, ("frechet", "kernel", *_SHARES, "exponent", "top_octave")),
     "control": (_control, ("control",)),
-    "memorisation": (_memorisation, ("copies",)),
+    "memorisation": (_memorisation, ("copies", "flagged")),
     "anomaly": (_anomaly, ("auroc",)),
 }
 
 
 def _strips(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield for each value of each condition a row of real patches, and of draws by the same conditions."""
+    """Yield of all, and of each value of each condition, a row of real patches and one of draws by their conditions."""
+    held_out, seed = study.held_out, study.seed
+    groups = [("of all", subsample(held_out.patients, SHOWN, seed))]
     for condition in study.model.schema:
-        for words, chosen in groups_of(condition, study.held_out, study.seed)[:MOST_VALUES]:
-            kinds = {"real": study.held_out.pixels, "drawn": study.drawn}
-            yield words, {kind: _strip(pixels[chosen]) for kind, pixels in kinds.items()}
+        groups += groups_of(condition, held_out, seed)[:MOST_VALUES]
+    for words, chosen in groups:
+        kinds = {"real": held_out.pixels, "drawn": study.drawn}
+        yield words, {kind: _strip(pixels[chosen]) for kind, pixels in kinds.items()}
 
 
 def _strip(pixels: npt.NDArray[np.uint8]) -> str:

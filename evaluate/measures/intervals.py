@@ -5,7 +5,7 @@ an interval over patches would be too narrow (Field and Welsh 2007, J. R. Statis
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,11 @@ class Interval:
     high: float | None
     level: float  #: confidence, .95 for example
     groups: int  #: independent groups (patients, images) behind it
+
+    def moved_to(self, value: float) -> "Interval":
+        """Return the interval about another value, as wide."""
+        low, high = (None if end is None else end + value - self.value for end in (self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
 
     def __str__(self) -> str:
         """Return "0.812 [0.774, 0.850]"."""
@@ -78,9 +83,8 @@ def bootstrap(
     if len(usable) < _FEWEST_USABLE * repeats:
         return Interval(value, None, None, level, len(members))
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
-    if centred:
-        low, high = (end + value - usable.mean() for end in (low, high))
-    return Interval(value, float(low), float(high), level, len(members))
+    found = Interval(float(usable.mean()) if centred else value, float(low), float(high), level, len(members))
+    return found.moved_to(value)
 
 
 def has_tails(groups: int, level: float = 0.95) -> bool:

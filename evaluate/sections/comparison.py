@@ -72,7 +72,11 @@ def comparison_sections(rows: Rows, failed: Mapping[str, str]) -> list[Section]:
             "The models draw patches of different sizes, and each is judged at its own: all figures but cost compare "
             "within one size alone."
         )
-    section.tables += [*_tables(rows), *_place_tables(rows)]
+    section.tables += [
+        *_tables(rows),
+        *_place_tables(rows),
+        *([_lacking(rows)] if any(row.lacks for row in rows.values()) else []),
+    ]
     section.figures = {
         "models": {
             name: {
@@ -184,7 +188,7 @@ def _tables(rows: Rows) -> Iterator[Table]:
         f"Draws were timed on: {devices}. Minutes of training epochs, without validation and stages."
         f"{' Beside the patches of the model: ' + '; '.join(stages) + '.' if stages else ''}",
     )  # fmt: skip
-    yield _table("How near its draws are to real patches", rows, _NEARNESS, "")
+    yield _table("How near its draws are to real patches", rows, _NEARNESS)
     yield _control_table(rows)
     yield _table(
         "What else it can do", rows, _OTHERS,
@@ -193,26 +197,32 @@ def _tables(rows: Rows) -> Iterator[Table]:
     )  # fmt: skip
 
 
-def _table(title: str, rows: Rows, columns: Mapping[str, str], note: str) -> Table:
+def _table(title: str, rows: Rows, columns: Mapping[str, str], note: str = "") -> Table:
     body = [
         (name, row.about["family"], *(_cell(row.figures.get(key)) for key in columns))
         for name, row in rows.items()
     ]
-    return Table(title, ["", "family", *columns.values()], body, f"{_why(rows, columns)}{note}")
+    return Table(title, ["", "family", *columns.values()], body, note)
 
 
 def _cell(value: Any) -> Any:
     return as_interval(value) if isinstance(value, Mapping) else value
 
 
-def _why(rows: Rows, columns: Mapping[str, str]) -> str:
-    """Return in sentences why there are dashes, equal reasons once."""
-    said: dict[tuple[str, str], list[str]] = {}
+def _lacking(rows: Rows) -> Table:
+    """Return why there are dashes, what has one reason in one row."""
+    words = _COST | _NEARNESS | _OTHERS
+    said: dict[str, dict[str, list[str]]] = {}
     for name, row in rows.items():
-        for key, words in columns.items():
-            if why := row.lacks.get(key):
-                said.setdefault((name, why), []).append(words)
-    return "".join(f"– of {name}, {', '.join(words)}: {why}. " for (name, why), words in said.items())
+        for key, why in row.lacks.items():
+            said.setdefault(why, {}).setdefault(name, []).append(words.get(key, key))
+    body = [
+        (", ".join(names), ", ".join(figures), why)
+        for why, of in said.items()
+        for figures in dict.fromkeys(map(tuple, of.values()))
+        if (names := [name for name, those in of.items() if tuple(those) == figures])
+    ]
+    return Table("Dashes, and why", ["", "figures", "reason"], body)
 
 
 def _control_table(rows: Rows) -> Table:
@@ -224,52 +234,54 @@ def _control_table(rows: Rows) -> Table:
     ]
     return Table(
         "How far it obeys: control ratio of each condition", ["", *names, "mean"], body,
-        f"{_why(rows, {'control': 'control'})}1: as plain as in real patches, 0: ignored. –: the model is not told "
+        "1: as plain as in real patches, 0: ignored. –: the model is not told "
         "it, or real patches do not show it. The mean is over conditions that all models have.",
     )  # fmt: skip
 
 
 def _nearest(rows: Rows) -> str:
     said = []
-    for size, same in _sizes(rows).items():
-        figures = _intervals(same, "frechet")
-        if not figures:
-            continue
-        among = f" at {size}" if len(_sizes(rows)) > 1 else ""
-        floor = next(iter(same[name].figures["frechet_floor"] for name in figures))
-        sentence = _leading(f"Nearest to real patches{among}", figures, False, "at a Fréchet distance of ")
-        said.append(f"{sentence}; real patches of other patients lie at {shown(floor)}.")
+    for among, same in _among(rows):
+        if figures := _intervals(same, "frechet"):
+            floor = shown(next(iter(same[name].figures["frechet_floor"] for name in figures)))
+            first = _leading(f"Nearest to real patches{among}", figures, False, "Fréchet distance")
+            said.append(f"{first}; real patches of other patients lie at {floor}.")
     return " ".join(said) or "Which model is nearest to real patches was not measured."
 
 
 def _most_obedient(rows: Rows) -> str:
     said = []
-    for size, same in _sizes(rows).items():
+    for among, same in _among(rows):
         if figures := _intervals(same, "control_mean"):
-            among = f" at {size}" if len(_sizes(rows)) > 1 else ""
-            said.append(f"{_leading(f'Most obedient{among}', figures, True, 'at a mean control ratio of ')}.")
-    return " ".join(said) or "Which model is most obedient was not measured."
+            said.append(f"{_leading(f'Most obedient{among}', figures, True, 'mean control ratio')}.")
+    return (
+        " ".join(said) or "Which model is most obedient is not known: there is no control ratio to compare."
+    )
 
 
 def _cheapest(rows: Rows) -> str:
-    sentence = _leading(
-        "Cheapest to draw from", _intervals(rows, "seconds_per_1000"), False, "in seconds per 1,000 "
-    )
-    minutes = {
-        name: row.figures["minutes"] for name, row in rows.items() if row.figures.get("minutes") is not None
-    }
+    seconds = _intervals(rows, "seconds_per_1000")
+    sentence = _leading("Cheapest to draw from", seconds, False, "seconds per 1,000 draws")
+    minutes = {name: one for name, row in rows.items() if (one := row.figures.get("minutes")) is not None}
     if not minutes:
         return f"{sentence}."
     least = min(minutes, key=lambda name: minutes[name])
-    return f"{sentence}; the fewest training minutes: {least}, {shown(minutes[least])}."
+    return f"{sentence}; trained for the fewest minutes: {least}, {shown(minutes[least])}."
+
+
+def _among(rows: Rows) -> Iterator[tuple[str, Rows]]:
+    """Yield the models of each size, and how a sentence says it where there are several."""
+    sizes = _sizes(rows)
+    for size, same in sizes.items():
+        yield f" at {size}" if len(sizes) > 1 else "", same
 
 
 def _leading(words: str, figures: Mapping[str, Interval], more: bool, figure: str) -> str:
     """Return which model leads; where intervals overlap, that it is one of several."""
     first = leaders(figures, more)
     values = "; ".join(str(shown(figures[name])) for name in first)
-    unsure = ", whose intervals overlap" if len(first) > 1 else ""
-    return f"{words}: {or_list(first)}{unsure}, {figure}{values}"
+    unsure = ", which cannot be told apart" if len(first) > 1 else ""
+    return f"{words}: {or_list(first)}{unsure}, {figure} {values}"
 
 
 def _galleries(rows: Rows) -> Section:
