@@ -121,7 +121,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, type=LOCAL_PATH, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=LOCAL_PATH, metavar="RUNS")
 @_shared
 @_num
 @click.option(
@@ -133,9 +133,9 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 @_only(PARTS)
 @click.pass_context
 def compare(ctx: click.Context, /, **options: Any) -> None:
-    """Put models side by side, on the same held-out patients: which one should I use?
+    """Put models side by side, on the same held-out patients, to see which one to use.
 
-    Takes run folders of nlbs-train, of any family, each drawing as it does by itself. Writes compare.html and
+    RUNS are run folders of nlbs-train, of any family; each draws as it does by itself. Writes compare.html and
     compare.json. What was measured is kept in --out: the same command with further runs measures these alone. A run
     that cannot be judged costs its row.
     """

@@ -133,9 +133,10 @@ def test_intervals_of_distances_hold_the_distances_and_narrow_with_patients() ->
         shares = precision_recall(real, drawn)
         for name in ("precision", "recall", "coverage"):
             assert found[name].value == pytest.approx(getattr(shares, name))
-        for interval in found.values():
-            assert interval.low is not None and interval.high is not None
-            assert interval.low < interval.value < interval.high and interval.groups == people
+        for name in ("frechet", "kernel", "precision", "recall", "coverage"):
+            low, high = found[name].low, found[name].high
+            assert low is not None and high is not None
+            assert low < found[name].value < high and found[name].groups == people
         # Drawn is N(1/2, I): the expected distance is |shift|^2 = 1, beside what so few rows add.
         assert found["frechet"].low < 1.1 and found["frechet"].high > 1
         widths.append(found["frechet"].high - found["frechet"].low)
