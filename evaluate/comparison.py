@@ -44,7 +44,7 @@ from nlbs.system_calls import open_regular
 
 COMPARE, KEPT = "compare", "models"  #: name of the files without .html and .json; folder of what was measured
 _VERSION = 1  #: of what is kept; another one is measured anew
-_IMAGES = 400  #: scored for anomalies, half of them abnormal: as nlbs-evaluate anomaly does
+_IMAGES = 200  #: scored for anomalies at most, half of them abnormal
 _MOST_ROW_CHARS = 1 << 20
 _NOTE = (
     "Every model drew by the conditions of the same held-out patches, as it draws by itself. Figures are of patches, "

@@ -1,6 +1,6 @@
 """Models side by side through the real command: two families that learnt nothing, and patches of noise.
 
-Also covers: evaluate/figures.py, evaluate/sections/comparison.py.
+Also covers: evaluate/figures.py.
 """
 
 import json
