@@ -53,11 +53,10 @@ _MAKE: dict[str, Callable[[Study], Section]] = {
 }
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is judged, on what, and where the report goes: what both uses are told."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """On what models are judged, and where the report goes: what all uses are told."""
 
-    checkpoint: Path
     shards: AnyPath
     out: Path
     split: str = "test"
@@ -66,6 +65,13 @@ class Request:
     seed: int = 0
     overwrite: bool = False  #: an earlier report
     say: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Setting):
+    """One model, and on what it is judged."""
+
+    checkpoint: Path
 
 
 def evaluate(
@@ -87,8 +93,8 @@ def evaluate(
     _check_out(request, REPORT)
     checkpoint, split, seed, say = request.checkpoint, request.split, request.seed, request.say
     choice = choice.of(checkpoint)
-    model, training, fit = _open_model(request)
-    features, no_features = _extractor(extractor, request.device)
+    model, training, fit = open_model(checkpoint, request.device)
+    features, no_features = extractor_or_why(extractor, request.device)
     where = training.get("where") if where is None else where
     with open_shards(request.shards) as shard_set:
         require_channels(shard_set.channels, model.image.channels, shard_set.folder)
@@ -99,8 +105,10 @@ def evaluate(
             return read_patches(shard_set, some, model.resolution, fit, most, seed, model.schema)
 
         held_out, train = read(rows, num), read(learnt, 2 * num)
-        say(f"{_counted(held_out)} of {split}, {_counted(train)} of train, {model.resolution} pixels wide")
-        audited = min(_AUDITED, _AUDITED_BYTES // (model.image.channels * model.resolution**2))
+        say(
+            f"{counted_patches(held_out)} of {split}, {counted_patches(train)} of train, {model.resolution} pixels wide"
+        )
+        audited = most_audited(model)
         study = Study(
             model, choice.open(model, checkpoint), train, held_out, features, no_features, seed,
             lambda: read(learnt, audited), len(learnt), say=say,
@@ -108,14 +116,14 @@ def evaluate(
         sections = []
         for name in only:
             say(f"{name}:")
-            sections.append(_made(name, study))
+            sections.append(section_of(name, study))
         made = _provenance(request, training, shard_set, where) | {
-            "held-out patches": _counted(held_out),
-            "training patches": _counted(train),
+            "held-out patches": counted_patches(held_out),
+            "training patches": counted_patches(train),
             "sampler": str(choice),
             "features": features.name if features else f"none: {no_features}",
         }
-        doubts = _doubts(training, shard_set, split)
+        doubts = doubts_of(training, shard_set, split)
         if new := unseen(training, held_out.conditions, model.schema):
             doubts.append(guess(new))
     sections[0].attention[:0] = doubts
@@ -139,7 +147,7 @@ def find_anomalies(
         NlbsError: a report is there already, or something given cannot be used.
     """
     _check_out(request, ANOMALY)
-    model, training, fit = _open_model(request)
+    model, training, fit = open_model(request.checkpoint, request.device)
     with open_shards(request.shards) as shards:
         require_channels(shards.channels, model.image.channels, shards.folder)
         if healthy is None or abnormal is None:
@@ -151,13 +159,15 @@ def find_anomalies(
         )  # fmt: skip
         sections = anomaly_sections(search, heat_maps, request.out)
         made = _provenance(request, training, shards, None)
-        sections[0].attention[:0] = _doubts(training, shards, request.split) + _not_healthy(training, healthy)
+        sections[0].attention[:0] = doubts_of(training, shards, request.split) + _not_healthy(
+            training, healthy
+        )
     head = {"title": f"Abnormal images by {request.checkpoint}", "note": _NOTE, "made": made}
     return write_report(request.out, ANOMALY, head, sections)
 
 
-def _made(name: str, study: Study) -> Section:
-    """Return a section; where the patches do not allow it, one that says why."""
+def section_of(name: str, study: Study) -> Section:
+    """Return a section by its name; where the patches do not allow it, one that says why."""
     try:
         return _MAKE[name](study)
     except EvaluationError as error:
@@ -172,15 +182,15 @@ def _check_out(request: Request, name: str) -> None:
         )
 
 
-def _open_model(request: Request) -> tuple[GenerativeModel, Mapping[str, Any], str]:
+def open_model(checkpoint: Path, device: str) -> tuple[GenerativeModel, Mapping[str, Any], str]:
     """Return a model, what its checkpoint says of its training, and how that prepared larger patches."""
-    model = load_checkpoint(request.checkpoint, choose_device(request.device))
-    values = read_metadata(request.checkpoint)
+    model = load_checkpoint(checkpoint, choose_device(device))
+    values = read_metadata(checkpoint)
     training: Mapping[str, Any] = values["training"]
     return model, training, trained_fit(values)
 
 
-def _extractor(name: str, device: str) -> tuple[FeatureExtractor | None, str]:
+def extractor_or_why(name: str, device: str) -> tuple[FeatureExtractor | None, str]:
     """Return the extractor; of the default one None and the reason where it is not installed."""
     try:
         return extractor(name, device), ""
@@ -190,18 +200,28 @@ def _extractor(name: str, device: str) -> tuple[FeatureExtractor | None, str]:
         return None, str(error)
 
 
-def _counted(patches: RealPatches) -> str:
+def most_audited(model: GenerativeModel) -> int:
+    """Return how many training patches of a model's size copies are looked for among, at most."""
+    return min(_AUDITED, _AUDITED_BYTES // (model.image.channels * model.resolution**2))
+
+
+def counted_patches(patches: RealPatches) -> str:
+    """Return how many patches of how many patients these are, in words."""
     return f"{len(patches):,} patches of {len(np.unique(patches.patients)):,} patients"
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _provenance(
     request: Request, training: Mapping[str, Any], shards: ShardSet, where: str | None
 ) -> dict[str, Any]:
-    with request.checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "checkpoint": str(request.checkpoint),
-        "model id": digest[:16],
+        "model id": file_digest(request.checkpoint)[:16],
         "trained on": training.get("dataset_id", "unknown"),
         "trained with --where": training.get("where"),
         "steps": training.get("step"),
@@ -214,7 +234,7 @@ def _provenance(
     }
 
 
-def _doubts(training: Mapping[str, Any], shards: ShardSet, split: str) -> list[str]:
+def doubts_of(training: Mapping[str, Any], shards: ShardSet, split: str) -> list[str]:
     """Return what makes the whole report doubtful."""
     doubts = []
     if split == "train":

@@ -1,8 +1,9 @@
 """One evaluation: a model, real patches of both kinds, and what the sections of the report share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ class Study:
     train_total: int = 0  #: how many training patches there are
     recipe: Recipe | None = None  #: of classifiers; None: the usual one
     say: Callable[[str], None] = lambda line: None
+    #: What was made of the real patches alone, for studies of other models of the same patches.
+    of_real: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -55,12 +58,14 @@ class Study:
 
     def features(self, kind: str) -> npt.NDArray[np.float32]:
         """Return the features (n, d) of "train", "held_out", "reconstructed", "without_grain" or "drawn" patches."""
-        if kind not in self._features and self.extractor is not None:
+        known = self.of_real if kind in ("train", "held_out") else self._features
+        if kind not in known and self.extractor is not None:
             pixels = self._pixels(kind)
             words = kind.replace("_", "-")
             self.say(f"features of {len(pixels):,} {words} patches by {self.extractor.name}")
-            self._features[kind] = self.extractor(pixels)
-        return self._features[kind]
+            known[kind] = self.extractor(pixels)
+        features: npt.NDArray[np.float32] = known[kind]
+        return features
 
     def _pixels(self, kind: str) -> Patches:
         if kind == "drawn":
@@ -127,7 +132,11 @@ class Study:
     @cached_property
     def on_real(self) -> ConditionClassifier:
         """A classifier that learnt from all real training patches: what they show at all."""
-        return self._classifier(self.all_train, "real")
+        schema = self.model.schema
+        if schema not in self.of_real:
+            self.of_real[schema] = self._classifier(self.all_train, "real")
+        classifier: ConditionClassifier = self.of_real[schema]
+        return classifier
 
     @cached_property
     def on_few_real(self) -> ConditionClassifier:

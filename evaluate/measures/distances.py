@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.measures.arrays import Features, Floats, check_features, check_widths
+from nlbs.evaluate.measures.arrays import Features, Floats, Groups, check_features, check_widths
+from nlbs.evaluate.measures.intervals import Interval, bootstrap, mean_interval
 
 _BLOCK = 2048  #: rows of a distance matrix that are held at once
+_REPEATS = 100  #: resamples of an interval of a distance
+_DIRECTIONS = 256  #: in which features are resampled: a distance of 1280 numbers takes seconds
 
 
 def frechet_distance(a: Features, b: Features) -> float:
@@ -47,6 +50,15 @@ def _factor(features: Floats) -> Floats:
     if len(centred) <= centred.shape[1]:
         return cast(Floats, centred)
     return cast(Floats, np.linalg.qr(centred, mode="r"))
+
+
+def _principal(a: Floats, b: Floats, most: int) -> tuple[Floats, Floats]:
+    """Return both sets in the principal directions of their union, (n, most) and (m, most); all where there are few."""
+    if a.shape[1] <= most:
+        return a, b
+    both = np.concatenate([a, b])
+    _, directions = np.linalg.eigh(np.cov(both, rowvar=False))
+    return a @ directions[:, -most:], b @ directions[:, -most:]
 
 
 @dataclass(frozen=True)
@@ -98,9 +110,16 @@ def kernel_distance(
 
 
 def _unbiased_mmd(a: Floats, b: Floats) -> float:
+    return _mmd_of_kernels(_kernels(a, a), _kernels(b, b), _kernels(a, b))
+
+
+def _kernels(a: Floats, b: Floats) -> Floats:
+    return cast(Floats, (a @ b.T / a.shape[1] + 1) ** 3)
+
+
+def _mmd_of_kernels(within_a: Floats, within_b: Floats, between: Floats) -> float:
     """Eq. 4 of Binkowski et al.: both diagonals are left out."""
-    n, d = a.shape
-    within_a, within_b, between = ((x @ y.T / d + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    n = len(within_a)
     own = within_a.sum() - np.trace(within_a) + within_b.sum() - np.trace(within_b)
     return float(own / (n * (n - 1)) - 2 * between.mean())
 
@@ -131,26 +150,85 @@ def precision_recall(real: Features, generated: Features, k: int = 3) -> Manifol
     Raises:
         EvaluationError: no more than k rows, other dimensions, values not finite.
     """
+    hits = manifold_hits(real, generated, k)
+    return Manifold(
+        precision=float((hits.within > 0).mean()),
+        recall=float(hits.recalled.mean()),
+        density=float(hits.within.mean() / k),
+        coverage=float(hits.covered.mean()),
+        k=k,
+    )
+
+
+@dataclass(frozen=True)
+class ManifoldHits:
+    """What each feature says of :class:`Manifold`."""
+
+    within: npt.NDArray[np.int64]  #: (m,) real balls that hold each generated feature
+    recalled: npt.NDArray[np.bool_]  #: (n,) whether each real one lies in a generated ball
+    covered: npt.NDArray[np.bool_]  #: (n,) whether the ball of each real one holds a generated feature
+
+
+def manifold_hits(real: Features, generated: Features, k: int = 3) -> ManifoldHits:
+    """Return for each feature whether it lies in the other manifold; see :func:`precision_recall`."""
     real = check_features(real, "real features", k + 1)
     generated = check_features(generated, "generated features", k + 1)
     check_widths(real, generated)
     radius_real, radius_generated = _radii(real, k), _radii(generated, k)
-    in_real = np.zeros(len(generated), dtype=np.int64)  # balls round real features that hold each generated
+    within = np.zeros(len(generated), dtype=np.int64)
     closest = np.full(len(real), np.inf)
     recalled = np.zeros(len(real), dtype=bool)
     for start in range(0, len(generated), _BLOCK):
         part = slice(start, start + _BLOCK)
         distance = pairwise_distances(real, generated[part])
-        in_real[part] = (distance <= radius_real[:, None]).sum(axis=0)
+        within[part] = (distance <= radius_real[:, None]).sum(axis=0)
         recalled |= (distance <= radius_generated[None, part]).any(axis=1)
         closest = np.minimum(closest, distance.min(axis=1))
-    return Manifold(
-        precision=float((in_real > 0).mean()),
-        recall=float(recalled.mean()),
-        density=float(in_real.mean() / k),
-        coverage=float((closest <= radius_real).mean()),
-        k=k,
-    )
+    return ManifoldHits(within, recalled, closest <= radius_real)
+
+
+def distance_intervals(
+    real: Features, generated: Features, patients: Groups, seed: int = 0, repeats: int = _REPEATS
+) -> dict[str, Interval]:
+    """Return distances and shares of equal sets with intervals by patient.
+
+    Both sides of a distance are resampled together, a patient with all real patches and what was drawn by their
+    conditions, and the interval is centred: resamples lie farther apart, as they have fewer different rows. The ends
+    of the Fréchet distance are those of the :data:`_DIRECTIONS` principal directions of both sets, about the value of
+    all. Of the shares the manifolds stay as they are.
+
+    Args:
+        real: (n, d), of held-out patches.
+        generated: (n, d), the i-th drawn by the conditions of the i-th real one.
+        patients: (n,) of the real patches.
+        seed: of the resamples.
+        repeats: resamples of each distance.
+
+    Returns:
+        "frechet", "kernel" (of all rows, not of subsets), "precision", "recall" and "coverage".
+
+    Raises:
+        EvaluationError: see the functions of each.
+    """
+    a, b = check_features(real, "real features"), check_features(generated, "generated features")
+    check_widths(a, b)
+    kernels = _kernels(a, a), _kernels(b, b), _kernels(a, b)
+    few_a, few_b = _principal(a, b, _DIRECTIONS)
+
+    def frechet(rows: npt.NDArray[np.intp]) -> float:
+        return frechet_distance(few_a[rows], few_b[rows])
+
+    def kernel(rows: npt.NDArray[np.intp]) -> float:
+        return _mmd_of_kernels(*(one[np.ix_(rows, rows)] for one in kernels))
+
+    hits = manifold_hits(a, b)
+    shares = {"precision": hits.within > 0, "recall": hits.recalled, "coverage": hits.covered}
+    few = bootstrap(frechet, patients, repeats, seed=seed, centred=True)
+    return {
+        "frechet": few.moved_to(frechet_distance(a, b)),
+        "kernel": bootstrap(kernel, patients, repeats, seed=seed, centred=True),
+        **{name: mean_interval(hit.astype(float), patients, seed=seed) for name, hit in shares.items()},
+    }
 
 
 def _radii(features: Floats, k: int) -> Floats:

@@ -1,11 +1,11 @@
-"""Confidence intervals by the bootstrap over patients or images, and the area under the ROC curve.
+"""Confidence intervals by the bootstrap over patients or images, places by them, and the area under the ROC curve.
 
 Patches of one patient resemble each other, so whole groups are drawn, never single patches:
 an interval over patches would be too narrow (Field and Welsh 2007, J. R. Statist. Soc. B 69:369).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ class Interval:
     level: float  #: confidence, .95 for example
     groups: int  #: independent groups (patients, images) behind it
 
+    def moved_to(self, value: float) -> "Interval":
+        """Return the interval about another value, as wide."""
+        low, high = (None if end is None else end + value - self.value for end in (self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
+
     def __str__(self) -> str:
         """Return "0.812 [0.774, 0.850]"."""
         if self.low is None or self.high is None:
@@ -42,6 +47,7 @@ def bootstrap(
     repeats: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    centred: bool = False,
 ) -> Interval:
     """Return ``statistic`` of all rows with its percentile interval over resampled groups.
 
@@ -52,6 +58,8 @@ def bootstrap(
         repeats: draws.
         level: confidence.
         seed: of the draws; the same seed gives the same interval.
+        centred: move the interval so that the mean of the draws lies on the statistic of all rows. For one whose
+            resamples are all larger, as distances of sets are: a set with repeats has fewer different rows.
 
     Raises:
         EvaluationError: no rows.
@@ -75,7 +83,8 @@ def bootstrap(
     if len(usable) < _FEWEST_USABLE * repeats:
         return Interval(value, None, None, level, len(members))
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), level, len(members))
+    found = Interval(float(usable.mean()) if centred else value, float(low), float(high), level, len(members))
+    return found.moved_to(value)
 
 
 def has_tails(groups: int, level: float = 0.95) -> bool:
@@ -152,3 +161,40 @@ def auroc_interval(
     return bootstrap(
         lambda rows: auroc(kept[rows], truth[rows]), np.asarray(groups)[known], repeats, seed=seed
     )
+
+
+def apart(less: Interval, more: Interval) -> bool:
+    """Return whether one interval ends before another begins; one without ends overlaps with all."""
+    return less.high is not None and more.low is not None and less.high < more.low
+
+
+def places(figures: Mapping[str, Interval], more_is_better: bool = False) -> dict[str, tuple[int, int]]:
+    """Return the best and the last place that each model may have, from 1.
+
+    Only what lies apart counts: the best place of a model comes after all that are better for certain, its last one
+    before all that are worse for certain. Overlaps do not chain: of 1, 2 and 3, each overlapping with the next alone,
+    the third is behind the first, and the second may be anywhere.
+
+    Args:
+        figures: model -> figure.
+        more_is_better: or less is.
+    """
+
+    def better(one: Interval, other: Interval) -> bool:
+        return apart(other, one) if more_is_better else apart(one, other)
+
+    every = list(figures.values())
+    return {
+        name: (
+            1 + sum(better(other, figure) for other in every),
+            len(every) - sum(better(figure, other) for other in every),
+        )
+        for name, figure in figures.items()
+    }
+
+
+def leaders(figures: Mapping[str, Interval], more_is_better: bool = False) -> list[str]:
+    """Return the models that may be first, the best figure first; several where their intervals overlap."""
+    found = places(figures, more_is_better)
+    first = [name for name in figures if found[name][0] == 1]
+    return sorted(first, key=lambda name: figures[name].value, reverse=more_is_better)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from nlbs.evaluate.real_patches import subsample
+from nlbs.evaluate.real_patches import RealPatches, Rows, subsample
 from nlbs.evaluate.report import Picture, Section, picture
 from nlbs.evaluate.study import Study
 from nlbs.manifests.schema import Condition
@@ -13,10 +13,10 @@ from nlbs.models.contract import lacks
 from nlbs.models.drawing import Codes
 from nlbs.pictures import contact_sheet
 
-_SHOWN = 8  #: patches in a row of a gallery
-_MOST_VALUES = 24  #: of one condition
+SHOWN = 8  #: patches in a row of a gallery
+MOST_VALUES = 24  #: of one condition
 _PARTS = 3  #: of the range of a number
-_TILE_PX = 96
+TILE_PX = 96
 
 
 def galleries(study: Study) -> Section:
@@ -30,16 +30,27 @@ def galleries(study: Study) -> Section:
             f"There are no reconstructions in the middle: {lacks(study.model, 'rebuild images')}."
         )
     for condition in study.model.schema:
-        groups = [(word, has) for word, has in values_of(condition, study.held_out.conditions) if has.any()]
-        if len(groups) > _MOST_VALUES:
+        groups = groups_of(condition, study.held_out, study.seed)
+        if len(groups) > MOST_VALUES:
             section.lead.append(
-                f"Of {condition.label} the first {_MOST_VALUES} of {len(groups)} values are shown."
+                f"Of {condition.label} the first {MOST_VALUES} of {len(groups)} values are shown."
             )
-        pictures = [_of_value(study, f"{condition.label} {word}", has) for word, has in groups[:_MOST_VALUES]]
+        pictures = [_of_value(study, words, places) for words, places in groups[:MOST_VALUES]]
         if pictures:
             section.pictures.append((condition.label, pictures))
     section.figures = {"groups": sum(len(group) for _, group in section.pictures)}
     return section
+
+
+def groups_of(condition: Condition, patches: RealPatches, seed: int) -> list[tuple[str, Rows]]:
+    """Return for each value that occurs its words, "view CC", and which patches are shown of it."""
+    found = []
+    for word, has in values_of(condition, patches.conditions):
+        places = np.flatnonzero(has)
+        if len(places):
+            chosen = places[subsample(patches.patients[places], SHOWN, seed)]
+            found.append((f"{condition.label} {word}", chosen))
+    return found
 
 
 def values_of(condition: Condition, columns: Codes) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
@@ -61,11 +72,9 @@ def values_of(condition: Condition, columns: Codes) -> Iterator[tuple[str, npt.N
             yield from ((f"{word} {edges[i]:.3g} to {edges[i + 1]:.3g}", part == i) for i in range(_PARTS))
 
 
-def _of_value(study: Study, words: str, has: npt.NDArray[np.bool_]) -> Picture:
-    places = np.flatnonzero(has)
-    places = places[subsample(study.held_out.patients[places], _SHOWN, study.seed)]
+def _of_value(study: Study, words: str, places: Rows) -> Picture:
     rebuilt = [study.encoded.reconstructed] if study.rebuilds else []
     rows = (study.held_out.pixels, *rebuilt, study.drawn)
     images = [image for row in rows for image in row[places]]
-    sheet = contact_sheet(images, [""] * len(images), columns=len(places), tile_px=_TILE_PX)
+    sheet = contact_sheet(images, [""] * len(images), columns=len(places), tile_px=TILE_PX)
     return picture(sheet, f"{words}: {'real, reconstructed, drawn' if study.rebuilds else 'real, drawn'}")

@@ -92,7 +92,7 @@ def write_options(
     records = [
         (parameter, (record[0], _plainer(record[1])))
         for parameter in parameters
-        if (record := parameter.get_help_record(ctx)) is not None
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None
     ]
     if isinstance(page, HelpPage):
         page.first_column = first_column(record for _, record in records)

@@ -5,7 +5,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.measures.intervals import auroc, auroc_interval, bootstrap, mean_interval
+from nlbs.evaluate.measures.intervals import (
+    Interval,
+    apart,
+    auroc,
+    auroc_interval,
+    bootstrap,
+    leaders,
+    mean_interval,
+    places,
+)
 
 
 def test_auroc_is_that_of_scikit_learn_with_and_without_ties() -> None:
@@ -77,3 +86,55 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 def test_no_rows_are_an_error() -> None:
     with pytest.raises(EvaluationError, match="no rows"):
         bootstrap(lambda rows: 0.0, np.array([]))
+
+
+def spanning(low: float | None, high: float | None, value: float | None = None) -> Interval:
+    middle = ((low or 0) + (high or 0)) / 2 if value is None else value
+    return Interval(middle, low, high, 0.95, 10)
+
+
+def test_intervals_apart_are_ranked() -> None:
+    figures = {"c": spanning(5, 6), "a": spanning(1, 2), "b": spanning(3, 4)}
+    assert places(figures) == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
+    assert places(figures, more_is_better=True) == {"a": (3, 3), "b": (2, 2), "c": (1, 1)}
+    assert leaders(figures) == ["a"]
+    assert leaders(figures, more_is_better=True) == ["c"]
+
+
+def test_nothing_is_ranked_whose_intervals_overlap() -> None:
+    figures = {"a": spanning(1, 3.1), "b": spanning(3, 4)}
+    assert places(figures) == {"a": (1, 2), "b": (1, 2)}
+    assert leaders(figures) == ["a", "b"]
+    assert leaders(figures, more_is_better=True) == ["b", "a"]
+
+
+def test_intervals_that_touch_overlap() -> None:
+    assert not apart(spanning(1, 2), spanning(2, 3))
+    assert apart(spanning(1, 2), spanning(2.001, 3))
+
+
+def test_a_chain_of_overlaps_ranks_its_ends_alone() -> None:
+    figures = {"a": spanning(0, 2), "b": spanning(1, 4), "c": spanning(3, 5), "d": spanning(6, 7)}
+    assert places(figures) == {"a": (1, 2), "b": (1, 3), "c": (2, 3), "d": (4, 4)}
+
+
+def test_a_figure_without_interval_may_have_any_place() -> None:
+    figures = {"a": spanning(1, 2), "b": spanning(None, None, 9.0), "c": spanning(3, 4)}
+    assert places(figures) == {"a": (1, 2), "b": (1, 3), "c": (2, 3)}
+
+
+def test_the_only_model_is_first() -> None:
+    assert places({"a": spanning(None, None, 1.0)}) == {"a": (1, 1)}
+    assert places({}) == {} and leaders({}) == []
+
+
+def test_a_centred_interval_takes_the_bias_of_resamples_away() -> None:
+    """Of n values the mean variance of a resample is (n - 1) / n of theirs: too small by 1 / n."""
+    values = np.random.default_rng(3).normal(size=8)
+    plain, centred = (
+        bootstrap(lambda rows: float(values[rows].var()), np.arange(8), 5_000, centred=centred)
+        for centred in (False, True)
+    )
+    assert centred.value == plain.value
+    assert centred.high - plain.high == pytest.approx(values.var() / 8, rel=0.1)  # type: ignore[operator]
+    assert centred.low - plain.low == pytest.approx(values.var() / 8, rel=0.1)  # type: ignore[operator]

@@ -50,7 +50,7 @@ def test_each_patch_has_one_third_of_a_number_and_unknown_ones_none() -> None:
 def test_of_very_many_values_the_first_are_shown(
     other_classifier: ConditionClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_VALUES", 3)
+    monkeypatch.setattr(module, "MOST_VALUES", 3)
     section = galleries(obedient_study(other_classifier, schema=OTHER))
     assert [len(group) for _, group in section.pictures] == [2, 3, 3, 3]
     assert section.lead[1:] == [
