@@ -16,6 +16,7 @@ from PIL import Image
 import nlbs
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.generate.generator import Generator
+from nlbs.manifests.schema import NLBS
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.stages.fitted import save_stage
 from nlbs.models.stages.flow import LatentFlow
@@ -99,9 +100,7 @@ def test_options_are_those_of_the_command(run: Path, generate: Generate, tmp_pat
 
 def test_conditions_are_said_in_words_and_errors_are_the_commands(generator: Generator) -> None:
     same = generator.draw({"Cancer": "yes", "age-bin": np.int64(2)}, view="craniocaudal", laterality=None)
-    assert (
-        same.conditions[0]["age_bin"] == "56-65".replace("-", "\N{EN DASH}") or same.conditions[0]["age_bin"]
-    )
+    assert same.conditions[0]["age_bin"] == NLBS["age_bin"].values[2]
     assert (same.conditions[0]["view"], same.conditions[0]["cancer"]) == ("CC", "yes")
     for wrong, says in (
         (
@@ -132,7 +131,10 @@ def test_what_training_never_met_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_notebook_shows_patches_and_models(generator: Generator) -> None:
     patches = drawn(generator)
-    assert re.fullmatch(r"Patches\(3 synthetic patches of \d+x\d+, seed 5: CC L >65, cancer\)", repr(patches))
+    assert re.fullmatch(
+        r"Patches\(3 synthetic patches of \d+x\d+, seed 5: CC L >65, cancer, false positive\?\)",
+        repr(patches),
+    )
     assert patches._repr_html_().startswith('<img alt="Synthetic patches" src="data:image/png;base64,')
     assert "\n" not in repr(generator)
     assert "<th style='text-align:left'>laterality</th>" in generator._repr_html_()
