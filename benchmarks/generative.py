@@ -57,7 +57,7 @@ def train(
     config = run.parent / f"{run.name}.yaml"
     config.write_text(yaml.safe_dump(dict(changes)), encoding="utf-8")
     nlbs("train", "--shards", shards, "--preset", preset, "--config", config, "--epochs", epochs,
-         "--run-folder", run, "--device", "cpu", *more)  # fmt: skip
+         "--run-folder", run, "--device", "auto", *more)  # fmt: skip
     return run / "best_model.safetensors"
 
 

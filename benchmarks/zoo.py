@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import yaml
@@ -45,11 +46,16 @@ PAIRS = {
 }
 PRESETS = [one for pair in PAIRS.items() for one in pair if one is not None]
 ANOMALY = ("vindr-vae-published", "vindr-vae-small", "nlbs-small")
-SIZE: dict[str, Any] = {"data": {"resolution": 64}}
-#: Of presets that are made for larger images: what brings them to 64 x 64.
-SMALLER: dict[str, Any] = {"lsgan-published": {"model": {"widths": [512, 256, 128, 64]}}}
+#: A page of samples at the end of each short epoch would take more time than the epoch.
+SIZE: dict[str, Any] = {"data": {"resolution": 64}, "training": {"samples_every_steps": 1000}}
+#: Of presets that are made for larger images: what brings them to 64 x 64, and what stands in for the weights of VGG16.
+SMALLER: dict[str, Any] = {
+    "lsgan-published": {"model": {"widths": [512, 256, 128, 64]}},
+    "gmvae-published": {"model": {"features": "none"}},
+    "fs-gmvae-published": {"model": {"features": "none"}},
+}
 CORES = 2
-_FEW, _MORE = 640, 3200  #: latents of the two fits whose difference gives a stage's rate
+_FEW, _MORE = 320, 1600  #: latents of the two fits whose difference gives a stage's rate
 
 
 def nlbs(program: str, *arguments: object, cores: Sequence[int] | None = None) -> str:
@@ -115,7 +121,7 @@ def train(preset: str, shards: str, todo: Mapping[str, int], run: Path, device: 
     """Train a preset as planned; return the seconds that it took here."""
     begun = time.perf_counter()
     flow = ["--flow-patches", todo["latents"]] if "latents" in todo else []
-    options = options_of(preset, shards, run)
+    options = options_of(preset, shards, run) + (["--resident", "auto"] if device == "cuda" else [])
     nlbs("train", *options, "--epochs", todo["epochs"], "--run-folder", run, "--device", device, *flow, *more)
     return time.perf_counter() - begun
 
@@ -177,17 +183,17 @@ def one_preset(preset: str, rates: Mapping[str, float], options: argparse.Namesp
     return found
 
 
-def each(presets: Sequence[str], work: Callable[[int, str], Any], jobs: int) -> dict[str, Any]:
+def each(presets: Sequence[str], work: Callable[[str], Any], jobs: int) -> dict[str, Any]:
     """Return what work gives for each preset, some at a time; one that fails says so in its place."""
 
-    def tried(place: int, preset: str) -> Any:
+    def tried(preset: str) -> Any:
         try:
-            return work(place, preset)
+            return work(preset)
         except subprocess.CalledProcessError as error:
             return {"failed": f"exit code {error.returncode} of {' '.join(error.cmd)}"}
 
     with ThreadPoolExecutor(jobs) as pool:
-        return dict(zip(presets, pool.map(tried, range(len(presets)), presets), strict=True))
+        return dict(zip(presets, pool.map(tried, presets), strict=True))
 
 
 def all_rates(options: argparse.Namespace) -> dict[str, Any]:
@@ -198,12 +204,18 @@ def all_rates(options: argparse.Namespace) -> dict[str, Any]:
         return found
     there = sorted(os.sched_getaffinity(0))
     pairs = [there[start : start + CORES] for start in range(0, len(there) - CORES + 1, CORES)] or [there]
-    jobs = min(len(pairs), len(options.presets))
+    free: Queue[list[int]] = Queue()
+    for pair in pairs:
+        free.put(pair)
 
-    def measured(place: int, preset: str) -> dict[str, float]:
-        return rates_of(preset, options.shards, options.out, pairs[place % jobs])
+    def measured(preset: str) -> dict[str, float]:
+        cores = free.get()
+        try:
+            return rates_of(preset, options.shards, options.out, cores)
+        finally:
+            free.put(cores)
 
-    found = each(options.presets, measured, jobs)
+    found = each(options.presets, measured, len(pairs))
     kept.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found
 
@@ -234,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rates = all_rates(options)
 
-    def done(place: int, preset: str) -> dict[str, Any]:
+    def done(preset: str) -> dict[str, Any]:
         if "model" not in rates.get(preset, {}):
             return {"failed": "its rate was not measured"}
         return one_preset(preset, rates[preset], options)

@@ -42,7 +42,7 @@ def charged_kl(mu: Tensor, logvar: Tensor, free_bits: float) -> Tensor:
 
 
 def edge_loss(reconstruction: Tensor, pixels: Tensor) -> Tensor:
-    """Return the L1 loss between the Laplacians of two batches, (B, 1, H, W).
+    """Return the L1 loss between the Laplacians of two batches, (B, C, H, W).
 
     Only where the 3x3 filter lies within the image: padding would invent edges.
     """
@@ -106,4 +106,5 @@ def laplace_loss(
 
 def _laplacian(x: Tensor) -> Tensor:
     kernel = torch.tensor(_LAPLACIAN, dtype=x.dtype, device=x.device)
-    return functional.conv2d(x, kernel[None, None])
+    channels = x.shape[1]
+    return functional.conv2d(x, kernel.expand(channels, 1, 3, 3), groups=channels)

@@ -27,7 +27,7 @@ from nlbs.manifests.asked import every_condition
 from nlbs.manifests.captions import caption
 from nlbs.manifests.schema import Schema, Value
 from nlbs.models.checkpoint import read_metadata, trained_fit
-from nlbs.models.contract import Encodes, Uncertain, capable
+from nlbs.models.contract import Clusters, Encodes, Uncertain, capable
 from nlbs.models.drawing import to_uint8, uncertainty_tiles
 from nlbs.paths import AnyPath
 from nlbs.shards import open_shards
@@ -40,6 +40,10 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
     """Write real patches beside what the model makes of them; return how many."""
     pixels, conditions, chosen, opened, about = _real(call, folder, rows, split, num)
     rebuilt = to_uint8(reconstruct(opened.model, pixels, conditions))
+    groups: list[int] = []
+    if isinstance(opened.model, Clusters):
+        with torch.no_grad():
+            groups = opened.model.responsibilities(pixels, conditions).argmax(dim=1).tolist()
     words = [_words(call.schema, conditions, place) for place in range(len(chosen))]
     unsure = _uncertainties(opened, pixels, conditions)
     pictures: list[Picture] = []
@@ -57,7 +61,11 @@ def reconstructions(call: Call, folder: AnyPath, rows: Sequence[int], split: str
                 **columns_of(words[i]),
                 "mean_absolute_error": round(error, 4),
             }
-            pictures.append(Picture(rebuilt[i], f"reconstructed\nerror {error:.1f} of 255", said))
+            below = f"reconstructed\nerror {error:.1f} of 255"
+            if groups:
+                said["component"] = groups[i]
+                below += f", component {groups[i]}"
+            pictures.append(Picture(rebuilt[i], below, said))
         pictures += [*gap, *(unsure[i] for i in some if unsure), *(gap if unsure else ())]
     return _write(call, opened, pictures, min(_TILES, len(chosen)), "Reconstructions", about)
 

@@ -34,19 +34,22 @@ class ConditionEncoder(nn.Module):
     =========== ==========================================================================
     """
 
-    def __init__(self, embed_dim: int, schema: Schema = NLBS) -> None:
-        """Make an encoder of the conditions of a schema with fresh weights."""
+    def __init__(self, embed_dim: int | None, schema: Schema = NLBS) -> None:
+        """Make an encoder of the conditions of a schema with fresh weights; None: c is the vector v itself."""
         super().__init__()
         self.schema = schema
         for condition in schema:
             if condition.kind == "ordinal":
                 self.add_module(_embedding_of(condition), nn.Embedding(len(condition.values), ORDINAL_DIM))
         width = sum(_width(condition) for condition in schema)
-        self.mlp = nn.Sequential(nn.Linear(width, embed_dim), nn.SiLU(), nn.Linear(embed_dim, embed_dim))
+        self.mlp: nn.Module = nn.Identity()
+        if embed_dim is not None:
+            self.mlp = nn.Sequential(nn.Linear(width, embed_dim), nn.SiLU(), nn.Linear(embed_dim, embed_dim))
+        self.width = width if embed_dim is None else embed_dim  #: of the embeddings
 
     def vector(self, conditions: Mapping[str, Tensor]) -> Tensor:
         """Return the condition vectors v, (B, numbers), of conditions as batches hold them."""
-        dtype = next(self.mlp.parameters()).dtype
+        dtype = next(self.parameters(), torch.zeros(())).dtype
         parts = [self._part(condition, conditions[condition.name]) for condition in self.schema]
         return torch.cat([part.to(dtype) for part in parts], dim=1)
 

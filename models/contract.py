@@ -262,6 +262,28 @@ class Uncertain(Protocol):
 
 
 @runtime_checkable
+class Clusters(Protocol):
+    """Sorts images into groups that nobody named."""
+
+    def responsibilities(self, pixels: Tensor, conditions: Conditions) -> Tensor:
+        """Return how likely each image (B, C, R, R) is of each group, (B, groups), rows that sum to 1."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """Looks at patches before some epochs, to set weights that gradients would not find."""
+
+    def patches_wanted(self, clock: Clock) -> int:
+        """Return how many patches it is to see before the epoch at whose start the clock is; mostly 0."""
+        ...
+
+    def prepare(self, pixels: Tensor, conditions: Conditions) -> None:
+        """Set such weights by images (B, C, R, R) in [-1, 1]; in eval mode, in all processes by the same ones."""
+        ...
+
+
+@runtime_checkable
 class Denoises(Protocol):
     """Removes noise of any strength: what samplers of diffusion models stand on."""
 

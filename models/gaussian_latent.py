@@ -1,4 +1,4 @@
-"""What models with one Gaussian latent and the prior N(0, I) share: drawing, rebuilding, bounding, looking."""
+"""What models with one Gaussian latent share, mostly with the prior N(0, I): drawing, rebuilding, bounding, looking."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from nlbs.models.guidance import Guidance, as_guidance
 
 
 class GaussianLatentModel(GenerativeModel):
-    """q(z | x, c) is diagonal, p(z) = N(0, I), and the maps of a decoder say p(x | z, c).
+    """q(z | x, c) is diagonal, p(z) = N(0, I) unless a family says another, and a decoder's maps say p(x | z, c).
 
     A family gives the networks (:meth:`encoded`, :meth:`decoded`, :meth:`shown`) and its turns.
     """
@@ -53,10 +53,23 @@ class GaussianLatentModel(GenerativeModel):
         """Return maps of latents that are drawn by noise, mu, logvar and (B,) nats of KL; all in float32."""
         embedding = self.embedded(conditions)
         mu, logvar = self.encoded(pixels, embedding)
-        maps = self.decoded(drawn(mu, logvar, noise), embedding)
+        z = drawn(mu, logvar, noise)
+        maps = self.decoded(z, embedding)
         with full_precision(pixels.device):
             mu, logvar = mu.float(), logvar.float()
-            return maps.float(), mu, logvar, kl_divergence(mu, logvar)
+            return maps.float(), mu, logvar, self.estimated_kl(mu, logvar, z.float())
+
+    def kl(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Return the KL of q(z | x, c) from the prior, or a bound above it, in nats, (B,)."""
+        return kl_divergence(mu, logvar)
+
+    def estimated_kl(self, mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
+        """Return what training takes for that KL; z was drawn from q(z | x, c)."""
+        return self.kl(mu, logvar)
+
+    def from_prior(self, noise: Noise) -> Tensor:
+        """Return latents (B, latent_dim) of the prior."""
+        return noise[0]
 
     @property
     def drawing_noise(self) -> Shapes:
@@ -64,11 +77,11 @@ class GaussianLatentModel(GenerativeModel):
         return self.latent_shapes
 
     def draw(self, noise: Noise, conditions: Conditions, guidance: float | Guidance = 1) -> Tensor:
-        """Return images of latents from N(0, I); guidance moves the embedding of the conditions."""
+        """Return images of latents from the prior; guidance moves the embedding of the conditions."""
         (embedding,) = as_guidance(guidance).follow(
             self.checked(conditions), lambda some, _: [self.embedded(some)]
         )
-        return self.shown(self.decoded(noise[0], embedding).float()).clamp(-1, 1)
+        return self.shown(self.decoded(self.from_prior(noise), embedding).float()).clamp(-1, 1)
 
     def reconstruct(self, pixels: Tensor, conditions: Conditions) -> Tensor:
         """Return the images of the latents' means, (B, C, R, R)."""
@@ -78,7 +91,7 @@ class GaussianLatentModel(GenerativeModel):
         """Return the same, and (B, 1) nats of KL."""
         embedding = self.embedded(self.checked(conditions))
         mu, logvar = self.encoded(pixels, embedding)
-        nats = kl_divergence(mu.float(), logvar.float())
+        nats = self.kl(mu.float(), logvar.float())
         return self.shown(self.decoded(mu, embedding).float()), nats.unsqueeze(1)
 
     def infer(self, pixels: Tensor, conditions: Conditions, noise: Noise | None = None) -> list[Tensor]:

@@ -150,7 +150,7 @@ class KlAutoencoder(GaussianLatentModel):
                 # The gradient of |y - x| / b, a mean over pixels, has this norm at the image.
                 norm = (pixels > -1).sum().sqrt() / (b.detach() * pixels.numel())
                 pull = weight * norm / pull.norm().clamp(min=1e-12) * pull
-                total = total + (image * pull).sum()
+                total = total + ((image - image.detach()) * pull).sum()  # 0, with that gradient
         names = self.turns()[0].terms
         return dict(zip(names, (total, error, kl, detail, adversary, self.scale), strict=True))
 

@@ -22,6 +22,7 @@ _MODULES = {
     "latent-diffusion": "nlbs.models.latent_diffusion",
     "vae": "nlbs.models.vae",
     "lsgan": "nlbs.models.lsgan",
+    "gmvae": "nlbs.models.gmvae",
     "spatial-cvae": "nlbs.models.spatial_cvae",
     "spatial-mlp": "nlbs.models.spatial_mlp",
 }

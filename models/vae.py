@@ -116,38 +116,39 @@ def mean_square(maps: Tensor, pixels: Tensor, scale: Tensor) -> Tensor:
     return functional.mse_loss(maps, (pixels + 1) / 2)
 
 
+def stretched_square(maps: Tensor, pixels: Tensor, scale: Tensor) -> Tensor:
+    """Return the mean of (x - y)^2, y the sigmoid of the maps, x from 0, the batch's darkest, to 1, its whitest."""
+    low, high = pixels.amin(), pixels.amax()
+    return functional.mse_loss(maps.sigmoid(), (pixels - low) / (high - low).clamp(min=1e-6))
+
+
 LIKELIHOODS = {
     "laplace": Likelihood(2, _laplace_image, laplace_with_air, per_pixel=True),
     "bernoulli": Likelihood(1, lambda maps: 2 * maps.sigmoid() - 1, summed_cross_entropy),
     "square": Likelihood(1, lambda maps: 2 * maps - 1, mean_square),
+    "sigmoid": Likelihood(1, lambda maps: 2 * maps.sigmoid() - 1, stretched_square),
 }
 
 
-class Vae(OneTurnModel):
-    """q(z | x, c) by stages of convolutions and pooling, p(x | z, c) by transposed convolutions."""
+class ElboModel(OneTurnModel):
+    """A model that learns by a likelihood of pixels and a weighted KL. A family gives its networks."""
 
-    family: ClassVar[str] = "vae"
+    loss: VaeLoss
 
-    def __init__(self, config: VaeConfig, image: ImageSpec, schema: Schema, loss: VaeLoss) -> None:
-        """Make a model with fresh weights.
-
-        Raises:
-            ConfigError: the stages cannot halve its images.
-        """
-        embed_dim = config.condition_embed_dim
-        super().__init__(image, schema, (config.latent_dim,), embed_dim)
-        check_sections(config, loss, image.edge)
-        self.config, self.loss, self.likelihood = config, loss, LIKELIHOODS[config.likelihood]
-        self.coarsest_edge = image.edge >> len(config.widths)
-        self._map_shape = (config.widths[-1], self.coarsest_edge, self.coarsest_edge)
-        flat = math.prod(self._map_shape)
-        self.encoder = _encoder(config, image.channels)
-        self.to_mu = nn.Linear(flat + embed_dim, config.latent_dim)
-        self.to_logvar = nn.Linear(flat + embed_dim, config.latent_dim)
-        self.from_latent = nn.Linear(config.latent_dim + embed_dim, flat)
-        self.decoder = _decoder(config, self.likelihood.maps * image.channels)
+    def __init__(
+        self,
+        image: ImageSpec,
+        schema: Schema,
+        latent_dim: int,
+        embed_dim: int,
+        likelihood: str,
+        loss: VaeLoss,
+    ) -> None:
+        """Take what the base takes, the name of a likelihood of :data:`LIKELIHOODS`, and the weight of the KL."""
+        super().__init__(image, schema, (latent_dim,), embed_dim)
+        self.loss, self.likelihood = loss, LIKELIHOODS[likelihood]
         self.log_scale: nn.Parameter | None = None
-        if config.likelihood == "laplace":
+        if self.likelihood.per_pixel:
             self.log_scale = nn.Parameter(torch.tensor(_FIRST_LOG_SCALE / _SCALE_SPEED))
 
     @property
@@ -188,7 +189,7 @@ class Vae(OneTurnModel):
     @property
     def doubts(self) -> Doubts:
         """What the published losses do to draws."""
-        if self.config.likelihood == "laplace":
+        if self.log_scale is not None:
             return Doubts()
         return Doubts(
             "this model's loss is no likelihood: its latents lie far from the prior, or hold nothing. What was "
@@ -199,6 +200,35 @@ class Vae(OneTurnModel):
     def _shares(self) -> int:
         """What the KL is divided by: the pixels of an image, where the error is a mean over them."""
         return self.image.channels * self.resolution**2 if self.likelihood.per_pixel else 1
+
+    def shown(self, maps: Tensor) -> Tensor:
+        """Return what maps show."""
+        return self.likelihood.image(maps)
+
+
+class Vae(ElboModel):
+    """q(z | x, c) by stages of convolutions and pooling, p(x | z, c) by transposed convolutions."""
+
+    family: ClassVar[str] = "vae"
+
+    def __init__(self, config: VaeConfig, image: ImageSpec, schema: Schema, loss: VaeLoss) -> None:
+        """Make a model with fresh weights.
+
+        Raises:
+            ConfigError: the stages cannot halve its images.
+        """
+        embed_dim = config.condition_embed_dim
+        super().__init__(image, schema, config.latent_dim, embed_dim, config.likelihood, loss)
+        check_sections(config, loss, image.edge)
+        self.config = config
+        self.coarsest_edge = image.edge >> len(config.widths)
+        self._map_shape = (config.widths[-1], self.coarsest_edge, self.coarsest_edge)
+        flat = math.prod(self._map_shape)
+        self.encoder = halving_stages(image.channels, config.widths, config.convolutions, config.leak)
+        self.to_mu = nn.Linear(flat + embed_dim, config.latent_dim)
+        self.to_logvar = nn.Linear(flat + embed_dim, config.latent_dim)
+        self.from_latent = nn.Linear(config.latent_dim + embed_dim, flat)
+        self.decoder = _decoder(config, self.likelihood.maps * image.channels)
 
     def encoded(self, pixels: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of pixels in [-1, 1], which the network sees in [0, 1]."""
@@ -214,16 +244,13 @@ class Vae(OneTurnModel):
         maps: Tensor = self.decoder(flat.unflatten(1, self._map_shape))
         return maps
 
-    def shown(self, maps: Tensor) -> Tensor:
-        """Return what maps show."""
-        return self.likelihood.image(maps)
 
-
-def _encoder(config: VaeConfig, channels: int) -> nn.Sequential:
+def halving_stages(channels: int, widths: Sequence[int], convolutions: int, leak: float) -> nn.Sequential:
+    """Return stages of 3 x 3 convolutions, LeakyReLU and pooling, of as many features as widths say."""
     layers: list[nn.Module] = []
-    for before, width in pairwise((channels, *config.widths)):
-        for number in range(config.convolutions):
-            layers += [nn.Conv2d(width if number else before, width, 3, padding=1), nn.LeakyReLU(config.leak)]
+    for before, width in pairwise((channels, *widths)):
+        for number in range(convolutions):
+            layers += [nn.Conv2d(width if number else before, width, 3, padding=1), nn.LeakyReLU(leak)]
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
 

@@ -211,7 +211,8 @@ source_options = all_of(
         "--foreground",
         type=click.Choice(["breast", "body", "tissue", "none"]),
         help="What of an image is cut into patches: the breast; the body of a chest X-ray or an MR slice, with its "
-        "lungs; stained tissue; or, with none, all of it.  [default: what dataset or DICOM headers say, else breast]",
+        "lungs; stained tissue; or, with none, all of it.  [default: what dataset or DICOM headers say, else "
+        "breast, with --channels rgb tissue]",
     ),
     click.option(
         "--keep",

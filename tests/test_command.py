@@ -1,6 +1,6 @@
 """What a command says and with which code it ends, whatever happened.
 
-Also covers: errors.py.
+Also covers: errors.py, options.py.
 """
 
 import os

@@ -22,6 +22,7 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=str)
 WITHOUT_DEFAULT = {
     "--conditions",
     "--like",
+    "--grid",
     "--from",
     "--to",
     "--to-seed",

@@ -10,9 +10,14 @@ TESTS = ROOT / "tests"
 ROOMS = ("manifests", "shards", "preprocess", "models", "cvae", "train", "generate", "evaluate")
 #: Tests of no single module, and what they are of.
 OF_NO_MODULE = {
+    "benchmarks/test_clusters.py": "benchmarks/",
     "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
+    "benchmarks/test_samplers.py": "benchmarks/",
+    "benchmarks/test_seams.py": "benchmarks/",
+    "benchmarks/test_variety.py": "benchmarks/",
+    "benchmarks/test_zoo.py": "benchmarks/",
     "test_benchmarks.py": "benchmarks/",
     "test_colour.py": "images in colour, through the commands",
     "test_examples.py": "examples/, and commands and options in README.md",

@@ -8,8 +8,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import torch
+
 from nlbs.errors import NlbsError
-from nlbs.models.contract import GenerativeModel
+from nlbs.models.contract import GenerativeModel, Prepares
 from nlbs.models.pixels import FITS
 from nlbs.models.seen import SEEN
 from nlbs.pictures import write_png
@@ -145,11 +147,31 @@ class Trainer:
         left = progress.steps_left(self.config) * batch_size
         self.log.start_epoch(name, progress.step * batch_size, epoch, batch_size, left)
         self._epoch_clock = time.monotonic()
+        if not progress.step:
+            self._prepare()
         self.step.model.train()
         self.stream.seek(progress.epoch, progress.step)
         self._feed, self._told_s = Feed(iter(self.stream), self.step.device), 0.0
         self._fetch()
         self._is_leaving()  # raises everywhere where a process has no first batch
+
+    def _prepare(self) -> None:
+        """Show the model as many patches of the epoch as it wants to see before it; its average then begins anew."""
+        model, progress, data = self.step.model, self.progress, self.config.data
+        wanted = model.patches_wanted(progress.clock(self.config)) if isinstance(model, Prepares) else 0
+        if not wanted or not isinstance(model, Prepares):
+            return
+        model.eval()
+        batches = min(-(-wanted // self.stream.batch_size), progress.steps_per_epoch)
+        read = self.ranks.each(lambda: [self.stream.read(progress.epoch, step) for step in range(batches)])
+        shown = [to_device(batch, self.step.device) for batch in read]
+        pixels = torch.cat([FITS[data.fit](batch.pixels, data.resolution, None) for batch in shown])
+        names = shown[0].conditions
+        conditions = {name: torch.cat([batch.conditions[name] for batch in shown]) for name in names}
+        gathered = self.ranks.gathered
+        model.prepare(gathered(pixels), {name: gathered(values) for name, values in conditions.items()})
+        if self.step.average is not None:
+            self.step.average.model.load_state_dict(model.state_dict())
 
     def _step(self, batch: DeviceBatch) -> Stepped:
         """Take a step, counts it, and learns what the other processes wish."""

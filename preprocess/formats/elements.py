@@ -182,7 +182,7 @@ def scanned(path: Path, keywords: Sequence[str] = ()) -> pydicom.Dataset:
             else:
                 file.seek(0)
                 found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
-        except (*PYDICOM_ERRORS, zlib.error) as error:
+        except (*PYDICOM_ERRORS, InvalidDicomError, zlib.error) as error:
             raise BadHeaderError(f"the DICOM elements cannot be read ({type(error).__name__})") from error
     found.file_meta = meta
     return found

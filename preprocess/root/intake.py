@@ -156,7 +156,8 @@ def read_sources(options: BuildOptions, known_splits: Mapping[str, str] | None =
         *(rows, images, pseudonyms, options.shares, options.split_seed, options.patient_per_image),
         known_splits,
     )
-    foreground = options.foreground or table.dialect.foreground or foreground_of_files(sources)
+    otherwise = "tissue" if options.decode.channels == 3 else "breast"
+    foreground = options.foreground or table.dialect.foreground or foreground_of_files(sources, otherwise)
     decode = replace(options.decode, foreground=foreground)
     recipe = {**decode.recipe(), "key_fingerprint": pseudonyms.fingerprint}
     read = SourcesRead(

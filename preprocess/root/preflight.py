@@ -107,10 +107,14 @@ def paths_of_rows(rows: Sequence[ImageRow], root: AnyPath) -> list[AnyPath]:
     return list(paths)
 
 
-def foreground_of_files(sources: Sequence[Source]) -> str:
-    """Return the ``--foreground`` of a table that says none: what the headers of a few files state, else breast.
+def foreground_of_files(sources: Sequence[Source], otherwise: str = "breast") -> str:
+    """Return the ``--foreground`` of a table that says none: what the headers of a few files state.
 
     Where any of them is a mammogram they all are: old ones are called CR and DX.
+
+    Args:
+        sources: of the table.
+        otherwise: what it is where no header states one.
 
     Raises:
         DatasetError: they state several, and none of them a breast.
@@ -120,7 +124,9 @@ def foreground_of_files(sources: Sequence[Source]) -> str:
     sample = [paths[index * len(paths) // count] for index in range(count)]
     with ThreadPoolExecutor(_THREADS) as threads:
         stated = set(threads.map(_foreground_of, sample)) - {None}
-    if "breast" in stated or not stated:
+    if not stated:
+        return otherwise
+    if "breast" in stated:
         return "breast"
     if len(stated) > 1:
         raise DatasetError(

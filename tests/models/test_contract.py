@@ -36,15 +36,19 @@ PRESETS = {
     "toy-gan": "toy-gan",
     "vae": "vindr-vae-small",
     "lsgan": "lsgan-small",
+    "gmvae": "gmvae-small",
     "spatial-cvae": "spatial-cvae-small",
     "spatial-mlp": "spatial-cvae-published",
 }
+_GMVAE = {"features": "none", "widths": [4, 8], "latent_dim": 8, "components": 3, "decoder_widths": [8, 4]}
 #: Presets of the zoo, and what makes a run of theirs one of seconds, at 32 pixels.
 TINY: dict[str, dict[str, Any]] = {
     "vindr-vae-small": {"widths": [4, 8], "latent_dim": 8},
     "cxr-vae-published": {"widths": [4, 8], "latent_dim": 8},
     "lsgan-published": {"widths": [8, 4, 4], "latent_dim": 8},
     "lsgan-small": {"widths": [8, 4, 4], "latent_dim": 8},
+    "gmvae-published": _GMVAE,
+    "fs-gmvae-small": _GMVAE | {"transition": 6},
     "spatial-cvae-small": {"widths": [8, 8, 8], "latent_dim": 8, "token_width": 8},
     "spatial-cvae-published": {"hidden": 24, "latent_dim": 8},
     "diffusion-small": {"widths": [16, 24], "steps": 5},
@@ -54,7 +58,7 @@ TINY: dict[str, dict[str, Any]] = {
 #: Of presets that have a flow.
 FLOW = {"network": {"widths": [8, 8], "blocks": 1, "attention": 1}, "patches": 64, "batch_size": 8}
 #: Families that encode, rebuild and bound.
-ENCODING = {"cvae", "vae", "spatial-cvae", "spatial-mlp", "latent-diffusion"}
+ENCODING = {"cvae", "vae", "gmvae", "spatial-cvae", "spatial-mlp", "latent-diffusion"}
 CLOCK = Clock(step=3, steps_per_epoch=5, epoch=0, share=0.3)
 
 

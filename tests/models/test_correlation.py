@@ -76,6 +76,7 @@ class Noisy:
     networks: Sequence[torch.nn.Module] = ()
     noise_shapes = ((3,), (2, 4, 4), (1, 8, 8))
     device = torch.device("cpu")
+    grain = None
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         self.seen = noise

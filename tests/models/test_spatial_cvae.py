@@ -15,6 +15,7 @@ from nlbs.models.drawing import OwnSampler, draw_patches
 from nlbs.models.spatial_cvae import (
     FAMILY,
     KL_SCHEDULES,
+    Enlarge,
     SpatialConfig,
     SpatialCvae,
     bounds_penalty,
@@ -139,6 +140,18 @@ def test_places_are_centres_of_pixels_and_their_features_are_waves() -> None:
     features = fourier(torch.tensor([0.5, -0.25]))
     waves = [math.pi / 2 * x * 2**octave for x in (0.5, -0.25) for octave in range(5)]
     assert features.tolist() == pytest.approx([*map(math.sin, waves), *map(math.cos, waves)], abs=1e-6)
+
+
+@torch.no_grad()
+def test_every_pixel_is_made_by_as_many_weights_as_the_next() -> None:
+    """Of a flat map an enlargement with equal weights makes a flat one; a transposed one of 3 x 3 a checkerboard."""
+    larger, transposed = Enlarge(1, 1), torch.nn.ConvTranspose2d(1, 1, 3, 2, 1, output_padding=1)
+    for layer in (larger.conv, transposed):
+        layer.weight.fill_(1)
+        layer.bias.zero_()
+    flat = torch.ones(1, 1, 6, 6)
+    assert len(larger(flat)[..., 2:-2, 2:-2].unique()) == 1
+    assert len(transposed(flat)[..., 2:-2, 2:-2].unique()) == 3
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from pathlib import Path
 import data_store
 import numpy as np
 import pytest
+from PIL import Image
 
 from nlbs.shards import open_shards
 from tests.conftest import run_command
@@ -113,3 +114,20 @@ def test_a_file_of_frames_says_how_each_becomes_an_image(tmp_path: Path) -> None
         "--jobs", "1", *MAP,
     )  # fmt: skip
     assert "a table with a row per frame and --map frame=COLUMN takes several" in done.stderr
+
+
+def test_pictures_of_which_nothing_says_a_modality_are_breasts(tmp_path: Path) -> None:
+    Image.fromarray((DISK >> 4).astype(np.uint8)).save(tmp_path / "a.png")
+    build(table(tmp_path, "a.png"), tmp_path, tmp_path / "out", *MAP)
+    (row,) = read_csv(tmp_path / "out" / "images.csv")
+    assert (row["status"], row["mask_method"].split(" ")[0]) == ("ok", "background-peak")
+
+
+def test_pictures_in_colour_are_tissue_where_nothing_says_otherwise(tmp_path: Path) -> None:
+    slide = np.full((96, 80, 3), 240, np.uint8)
+    slide[DISK > 50] = (150, 90, 160)
+    slide[..., 1] -= (slide[..., 1] < 240) * (ROWS // 4).astype(np.uint8)
+    Image.fromarray(slide).save(tmp_path / "a.png")
+    build(table(tmp_path, "a.png"), tmp_path, tmp_path / "out", *MAP, "--channels", "rgb")
+    (row,) = read_csv(tmp_path / "out" / "images.csv")
+    assert (row["status"], row["mask_method"]) == ("ok", "tissue 1")

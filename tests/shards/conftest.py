@@ -45,6 +45,7 @@ def make_shard_set(
     columns: Mapping[str, Sequence[Any]] | None = None,
     container: str = "tar",
     compression: str = "none",
+    pixels: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """Writes a complete shard set and gives its pixels, (patches, resolution, resolution), by row.
 
@@ -58,12 +59,14 @@ def make_shard_set(
         dataset_id: as in shard_set.json and the manifest.
         columns: values of manifest columns, one per patch, instead of those of TAKEN_IN_TURN.
         container, compression: what the patches are stored as.
+        pixels: of that shape and type, in place of noise.
     """
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed)
-    pixels = noise.integers(
-        0, np.iinfo(dtype).max, (patches, resolution, resolution), dtype=dtype, endpoint=True
-    )
+    if pixels is None:
+        pixels = noise.integers(
+            0, np.iinfo(dtype).max, (patches, resolution, resolution), dtype=dtype, endpoint=True
+        )
     values: dict[str, list[Any]] = {
         name: [turn[row % len(turn)] for row in range(patches)] for name, turn in TAKEN_IN_TURN.items()
     }

@@ -113,6 +113,8 @@ def test_of_labels_those_were_met_that_were_told() -> None:
 class Shards:
     """A shard set that has the column findings."""
 
+    channels = 1
+
     def schema(self, names: list[str]) -> Schema:
         return Schema((FINDINGS if names == ["findings"] else NLBS[names[0]],))
 

@@ -102,6 +102,17 @@ def test_what_is_drawn_is_as_strong_as_it_was_at_each_brightness_and_has_its_spe
         assert power[:, ~band].sum() < 1e-6 * power.sum()
 
 
+def test_the_grain_of_colours_is_that_of_their_channels_together_and_one_noise_for_all() -> None:
+    rendered = torch.full((60, 3, EDGE, EDGE), 0.3)
+    real = rendered + 0.05 * torch.randn(rendered.shape, generator=torch.Generator().manual_seed(0))
+    found = measured(real, rendered)
+    alone = measured(real.reshape(180, 1, EDGE, EDGE), rendered.reshape(180, 1, EDGE, EDGE))
+    torch.testing.assert_close(found.state_dict(), alone.state_dict())
+    rest = found(rendered[:4], torch.randn(4, *found.noise_shape)) - rendered[:4]
+    assert float(rest.std()) == pytest.approx(0.05, rel=0.1)
+    torch.testing.assert_close(rest, rest[:, :1].expand_as(rest))
+
+
 def test_air_stays_air_and_nothing_leaves_the_range() -> None:
     grain = measured(halves(20) + 0.5 * torch.randn(20, 1, EDGE, EDGE), halves(20))
     found = grain(halves(8), torch.randn(8, 1, EDGE, EDGE))
