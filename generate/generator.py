@@ -214,6 +214,10 @@ class Generator:
             self.save_pretrained(folder)
             api = huggingface_hub.HfApi(token=token)
             address = api.create_repo(repo_id, private=private, exist_ok=True)
+            if private and not api.repo_info(repo_id).private:
+                raise ConfigError(
+                    f"{repo_id} is there already, and public: choose another, or push with private=False"
+                )
             api.upload_folder(repo_id=repo_id, folder_path=folder)
         return str(address)
 

@@ -14,10 +14,13 @@ from nlbs.models.card import Parts, identity, told_filter, update_card
 from nlbs.models.registry import family, load_checkpoint
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices, one_array
+from nlbs.shards.format.selection import AllRows, Selection
 from nlbs.shards.reading.mixed_sets import MixedSource, Source, sets_of
 from nlbs.text import counted
 from nlbs.train.config import TrainConfig
 from nlbs.train.run_folder import Progress, RunFolder
+
+_ROWS_AT_ONCE = 1 << 22
 
 
 def write_run_card(
@@ -74,12 +77,19 @@ def _data(config: TrainConfig, source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _counts(shards: ShardSet, split: str, where: str | None) -> str:
-    rows = shards.rows(split, where)
-    images, patients = (
-        len(np.unique(one_array(indices(shards.manifest[name]))[rows])) for name in ("image", "patient")
-    )
+    rows = shards.selection(split, where)
+    images, patients = (_count(shards, name, rows) for name in ("image", "patient"))
     of = f"{counted(images, 'image')} of {counted(patients, 'patient')}"
     return f"{counted(len(rows), 'patch', 'patches')} of {of}"
+
+
+def _count(shards: ShardSet, name: str, rows: Selection | AllRows) -> int:
+    """Return how many values a column has among some rows, which may be too many to list."""
+    codes = one_array(indices(shards.manifest[name]))
+    met = np.zeros(int(codes.max(initial=-1)) + 1, np.bool_)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        met[codes[rows[np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))]]] = True
+    return int(met.sum())
 
 
 def _training(

@@ -180,6 +180,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.is_private = True
 
     def HfApi(self, token: str | None) -> "Hub":
         self.calls.append(token)
@@ -188,6 +189,9 @@ class Hub:
     def create_repo(self, repo_id: str, private: bool, exist_ok: bool) -> str:
         self.calls.append((repo_id, private))
         return f"https://hub/{repo_id}"
+
+    def repo_info(self, repo_id: str) -> SimpleNamespace:
+        return SimpleNamespace(private=self.is_private)
 
     def upload_folder(self, repo_id: str, folder_path: str) -> None:
         self.calls.append(sorted(path.name for path in Path(folder_path).iterdir()))
@@ -218,6 +222,10 @@ def test_it_is_pushed_to_the_hub_and_to_everybody_with_a_licence_and_an_audit_al
     card.write_text(card.read_text().replace("not audited", "no copies found"))
     assert generator.push_to_hub("me/model", private=False)
     assert hub.calls[-2] == ("me/model", False)
+    hub.is_private = False
+    with pytest.raises(ConfigError, match="me/model is there already, and public"):
+        generator.push_to_hub("me/model")
+    assert hub.calls[-1] == ("me/model", True)  # nothing was uploaded
 
 
 def test_without_the_extra_it_says_what_to_install(
