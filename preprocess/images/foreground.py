@@ -201,7 +201,7 @@ def named(parameters: Mapping[str, Any]) -> str:
     return "foreground" if found is None else found.what
 
 
-def foreground_of(record: Mapping[str, Any]) -> str:
-    """Return which foreground the record of a stored image was cut by: its ``mask_method`` begins with the name."""
-    name = str(record.get("mask_method", "")).partition(" ")[0]
+def foreground_of(method: object) -> str:
+    """Return which foreground a stored image was cut by, of its ``mask_method``: that begins with the name."""
+    name = str(method).partition(" ")[0]
     return name if name in FOREGROUNDS else "breast"

@@ -71,7 +71,7 @@ def fitted(record: Mapping[str, Any], bits: Bits, resolution: int) -> Sampling:
     scale_x = scale_y * aspect
     fitting = min(resolution, math.ceil(columns / scale_x - _NEARLY))
     # Of the air beside it, how much stands at its left: none, all of it, or half.
-    at_left = float(wall_is_right(bits)) if foreground_of(record) == "breast" else 0.5
+    at_left = float(wall_is_right(bits)) if foreground_of(record.get("mask_method")) == "breast" else 0.5
     left = (columns - fitting * scale_x) * at_left if at_left else 0.0
     indent = math.floor((resolution - fitting) * at_left)
     return Sampling(

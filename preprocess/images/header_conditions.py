@@ -133,7 +133,7 @@ def settled(record: Mapping[str, Any], known: Conditions, counts: str = "table")
         values["age_bin"] = age_bin_of(values["age_years"])
     conditions = replace(known, **values)
     taken = tuple(name for name in stated if name in values)
-    of_breast = foreground_of(record) == "breast"
+    of_breast = foreground_of(record.get("mask_method")) == "breast"
     remarks = _side_remarks(record, conditions.laterality) if of_breast else ()
     return Settled(conditions, taken, tuple(against), remarks)
 

@@ -1,6 +1,6 @@
 """A run from its first step to its last: the same to the bit, however it was stopped.
 
-Also covers: train/data/feed.py, train/setup.py, train/validation.py.
+Also covers: train/setup.py, train/validation.py.
 """
 
 import json

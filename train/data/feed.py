@@ -1,7 +1,7 @@
 """The batches of an epoch on the device, and how long the run waited for them."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ class DeviceBatch:
     """A batch whose tensors are on the device, or under way to it."""
 
     pixels: Tensor  #: (b, C, S, S) uint8 or uint16
-    conditions: dict[str, Tensor]  #: (b,) int64 each
+    conditions: dict[str, Tensor]  #: (b, ...) each, as :mod:`nlbs.manifests.schema` says
     epoch: int
     step: int
 
@@ -47,8 +47,18 @@ def to_device(batch: Batch, device: torch.device) -> DeviceBatch:
     return DeviceBatch(pixels, _in_one_copy(batch.conditions, device), batch.epoch, batch.step)
 
 
-def _in_one_copy(codes: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def _in_one_copy(values: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     if device.type == "cpu":
-        return dict(codes)
-    together = torch.stack(list(codes.values())).to(device, non_blocking=True)
-    return dict(zip(codes, together.unbind(), strict=True))
+        return dict(values)
+    return copied(values, lambda together: together.to(device, non_blocking=True))
+
+
+def copied(values: Mapping[str, Tensor], copy: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Return tensors of whatever shapes, copied as one vector for each dtype: a copy has its price, however small."""
+    found: dict[str, Tensor] = {}
+    for dtype in {one.dtype for one in values.values()}:
+        some = {name: one for name, one in values.items() if one.dtype == dtype}
+        together = copy(torch.cat([one.reshape(-1) for one in some.values()]))
+        parts = torch.split(together, [one.numel() for one in some.values()])
+        found |= {name: part.view(one.shape) for (name, one), part in zip(some.items(), parts, strict=True)}
+    return {name: found[name] for name in values}

@@ -24,6 +24,7 @@ from nlbs.evaluate.measures.anomaly import (
     tissue_error,
 )
 from nlbs.manifests.schema import NLBS, Condition, Schema
+from nlbs.models.family import ImageSpec
 from nlbs.shards import open_shards
 from tests.conftest import some
 from tests.evaluate.made_up import OTHER, draw_other_conditions
@@ -34,6 +35,7 @@ class GreyModel(nn.Module):
     """Rebuilds everything as one grey, at a KL of 3 + 1 nats in two levels; remembers what it was told."""
 
     resolution, device, schema = 16, torch.device("cpu"), NLBS
+    image = ImageSpec(1, 16)
 
     def __init__(self) -> None:
         super().__init__()

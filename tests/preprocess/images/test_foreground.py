@@ -120,9 +120,9 @@ def test_nothing_of_the_image_is_left_out_where_no_foreground_is_asked_for() -> 
 
 def test_the_mask_of_a_record_tells_its_foreground() -> None:
     for name, foreground in FOREGROUNDS.items():
-        assert foreground_of({"mask_method": foreground.method}) == name
+        assert foreground_of(foreground.method) == name
         assert named({"foreground": name}) == foreground.what
-    assert foreground_of({}) == foreground_of({"mask_method": "background-peak 7"}) == "breast"
+    assert foreground_of(None) == foreground_of("background-peak 7") == "breast"
 
 
 def test_a_slice_is_shown_in_its_window_without_its_noise_and_as_no_breast(tmp_path: Path) -> None:
