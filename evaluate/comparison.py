@@ -18,7 +18,6 @@ from nlbs.evaluate.evaluation import (
     counted_patches,
     doubts_of,
     extractor_or_why,
-    file_digest,
     most_audited,
     open_model,
 )
@@ -34,7 +33,7 @@ from nlbs.json_text import parse_json
 from nlbs.models.checkpoint import read_metadata
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
-from nlbs.models.folder import model_file
+from nlbs.models.folder import file_digest, model_file
 from nlbs.models.pixels import require_channels
 from nlbs.models.seen import guess, unseen
 from nlbs.models.stages.choice import SamplerChoice

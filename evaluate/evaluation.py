@@ -1,6 +1,5 @@
 """The two uses of nlbs-evaluate, from paths to written reports."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from nlbs import __version__
-from nlbs.errors import ConfigError, EvaluationError
+from nlbs.errors import ConfigError, EvaluationError, NlbsError
 from nlbs.evaluate.measures.anomaly import default_filters
 from nlbs.evaluate.measures.features import DEFAULT_EXTRACTOR, FeatureExtractor, extractor
 from nlbs.evaluate.real_patches import RealPatches, Rows, read_patches, rows_to_judge_on
-from nlbs.evaluate.report import Section, write_report
+from nlbs.evaluate.report import Section, as_card, write_report
 from nlbs.evaluate.sections.anomaly import Search, anomaly_sections
 from nlbs.evaluate.sections.control import condition_control
 from nlbs.evaluate.sections.galleries import galleries
@@ -23,9 +22,11 @@ from nlbs.evaluate.sections.realism import realism
 from nlbs.evaluate.sections.reconstruction import reconstruction
 from nlbs.evaluate.sections.utility import training_utility
 from nlbs.evaluate.study import Study
+from nlbs.models.card import complete_card, told_filter
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
+from nlbs.models.folder import model_id
 from nlbs.models.pixels import require_channels
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.seen import guess, unseen
@@ -128,7 +129,9 @@ def evaluate(
             doubts.append(guess(new))
     sections[0].attention[:0] = doubts
     head = {"title": f"What {checkpoint} is worth", "note": _NOTE, "made": made}
-    return write_report(request.out, REPORT, head, sections)
+    written = write_report(request.out, REPORT, head, sections)
+    _complete_card(request, sections, made)
+    return written
 
 
 def find_anomalies(
@@ -164,6 +167,23 @@ def find_anomalies(
         )
     head = {"title": f"Abnormal images by {request.checkpoint}", "note": _NOTE, "made": made}
     return write_report(request.out, ANOMALY, head, sections)
+
+
+def _complete_card(request: Request, sections: Sequence[Section], made: Mapping[str, Any]) -> None:
+    """Put the figures of a report into the card of the model's run; where that fails, a line says so."""
+    how = {
+        "patches": f"{made['held-out patches']}, split {made['split']}",
+        "shard set": "that of training" if made["trained on"] == made["dataset id"] else "another one",
+        "filter": told_filter(made["filter"]),
+        "sampler": made["sampler"],
+    }
+    try:
+        card = complete_card(request.checkpoint, {one.name: as_card(one, how) for one in sections})
+    except (NlbsError, OSError) as error:
+        request.say(f"the model card was not completed: {error}")
+    else:
+        if card is not None:
+            request.say(f"model card: {card}")
 
 
 def section_of(name: str, study: Study) -> Section:
@@ -210,18 +230,12 @@ def counted_patches(patches: RealPatches) -> str:
     return f"{len(patches):,} patches of {len(np.unique(patches.patients)):,} patients"
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _provenance(
     request: Request, training: Mapping[str, Any], shards: ShardSet, where: str | None
 ) -> dict[str, Any]:
     return {
         "checkpoint": str(request.checkpoint),
-        "model id": file_digest(request.checkpoint)[:16],
+        "model id": model_id(request.checkpoint),
         "trained on": training.get("dataset_id", "unknown"),
         "trained with --where": training.get("where"),
         "steps": training.get("step"),

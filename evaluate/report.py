@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from nlbs.evaluate.measures.intervals import Interval
 from nlbs.files import atomic_file, make_folder, write_json
+from nlbs.models.card import Parts, audited
 from nlbs.pictures import html_page, picture_uri
 from nlbs.text import printable
 
@@ -97,6 +98,24 @@ def as_values(head: Mapping[str, Any], sections: Sequence[Section]) -> dict[str,
 def render(head: Mapping[str, Any], sections: Sequence[Section]) -> str:
     """Return the page as HTML, complete in itself. Every text is escaped, and cut off where it is absurdly long."""
     return html_page("nlbs.evaluate", shown, head=head, sections=sections)
+
+
+def as_card(section: Section, how: Mapping[str, str]) -> Parts:
+    """Return a section as a model card has it: its tables, and for memorisation the verdict first.
+
+    Args:
+        section: of the report.
+        how: it was measured.
+    """
+    if section.skipped:
+        return {"": "Not measurable on these patches."}
+    copies = section.figures.get("copies")
+    verdict: Parts = {} if copies is None else {"": audited(copies["verdict"])}
+    tables = {
+        table.title: [list(table.header), *([shown(cell) for cell in row] for row in table.rows)]
+        for table in section.tables
+    }
+    return {**verdict, "How it was measured": how, **tables}
 
 
 def plain(value: Any) -> Any:

@@ -23,9 +23,7 @@ from nlbs.generate.folder import (
     SAMPLES_CSV,
     Provenance,
     finish,
-    fitted_ids,
     is_finished,
-    model_id,
     set_name,
 )
 from nlbs.generate.plan import Plan
@@ -36,6 +34,7 @@ from nlbs.models.checkpoint import read_metadata
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
 from nlbs.models.drawing import draw_patches
+from nlbs.models.folder import fitted_ids, model_id
 from nlbs.models.registry import family, load_checkpoint
 from nlbs.models.seen import guess, unseen
 from nlbs.models.stages.choice import SamplerChoice
@@ -87,19 +86,25 @@ def open_model(call: Call, conditions: str, latents: str | None = None) -> Opene
     """
     device = choose_device(call.device)
     model = load_checkpoint(call.checkpoint, device)
-    provenance = Provenance(
+    return Opened(model, device, provenance_of(call, model, conditions, latents))
+
+
+def provenance_of(
+    call: Call, model: GenerativeModel, conditions: str, latents: str | None = None
+) -> Provenance:
+    """Return where what an opened model draws comes from; the arguments are those of :func:`open_model`."""
+    return Provenance(
         model_id(call.checkpoint),
         model.resolution,
         call.seed,
         latents or str(call.sampler),
         conditions,
         call.recipe,
-        device.type,
+        model.device.type,
         fitted_ids(call.sampler.files(call.checkpoint)) if latents is None else "",
         of_patients=latents is not None,
         channels=model.image.channels,
     )
-    return Opened(model, device, provenance)
 
 
 def note_unseen(call: Call, values: Mapping[str, npt.ArrayLike]) -> None:
@@ -129,7 +134,7 @@ def draw(call: Call, plan: Plan, with_datasheet: bool = False) -> None:
         click.echo(f"Note: a shard set has a column {name} of its own: the condition {name} is not written.")
     title = family(opened.model.family).title
     sheet = datasheet(plan, provenance, call.kind, title) if with_datasheet else None
-    new = _write(call, plan, patches, provenance, sheet)
+    new = write(call, plan, patches, provenance, sheet)
     size = f"{provenance.resolution}x{provenance.resolution}"
     state = "" if new else " were there already, nothing was left to do; --overwrite draws them anew"
     click.echo(f"{len(plan):,} synthetic patches of {size} pixels in {call.out}{state}")
@@ -142,7 +147,7 @@ def draw(call: Call, plan: Plan, with_datasheet: bool = False) -> None:
         _write_captures(call.out, call.overwrite)
 
 
-def _write(call: Call, plan: Plan, patches: Draw, provenance: Provenance, sheet: str | None) -> bool:
+def write(call: Call, plan: Plan, patches: Draw, provenance: Provenance, sheet: str | None = None) -> bool:
     """Write the patches of a plan, contact sheet and tables; go on where such a call was interrupted.
 
     Returns:

@@ -4,17 +4,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nlbs.errors import CheckpointError, ConfigError
+from nlbs.errors import ConfigError
 from nlbs.files import read_json, refuse_link, remove_partials, write_json
 from nlbs.shards.format.commit import PARTS
 from nlbs.shards.format.layout import IMAGES_CSV, SHARD_SET_JSON, STORE
 from nlbs.stores import store_of
-from nlbs.system_calls import open_regular
 from nlbs.text import printable
 
 SOFTWARE = "NLBS-CVAE"
@@ -38,7 +37,7 @@ _SET = re.compile(r"r\d+-synthetic")
 class Provenance:
     """What made synthetic patches."""
 
-    model: str  #: id of the checkpoint, see :func:`model_id`
+    model: str  #: id of the checkpoint, see :func:`nlbs.models.folder.model_id`
     resolution: int  #: edge of a patch in pixels
     seed: int
     sampler: str  #: in words
@@ -74,27 +73,6 @@ class Provenance:
             del values["channels"]
         text = json.dumps(values, sort_keys=True, allow_nan=False)
         return {**values, "request": hashlib.sha256(text.encode()).hexdigest()[:32]}
-
-
-def model_id(checkpoint: Path) -> str:
-    """Return the first 16 digits of the SHA-256 of a checkpoint file.
-
-    Raises:
-        CheckpointError: it is no file that can be read.
-    """
-    try:
-        descriptor = open_regular(checkpoint)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {checkpoint} ({error.strerror}): remove it, or fit it again"
-        ) from None
-    with open(descriptor, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def fitted_ids(files: Iterable[Path]) -> str:
-    """Return the ids of files that are fitted to a checkpoint: "flow 0a1b..., grain 2c3d..."."""
-    return ", ".join(f"{file.name.split('.')[-2]} {model_id(file)}" for file in files)
 
 
 def set_name(resolution: int) -> str:

@@ -1,10 +1,20 @@
 """Conditions as a person asks for them, by name and value: "view=CC,age=66,findings=Mass|Nodule"."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 
 from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import age_bin_of, is_empty, parse_age
-from nlbs.manifests.schema import AGE_YEARS, NLBS, Condition, Schema, Value, plain_name
+from nlbs.manifests.schema import (
+    AGE_YEARS,
+    BETWEEN_LABELS,
+    NLBS,
+    NO_YES,
+    Condition,
+    Schema,
+    Value,
+    plain_name,
+)
 from nlbs.text import shown
 
 #: Stands for a bin of ages, and for the age itself, where a model has them.
@@ -57,8 +67,11 @@ def parse_value(name: str, text: str, schema: Schema) -> dict[str, Value]:
     try:
         condition = schema.find(name)
     except ConfigError:
+        known = names_of(schema)
+        near = difflib.get_close_matches(plain_name(name), known, n=1, cutoff=0.5)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
         raise ConfigError(
-            f"the model has no condition {shown(name.strip())}; expected one of {', '.join(names_of(schema))}"
+            f"the model has no condition {shown(name.strip())}{meant}; expected one of {', '.join(known)}"
         ) from None
     return {condition.name: condition.parse(text)}
 
@@ -76,6 +89,23 @@ def parse_values(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, 
             raise ConfigError(f"the condition {schema[twice].label} is said twice; say it once")
         found |= values
     return found
+
+
+def text_of(value: object) -> str:
+    """Return a value of Python as the command line says it: "yes" of True, "66" of 66, "Mass|Nodule" of words.
+
+    None is unknown; several numbers are put together by commas.
+    """
+    if hasattr(value, "tolist"):  # of numpy, or a tensor
+        value = value.tolist()
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return NO_YES[value]
+    if isinstance(value, list | tuple):
+        between = BETWEEN_LABELS if all(isinstance(part, str) for part in value) else ","
+        return between.join(map(text_of, value))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def pairs_of(text: str) -> list[tuple[str, str]]:

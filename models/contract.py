@@ -19,6 +19,7 @@ from nlbs.models.conditioning import checked_conditions
 from nlbs.models.family import ImageSpec
 from nlbs.models.guidance import Guidance
 from nlbs.models.schedules import Schedule
+from nlbs.pictures import table_html
 
 Shapes = Sequence[tuple[int, ...]]
 #: condition -> its values of B patches, as :mod:`nlbs.manifests.schema` says: (B,) int64 codes, -1 unknown, for example
@@ -132,6 +133,26 @@ class GenerativeModel(Trainable):
     def checked(self, conditions: Conditions) -> dict[str, Tensor]:
         """Return its conditions where its weights are; raise ConfigError as ``checked_conditions`` does."""
         return checked_conditions(conditions, self.device, self.schema)
+
+    def __repr__(self) -> str:
+        """Return a line; the layers are those of ``named_modules()``."""
+        return (
+            f"{type(self).__name__}({', '.join(f'{name} {value}' for name, value in self._facts().items())})"
+        )
+
+    def _repr_html_(self) -> str:
+        values = {condition.label: condition.expected.removeprefix("one of ") for condition in self.schema}
+        return table_html(type(self).__name__, {**self._facts(), **values})
+
+    def _facts(self) -> dict[str, str]:
+        edge = f"{self.resolution}x{self.resolution}"
+        images = (
+            f"{edge} pixels"
+            if self.image.channels == 1
+            else f"{edge} pixels in {self.image.channels} channels"
+        )
+        names = ", ".join(condition.label for condition in self.schema)
+        return {"images": images, "parameters": f"{self.num_parameters:,}", "conditions": names}
 
     # Training.
 

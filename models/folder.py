@@ -5,14 +5,18 @@ that was fitted to just these weights (:mod:`nlbs.models.stages`). Nothing else 
 judge. No torch, so that commands start at once.
 """
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from click.types import FuncParamType
 
 from nlbs.errors import CheckpointError
 from nlbs.paths import LOCAL_PATH
+from nlbs.system_calls import open_regular
 
 BEST_MODEL = "best_model.safetensors"
+CONFIG = "config.yaml"  #: of its training; nothing is drawn by it
 
 
 def model_file(path: Path) -> Path:
@@ -29,6 +33,30 @@ def model_file(path: Path) -> Path:
             "judged, at the end of an epoch; give the folder of such a run, or a checkpoint file"
         )
     return path / BEST_MODEL
+
+
+def model_id(checkpoint: Path) -> str:
+    """Return the first 16 digits of :func:`file_digest`."""
+    return file_digest(checkpoint)[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file of a model, 64 hexadecimal digits.
+
+    Raises:
+        CheckpointError: it is no file that can be read.
+    """
+    try:
+        descriptor = open_regular(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path} ({error.strerror}): remove it, or fit it again") from None
+    with open(descriptor, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fitted_ids(files: Iterable[Path]) -> str:
+    """Return the ids of files that are fitted to a checkpoint: "flow 0a1b..., grain 2c3d..."."""
+    return ", ".join(f"{file.name.split('.')[-2]} {model_id(file)}" for file in files)
 
 
 def _from_option(text: str) -> Path:

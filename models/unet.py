@@ -32,8 +32,8 @@ class TimeEmbedding(nn.Module):
 class UNet(nn.Module):
     """Residual blocks with FiLM at each scale, down and up again, joined at each; zero with fresh weights.
 
-    What comes out is added to a factor of what went in, of each place and channel: where an image is air, its noise goes
-    as a whole, which a network that has to rebuild noise number by number learns last.
+    What comes out is added to a factor of what went in, of each place and channel: where an image is air, its noise
+    goes as a whole, which a network that has to rebuild noise number by number learns last.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from nlbs.pictures import contact_sheet, write_png
+from nlbs.pictures import as_uint8, contact_sheet, sheet_html, table_html, write_png
 
 
 def names(folder: Path) -> list[str]:
@@ -104,3 +104,14 @@ def test_the_same_picture_has_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_png(tmp_path / name, contact_sheet([flat(5)], ["é"]), {"k": "v"})
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_notebook_gets_one_picture_of_the_first_images_and_no_markup_from_values() -> None:
+    html = sheet_html([flat(9)] * 40, ["x"] * 40, "<b>")
+    assert html.startswith('<img alt="&lt;b&gt;: the first 32" src="data:image/png;base64,')
+    assert html.count("<") == 1
+    assert "<td style='text-align:left'>&lt;i&gt;</td>" in table_html("t", {"a": "<i>"})
+
+
+def test_sixteen_bits_are_shown_in_eight_white_as_white() -> None:
+    assert as_uint8(np.array([0, 257, 65535], np.uint16)).tolist() == [0, 1, 255]

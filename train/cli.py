@@ -202,7 +202,7 @@ def cli(
 
     from nlbs.train import launch
 
-    launch.train(prepared, run_path or Path("runs") / preset, device, 60 * rank_timeout)
+    launch.train(prepared, run_path or Path("runs") / preset, device, 60 * rank_timeout, preset)
 
 
 def _as_config(flags: dict[str, Any]) -> dict[str, Any]:

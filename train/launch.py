@@ -22,7 +22,11 @@ def is_under_torchrun() -> bool:
 
 
 def train(
-    prepared: "Callable[[], tuple[TrainConfig, Source]]", run_path: Path, device_name: str, timeout_s: float
+    prepared: "Callable[[], tuple[TrainConfig, Source]]",
+    run_path: Path,
+    device_name: str,
+    timeout_s: float,
+    preset: str = "none",
 ) -> None:
     """Train a run to its end, with the processes that torchrun started.
 
@@ -31,6 +35,7 @@ def train(
         run_path: the run folder.
         device_name: "auto", "cuda" or "cpu".
         timeout_s: how long the processes wait for each other.
+        preset: its name, for the model card.
 
     Raises:
         NlbsError, KeyboardInterrupt: as :func:`nlbs.train.setup.train`.
@@ -39,6 +44,7 @@ def train(
     ready = None if is_under_torchrun() else prepared()
 
     from nlbs.models.device import choose_device
+    from nlbs.train import card
     from nlbs.train import setup as start
     from nlbs.train.handshake import shake_hands
     from nlbs.train.optimisation import with_precision
@@ -53,6 +59,7 @@ def train(
         progress = start.train(config, source, run_folder, device, Ranks())
         if progress.has_no_epochs_left(config):
             run_stages(config, source, run_folder, device)
+        card.write_run_card(config, source, run_folder, progress, preset)
         return
     try:
         with joined_ranks(timeout_s) as ranks:
@@ -68,6 +75,8 @@ def train(
         # By the first process alone: what is fitted is small, and the others would wait for it.
         if is_first and progress.has_no_epochs_left(config):
             run_stages(config, source, RunFolder(run_path), device)
+        if is_first:
+            card.write_run_card(config, source, RunFolder(run_path), progress, preset)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()

@@ -18,7 +18,7 @@ from nlbs.files import atomic_file
 from nlbs.json_text import parse_json
 from nlbs.models.checkpoint import check_weights, save_checkpoint
 from nlbs.models.contract import Clock, GenerativeModel
-from nlbs.models.folder import BEST_MODEL
+from nlbs.models.folder import BEST_MODEL, CONFIG
 from nlbs.models.stages.stage import stages
 from nlbs.system_calls import replace, sync
 from nlbs.text import shown
@@ -131,7 +131,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
+        self.config = path / CONFIG
         self.best_model = path / BEST_MODEL
         self.last_model = path / "last_model.safetensors"
         self.last_state = path / "last_state.pt"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nlbs.command import Finite
-from nlbs.config import nearest
+from nlbs.config import STRICT, Count, Weight, nearest
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models import registry
 from nlbs.models.family import SOLVERS, Family
@@ -28,16 +28,17 @@ AUTOGUIDANCE = 1.5  #: unless another is asked for, where there is a weak stage 
 class SamplerChoice:
     """The flags that choose a sampler."""
 
+    __pydantic_config__ = STRICT
     sampler: str = (
         "auto"  #: a stage that has one, or the family's own; "auto": such a stage where there is one
     )
-    temperature: float = 1.0
+    temperature: Weight = 1.0
     guidance: str | None = None  #: as parsed_guidance reads it; None: that of the stage
     grain: bool | None = None  #: None: where it was measured
-    autoguidance: float | None = None  #: of a stage with a weak one; None: AUTOGUIDANCE, where that is there
-    sampler_steps: int | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
-    correlation: float = 0.0  #: length in pixels over which noise that has maps is alike; 0: it is not
-    flow_steps: int = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
+    autoguidance: Weight | None = None  #: of a stage with a weak one; None: AUTOGUIDANCE, where that is there
+    sampler_steps: Count | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
+    correlation: Weight = 0.0  #: length in pixels over which noise that has maps is alike; 0: it is not
+    flow_steps: Count = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
 
     def __str__(self) -> str:
         """Return it in words: every output says it."""

@@ -9,10 +9,10 @@ import pandas as pd
 
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS
-from nlbs.pictures import picture_uri
+from nlbs.pictures import as_uint8, picture_uri
 from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, extra_columns, images_of
 from nlbs.preprocess.report.page_images import Shown, histogram_svg
-from nlbs.preprocess.report.preview import as_uint8, patch_caption
+from nlbs.preprocess.report.preview import patch_caption
 from nlbs.preprocess.report.survey import Survey
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices

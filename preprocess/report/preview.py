@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from nlbs.errors import DatasetError
 from nlbs.paths import AnyPath
-from nlbs.pictures import contact_sheet, write_png
+from nlbs.pictures import as_uint8, contact_sheet, write_png
 from nlbs.preprocess.images.store import ImageStore, mask_of
 from nlbs.preprocess.sets.plan import record_of
 from nlbs.shards import ShardSet, open_shards
@@ -74,11 +74,6 @@ def image_sheet(shard_set: ShardSet, images: Sequence[str]) -> npt.NDArray[np.ui
         tiles.append(drawn_image(store, image, patches, shard_set.resolution))
         captions.append(f"{image}\n{patch_caption(patches[0])}, {counted(len(patches), 'patch', 'patches')}")
     return contact_sheet(tiles, captions, columns=6, tile_px=300, title=counted(len(images), "decoded image"))
-
-
-def as_uint8(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Return uint8 or uint16 display values as uint8."""
-    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
 def drawn_image(

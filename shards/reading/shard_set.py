@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from nlbs.shards.format.payload import Pixels, channels_of, patch_shape, pixel_d
 from nlbs.shards.format.selection import AllRows, Selection
 from nlbs.shards.format.where import select
 from nlbs.shards.reading.local_shards import LocalShards
+from nlbs.shards.reading.patch import Patch, html_of, patch_of
 from nlbs.shards.reading.reader import ON_DAMAGE, VERIFY, Reader
 from nlbs.shards.reading.remote_shards import RemoteShards
 from nlbs.stores import store_of
@@ -115,6 +117,20 @@ class ShardSet:
     def __repr__(self) -> str:
         patches = counted(len(self), "patch", "patches")
         return f"ShardSet({str(self.folder)!r}, {patches} of {self.resolution}x{self.resolution})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
+    def __getitem__(self, row: int) -> Patch:
+        """Return a patch with its conditions in words; -1 is the last. :meth:`read` takes many at once.
+
+        Raises:
+            IndexError: the manifest has no such row.
+            ShardError: as :meth:`read`.
+        """
+        if not -len(self) <= (number := index(row)) < len(self):
+            raise IndexError(f"there is no row {number} of {self}")
+        return patch_of(self, number % len(self))
 
     @property
     def manifest(self) -> pa.Table:

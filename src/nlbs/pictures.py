@@ -3,7 +3,7 @@
 import base64
 import importlib.resources
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from nlbs.paths import AnyPath
 
 _MARGIN_PX = 6
 _LINE_PX = 13
+_MOST_SHOWN = 32  # in a notebook
 
 
 #: Of red, green and blue, in thousandths (Rec. ITU-R BT.601).
@@ -28,6 +29,11 @@ def luminance(colours: npt.NDArray[Any]) -> npt.NDArray[Any]:
     weighted = colours @ np.array(_LUMINANCE, np.int32)
     found: npt.NDArray[Any] = ((weighted + 500) // 1000).astype(colours.dtype)
     return found
+
+
+def as_uint8(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return uint8 or uint16 display values as uint8."""
+    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
 def contact_sheet(
@@ -106,6 +112,28 @@ def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
     return Markup("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())  # noqa: S704
+
+
+def sheet_html(images: Sequence[npt.NDArray[Any]], captions: Sequence[str], title: str) -> str:
+    """Return a contact sheet as HTML for a notebook: one picture, inside.
+
+    Args:
+        images: uint8 or uint16, (H, W) or (H, W, 3) each; the first 32 are shown.
+        captions: one per image.
+        title: above them.
+    """
+    shown = [as_uint8(image) for image in images[:_MOST_SHOWN]]
+    if len(images) > len(shown):
+        title = f"{title}: the first {len(shown)}"
+    sheet = contact_sheet(shown, captions[: len(shown)], title=title)
+    return Markup('<img alt="{}" src="{}">').format(title, picture_uri(sheet, max(sheet.shape)))
+
+
+def table_html(title: str, rows: Mapping[str, object]) -> str:
+    """Return names and values as HTML for a notebook."""
+    row = Markup("<tr><th style='text-align:left'>{}</th><td style='text-align:left'>{}</td></tr>")
+    body = Markup("").join(row.format(name, value) for name, value in rows.items())
+    return Markup("<strong>{}</strong><table>{}</table>").format(title, body)
 
 
 def html_page(package: str, finalize: Callable[[Any], Any], **values: Any) -> str:

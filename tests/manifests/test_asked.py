@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from nlbs.errors import ConfigError
@@ -13,6 +14,7 @@ from nlbs.manifests.asked import (
     parse_value,
     parse_values,
     short_forms,
+    text_of,
 )
 from nlbs.manifests.schema import AGE_YEARS, NLBS, POSITION, Condition, Schema
 
@@ -64,7 +66,11 @@ def test_an_age_stands_for_what_the_model_has_of_it() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("density", "4", "no condition 'density'; expected one of view, age_bin, age_years, ACR density"),
+        (
+            "density",
+            "4",
+            r"'density' \(did you mean 'ACR density'\?\); expected one of view, age_bin, age_years, ACR",
+        ),
         ("view", "LCC", "view 'LCC' cannot be read; expected one of CC, MLO$"),
         ("view", "banana", "expected one of CC, MLO$"),
         ("age", "0", "years from 1 to 120"),
@@ -103,3 +109,21 @@ def test_what_is_not_said_is_unknown() -> None:
         **dict.fromkeys(OTHERS.names, ""),
         "view": "CC",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "yes"),
+        (np.bool_(False), "no"),
+        (66, "66"),
+        (np.float32(0.5), "0.5"),
+        ("CC", "CC"),
+        (["Mass", "Nodule"], "Mass|Nodule"),
+        ((0.25, 1), "0.25,1"),
+        (np.array([0.25, 1.0]), "0.25,1"),
+    ],
+)
+def test_a_value_of_python_is_said_as_on_the_command_line(value: object, text: str) -> None:
+    assert text_of(value) == text

@@ -86,6 +86,12 @@ def model(request: pytest.FixtureRequest) -> GenerativeModel:
     return fresh_model(resolved_config(name, None, tiny(name)) if name in TINY else preset(name))
 
 
+def test_a_model_is_a_line_to_read_and_a_table_in_a_notebook(model: GenerativeModel) -> None:
+    assert repr(model).startswith(f"{type(model).__name__}(images {model.resolution}x")
+    assert "\n" not in repr(model)
+    assert f"{model.num_parameters:,}</td>" in model._repr_html_()
+
+
 def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     channels, edge = model.image

@@ -10,7 +10,7 @@ import pytest
 
 from nlbs.cvae import load_checkpoint
 from nlbs.errors import CheckpointError, NlbsError
-from nlbs.generate.folder import fitted_ids
+from nlbs.models.folder import fitted_ids
 from nlbs.train.log import Log
 from nlbs.train.pictures import epoch_rows, write_curve
 from nlbs.train.run_folder import RunFolder

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError, ShardError
+from nlbs.manifests.captions import caption
 from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import NLBS, Columns, Schema
-from nlbs.models.pixels import picked, with_channels
+from nlbs.models.pixels import as_patches, picked, with_channels
+from nlbs.pictures import sheet_html, table_html
 from nlbs.shards import ShardSet
 from nlbs.shards.format.selection import AllRows, Selection
 from nlbs.shards.format.where import explain_empty
@@ -22,6 +24,7 @@ from nlbs.shards.order.sampling import Epochs, Strata
 from nlbs.shards.order.strata import strata_of
 from nlbs.shards.order.window import Window
 from nlbs.shards.reading.mixed_sets import MixedSource, sets_of
+from nlbs.text import counted
 from nlbs.train.data.read_ahead import Buffers, read_ahead
 
 Rows = npt.NDArray[np.int64]
@@ -50,7 +53,7 @@ class Resident(Protocol):
     def gather(self, rows: Rows) -> Tensor: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch:
     """Some patches and what is known about them: the part of a batch that one rank has.
 
@@ -65,6 +68,19 @@ class Batch:
     epoch: int  #: the epoch it belongs to
     step: int  #: its place in the epoch, from 0
     valid: Tensor  #: (b,) bool; False: a patch seen before that fills the last batch of an evaluation
+    schema: Schema = NLBS  #: of the conditions
+
+    def __repr__(self) -> str:
+        kind = str(self.pixels.dtype).removeprefix("torch.")
+        size = "x".join(map(str, self.pixels.shape[1:]))
+        place = f"epoch {self.epoch}, step {self.step}"
+        return f"Batch({counted(len(self.rows), 'patch', 'patches')} of {size} {kind}, {place})"
+
+    def _repr_html_(self) -> str:
+        columns = {name: codes.numpy() for name, codes in self.conditions.items()}
+        words = [self.schema.words(self.schema.values_of(columns, place)) for place in range(len(self.rows))]
+        captions = [caption(some, self.schema) for some in words]
+        return sheet_html(list(as_patches(self.pixels)), captions, repr(self))
 
     def only_valid(self) -> "Batch":
         """Return the batch without what only fills it; on some ranks, the last one is then empty."""
@@ -78,6 +94,7 @@ class Batch:
             self.epoch,
             self.step,
             self.valid[kept],
+            self.schema,
         )
 
 
@@ -171,6 +188,22 @@ class PatchStream:
         full, rest = divmod(self.num_patches, self.batch_size)
         return full if self.drop_last else full + (rest > 0)
 
+    def __repr__(self) -> str:
+        return f"PatchStream({', '.join(f'{name} {value}' for name, value in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        return table_html("PatchStream", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        batches = f"{counted(len(self), 'batch', 'batches')} of {self.batch_size}"
+        return {
+            "split": f"{self.split or 'all'}: {counted(self.num_patches, 'patch', 'patches')} in {batches}",
+            **({} if self.where is None else {"where": self.where}),
+            "order": self.order,
+            "next": f"epoch {self.epoch}, step {self.step}",
+            "conditions": ", ".join(self.schema.names),
+        }
+
     @property
     def strata(self) -> Strata | None:
         """What has a share of each batch; None where each patch comes once in an epoch."""
@@ -226,7 +259,8 @@ class PatchStream:
         """
         rows, found = self._planned(epoch, step)
         conditions = {name: torch.from_numpy(values) for name, values in found.items()}
-        return Batch(with_channels(self._pixels(rows)), conditions, rows, epoch, step, self._valid(step))
+        pixels = with_channels(self._pixels(rows))
+        return Batch(pixels, conditions, rows, epoch, step, self._valid(step), self.schema)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.epoch, self.step

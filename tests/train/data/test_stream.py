@@ -225,3 +225,14 @@ def test_batches_that_are_kept_are_not_written_to_again() -> None:
     kept = list(stream)
     for batch in some(kept):
         np.testing.assert_array_equal(batch.pixels.numpy()[:, 0], shards.read(batch.rows))
+
+
+def test_streams_and_batches_are_short_to_read_and_are_seen_in_a_notebook() -> None:
+    stream = PatchStream(MemoryShards(kind=np.uint16), batch_size=8)
+    batch = stream.read(0, 3)
+    assert repr(batch) == "Batch(8 patches of 1x16x16 uint16, epoch 0, step 3)"
+    assert batch._repr_html_().startswith('<img alt="Batch(8 patches')
+    assert repr(stream).startswith(
+        "PatchStream(split train: 40 patches in 5 batches of 8, order global, next epoch 0"
+    )
+    assert "<td style='text-align:left'>train: 40 patches in 5 batches of 8</td>" in stream._repr_html_()
