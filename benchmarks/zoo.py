@@ -7,7 +7,7 @@ patches as many: the card only makes the wait shorter. What is done is kept in `
 
     nlbs-preprocess build-shards --csv cbis.csv --map path=path,patient=patient,view=view,laterality=laterality,\
 cancer=cancer,density=density,birads=assessment --out cbis/ --mode whole --resolution 64 --split 70/15/15
-    python -m benchmarks.zoo --shards cbis/whole-r64 --minutes 20 --out zoo-cbis/
+    python -m benchmarks.zoo --shards cbis/whole-r64 --minutes 20 --no-augment --out zoo-cbis/
 
 ``--anomaly`` trains each on healthy patches alone (--where "cancer == 0"), and gives AUROCs by image in place of the
 table.
@@ -172,8 +172,10 @@ def one_preset(preset: str, rates: Mapping[str, float], options: argparse.Namesp
     if kept.exists() and (found := json.loads(kept.read_text(encoding="utf-8")))["plan"] == todo:
         return dict(found)
     print(f"{preset}: {todo}", file=sys.stderr)
-    where = ["--where", options.where] if options.where else []
-    seconds = train(preset, options.shards, todo, run, options.device, "--seed", options.seed, *where)
+    more = ["--seed", options.seed, *(["--where", options.where] if options.where else [])]
+    if options.no_augment:
+        more.append("--no-augment")
+    seconds = train(preset, options.shards, todo, run, options.device, *more)
     found = {"plan": todo, "rates": rates, "seconds": round(seconds, 1)}
     if options.anomaly:
         found["anomaly"] = anomalies(run, options.shards, options.device)
@@ -237,6 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--only", default="galleries,reconstruction,realism,control", help="sections of the report"
     )
     parser.add_argument("--where", help="train on some patches alone")
+    parser.add_argument(
+        "--no-augment", action="store_true", help="for images that are all turned to one side, as CBIS here"
+    )
     parser.add_argument("--anomaly", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

@@ -118,8 +118,8 @@ def draw(call: Call, plan: Plan, with_datasheet: bool = False) -> None:
         _check_captures()
     opened = open_model(call, plan.source)
     note_unseen(call, plan.values)
-    if opened.model.doubts.draws:
-        click.echo(f"Note: {opened.model.doubts.draws}")
+    for doubt in call.sampler.doubts(opened.model, call.checkpoint):
+        click.echo(f"Note: {doubt}")
     sampler, provenance = call.sampler.open(opened.model, call.checkpoint), opened.provenance
 
     def patches(first: int) -> Iterator[npt.NDArray[np.uint8]]:

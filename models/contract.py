@@ -41,6 +41,7 @@ class Doubts(NamedTuple):
 
     draws: str = ""
     reconstructions: str = ""
+    own_draws: str = ""  #: of draws by the model itself, that no stage makes
 
 
 @dataclass(frozen=True, eq=False)

@@ -194,7 +194,7 @@ class KlAutoencoder(GaussianLatentModel):
     def doubts(self) -> Doubts:
         """What draws without a flow are."""
         return Doubts(
-            "draws from N(0, I) are not what this family is for, as no patch is encoded to such latents: draw from the "
+            own_draws="draws from N(0, I) are not what this family is for, as no patch is encoded to such latents: draw from the "
             "flow, which nlbs-train fits where the configuration has a section flow."
         )
 

@@ -90,6 +90,11 @@ class SamplerChoice:
         used = [choice._stage(checkpoint), choice._weak(), *choice._around(checkpoint)]
         return [stage.path(checkpoint) for stage in used if stage is not None]
 
+    def doubts(self, model: "GenerativeModel", checkpoint: Path) -> list[str]:
+        """Return sentences that a person should know of draws from the trained model of a checkpoint."""
+        found, by_stage = model.doubts, self.of(checkpoint)._stage(checkpoint) is not None
+        return [one for one in (found.draws, "" if by_stage else found.own_draws) if one]
+
     def open(self, model: "GenerativeModel", checkpoint: Path) -> "Sampler":
         """Return the sampler over the trained model of a checkpoint.
 

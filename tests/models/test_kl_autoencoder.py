@@ -141,7 +141,7 @@ def test_a_score_sees_38_pixels() -> None:
 
 
 def test_draws_without_a_flow_say_that_one_is_needed() -> None:
-    assert "draw from the flow" in tiny().doubts.draws
+    assert "draw from the flow" in tiny().doubts.own_draws
 
 
 @pytest.mark.parametrize(

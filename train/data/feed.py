@@ -59,6 +59,6 @@ def copied(values: Mapping[str, Tensor], copy: Callable[[Tensor], Tensor]) -> di
     for dtype in {one.dtype for one in values.values()}:
         some = {name: one for name, one in values.items() if one.dtype == dtype}
         together = copy(torch.cat([one.reshape(-1) for one in some.values()]))
-        parts = together.split([one.numel() for one in some.values()])
+        parts = torch.split(together, [one.numel() for one in some.values()])
         found |= {name: part.view(one.shape) for (name, one), part in zip(some.items(), parts, strict=True)}
     return {name: found[name] for name in values}

@@ -107,12 +107,15 @@ def test_a_family_may_say_by_which_solver_its_flow_is_drawn_from(tmp_path: Path)
     autoencoding, path = autoencoder(), tmp_path / "best_model.safetensors"
     save_checkpoint(path, autoencoding)
     assert str(SamplerChoice().of(path)) == "prior, temperature 1"
+    assert SamplerChoice().doubts(autoencoding, path) == [autoencoding.doubts.own_draws]
     flow = LatentFlow(FlowConfig(widths=(8, 8), blocks=1, attention=1), autoencoding)
     save_stage(path, FLOW, flow, autoencoding)
     assert str(SamplerChoice().of(path)) == "dpm of 12 steps, temperature 1"
     assert isinstance(SamplerChoice().open(autoencoding, path), FlowSolver)
     assert str(SamplerChoice("flow", guidance="1").of(path)) == "flow of 15 steps, temperature 1"
     assert str(SamplerChoice("prior").of(path)) == "prior, temperature 1"
+    assert SamplerChoice().doubts(autoencoding, path) == []
+    assert SamplerChoice("prior").doubts(autoencoding, path) == [autoencoding.doubts.own_draws]
 
 
 def test_the_files_that_a_choice_draws_with_are_known(checkpoint: Path, model: ConditionalVAE) -> None:
