@@ -223,8 +223,8 @@ class _Judge:
             "device": self.options["device"],
             "patches": len(held_out),
         }
-        figures, lacks, galleries = figures_of(study, sampler, search, self.only)
-        return ModelFigures(about, figures, lacks, doubts, galleries)
+        figures, lacks, more_doubts, galleries = figures_of(study, sampler, search, self.only)
+        return ModelFigures(about, figures, lacks, doubts + more_doubts, galleries)
 
     def _read(self, model: GenerativeModel, fit: str, rows: Rows, most: int) -> RealPatches:
         """Return real patches at a model's size: read once for all models of that size, with the conditions of each."""

@@ -79,13 +79,14 @@ class TimedSampler(SamplerAround):
 
 
 Figures = dict[str, Any]
+#: What a part leaves: figures, and under "lacks" and "doubts" what is said of them.
 _Part = Callable[[Study, Search], Figures]
 
 
 def figures_of(
     study: Study, sampler: TimedSampler, search: Search, only: Sequence[str]
-) -> tuple[Figures, dict[str, str], dict[str, dict[str, str]]]:
-    """Return the figures of a model, why others are lacking (of a part under "lacks"), and the rows of its galleries.
+) -> tuple[Figures, dict[str, str], list[str], dict[str, dict[str, str]]]:
+    """Return the figures of a model, why others are lacking, what is doubtful, and the rows of its galleries.
 
     Args:
         study: of the model, which draws by ``sampler``.
@@ -102,6 +103,7 @@ def figures_of(
     _ = study.drawn
     figures: Figures = {"parameters": sum(every.values()), "seconds_per_1000": sampler.seconds_per_1000()}
     lacking: dict[str, str] = {}
+    doubts: list[str] = []
     for name, (part, keys) in _PARTS.items():
         if name not in only:
             lacking |= dict.fromkeys(keys, "not asked for (--only)")
@@ -109,12 +111,13 @@ def figures_of(
         try:
             found = part(study, search)
             lacking |= found.pop("lacks", {})
+            doubts += found.pop("doubts", [])
             figures |= found
         except NlbsError as error:
             lacking |= dict.fromkeys(keys, str(error))
     missing = study.no_extractor or "not measurable"
     lacking |= {key: missing for _, keys in _PARTS.values() for key in keys if key not in figures | lacking}
-    return figures, lacking, dict(_strips(study)) if "galleries" in only else {}
+    return figures, lacking, doubts, dict(_strips(study)) if "galleries" in only else {}
 
 
 def _reconstruction(study: Study, search: Search) -> Figures:
@@ -159,18 +162,22 @@ def _realism(study: Study, search: Search) -> Figures:
 
 
 def _control(study: Study, search: Search) -> Figures:
-    found = condition_control(study).figures
+    section = condition_control(study)
+    found = section.figures
     why = {
         f"control of {name}": one["not_measurable"] for name, one in found.items() if one["not_measurable"]
     }
-    return {"control": {name: one["ratio"] for name, one in found.items()}, "lacks": why}
+    ratios = {name: one["ratio"] for name, one in found.items()}
+    return {"control": ratios, "lacks": why, "doubts": section.attention}
 
 
 def _memorisation(study: Study, search: Search) -> Figures:
-    copies = memorisation(study).figures["copies"]
+    section = memorisation(study)
+    copies = section.figures["copies"]
+    found = {"copies": copies["verdict"], "doubts": section.attention}
     if "why" in copies:
-        return {"copies": copies["verdict"], "lacks": {"flagged": copies["why"]}}
-    return {"copies": copies["verdict"], "flagged": copies["generated_flagged"]}
+        return found | {"lacks": {"flagged": copies["why"]}}
+    return found | {"flagged": copies["generated_flagged"]}
 
 
 def _anomaly(study: Study, search: Search) -> Figures:

@@ -246,6 +246,9 @@ def _nearest(rows: Rows) -> str:
             floor = shown(next(iter(same[name].figures["frechet_floor"] for name in figures)))
             first = _leading(f"Nearest to real patches{among}", figures, False, "Fréchet distance")
             said.append(f"{first}; real patches of other patients lie at {floor}.")
+            mean = {name: same[name].figures["frechet_point_mass"] for name in figures}
+            if poor := [name for name, figure in figures.items() if figure.value >= mean[name]]:
+                said.append(f"No nearer than one mean patch, again and again: {', '.join(poor)}.")
     return " ".join(said) or "Which model is nearest to real patches was not measured."
 
 

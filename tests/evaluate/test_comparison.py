@@ -113,6 +113,7 @@ def test_models_of_two_families_stand_side_by_side(made: Path, tmp_path: Path) -
     assert cvae["figures"]["healthy"] == "cancer == 0"
     assert len(found["sentences"]) == 3 and "fewest minutes: toy" in found["sentences"][2]
     page = (tmp_path / "compare.html").read_text()
+    assert "cvae, toy: Memorisation is not proven either way: the copy audit" in page
     reason = "<td>toy</td><td>PSNR, dB, SSIM</td><td>a model of the family toy does not rebuild images</td>"
     assert reason in page
     assert page.count("view CC: ") == 2 * 3  # alt and caption of real patches, and of draws of each model

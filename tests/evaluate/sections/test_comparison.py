@@ -16,7 +16,12 @@ def model(
     frechet: tuple[float, float], seconds: tuple[float, float], resolution: int = 64, **more: Any
 ) -> ModelFigures:
     about = {"family": "toy", "resolution": resolution, "fit": "downsample", "device": "a processor"}
-    figures = {"frechet": between(*frechet), "frechet_floor": 30.0, "seconds_per_1000": between(*seconds)}
+    figures = {
+        "frechet": between(*frechet),
+        "frechet_floor": 30.0,
+        "frechet_point_mass": 200.0,
+        "seconds_per_1000": between(*seconds),
+    }
     return ModelFigures(
         about, figures | more, {"bits": "it bounds nothing"}, [], {"of all": {"real": DRAWS, "drawn": DRAWS}}
     )
@@ -46,6 +51,14 @@ def test_models_whose_intervals_overlap_are_named_together() -> None:
     (places,) = (table for table in section.tables if table.title.startswith("Places"))
     assert places.header == ["", "seconds per 1,000 draws", "Fréchet"]
     assert places.rows == [("a", "3", "1 to 2"), ("b", "1", "1 to 2"), ("c", "2", "3")]
+
+
+def test_a_model_that_is_no_better_than_a_mean_patch_is_named() -> None:
+    rows = {"a": model((60, 70), (5, 6)), "b": model((199, 220), (1, 2))}
+    section, _ = comparison_sections(rows, {})
+    assert section.figures["sentences"][0].endswith(
+        "at 30.0. No nearer than one mean patch, again and again: b."
+    )
 
 
 def test_obedience_is_the_mean_over_conditions_that_all_models_have() -> None:
