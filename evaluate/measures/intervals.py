@@ -83,8 +83,8 @@ def bootstrap(
     if len(usable) < _FEWEST_USABLE * repeats:
         return Interval(value, None, None, level, len(members))
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
-    found = Interval(float(usable.mean()) if centred else value, float(low), float(high), level, len(members))
-    return found.moved_to(value)
+    found = Interval(value, float(low), float(high), level, len(members))
+    return replace(found, value=float(usable.mean())).moved_to(value) if centred else found
 
 
 def has_tails(groups: int, level: float = 0.95) -> bool:

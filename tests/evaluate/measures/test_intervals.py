@@ -138,3 +138,10 @@ def test_a_centred_interval_takes_the_bias_of_resamples_away() -> None:
     assert centred.value == plain.value
     assert centred.high - plain.high == pytest.approx(values.var() / 8, rel=0.1)  # type: ignore[operator]
     assert centred.low - plain.low == pytest.approx(values.var() / 8, rel=0.1)  # type: ignore[operator]
+
+
+def test_the_ends_of_an_interval_are_quantiles_of_its_resamples_to_the_bit() -> None:
+    values, generator = np.random.default_rng(6).normal(size=30), np.random.default_rng(7)
+    means = [values[generator.integers(0, 30, 30)].mean() for _ in range(200)]
+    found = bootstrap(lambda rows: float(values[rows].mean()), np.arange(30), 200, seed=7)
+    assert (found.low, found.high) == tuple(np.quantile(means, [0.025, 0.975]))
