@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import ConfigError
+from nlbs.models.contract import Doubts
 from nlbs.models.layers import FiLM
 from tests.cvae.conftest import codes, tiny
 
@@ -192,7 +193,7 @@ def test_codes_out_of_range_are_refused_by_each_public_method() -> None:
 
 def test_a_model_knows_whether_it_samples_without_skips_it_trained_with() -> None:
     assert "skip connections" in model(skips=True).doubts.draws
-    assert model(skips=False).doubts == ("", "")
+    assert model(skips=False).doubts == Doubts()
 
 
 def test_the_small_preset_starts_with_neutral_films_and_the_guide_does_not() -> None:

@@ -14,7 +14,7 @@ PRESETS = {
             "blocks": 1,
             "steps": 4,
         },
-        "training": {"epochs": 2, "learning_rate": 0.01, "ema_decay": 0.5, "log_every_steps": 1},
+        "training": {"epochs": 2, "learning_rate": 0.001, "ema_decay": 0.5, "log_every_steps": 1},
         "data": {"resolution": 32, "batch_size": 8},
     }
 }
