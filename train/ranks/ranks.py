@@ -263,6 +263,11 @@ def _lost(rank: int, world_size: int, what: str, error: BaseException | str) -> 
     )
 
 
+#: Groups of processes, to the end of this one: where what DDP keeps holds the last reference to a group, the group ends
+#: its threads while Python's lock is held, for which they may wait.
+_KEPT: list[object] = []
+
+
 @contextmanager
 def joined_ranks(timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Ranks]:
     """Return the processes that torchrun has started, of which this is one.
@@ -277,6 +282,7 @@ def joined_ranks(timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Ranks]:
         dist.init_process_group(
             "gloo", timeout=timedelta(seconds=timeout_s), rank=rank, world_size=world_size
         )
+    _KEPT.append(dist.group.WORLD)
     try:
         yield ranks
         dist.destroy_process_group()
