@@ -4,6 +4,7 @@ Also covers: train/ranks/synced_norm.py, train/handshake.py, train/launch.py.
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -206,6 +207,23 @@ def test_damage_that_one_process_finds_ends_all(command: list[object], shards: P
     assert (first.code, second.code) == (1, 1)
     assert re.match(r"Error: process 1 of 2 stopped: .*damaged.*checksum", first.complained), first
     assert re.match(r"Error: .*damaged.*checksum", second.complained), second
+
+
+def test_a_group_is_kept_to_the_end_of_its_process() -> None:
+    """DDP must not be the last to let go of it: the group would join threads that wait for Python's lock."""
+    program = (
+        "import torch.distributed as dist, weakref\n"
+        "from nlbs.train.ranks.ranks import joined_ranks\n"
+        "with joined_ranks(60):\n"
+        "    group = weakref.ref(dist.group.WORLD)\n"
+        "print(group() is not None, dist.is_initialized())\n"
+    )
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | alone, capture_output=True, text=True, check=False,
+        timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert done.stdout == "True False\n", done.stderr
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(command: list[object], tmp_path: Path) -> None:
