@@ -96,8 +96,8 @@ def _in_configuration(word: str) -> str | None:
               "stands in for it, and is counted.  [default: raise]")  # fmt: skip
 @click.option("--preset", default=DEFAULT_PRESET, show_default=True, metavar="NAME",
               help="auto: the best generator that patches and device allow. nlbs: the conditional VAE, 256 x 256, for "
-              "a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the guide's own network, to compare "
-              "with. Others: docs/zoo.md.")  # fmt: skip
+              "a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the guide's own network, to "
+              "compare with. Others: docs/zoo.md.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data, flow, autoguidance, grain; over "
               "the preset, and flags over both.  [default: none]")  # fmt: skip
