@@ -27,8 +27,8 @@ _FINE_SIGMA, _SMOOTH_SIGMA = (
 )  # difference of Gaussians: structure of 3 to 25 pixels, neither noise nor shading
 _COARSE_SIGMA = 3.0
 _LARGEST_SHIFT_PX = 3  # of the reduced patches
-#: Of the training patches, flips included, compared in detail. Of whole breasts, whose outlines are alike, the source of
-#: a patch moved by 2 pixels is among the best 8 in 89 % of cases, among 64 in 99 %.
+#: Of the training patches, flips included, compared in detail. Of whole breasts, whose outlines are alike, the source
+#: of a patch moved by 2 pixels is among the best 8 in 89 % of cases, among 64 in 99 %.
 _CANDIDATES = 64
 _LEAST_TRAINING = 8
 _FOLDS = 5  # of held-out patients: the threshold is checked on each by that of the others
@@ -281,8 +281,8 @@ def audit_copies(
 ) -> CopyAudit:
     """Return the share of generated patches that are copies, at a threshold set on held-out patients.
 
-    The threshold is set on all held-out patients, and checked by fifths: on each by the threshold of the others. A patch is judged by
-    itself, so the planted copies are scored beside the generated patches, however rare they would
+    The threshold is set on all held-out patients, and checked by fifths: on each by the threshold of the others. A
+    patch is judged by itself, so the planted copies are scored beside the generated patches, however rare they would
     be among them.
 
     Args:
