@@ -168,6 +168,18 @@ def test_a_checkout_with_its_links_builds_all_packages(tmp_path: Path) -> None:
     with zipfile.ZipFile(next((source / "dist").glob("*.whl"))) as archive:
         names = set(archive.namelist())
     assert {f"nlbs/{link.name}/words.py" for link in links()} <= names
+    model = ROOT / "src" / "nlbs" / "pretrained" / "tiny-phantom"
+    files = {file.name: file.stat().st_size for file in model.iterdir()}
+    assert {f"nlbs/pretrained/tiny-phantom/{name}" for name in files} | {"nlbs/py.typed"} <= names
+    assert {"best_model.safetensors", "best_model.flow.safetensors", "config.yaml", "README.md"} == set(files)
+    assert sum(files.values()) < 5_000_000
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """Only those are installed; an editable installation finds the others as well."""
+    folders = {file.parent for link in links() for file in (ROOT / link.name).rglob("*.py")}
+    assert len(folders) > len(links())
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
 def test_every_link_is_asked_for_before_a_build() -> None:

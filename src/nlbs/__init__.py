@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from nlbs.extras import what_to_install
+
 __version__ = "0.1.0"
 
 #: What ``import nlbs`` shows -> its module, imported on first use: torch takes seconds, and the offline stage runs
@@ -19,7 +21,12 @@ __all__ = [*_PUBLIC, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    try:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    except ModuleNotFoundError as error:
+        if (why := what_to_install(error)) is None:
+            raise
+        raise ModuleNotFoundError(why, name=error.name) from None
 
 
 def __dir__() -> list[str]:
