@@ -1,5 +1,5 @@
 # The two commands for a fresh machine with Python 3.11, git and make:
-#   make demo   installs the product and runs it on real mammograms, in about seven minutes
+#   make demo   installs the product, draws at once, and goes the whole way on real mammograms in ten minutes at most
 #   make test   runs the test suite
 # Another Python or torch: make demo PYTHON=python3.12 TORCH='torch==2.12.0'
 # The newest versions of all packages, pinned by nothing, in a folder of their own: make test-newest PYTHON=python3.13

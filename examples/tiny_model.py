@@ -16,16 +16,16 @@ NAME = "tiny-phantom"
 PACKAGE = Path(nlbs.__file__).parent / "pretrained" / NAME
 PRESET = "latent-diffusion-small"
 ABOUT = f"""
-It comes with the package, as `{NAME}`, so that something can be drawn at once: `nlbs-generate --checkpoint {NAME}
---num 8 --out samples/`. It learned from phantoms alone, which `nlbs-preprocess phantom` draws: no image of a person was
-used, and what it draws is no picture of a breast. `examples/tiny_model.py` of the repository makes it again.
+It comes with the package, so that something can be drawn at once:
+`nlbs-generate --checkpoint {NAME} --num 8 --out samples/`. It learned from phantoms alone, which
+`nlbs-preprocess phantom` draws: no image of a person was used. `examples/tiny_model.py` of the repository trains it.
 
 ## Intended use"""
 #: What of a run's card is said otherwise where nobody trains or measures the model further.
 CHANGES = (
     (r"license: unknown.*", "license: apache-2.0"),
-    (r"<!--.*?-->\n*", ""),
-    (r"\n## Intended use", ABOUT),
+    (r"<!--.*?-->\n?", ""),
+    (r"\n\n## Intended use", ABOUT),
     (r"FOLDER", NAME),
     (r"it was trained on: see \*Memorisation\*", "it was trained on"),
     (r"\n## Figures\n[\s\S]*", "\n## Licence\n\nApache-2.0, as the package.\n"),

@@ -3,8 +3,6 @@
 import importlib
 from typing import Any
 
-from nlbs.extras import what_to_install
-
 __version__ = "0.1.0"
 
 #: What ``import nlbs`` shows -> its module, imported on first use: torch takes seconds, and the offline stage runs
@@ -24,6 +22,8 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     except ModuleNotFoundError as error:
+        from nlbs.extras import what_to_install
+
         if (why := what_to_install(error)) is None:
             raise
         raise ModuleNotFoundError(why, name=error.name) from None
