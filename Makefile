@@ -2,11 +2,12 @@
 #   make demo   installs the product, draws at once, and goes the whole way on real mammograms in ten minutes at most
 #   make test   runs the test suite
 # Another Python or torch: make demo PYTHON=python3.12 TORCH='torch==2.12.0'
-# The newest versions of all packages, pinned by nothing, in a folder of their own: make test-newest PYTHON=python3.13
+# The newest versions of all packages, pinned by nothing, in .venv-newest: make test-newest PYTHON=python3.13
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+NEWEST_TORCH ?= torch
 CONSTRAINTS ?= constraints.txt
 
 BIN := $(VENV)/bin
@@ -21,7 +22,7 @@ test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-newest:
-	$(MAKE) test VENV=$(VENV)-newest TORCH=torch CONSTRAINTS=/dev/null
+	$(MAKE) test VENV=$(VENV)-newest TORCH='$(NEWEST_TORCH)' CONSTRAINTS=/dev/null
 
 tiny-model: $(VENV)/installed
 	$(BIN)/python examples/tiny_model.py --out tiny-model
