@@ -21,7 +21,7 @@ from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
 from nlbs.text import counted, printable
 
-PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "pydicom", "imagecodecs")
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pillow", "jinja2", "pydicom", "imagecodecs")
 
 _MOST_CHARS = 500  #: of one text from a table
 
