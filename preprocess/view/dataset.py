@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from nlbs.errors import NlbsError, ShardError
+from nlbs.errors import NlbsError
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
 from nlbs.pictures import as_uint8, png_bytes
@@ -77,9 +77,9 @@ class Snapshot:
         return "" if folder is None else folder.name
 
     def opened(self) -> ShardSet:
-        """Return the shard set. Raises ShardError where there is none yet."""
+        """Return the shard set. Raises MissingError where there is none yet."""
         if self.shards is None:
-            raise ShardError("there is no complete shard set here yet: load this page again once it is cut")
+            raise MissingError("there is no complete shard set here yet: load this page again once it is cut")
         return self.shards
 
     @cached_property

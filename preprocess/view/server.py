@@ -35,10 +35,11 @@ def serve(shards: AnyPath, runs: Path | None, port: int, browser: bool) -> None:
 
         from nlbs.preprocess.view.routes import application
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
+        package = str(error.name).split(".")[0]
+        if package not in ("starlette", "uvicorn"):
             raise
         raise ConfigError(
-            f"view needs the package {error.name}: pip install 'nlbs-cvae[view]'; nlbs-preprocess report writes a "
+            f"view needs the package {package}: pip install 'nlbs-cvae[view]'; nlbs-preprocess report writes a "
             "page without it"
         ) from None
     if runs is not None and not runs.is_dir():

@@ -28,7 +28,8 @@ function start() {
       }
     }
     const rows = chosen().reduce((sum, name) => sum + runs.get(name).rows.length, 0);
-    const said = failed || `${rows.toLocaleString("en")} rows of ${chosen().length} runs`;
+    const count = chosen().length;
+    const said = failed || `${rows.toLocaleString("en")} rows of ${count} run${count === 1 ? "" : "s"}`;
     const line = document.getElementById("said");
     if (line.textContent !== said) line.textContent = said;
     if (changed) show();
