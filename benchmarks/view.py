@@ -1,10 +1,10 @@
 """The local page of nlbs-preprocess view: what a page costs at 10^3 and at 10^5 patches. Prints JSON.
 
-Makes a set of each size as `open_manifest.py` does (patches of 256x256 zeros in files that are holes), serves it, and asks
-for pages as a browser does: the page, then its 48 pictures over six connections. `seconds` is the wall clock, the median
-of the repeats (of a first page the only one there is), `cpu` the processor time of server and client together, which a
-busy machine lengthens little. `png_of_noise_cpu` is what the 48 pictures cost where patches hold noise. Where there are
-playwright and Chromium, `chromium_seconds` is from the request to the last picture on the screen.
+Makes a set of each size as `open_manifest.py` does (patches of 256x256 zeros in files that are holes), serves it, and
+asks for pages as a browser does: the page, then its 48 pictures over six connections. `seconds` is the wall clock, the
+median of the repeats (of a first page the only one there is), `cpu` the processor time of server and client together,
+which a busy machine lengthens little. `png_of_noise_cpu` is what the 48 pictures cost where patches hold noise. Where
+there are playwright and Chromium, `chromium_seconds` is from the request to the last picture on the screen.
 
     python benchmarks/view.py --rows 1000 100000
 """
