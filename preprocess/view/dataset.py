@@ -49,8 +49,9 @@ class Dataset:
         """Return it as it is now: the last snapshot, where nothing has changed since."""
         root, folder = _places(self._path)
         stamps = [_stamp(root, IMAGES_CSV), _stamp(folder, SHARD_SET_JSON), root, folder]
+        decoding = not any(stamps[:2])  # of which nothing but the store tells how far it is
         with self._lock:
-            if stamps != self._stamps:
+            if stamps != self._stamps or decoding:
                 self._snapshot, self._stamps = Snapshot(root, folder), stamps
             return self._snapshot
 
@@ -72,9 +73,10 @@ class Snapshot:
 
     @property
     def title(self) -> str:
-        """Its name: of the set, or of the root before there is one."""
-        folder = self.root if self.shards is None else self.shards.folder
-        return "" if folder is None else folder.name
+        """Its name: of the set, or of the root before there is one; and whether its patches are synthetic."""
+        if self.shards is None:
+            return "" if self.root is None else self.root.name
+        return self.shards.folder.name + (" (SYNTHETIC)" if self.shards.synthetic is not None else "")
 
     def opened(self) -> ShardSet:
         """Return the shard set. Raises MissingError where there is none yet."""

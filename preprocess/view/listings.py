@@ -1,10 +1,13 @@
 """What stands on a page: the patches or images that a filter takes, some at a time, and rows without an image."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from nlbs.errors import ConfigError
 from nlbs.manifests.captions import caption
@@ -190,8 +193,15 @@ def _columns(shards: ShardSet) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
-                "kind": "text" if is_text(column) else "numbers",
+                "holds": "text"
+                if is_text(column)
+                else "numbers, {min:.4g} to {max:.4g}".format(**_range(column)),
                 "filters": [(word, urlencode({"where": text}), text) for word, text in filters],
             }
         )
     return found
+
+
+def _range(column: pa.ChunkedArray) -> dict[str, float]:
+    """Return the least and the greatest number of a column; NaN where none is known."""
+    return {end: math.nan if value is None else value for end, value in pc.min_max(column).as_py().items()}

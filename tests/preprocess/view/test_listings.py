@@ -64,6 +64,8 @@ def test_every_filter_that_is_offered_is_one_that_takes_something_known(many: Sn
         assert parse_qs(query) == {"where": [text]}
         assert not patch_listing(many, {"where": text})["error"], word
     texts = {text for _, _, text in offered}
+    holds = {column["name"]: column["holds"] for column in patch_listing(many, {})["columns"]}
+    assert (holds["age_years"], holds["density"]) == ("numbers, 44 to 90", "text")
     assert {"view == 'MLO'", "cancer == 1", "density == 'B'", "density is null", "split == 'val'"} <= texts
 
 

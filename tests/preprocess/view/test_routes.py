@@ -184,6 +184,9 @@ def test_before_the_first_set_is_cut_its_images_are_there(dataset_root: Path, tm
         assert "a build decodes" in there.text()
         assert "16 images" in there.text("images")
         name = next(path.name for path in (root / "images.zarr").iterdir() if path.is_dir())
+        shutil.copytree(root / "images.zarr" / name, root / "images.zarr" / "one-more")
+        assert "17 images" in there.text("images")
+        shutil.rmtree(root / "images.zarr" / "one-more")
         assert there.ask(f"/{TOKEN}/image/{name}.png")[0] == 200
         assert "no complete shard set" in there.text("counts", status=404)
         (tmp_path / "images.csv").rename(root / "images.csv")
