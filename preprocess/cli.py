@@ -17,6 +17,7 @@ from nlbs.preprocess.options import (
     compression_option,
     cut_options,
     decoder_option,
+    licence_option,
     overwrite_option,
     patch_options,
     source_options,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "Make a dataset": ("phantom", "preflight", "build-shards", "merge", "append"),
     "Cut it otherwise": ("reshard", "convert"),
-    "Look at it": ("verify", "info", "report", "preview"),
+    "Look at it": ("verify", "info", "report", "preview", "card"),
     "Of nlbs-generate's samples": ("to-dicom",),
 }
 
@@ -95,7 +96,14 @@ def cli() -> None:
     metavar="I/N",
     help="Decode one part only, such as 3/16, beside other machines; merge finishes the build.  [default: all of it]",
 )
-def build_shards_command(part: str | None, **asked: Any) -> None:
+@licence_option
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Write nothing; say how long the build would take and how large it would be, by a few images that are decoded "
+    "for a moment.",
+)
+def build_shards_command(part: str | None, dry_run: bool, **asked: Any) -> None:
     """Decode every image of a CSV once and cut patches into shards.
 
     The CSV has a header such as
@@ -108,13 +116,19 @@ def build_shards_command(part: str | None, **asked: Any) -> None:
     fill view, side and age, and nothing else does. Files that cannot be used are named in images.csv
     with the reason. Run the same command again to continue a build that was stopped.
     """
-    from nlbs.preprocess.build import build_shards
+    from nlbs.preprocess.build import build_shards, rehearse
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.report.summary import build_summary, part_summary
 
+    if part is not None and asked["licence"] is not None:
+        raise click.UsageError("--license goes to nlbs-preprocess card after merge, not to a part.")
     options = build_options(asked, cut_options(asked))
+    if dry_run and part is not None:
+        raise click.UsageError("--dry-run is of the whole build, not of a part.")
     lines = (
-        build_summary(build_shards(options))
+        rehearse(options)
+        if dry_run
+        else build_summary(build_shards(options))
         if part is None
         else part_summary(build_part(options, parse_part(part)))
     )
@@ -322,6 +336,22 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     patch_page, image_page = write_preview(shards, out, images, patches, seed)
     click.echo(f"Patches   {patch_page}")
     click.echo(f"Images    {image_page}")
+
+
+@cli.command("card")
+@shards_option("A shard set, or a dataset root: all its sets.")
+@licence_option
+@click.option("--name", metavar="TEXT", help="Name of the dataset.  [default: what the card says]")
+def card_command(shards: AnyPath, licence: str | None, name: str | None) -> None:
+    """Write the data card of a shard set anew: README.md for people, croissant.json for programs.
+
+    Every shard set gets both when it is made. What you wrote into README.md outside the marks stays.
+    """
+    from nlbs.card import About
+    from nlbs.preprocess.build import write_cards
+
+    for path in write_cards(shards, About(licence, name)):
+        click.echo(f"data card: {path}")
 
 
 @cli.command("to-dicom")

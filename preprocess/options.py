@@ -36,7 +36,8 @@ SECTIONS = {
     "What is drawn": (
         "--patients", "--rows", "--columns", "--cancer-share", "--false-positive-share", "--seed", "--transfer-syntax",
     ),
-    "Where it runs": ("--jobs", "--backend", "--scheduler", "--part", "--file-timeout"),
+    "What its card says": ("--license", "--name"),
+    "Where it runs": ("--jobs", "--backend", "--scheduler", "--part", "--dry-run", "--file-timeout"),
 }  # fmt: skip
 
 
@@ -55,6 +56,15 @@ compression_option = click.option(
     default="none",
     show_default=True,
     help="Lossless compression of each patch: png in tar, zstd in zarr. Smaller files, slower reading.",
+)
+
+
+licence_option = click.option(
+    "--license",
+    "licence",
+    metavar="NAME",
+    help="Licence of the data for the card of the shard set, such as cc-by-4.0.  [default: what the card says, or that "
+    "of another set of the root, else unknown]",
 )
 
 
@@ -317,6 +327,7 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
         asked: the options of :data:`table_options` and :data:`source_options`, and those by which files are decoded.
         cut: how to cut; None where that is known from what stands there.
     """
+    from nlbs.card import About
     from nlbs.manifests.kinds import parse_kinds
     from nlbs.manifests.people.splits import parse_shares
     from nlbs.preprocess.formats.frames import parse_frame
@@ -344,4 +355,5 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
             *("patient_per_image", "trust_patients", "similar_ids", "split_seed"),
         ),
         **given("workers", "key_file", "allow_duplicates", "overwrite"),
+        about=About(asked.get("licence")),
     )

@@ -58,7 +58,7 @@ def append(table: Path, images: Path, root: Path, *more: object) -> str:
     return preprocess("append", "--csv", table, "--images", images, "--out", root, *jobs, *SPLIT, *more)
 
 
-def test_old_files_stay_as_they_are_but_for_the_three_that_name_what_there_is(
+def test_old_files_stay_as_they_are_but_for_those_that_name_what_there_is(
     old_root: Path, grown: Path
 ) -> None:
     before, after = files_of(old_root), files_of(grown)
@@ -66,7 +66,9 @@ def test_old_files_stay_as_they_are_but_for_the_three_that_name_what_there_is(
     assert changed == {
         *("images.csv", "sources.csv"),
         *("r64-s64/shard_set.json", "r96-s48/shard_set.json"),
+        *(f"{name}/{card}" for name in ("r64-s64", "r96-s48") for card in ("README.md", "croissant.json")),
     }
+    assert "generation 2" in (grown / "r64-s64" / "README.md").read_text()
     for name in ("images.csv", "sources.csv"):
         assert (grown / name).read_bytes().startswith((old_root / name).read_bytes())
     for name in ("r64-s64", "r96-s48"):

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from nlbs.text import duration
 from nlbs.train import log as log_module
 from nlbs.train.data.feed import Feed
 from nlbs.train.data.stream import PatchStream
-from nlbs.train.log import Log, Pace, duration
+from nlbs.train.log import Log, Pace
 from nlbs.train.run_folder import RunFolder
 from tests.train.conftest import MemoryShards
 
