@@ -239,6 +239,28 @@ def test_rows_that_cannot_be_used_are_named_once(images: Path, grown: Path, tmp_
     assert files_of(root / "r64-s64") == files_of(grown / "r64-s64")
 
 
+def test_rows_that_failed_are_tried_again_alone_once_their_files_are_mended(
+    images: Path, tmp_path: Path
+) -> None:
+    own, root = tmp_path / "images", tmp_path / "shards"
+    shutil.copytree(images, own)
+    path = own / read_csv(own / "old.csv")[2]["File Path"].replace("\\", "/")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9000])
+    said = build(own / "old.csv", own, root, *SPLIT)
+    assert "Retry       nlbs-preprocess append with the same --csv" in said
+    before = files_of(root)
+    path.write_bytes(whole)
+    said = append(own / "old.csv", own, root)
+    assert "1 added, 1 decoded now" in said
+    assert "Retry" not in said
+    after = files_of(root)
+    shards = [name for name in before if name.endswith(".tar")]
+    assert [name for name in some(shards) if before[name] != after[name]] == []
+    with open_shards(root) as grown:
+        assert (grown.generation, grown.info["counts"]["images"]) == (2, 20)
+
+
 def test_verify_finds_and_repair_restores_files_of_every_generation(grown: Path, tmp_path: Path) -> None:
     root = tmp_path / "shards"
     shutil.copytree(grown, root)
