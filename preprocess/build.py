@@ -1,7 +1,6 @@
 """build-shards: a dataset's CSV in, a dataset root out."""
 
 import contextlib
-import re
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -92,8 +91,11 @@ def rehearse(options: BuildOptions) -> list[str]:
 
 
 def dataset_of(dialect: str) -> str:
-    """Return the dataset that a form of table is of, by the form's name; "" where it is no dataset's own."""
-    return "" if dialect in ("own columns", "prepared") else re.split(" as | without ", dialect)[0]
+    """Return what a card calls data that nobody has named: by the form of its table, where that is a dataset's own.
+
+    A table in the form of a dataset need not be of it: phantoms have that of NLBS.
+    """
+    return "" if dialect in ("own columns", "prepared") else f"Table in {dialect} form"
 
 
 def write_cards(shards: AnyPath, about: About) -> list[AnyPath]:

@@ -11,13 +11,13 @@ from nlbs.options import count_option, out_option, shards_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     SECTIONS,
+    about_options,
     asked_table,
     build_options,
     check_container,
     compression_option,
     cut_options,
     decoder_option,
-    licence_option,
     overwrite_option,
     patch_options,
     source_options,
@@ -96,7 +96,7 @@ def cli() -> None:
     metavar="I/N",
     help="Decode one part only, such as 3/16, beside other machines; merge finishes the build.  [default: all of it]",
 )
-@licence_option
+@about_options
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -120,8 +120,8 @@ def build_shards_command(part: str | None, dry_run: bool, **asked: Any) -> None:
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.report.summary import build_summary, part_summary
 
-    if part is not None and asked["licence"] is not None:
-        raise click.UsageError("--license goes to nlbs-preprocess card after merge, not to a part.")
+    if part is not None and (asked["licence"], asked["name"]) != (None, None):
+        raise click.UsageError("--license and --name go to nlbs-preprocess card after merge, not to a part.")
     options = build_options(asked, cut_options(asked))
     if dry_run and part is not None:
         raise click.UsageError("--dry-run is of the whole build, not of a part.")
@@ -340,8 +340,7 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
 
 @cli.command("card")
 @shards_option("A shard set, or a dataset root: all its sets.")
-@licence_option
-@click.option("--name", metavar="TEXT", help="Name of the dataset.  [default: what the card says]")
+@about_options
 def card_command(shards: AnyPath, licence: str | None, name: str | None) -> None:
     """Write the data card of a shard set anew: README.md for people, croissant.json for programs.
 

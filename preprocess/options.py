@@ -59,12 +59,20 @@ compression_option = click.option(
 )
 
 
-licence_option = click.option(
-    "--license",
-    "licence",
-    metavar="NAME",
-    help="Licence of the data for the card of the shard set, such as cc-by-4.0.  [default: what the card says, or that "
-    "of another set of the root, else unknown]",
+#: What the card of a shard set says of the data.
+about_options = all_of(
+    click.option(
+        "--license",
+        "licence",
+        metavar="NAME",
+        help="Licence of the data, such as cc-by-4.0.  [default: what the card says, or that of another set of the "
+        "root]",
+    ),
+    click.option(
+        "--name",
+        metavar="TEXT",
+        help="Name of the dataset.  [default: what the card says, or that of another set of the root]",
+    ),
 )
 
 
@@ -355,5 +363,5 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
             *("patient_per_image", "trust_patients", "similar_ids", "split_seed"),
         ),
         **given("workers", "key_file", "allow_duplicates", "overwrite"),
-        about=About(asked.get("licence")),
+        about=About(asked.get("licence"), asked.get("name")),
     )

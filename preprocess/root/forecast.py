@@ -58,12 +58,16 @@ class Forecast:
         patches = round(self.patches * self.total / max(self.seen, 1))
         text = (
             f"By the first {counted(self.seen, 'image')}: {counted(self.total, 'image')} take about "
-            f"{duration(self.seconds)} to decode and {images / 1e9:,.2f} GB, and become about {patches:,} patches in "
-            f"{'up to ' if self.cut.compression != 'none' else ''}{shards / 1e9:,.2f} GB"
+            f"{duration(self.seconds)} to decode and {_size(images)}, and become about {patches:,} patches in "
+            f"{'up to ' if self.cut.compression != 'none' else ''}{_size(shards)}"
         )
         free = store_of(root).free_bytes(root)
         if free is None:
             return text
-        text += f"; the disk has {free / 1e9:,.2f} GB left"
+        text += f"; the disk has {_size(free)} left"
         short = images + shards > free
         return f"Warning: {text}, which may not be enough" if short else text
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"

@@ -32,7 +32,7 @@ def test_a_forecast_goes_on_as_the_first_images_did(tmp_path: Path, monkeypatch:
     assert forecast.nbytes == (round(size * 1000 / 3), round(12 * 64 * 64 * 2 * 1000 / 3))
     line = forecast.line(tmp_path)
     assert line.startswith("By the first 3 images: 1,000 images take about 50 min 0 s to decode")
-    assert "about 4,000 patches in 0.03 GB; the disk has " in line
+    assert "about 4,000 patches in 32.8 MB; the disk has " in line
     monkeypatch.setattr("nlbs.local_store.LocalStore.free_bytes", lambda store, folder: 10)
     assert forecast.line(tmp_path).startswith("Warning: ")
 
