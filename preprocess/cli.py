@@ -17,6 +17,7 @@ from nlbs.preprocess.options import (
     check_container,
     compression_option,
     cut_options,
+    decode_options,
     decoder_option,
     overwrite_option,
     patch_options,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "Make a dataset": ("phantom", "preflight", "build-shards", "merge", "append"),
     "Cut it otherwise": ("reshard", "convert"),
-    "Look at it": ("verify", "info", "report", "preview", "card"),
+    "Look at it": ("view", "verify", "info", "report", "preview", "card"),
     "Of nlbs-generate's samples": ("to-dicom",),
 }
 
@@ -64,32 +65,7 @@ def cli() -> None:
     show_default=True,
     help="What grey values are stored as.",
 )
-@click.option(
-    "--channels",
-    type=click.Choice(["grey", "rgb"]),
-    default="grey",
-    show_default=True,
-    help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
-)
-@click.option(
-    "--voi",
-    type=click.Choice(["auto", "lut", "window", "range"]),
-    default="auto",
-    show_default=True,
-    help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is the "
-    "first of these that there is.",
-)
-@decoder_option
-@click.option(
-    "--frame",
-    metavar="N|middle",
-    help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
-)
-@click.option(
-    "--keep-background",
-    is_flag=True,
-    help="Leave labels and noise outside the foreground as they are, in place of air.",
-)
+@decode_options
 @overwrite_option
 @click.option(
     "--part",
@@ -120,11 +96,12 @@ def build_shards_command(part: str | None, dry_run: bool, **asked: Any) -> None:
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.report.summary import build_summary, part_summary
 
-    if part is not None and (asked["licence"], asked["name"]) != (None, None):
-        raise click.UsageError("--license and --name go to nlbs-preprocess card after merge, not to a part.")
+    if part is not None and (dry_run or asked["licence"] or asked["name"]):
+        raise click.UsageError(
+            "--dry-run, --license and --name are of the whole build, not of a part: nlbs-preprocess card says the last "
+            "two after merge."
+        )
     options = build_options(asked, cut_options(asked))
-    if dry_run and part is not None:
-        raise click.UsageError("--dry-run is of the whole build, not of a part.")
     lines = (
         rehearse(options)
         if dry_run
@@ -351,6 +328,27 @@ def card_command(shards: AnyPath, licence: str | None, name: str | None) -> None
 
     for path in write_cards(shards, About(licence, name)):
         click.echo(f"data card: {path}")
+
+
+@cli.command("view")
+@shards_option("A shard set, or a dataset root with one; also one that is being built.")
+@click.option(
+    "--runs",
+    type=LOCAL_PATH,
+    help="A run folder, or a folder of them.  [default: runs beside the dataset or in this folder]",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="To listen on; 0: a free one."
+)
+@click.option("--no-browser", is_flag=True, help="Only say where the page is.")
+def view_command(shards: AnyPath, runs: Path | None, port: int, no_browser: bool) -> None:
+    """Look at a shard set in the browser: patches by a filter, images, flags, skipped rows, counts, runs.
+
+    The page is on this machine alone (127.0.0.1), and changes nothing. Needs nlbs-cvae[view].
+    """
+    from nlbs.preprocess.view.server import serve
+
+    serve(shards, runs, port, not no_browser)
 
 
 @cli.command("to-dicom")

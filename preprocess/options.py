@@ -50,6 +50,35 @@ decoder_option = click.option(
     help="pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same "
     "pixels (of 8-bit lossy JPEG within one grey level).",
 )
+#: What a file is decoded as, beside its type of grey values.
+decode_options = all_of(
+    click.option(
+        "--channels",
+        type=click.Choice(["grey", "rgb"]),
+        default="grey",
+        show_default=True,
+        help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
+    ),
+    click.option(
+        "--voi",
+        type=click.Choice(["auto", "lut", "window", "range"]),
+        default="auto",
+        show_default=True,
+        help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is the "
+        "first of these that there is.",
+    ),
+    decoder_option,
+    click.option(
+        "--frame",
+        metavar="N|middle",
+        help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
+    ),
+    click.option(
+        "--keep-background",
+        is_flag=True,
+        help="Leave labels and noise outside the foreground as they are, in place of air.",
+    ),
+)
 compression_option = click.option(
     "--compression",
     type=click.Choice(["none", "png", "zstd"]),

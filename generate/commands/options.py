@@ -74,7 +74,7 @@ model_options = all_of(
         "--checkpoint",
         type=CHECKPOINT,
         required=True,
-        help="A run folder of nlbs-train, or its best_model.safetensors.",
+        help="A run folder of nlbs-train, its best_model.safetensors, or tiny-phantom, a model that comes with nlbs.",
     ),
     device_option,
     count_option("--seed", 0, "Another number draws other patches."),
