@@ -64,8 +64,8 @@ decode_options = all_of(
         type=click.Choice(["auto", "lut", "window", "range"]),
         default="auto",
         show_default=True,
-        help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is the "
-        "first of these that there is.",
+        help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is "
+        "the first of these that there is.",
     ),
     decoder_option,
     click.option(
