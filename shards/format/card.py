@@ -130,7 +130,7 @@ def write_set_card(
 
 
 def rewrite_set_card(folder: AnyPath, about: About, dataset: str = "") -> AnyPath:
-    """Write both files of a complete shard set anew; return the card.
+    """Write both files of a complete shard set anew; return the card, or the other file where README.md is not ours.
 
     Args:
         folder: of the set.
@@ -149,7 +149,7 @@ def rewrite_set_card(folder: AnyPath, about: About, dataset: str = "") -> AnyPat
         info,
         About(about.licence or before.licence, about.name or before.name or dataset or None),
     )
-    return folder / CARD
+    return folder / (CARD if blocks_of(read_card(folder) or "") else CROISSANT)
 
 
 def _about(folder: AnyPath, like: AnyPath | None = None) -> About:

@@ -126,7 +126,7 @@ def test_what_a_person_says_stays_and_a_licence_can_be_said_later(shard_folder: 
 
 def test_a_readme_of_somebody_else_is_left(shard_folder: Path) -> None:
     (shard_folder / "README.md").write_text("# Mine\n")
-    rewrite_set_card(shard_folder, About("mit"))
+    assert rewrite_set_card(shard_folder, About("mit")) == shard_folder / "croissant.json"
     assert read_card(shard_folder) == "# Mine\n"
     assert described(shard_folder)["license"] == "mit"
 
