@@ -182,6 +182,16 @@ def verdict_of(text: str) -> str:
     return found[1] if found else "not audited"
 
 
+def verdict_on(checkpoint: Path) -> str:
+    """Return the verdict about memorisation that the card beside a checkpoint gives of just these weights.
+
+    Raises:
+        CheckpointError: a file of the model cannot be read.
+    """
+    text = read_card(checkpoint.parent)
+    return verdict_of(text) if text is not None and is_of(text, identity(checkpoint)) else "not audited"
+
+
 def licence_of(text: str) -> str:
     """Return the licence that the first lines of a card name."""
     found = _LICENCE.match(text)
