@@ -52,7 +52,9 @@ class CorrelatedSampler(SamplerAround):
 
     def portable(self) -> Portable:
         """Raise ConfigError: what smooths the noise is done in torch."""
-        raise ConfigError("--correlation smooths the noise in torch, and cannot be had without it; leave it out")
+        raise ConfigError(
+            "--correlation smooths the noise in torch, and cannot be had without it; leave it out"
+        )
 
 
 def correlated(white: Tensor, length: float) -> Tensor:

@@ -171,6 +171,10 @@ class SamplerAround:
         """The sampler's."""
         return self.sampler.device
 
+    def portable(self) -> Portable:
+        """Return that of the sampler."""
+        return self.sampler.portable()
+
 
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:
     """Return the noise of one patch from N(0, I), whatever is drawn beside it: counter-based random numbers."""

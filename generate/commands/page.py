@@ -28,11 +28,13 @@ from nlbs.paths import LOCAL_PATH, PATH, AnyPath
               help="Add a quiz of real or synthetic: N real patches of --split, which everybody who has the page can "
               "take out of it.")  # fmt: skip
 @click.option("--licence", default="", metavar="WORDS",
-              help="Licence of these real patches, such as \"CC BY 4.0\" and whose they are; stands beside them.")  # fmt: skip
+              help="Licence of the real patches, and whose they are: stands beside them.")  # fmt: skip
 @split_option
-@click.option("--single-file", is_flag=True, help="Write all into one file, which opens from a disk or a stick.")
+@click.option(
+    "--single-file", is_flag=True, help="Write all into one file, which opens from a disk or a stick."
+)
 @click.option("--runtime", type=LOCAL_PATH, default=None, metavar="FOLDER",
-              help="The folder package/dist of the npm package onnxruntime-web.  [default: fetched from npm, once]")  # fmt: skip
+              help="Folder dist of the npm package onnxruntime-web.  [default: fetched from npm, once]")  # fmt: skip
 @out_option
 @overwrite_option
 def page_command(

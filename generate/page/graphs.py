@@ -14,6 +14,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.drawing import Sampler, draw_noise
 from nlbs.models.passes import Portable
 
+GRAPHS = ("pass.onnx", "weak.onnx", "finish.onnx")  #: the second where the sampler has a weak network
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _MOST_APART = 1e-3  #: of a graph and torch, on [-1, 1]: an eighth of a grey level
 #: The inputs of a graph by name.
@@ -29,7 +30,9 @@ def check_packages() -> None:
 class _Graph(nn.Module):
     """A function over some networks, whose weights it owns, of named inputs."""
 
-    def __init__(self, call: Callable[[Inputs], Tensor], networks: Sequence[nn.Module], names: Sequence[str]) -> None:
+    def __init__(
+        self, call: Callable[[Inputs], Tensor], networks: Sequence[nn.Module], names: Sequence[str]
+    ) -> None:
         super().__init__()
         self.call, self.networks, self.names = call, nn.ModuleList(networks), names
 
@@ -57,12 +60,12 @@ def graphs_of(sampler: Sampler, portable: Portable) -> tuple[dict[str, bytes], f
     if passes is not None:
         x = torch.cat([level.flatten(1) for level in list(noise.values())[: passes.levels]], dim=1)
         at = torch.tensor([passes.at[len(passes.at) // 2]], dtype=torch.float32)
-        for name, network in {"pass": passes.network, "weak": passes.weak}.items():
+        for name, network in zip(GRAPHS, (passes.network, passes.weak), strict=False):
             if network is not None:
                 one_pass = _pass(network, told)
-                graphs[f"{name}.onnx"], apart = _exported(one_pass, sampler, {"x": x, "at": at, **codes})
+                graphs[name], apart = _exported(one_pass, sampler, {"x": x, "at": at, **codes})
                 worst = max(worst, apart)
-    graphs["finish.onnx"], apart = _exported(finish, sampler, {"x": x, **noise, **codes})
+    graphs[GRAPHS[-1]], apart = _exported(finish, sampler, {"x": x, **noise, **codes})
     return graphs, max(worst, apart)
 
 
@@ -84,7 +87,12 @@ def _exported(call: Callable[[Inputs], Tensor], sampler: Sampler, inputs: Inputs
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about its own insides
         program: Any = torch.onnx.export(
-            graph, tuple(inputs.values()), input_names=list(inputs), output_names=["out"], dynamo=True, verbose=False,
+            graph,
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=["out"],
+            dynamo=True,
+            verbose=False,
             custom_translation_table={torch.ops.aten.acos.default: _acos},
         )
         expected = call(inputs).numpy()
@@ -105,10 +113,11 @@ def _exported(call: Callable[[Inputs], Tensor], sampler: Sampler, inputs: Inputs
 
 
 def _acos(x: Any) -> Any:
-    """Return acos(x) = 2 atan sqrt((1 - x) / (1 + x)): runtimes have both of float32 alone, which is exact in the latter."""
+    """Return acos(x) = 2 atan sqrt((1 - x) / (1 + x)): runtimes have float32 alone, which the latter is exact in."""
     import onnx
-    from onnxscript import opset18 as op
+    import onnxscript
 
+    op: Any = onnxscript.opset18
     one = op.CastLike(op.Constant(value_float=1.0), x)
     tangent = op.Sqrt(op.Div(op.Sub(one, x), op.Add(one, x)))
     half = op.Atan(op.Cast(tangent, to=onnx.TensorProto.FLOAT))

@@ -69,7 +69,7 @@ function buildControls() {
   const seed = el("input", { id: "seed", inputmode: "numeric", pattern: "[0-9]{1,30}", value: page.seed, required: true });
   $("draws").append(
     labelled("Seed", seed),
-    labelled("Patches", number("count", 4, 1, 64, 1)),
+    labelled("Number", number("count", 4, 1, 64, 1)),
     labelled("First patch", number("first", 0, 0, 1e9, 1)),
   );
   if (page.passes) {
@@ -112,7 +112,7 @@ function canvasOf(pixels, alt, tinted = false) {
     image.data.set([...colour, 255], 4 * i);
   }
   const canvas = el("canvas", { width: edge, height: edge, role: "img", "aria-label": alt });
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
   return canvas;
 }
 
@@ -156,7 +156,7 @@ async function tilesOf(seed, index, codes, guidance, alive) {
 let round = 0;
 
 async function draw() {
-  if (!$("controls").checkValidity()) return say("A control holds what it cannot: see the mark beside it.");
+  if (!$("controls").checkValidity()) return say("A control holds what it cannot: it has a red edge.");
   const mine = ++round, alive = () => mine === round;
   const codes = Object.fromEntries(Object.entries(controls).map(([name, control]) => [name, control.read()]));
   const [seed, count, first] = [$("seed").value, Number($("count").value), Number($("first").value)];
@@ -177,7 +177,6 @@ async function draw() {
   $("progress").value = 1;
   $("patches").replaceChildren(...rows);
   $("patches").setAttribute("aria-busy", "false");
-  $("patches").dataset.drawn = mine;
   const per = clock.passes ? `, ${(clock.ms / clock.passes).toFixed(0)} ms a pass` : "";
   say(`${count} synthetic patches in ${((performance.now() - began) / 1000).toFixed(1)} s${per}. ${legend()}`);
 }

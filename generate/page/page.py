@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from markupsafe import Markup
 
 from nlbs.errors import ConfigError
 from nlbs.files import atomic_file, only_one
 from nlbs.generate.draw import Call, open_model
-from nlbs.generate.page.graphs import check_packages, graphs_of
+from nlbs.generate.page.graphs import GRAPHS, check_packages, graphs_of
 from nlbs.generate.page.quiz import Quiz, quiz_of_kinds, quiz_of_real
-from nlbs.generate.page.runtime import BINARY, CODE, VERSION, runtime
+from nlbs.generate.page.runtime import BINARY, CODE, DIGESTS, VERSION, runtime
 from nlbs.manifests.schema import Schema
 from nlbs.models import card
 from nlbs.models.contract import GenerativeModel
@@ -56,6 +55,8 @@ def write_page(call: Call, asked: Asked) -> None:
             f"report/ --only memorisation, which writes the verdict into {call.checkpoint.parent / card.CARD}; only "
             f"where that is {card.NO_COPIES!r} a page is made"
         )
+    if (call.out / INDEX).exists() and not call.overwrite:
+        raise ConfigError(f"{call.out} holds {INDEX} already: choose another --out, or pass --overwrite")
     check_packages()
     opened = open_model(call, "chosen on the page")
     sampler = call.sampler.open(opened.model, call.checkpoint)
@@ -120,25 +121,17 @@ def _drawing(sampler: Sampler, portable: Portable) -> dict[str, Any]:
 
 
 def _write(call: Call, single_file: bool, values: Mapping[str, Any], files: Mapping[str, bytes]) -> int:
-    """Write the page, index.html last; return its bytes.
-
-    Raises:
-        ConfigError: a page is there, and not to be replaced.
-    """
-    if (call.out / INDEX).exists() and not call.overwrite:
-        raise ConfigError(f"{call.out} holds {INDEX} already: choose another --out, or pass --overwrite")
+    """Write the page, index.html last; return its bytes."""
     (call.out / INDEX).unlink(missing_ok=True)
-    inside = {name: Markup(base64.b64encode(data).decode()) for name, data in files.items() if single_file}  # noqa: S704
+    inside = {name: base64.b64encode(data).decode() for name, data in files.items() if single_file}
     room = importlib.resources.files(__package__)
     code = "\n".join(room.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    for name in files:
+    for name in {*DIGESTS, *GRAPHS}:
         (call.out / name).unlink(missing_ok=True)
-        if not single_file:
-            with atomic_file(call.out / name) as file:
-                file.write(files[name])
-    page = html_page(
-        __package__, lambda value: value, page=values, code=Markup(code), inside=inside, single_file=single_file
-    )  # noqa: S704
+    for name in files.keys() - inside.keys():
+        with atomic_file(call.out / name) as file:
+            file.write(files[name])
+    page = html_page(__package__, lambda value: value, page=values, code=code, inside=inside)
     with atomic_file(call.out / INDEX, "w", encoding="utf-8") as text:
         text.write(page)
     return len(page.encode()) + sum(len(data) for data in files.values() if not single_file)

@@ -53,7 +53,7 @@ def runtime(folder: Path | None, say: Callable[[str], None]) -> dict[str, bytes]
 
 def _fetched() -> dict[str, bytes]:
     """Return the files out of the package. Raises ConfigError: it cannot be had, or is another."""
-    registry = os.environ.get("npm_config_registry") or "https://registry.npmjs.org"
+    registry = os.environ.get("NPM_CONFIG_REGISTRY") or "https://registry.npmjs.org"
     address = f"{registry.rstrip('/')}/onnxruntime-web/-/{_PACKAGE}.tgz"
     if not address.startswith("https://"):
         raise ConfigError(f"the npm registry is {registry}; expected an address that begins with https://")

@@ -4,7 +4,6 @@ Also covers: generate/page/graphs.py, generate/commands/page.py.
 """
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +17,20 @@ from PIL import Image
 from nlbs.generate.generator import Generator
 from nlbs.manifests.schema import NLBS
 from nlbs.models import card
-from tests.conftest import some
 from tests.generate.conftest import Generate
 from tests.generate.page.conftest import audited
 from tests.generate.test_generator import make_run
 
 #: Another seed than a number of JavaScript holds.
 SEED = 12345678901234567890
+LICENCE = "CC BY 4.0, the phantom"
 _PIXELS = """() => [...document.querySelectorAll("#patches canvas")].map((canvas) =>
   [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 === 0))"""
+_RESET = """() => {
+  document.getElementById("controls").reset();
+  document.getElementById("change").dispatchEvent(new Event("change", { bubbles: true }));
+  document.querySelector("details").open = false;
+}"""
 #: The contrast of a text and what it stands on (WCAG 2.2, 1.4.3).
 _CONTRAST = """(selector) => {
   const light = (colour) => colour.match(/\\d+/g).slice(0, 3).map((part) => part / 255)
@@ -51,11 +55,10 @@ class Visit:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(address)
-        self.drawn(1)
 
-    def drawn(self, times: int) -> list[npt.NDArray[np.uint8]]:
-        """Return the pictures once they were drawn so often."""
-        self.page.wait_for_selector(f'#patches[data-drawn="{times}"]', timeout=120_000)
+    def pictures(self) -> list[npt.NDArray[np.uint8]]:
+        """Return the pictures, once those of all controls are drawn."""
+        self.page.wait_for_selector('#patches[aria-busy="false"]', timeout=120_000)
         pixels = [np.array(one, np.uint8) for one in self.page.evaluate(_PIXELS)]
         edge = int(len(pixels[0]) ** 0.5)
         return [one.reshape(edge, edge) for one in pixels]
@@ -68,18 +71,29 @@ class Visit:
         box.fill(word)
         box.press("Tab")
 
+    @property
+    def status(self) -> str:
+        return str(self.page.locator("#status").inner_text())
+
 
 @pytest.fixture(scope="module")
-def pages(cvae_run: Path, latent_run: Path, has_runtime: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pages: ``several`` files of the conditional VAE, and a ``single`` one of latent diffusion with a quiz."""
+def pages(
+    cvae_run: Path,
+    latent_run: Path,
+    dataset_root: Path,
+    has_runtime: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Two pages: ``several`` files of the conditional VAE, and a ``single`` one of latent diffusion with quizzes."""
     from click.testing import CliRunner
 
     from nlbs.generate.cli import cli
 
     folder = tmp_path_factory.mktemp("pages")
+    real = ("--real-from", dataset_root, "--split", "train", "--licence", LICENCE)
     for run, name, more in (
         (cvae_run, "several", ("--flow-steps", 2, "--seed", SEED)),
-        (latent_run, "single", ("--single-file", "--quiz", 2)),
+        (latent_run, "single", ("--single-file", "--quiz", 2, *real)),
     ):
         words = ["page", "--checkpoint", run, "--out", folder / name, *more]
         done = CliRunner().invoke(cli, [*map(str, words)])
@@ -90,11 +104,19 @@ def pages(cvae_run: Path, latent_run: Path, has_runtime: None, tmp_path_factory:
     return folder
 
 
-@pytest.fixture
-def single(browser: Any, pages: Path) -> Iterator[Visit]:
+@pytest.fixture(scope="module")
+def opened(browser: Any, pages: Path) -> Iterator[Visit]:
     visit = Visit(browser, (pages / "single" / "index.html").as_uri())
     yield visit
     visit.page.close()
+
+
+@pytest.fixture
+def single(opened: Visit) -> Visit:
+    """The page in one file, each control as at first."""
+    opened.page.evaluate(_RESET)
+    opened.pictures()
+    return opened
 
 
 def test_patch_i_is_the_commands_and_nothing_is_asked_of_others(
@@ -104,13 +126,13 @@ def test_patch_i_is_the_commands_and_nothing_is_asked_of_others(
     visit = Visit(browser, address)
     generator = Generator.from_pretrained(cvae_run, "cpu", flow_steps=2)
     assert "autoguidance 1.5, with grain" in str(generator.choice)
-    assert within_a_level(visit.drawn(1), generator.draw(n=4, seed=SEED).images)
+    assert within_a_level(visit.pictures(), generator.draw(n=4, seed=SEED).images)
     visit.choose("view", "CC")
     visit.choose("cancer", "yes")
     visit.fill("First patch", "2")
-    visit.fill("Patches", "1")
+    visit.fill("Number", "1")
     expected = generator.draw(n=3, seed=SEED, view="CC", cancer=True).images
-    assert within_a_level(visit.drawn(5), expected[2:])
+    assert within_a_level(visit.pictures(), expected[2:])
     assert visit.faults == []
     assert {url for url in visit.asked if not url.startswith((address, "blob:", "data:"))} == set()
     visit.page.close()
@@ -122,55 +144,64 @@ def within_a_level(found: list[npt.NDArray[np.uint8]], expected: npt.NDArray[np.
 
 def test_one_file_opens_from_a_disk_and_draws_what_the_command_does(single: Visit, latent_run: Path) -> None:
     generator = Generator.from_pretrained(latent_run, "cpu")
-    assert within_a_level(single.drawn(1), generator.draw(n=4).images)
+    assert within_a_level(single.pictures(), generator.draw(n=4).images)
     single.fill("Guidance", "2")
-    assert within_a_level(single.drawn(2), Generator.from_pretrained(latent_run, "cpu", guidance=2).draw(n=4).images)
+    assert within_a_level(
+        single.pictures(), Generator.from_pretrained(latent_run, "cpu", guidance=2).draw(n=4).images
+    )
     single.page.get_by_text("Guidance by condition").click()
     single.page.locator("#guidance-cancer").fill("3")
     single.page.locator("#guidance-cancer").press("Tab")
     of_cancer = Generator.from_pretrained(latent_run, "cpu", guidance="2,cancer=3")
-    assert within_a_level(single.drawn(3), of_cancer.draw(n=4).images)
+    assert within_a_level(single.pictures(), of_cancer.draw(n=4).images)
     assert single.faults == []
     assert [url for url in single.asked if not url.startswith(("blob:", "data:"))] == single.asked[:1]
 
 
 def test_the_keyboard_changes_the_picture_and_names_are_said(single: Visit) -> None:
-    page, first = single.page, single.drawn(1)
+    page, first = single.page, single.pictures()
+    page.get_by_role("heading", level=1).click()
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.id") == f"condition-{NLBS.names[0]}"
     page.keyboard.press("ArrowDown")
-    assert any((a != b).any() for a, b in zip(first, single.drawn(2), strict=True))
+    assert any((a != b).any() for a, b in zip(first, single.pictures(), strict=True))
     for condition in NLBS:
         assert page.get_by_role("combobox", name=condition.label, exact=True).count() == 1
-    for name in ("Seed", "Patches", "First patch", "Guidance"):
+    for name in ("Seed", "Number", "First patch", "Guidance"):
         assert page.get_by_label(name, exact=True).count() == 1
     assert page.get_by_role("img", name=re.compile("^Synthetic patch 3: view CC, ")).count() == 1
-    assert re.search(r"4 synthetic patches in .* ms a pass", page.get_by_role("status").first.inner_text())
+    assert re.search(r"4 synthetic patches in .* ms a pass", single.status)
     reached = set()
     for _ in range(30):
         reached.add(page.evaluate("() => document.activeElement.textContent.slice(0, 25)"))
         page.keyboard.press("Tab")
     assert {"Download as PNG", "normal", "cancer", "false positive"} <= reached
-    contrasts = {what: page.evaluate(_CONTRAST, what) for what in ("h1", "figcaption", "footer", "button", "button:disabled")}
+    contrasts = {
+        what: page.evaluate(_CONTRAST, what)
+        for what in ("h1", "figcaption", "footer", "button", "button:disabled")
+    }
     assert min(contrasts.values()) >= 4.5, contrasts
 
 
 def test_what_a_control_cannot_hold_is_said_and_draws_nothing(single: Visit) -> None:
     single.fill("Seed", "minus one")
-    assert "A control holds what it cannot" in single.page.get_by_role("status").first.inner_text()
+    assert "A control holds what it cannot" in single.status
     single.fill("Seed", "1")
-    single.drawn(2)
+    single.pictures()
 
 
 def test_one_condition_is_changed_beside_each_other(single: Visit, latent_run: Path, tmp_path: Path) -> None:
     single.choose("Change", "cancer")
     single.page.locator("#changed select").select_option("yes")
-    single.page.get_by_role("status").get_by_text("Red is brighter").wait_for()
-    pictures = single.drawn(3)
+    pictures = single.pictures()
+    assert "Red is brighter" in single.status
     generator = Generator.from_pretrained(latent_run, "cpu")
     assert within_a_level(pictures[0::3], generator.draw(n=4).images)
     assert within_a_level(pictures[1::3], generator.draw(n=4, cancer=True).images)
-    assert single.page.get_by_role("img", name=re.compile("Patch 0, difference, mean .*; red: brighter")).count() == 1
+    assert (
+        single.page.get_by_role("img", name=re.compile("Patch 0, difference, mean .*; red: brighter")).count()
+        == 1
+    )
     with single.page.expect_download() as download:
         single.page.get_by_role("button", name="Download as PNG").click()
     download.value.save_as(tmp_path / "sheet.png")
@@ -221,7 +252,9 @@ def test_a_verdict_on_other_weights_is_none(generate: Generate, tmp_path: Path) 
     run = audited(make_run(tmp_path / "run"))
     (run / "best_model.flow.safetensors").unlink()
     assert card.verdict_on(run / "best_model.safetensors") == "not audited"
-    assert "memorisation: not audited" in generate("page", "--checkpoint", run, "--out", tmp_path / "page").err
+    assert (
+        "memorisation: not audited" in generate("page", "--checkpoint", run, "--out", tmp_path / "page").err
+    )
 
 
 def test_real_patches_need_a_quiz_and_a_licence(generate: Generate, cvae_run: Path, tmp_path: Path) -> None:
@@ -231,29 +264,17 @@ def test_real_patches_need_a_quiz_and_a_licence(generate: Generate, cvae_run: Pa
         assert "give --quiz and --licence too" in done.err
 
 
-def test_a_page_is_replaced_on_request_alone(
-    pages: Path, generate: Generate, latent_run: Path, dataset_root: Path, tmp_path: Path
-) -> None:
-    there = pages / "single"
-    before = (there / "index.html").read_bytes()
-    done = generate("page", "--checkpoint", latent_run, "--out", there)
+def test_a_page_is_replaced_on_request_alone(generate: Generate, latent_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    done = generate("page", "--checkpoint", latent_run, "--out", tmp_path)
     assert done.code == 1
     assert "holds index.html already" in done.err
-    assert (there / "index.html").read_bytes() == before
+    assert (tmp_path / "index.html").read_text() == "mine"
 
 
-def test_real_patches_stand_in_the_page_with_their_licence(
-    generate: Generate, latent_run: Path, dataset_root: Path, tmp_path: Path, has_runtime: None
-) -> None:
-    words = ("--quiz", 2, "--real-from", dataset_root, "--split", "train", "--licence", "CC BY 4.0, the phantom")
-    done = generate("page", "--checkpoint", latent_run, "--out", tmp_path, *words)
-    assert done.code == 0, done.err
-    text = (tmp_path / "index.html").read_text()
-    found = re.search(r'<script type="application/json" id="page">(.*?)</script>', text)
-    assert found is not None
-    quiz = json.loads(found[1])["quizzes"][1]
-    assert quiz["note"] == "Real patches: CC BY 4.0, the phantom"
-    assert sorted(quiz["choices"][answer] for _, answer, _ in quiz["items"]) == 2 * ["real"] + 2 * ["synthetic"]
-    assert "CC BY 4.0, the phantom" in done.out
-    for path in some(["pass.onnx", "finish.onnx", "ort.wasm.bundle.min.mjs"]):
-        assert (tmp_path / path).stat().st_size > 1000
+def test_real_patches_stand_beside_their_licence(single: Visit) -> None:
+    quiz = single.page.locator("#quiz-1")
+    assert quiz.get_by_text(f"Real patches: {LICENCE}", exact=True).count() == 1
+    quiz.get_by_role("button", name="real", exact=True).press("Enter")
+    assert re.fullmatch("(Right|Wrong): it is (real|synthetic).", quiz.get_by_role("status").inner_text())
+    assert single.page.evaluate("() => document.activeElement.textContent") == "Next"

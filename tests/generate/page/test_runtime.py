@@ -51,10 +51,12 @@ def npm(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes]], list[st
     return publish
 
 
-def test_it_is_fetched_once(npm: Callable[[dict[str, bytes]], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_fetched_once(
+    npm: Callable[[dict[str, bytes]], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = npm(FILES)
     said: list[str] = []
-    monkeypatch.setenv("npm_config_registry", "https://mirror.example/")
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://mirror.example/")
     assert runtime(None, said.append) == FILES
     assert asked == [f"https://mirror.example/onnxruntime-web/-/onnxruntime-web-{module.VERSION}.tgz"]
     assert len(said) == 1
@@ -83,10 +85,12 @@ def test_another_package_is_refused(npm: Callable[[dict[str, bytes]], list[str]]
 
 
 def test_without_a_network_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("npm_config_registry", "https://localhost:1")
-    with pytest.raises(ConfigError, match=r"cannot fetch https://localhost:1.*npm pack onnxruntime-web@.* --runtime"):
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://localhost:1")
+    with pytest.raises(
+        ConfigError, match=r"cannot fetch https://localhost:1.*npm pack onnxruntime-web@.* --runtime"
+    ):
         runtime(None, lambda line: None)
-    monkeypatch.setenv("npm_config_registry", "http://localhost:1")
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://localhost:1")
     with pytest.raises(ConfigError, match="begins with https"):
         runtime(None, lambda line: None)
 
