@@ -19,6 +19,7 @@ from nlbs.manifests.schema import NLBS
 from nlbs.models import card
 from tests.generate.conftest import Generate
 from tests.generate.page.conftest import audited
+from tests.generate.test_cli_other_schema import SCHEMA, registered, toy  # noqa: F401  # a fixture
 from tests.generate.test_generator import make_run
 
 #: Another seed than a number of JavaScript holds.
@@ -84,15 +85,18 @@ def pages(
     has_runtime: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Two pages: ``several`` files of the conditional VAE, and a ``single`` one of latent diffusion with quizzes."""
+    """Pages: ``several`` files of the conditional VAE, a ``single`` one of latent diffusion with quizzes, ``toy``."""
     from click.testing import CliRunner
 
     from nlbs.generate.cli import cli
 
     folder = tmp_path_factory.mktemp("pages")
+    (folder / "toy-run").mkdir()
+    toy(folder / "toy-run", SCHEMA)
     real = ("--real-from", dataset_root, "--split", "train", "--licence", LICENCE)
     for run, name, more in (
         (cvae_run, "several", ("--flow-steps", 2, "--seed", SEED)),
+        (audited(folder / "toy-run"), "toy", ()),
         (latent_run, "single", ("--single-file", "--quiz", 2, *real)),
     ):
         words = ["page", "--checkpoint", run, "--out", folder / name, *more]
@@ -101,6 +105,8 @@ def pages(
         apart = re.search(r"differ by (\S+) at most", done.output)
         assert apart is not None
         assert float(apart[1]) < 1e-5
+        for file in (folder / name).glob("*.onnx"):
+            assert b".py" not in file.read_bytes(), "lines of code, and where they lie on this machine"
     return folder
 
 
@@ -135,6 +141,24 @@ def test_patch_i_is_the_commands_and_nothing_is_asked_of_others(
     assert within_a_level(visit.pictures(), expected[2:])
     assert visit.faults == []
     assert {url for url in visit.asked if not url.startswith((address, "blob:", "data:"))} == set()
+    visit.page.close()
+
+
+def test_labels_and_numbers_are_controls_too_and_a_model_without_passes_draws(
+    browser: Any, pages: Path, served: Callable[[Path], str]
+) -> None:
+    visit = Visit(browser, served(pages / "toy"))
+    generator = Generator.from_pretrained(pages / "toy-run", "cpu")
+    assert within_a_level(visit.pictures(), generator.draw(n=4).images)
+    assert visit.page.get_by_label("Guidance").count() == 0
+    visit.choose("density", "C")
+    visit.page.get_by_role("group", name="findings").get_by_label("Nodule").check()
+    visit.fill("across", "0.5")
+    visit.fill("down", "0.25")
+    expected = generator.draw(n=4, density="C", findings=["Nodule"], position=(0.5, 0.25)).images
+    assert within_a_level(visit.pictures(), expected)
+    assert (expected != generator.draw(n=4).images).any()
+    assert visit.faults == []
     visit.page.close()
 
 

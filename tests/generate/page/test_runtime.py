@@ -80,7 +80,7 @@ def test_another_package_is_refused(npm: Callable[[dict[str, bytes]], list[str]]
     with pytest.raises(ConfigError, match=f"another {module.BINARY}"):
         runtime(None, lambda line: None)
     npm({})
-    with pytest.raises(ConfigError, match="cannot fetch .* --runtime"):
+    with pytest.raises(ConfigError, match=r"cannot fetch .* --runtime"):
         runtime(None, lambda line: None)
 
 
