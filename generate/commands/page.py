@@ -23,12 +23,12 @@ from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 @seed_option
 @sampler_options
 @click.option("--quiz", type=click.IntRange(1), default=None, metavar="N",
-              help="Add a quiz of the cases of nlbs-generate educational, N of each kind.")  # fmt: skip
+              help="A quiz of the cases of nlbs-generate educational, N of each kind.  [default: none]")  # fmt: skip
 @click.option("--real-from", "real", type=PATH, default=None, metavar="SHARDS",
-              help="Add a quiz of real or synthetic: N real patches of --split, which everybody who has the page can "
-              "take out of it.")  # fmt: skip
+              help="A quiz of real or synthetic: N real patches of --split, which everybody who has the page can "
+              "take out of it.  [default: none]")  # fmt: skip
 @click.option("--licence", default="", metavar="WORDS",
-              help="Licence of the real patches, and whose they are: stands beside them.")  # fmt: skip
+              help="Licence of the real patches, and whose they are: stands beside them.  [default: none]")  # fmt: skip
 @split_option
 @click.option(
     "--single-file", is_flag=True, help="Write all into one file, which opens from a disk or a stick."

@@ -25,7 +25,7 @@ function download(blob, name) {
 // Controls -----------------------------------------------------------------------------------------------------------
 
 function wordOf(condition, values) {
-  if (values.some((value) => value === UNKNOWN || Number.isNaN(value))) return `${condition.label}?`;
+  if (!isKnown(values)) return `${condition.label}?`;
   if (condition.kind === "binary") return `${values[0] ? "" : "no "}${condition.label}`;
   if (condition.coded) return `${condition.label} ${condition.values[values[0]]}`;
   if (condition.kind === "continuous") return `${condition.label} ${values.join(", ")}`;

@@ -153,24 +153,26 @@ function sum(factors, parts) {
   return Float32Array.from(total);
 }
 
-// Factors of what the network says, and which conditions are hidden from it then: models/guidance.py.
-function termsOf({ overall, of }) {
+// Factors of what the network says, and which conditions are hidden from it then (models/guidance.py); what is unknown
+// already is not asked again.
+function termsOf({ overall, of }, codes) {
   const extra = Object.entries(of).map(([name, strength]) => [strength - overall, [name]]);
   const all = page.conditions.map((condition) => condition.name);
-  const others = [[1 - overall, all], ...extra.map(([more, name]) => [-more, name])].filter(([factor]) => factor);
-  return [[overall + extra.reduce((total, [more]) => total + more, 0), []], ...others];
+  const others = [[1 - overall, all], ...extra.map(([more, name]) => [-more, name])].filter(
+    ([factor, hidden]) => factor && hidden.some((name) => isKnown(codes[name])),
+  );
+  return [[1 - others.reduce((total, [factor]) => total + factor, 0), []], ...others];
 }
 
 async function solved(noise, codes, guidance, alive) {
   const { levels, at, inputs, result, weak, autoguidance } = page.passes;
   const parts = [Float32Array.from(noise.slice(0, levels).flatMap((level) => [...level]))];
-  const terms = termsOf(guidance);
+  const terms = termsOf(guidance, codes);
   for (let k = 0; k < at.length && alive(); k++) {
     const shared = { x: row(sum(inputs[k], parts)), at: new ort.Tensor("float32", [at[k]], [1]) };
     const said = [];
     for (const [, hidden] of terms) said.push(await run("pass", { ...shared, ...tensorsOf(codes, hidden) }));
     const factors = terms.map(([factor]) => factor);
-    factors[0] = 1 - factors.slice(1).reduce((a, b) => a + b, 0);
     if (weak) {
       said.push(await run("weak", { ...shared, ...tensorsOf(codes) }));
       factors[0] += autoguidance - 1;
@@ -195,3 +197,5 @@ async function patchOf(seed, index, codes, guidance, alive) {
 
 const unknown = ({ coded, kind, values }) =>
   coded ? [UNKNOWN] : values.map(() => (kind === "multilabel" ? UNKNOWN : NaN));
+
+const isKnown = (values) => !values.some((value) => value === UNKNOWN || Number.isNaN(value));
