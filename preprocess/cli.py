@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "Make a dataset": ("phantom", "preflight", "build-shards", "merge", "append"),
     "Cut it otherwise": ("reshard", "convert"),
-    "Look at it": ("verify", "info", "report", "preview"),
+    "Look at it": ("view", "verify", "info", "report", "preview"),
     "Of nlbs-generate's samples": ("to-dicom",),
 }
 
@@ -322,6 +322,27 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     patch_page, image_page = write_preview(shards, out, images, patches, seed)
     click.echo(f"Patches   {patch_page}")
     click.echo(f"Images    {image_page}")
+
+
+@cli.command("view")
+@shards_option("A shard set, or a dataset root with one; also one that is being built.")
+@click.option(
+    "--runs",
+    type=LOCAL_PATH,
+    help="A run folder, or a folder of them.  [default: runs beside the dataset or in this folder]",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="To listen on; 0: a free one."
+)
+@click.option("--no-browser", is_flag=True, help="Only say where the page is.")
+def view_command(shards: AnyPath, runs: Path | None, port: int, no_browser: bool) -> None:
+    """Look at a shard set in the browser: patches by a filter, images, flags, skipped rows, counts, runs.
+
+    The page is on this machine alone (127.0.0.1), and changes nothing. Needs nlbs-cvae[view].
+    """
+    from nlbs.preprocess.view.server import serve
+
+    serve(shards, runs, port, not no_browser)
 
 
 @cli.command("to-dicom")

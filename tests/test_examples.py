@@ -1,8 +1,10 @@
 """Examples of help pages and of the references go through the product: none can rot."""
 
 import csv
+import importlib
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
@@ -151,6 +153,32 @@ def test_a_command_line_of_the_texts_is_one_that_the_program_takes(call: Call, t
                 value = ",".join(map("=".join, value))
             for one in value if option.multiple else [value]:
                 check_value(str(option.name), one, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["demo", "tiny_model"])
+def test_the_programs_in_examples_call_commands_that_there_are(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.chdir(ROOT)
+    example = importlib.import_module(name)
+    lines: list[str] = []
+
+    def noted(command: str, **paths: Path) -> None:
+        lines.append(" ".join([command, *(f"--{option} {path}" for option, path in paths.items())]))
+
+    monkeypatch.setattr(example, "run", noted)
+    monkeypatch.setattr(sys, "argv", [name, "--out", str(tmp_path)])
+    if name == "tiny_model":
+        example.draw_phantoms(tmp_path)
+        assert (
+            resolved_config(example.PRESET, ROOT / "examples" / "tiny_model.yaml", {}).family
+            == "latent-diffusion"
+        )
+    else:
+        example.main()
+    for line in some(lines):
+        parsed(Call(name, line, whole=True))
 
 
 def test_texts_have_the_examples_that_are_looked_for() -> None:

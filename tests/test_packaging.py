@@ -1,6 +1,8 @@
 """What an installation brings, and what imports what."""
 
+import configparser
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -75,11 +77,11 @@ def test_constraints_pin_every_requirement() -> None:
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    requirements = importlib.metadata.requires("nlbs-cvae") or []
-    names = {
-        requirement.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip().lower()
-        for requirement in requirements
-    }
+    config = configparser.ConfigParser(interpolation=None)  # what is installed may be of another checkout
+    config.read(ROOT / "setup.cfg", "utf-8")
+    text = "\n".join([config["options"]["install_requires"], *config["options.extras_require"].values()])
+    names = {name.lower().replace("_", "-") for name in re.findall(r"^([A-Za-z][\w.-]*)", text, re.MULTILINE)}
+    assert len(names) > 40
     assert names - pinned == set()
 
 
@@ -168,6 +170,18 @@ def test_a_checkout_with_its_links_builds_all_packages(tmp_path: Path) -> None:
     with zipfile.ZipFile(next((source / "dist").glob("*.whl"))) as archive:
         names = set(archive.namelist())
     assert {f"nlbs/{link.name}/words.py" for link in links()} <= names
+    model = ROOT / "src" / "nlbs" / "pretrained" / "tiny-phantom"
+    files = {file.name: file.stat().st_size for file in model.iterdir()}
+    assert {f"nlbs/pretrained/tiny-phantom/{name}" for name in files} | {"nlbs/py.typed"} <= names
+    assert {"best_model.safetensors", "best_model.flow.safetensors", "config.yaml", "README.md"} == set(files)
+    assert sum(files.values()) < 5_000_000
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """Only those are installed; an editable installation finds the others as well."""
+    folders = {file.parent for link in links() for file in (ROOT / link.name).rglob("*.py")}
+    assert len(folders) > len(links())
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
 def test_every_link_is_asked_for_before_a_build() -> None:

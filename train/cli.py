@@ -33,6 +33,7 @@ _NOT_NEEDED = {
     **dict.fromkeys(("workers", "num_workers", "jobs", "n_jobs", "prefetch", "pin_memory"), _READS_AHEAD),
 }
 _OF_PRESET = "the preset's"
+DEFAULT_PRESET = "nlbs"
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -93,9 +94,10 @@ def _in_configuration(word: str) -> str | None:
 @click.option("--on-damage", type=click.Choice(["raise", "replace"]),
               help="raise: a damaged patch ends the run. replace: another patch of the same split and conditions "
               "stands in for it, and is counted.  [default: raise]")  # fmt: skip
-@click.option("--preset", default="nlbs", metavar="NAME",
-              help="nlbs: 256 x 256, for a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the "
-              "guide's own network, to compare with.")  # fmt: skip
+@click.option("--preset", default=DEFAULT_PRESET, show_default=True, metavar="NAME",
+              help="auto: the best generator that patches and device allow. nlbs: the conditional VAE, 256 x 256, for "
+              "a GPU. nlbs-small: narrower, 64 x 64, for a CPU. guide, guide-small: the guide's own network, to "
+              "compare with. Others: docs/zoo.md.")  # fmt: skip
 @click.option("--config", "config_path", type=LOCAL_PATH, metavar="FILE",
               help="A YAML file with sections model, training, data, flow, autoguidance, grain; over "
               "the preset, and flags over both.  [default: none]")  # fmt: skip
@@ -162,6 +164,7 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import Source, open_source, sets_of
+    from nlbs.train.best_preset import AUTO, SMALL, best_preset
     from nlbs.train.config import (
         TrainConfig,
         check_against_shards,
@@ -171,9 +174,17 @@ def cli(
     )
 
     def prepared() -> tuple[TrainConfig, Source]:
-        config = resolved_config(preset, config_path, _as_config(flags))
+        # What a set is opened by is the same whatever auto comes to be.
+        config = resolved_config(SMALL if preset == AUTO else preset, config_path, _as_config(flags))
         data = config.data
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
+        if preset == AUTO:
+            from nlbs.models.device import choose_device
+
+            chosen = best_preset(source.resolution, choose_device(device).type == "cuda")
+            click.echo(f"preset: {chosen.preset}, {chosen.words}", err=True)
+            size = {"data": {"resolution": chosen.resolution}}
+            config = resolved_config(chosen.preset, config_path, _as_config(flags), size)
         config = with_conditions(config, source)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))

@@ -223,18 +223,24 @@ class RemovedOptionError(ConfigError):
     """A configuration asks for what this version no longer has."""
 
 
-def resolved_config(name: str, yaml_path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
+def resolved_config(
+    name: str,
+    yaml_path: Path | None,
+    flags: Mapping[str, Any],
+    beneath: Mapping[str, Any] | None = None,
+) -> TrainConfig:
     """Return the configuration of a run.
 
     Args:
         name: of a preset, of any family.
         yaml_path: a file with some of the sections and keys; None for none.
         flags: the same, nested, of what the command line says.
+        beneath: the same, over the preset and under the file.
 
     Raises:
         ConfigError: no such preset, an unknown key, a value that does not make sense.
     """
-    values = dataclasses.asdict(preset(name))
+    values = merged(dataclasses.asdict(preset(name)), beneath or {})
     if yaml_path is not None:
         values = merged(values, read_yaml(yaml_path))
         values = without_removed(values, str(yaml_path))

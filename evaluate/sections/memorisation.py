@@ -89,7 +89,10 @@ def _audit_table(audit: CopyAudit, count: int) -> Table:
         ("AUC of drawn against held-out; above .5: nearer to training", audit.generated_auc),
         ("AUC of held-out patients as if drawn; .5 is right", audit.control_auc),
     ]
-    note = f"Threshold set for {audit.false_positive_rate:.1%} of held-out patches, on half of the held-out patients."
+    note = (
+        f"Threshold set for {audit.false_positive_rate:.1%} of held-out patches; what it flags of these was counted by "
+        "fifths of the patients, on each by the threshold of the others."
+    )
     return Table(f"Copies of {count:,} training patches: {audit.verdict}", ["", "share"], rows, note)
 
 

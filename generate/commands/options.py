@@ -76,7 +76,7 @@ checkpoint_option = click.option(
     "--checkpoint",
     type=CHECKPOINT,
     required=True,
-    help="A run folder of nlbs-train, or its best_model.safetensors.",
+    help="A run folder of nlbs-train, its best_model.safetensors, or tiny-phantom, a model that comes with nlbs.",
 )
 seed_option = count_option("--seed", 0, "Another number draws other patches.")
 model_options = all_of(checkpoint_option, device_option, seed_option)

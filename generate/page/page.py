@@ -19,6 +19,7 @@ from nlbs.manifests.schema import Schema
 from nlbs.models import card
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.drawing import Sampler
+from nlbs.models.folder import PRETRAINED
 from nlbs.models.guidance import Guidance, parsed_guidance
 from nlbs.models.passes import Portable
 from nlbs.paths import AnyPath
@@ -47,14 +48,7 @@ def write_page(call: Call, asked: Asked) -> None:
         CheckpointError: the model cannot be used, or its graphs draw something else.
         ConfigError: its audit did not find it free of copies, or what is asked for cannot be had.
     """
-    verdict = card.verdict_on(call.checkpoint)
-    if verdict != card.NO_COPIES:
-        raise ConfigError(
-            f"memorisation: {verdict}, and the weights in a page are published weights, which give away what they "
-            f"memorised; audit the model with: nlbs-evaluate --checkpoint {call.checkpoint} --shards SHARDS --out "
-            f"report/ --only memorisation, which writes the verdict into {call.checkpoint.parent / card.CARD}; only "
-            f"where that is {card.NO_COPIES!r} a page is made"
-        )
+    audit = _audit(call, asked)
     if (call.out / INDEX).exists() and not call.overwrite:
         raise ConfigError(f"{call.out} holds {INDEX} already: choose another --out, or pass --overwrite")
     check_packages()
@@ -72,7 +66,7 @@ def write_page(call: Call, asked: Asked) -> None:
         "text": opened.provenance.text(),
         "doubts": call.sampler.doubts(opened.model, call.checkpoint),
         "quizzes": [quiz.as_json() for quiz in quizzes],
-        "audit": verdict,
+        "audit": audit,
         "licence": card.licence_of(text),
         "runtime": {"version": VERSION, "code": CODE, "binary": BINARY},
     }
@@ -81,6 +75,21 @@ def write_page(call: Call, asked: Asked) -> None:
         written = _write(call, asked.single_file, {**_drawing(sampler, portable), **facts}, files | graphs)
     click.echo(f"Graphs and torch differ by {apart:.1e} at most, on images in [-1, 1]")
     click.echo(f"{call.out / INDEX}: {written / 1e6:.1f} MB in all; {_how_to_open(call.out, asked)}")
+
+
+def _audit(call: Call, asked: Asked) -> str:
+    """Return what is known of copies among a model's draws. Raises ConfigError: too little to publish it."""
+    verdict = card.verdict_on(call.checkpoint)
+    if verdict == card.NO_COPIES:
+        return verdict
+    if PRETRAINED in call.checkpoint.parents and asked.real is None:
+        return "none of a person, as it learned from phantoms alone"
+    raise ConfigError(
+        f"memorisation: {verdict}, and the weights in a page are published weights, which give away what they "
+        f"memorised; audit the model with: nlbs-evaluate --checkpoint {call.checkpoint} --shards SHARDS --out "
+        f"report/ --only memorisation, which writes the verdict into {call.checkpoint.parent / card.CARD}; only "
+        f"where that is {card.NO_COPIES!r} a page is made"
+    )
 
 
 def _how_to_open(folder: Path, asked: Asked) -> str:

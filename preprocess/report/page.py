@@ -21,7 +21,7 @@ from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, find_shard_set, shard_sets_in
 from nlbs.text import counted, printable
 
-PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "zarr", "pillow", "jinja2", "pydicom", "imagecodecs")
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pillow", "jinja2", "pydicom", "imagecodecs")
 
 _MOST_CHARS = 500  #: of one text from a table
 
@@ -44,7 +44,7 @@ def write_report(shards: AnyPath, out: AnyPath, images: int, patches: int, seed:
     """
     if out.is_dir():
         raise DatasetError(f"{out} is a folder: --out takes the page to write, such as {out / 'report.html'}")
-    root, folder = _found(shards)
+    root, folder = found_in(shards)
     found = survey(root) if root else None
     sections: dict[str, Any] = {"left_out": _missing(root, folder), "attention": []}
     if root and found:
@@ -67,11 +67,15 @@ def render(sections: dict[str, Any]) -> str:
     known: dict[str, Any] = dict.fromkeys(
         ("read", "holds", "duplicates", "damage", "masks", "intensities", "patches")
     )
-    return html_page("nlbs.preprocess.report", _cut_off, **{**known, **sections}, counted=counted)
+    return html_page("nlbs.preprocess.report", cut_off, **{**known, **sections}, counted=counted)
 
 
-def _found(shards: AnyPath) -> tuple[AnyPath | None, AnyPath | None]:
-    """Return the dataset root, None without images.csv, and the shard set, None where there is none yet."""
+def found_in(shards: AnyPath) -> tuple[AnyPath | None, AnyPath | None]:
+    """Return the dataset root, None without images.csv, and the shard set, None where there is none yet.
+
+    Raises:
+        ShardError: neither is there, or several sets to choose from.
+    """
     if (shards / IMAGES_CSV).is_file() and not shard_sets_in(shards):
         return shards, None
     folder = find_shard_set(shards)
@@ -132,7 +136,7 @@ def _commands(root: AnyPath | None, folder: AnyPath | None, shard_set: ShardSet 
     return commands
 
 
-def _cut_off(value: Any) -> Any:
+def cut_off(value: Any) -> Any:
     """Return a text that a page can hold; what is markup of ours stays as it is."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value

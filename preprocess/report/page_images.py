@@ -228,13 +228,17 @@ class ImageSections:
         for place, text in list(why.items())[: self.pictures]:
             image = str(self.found.images["image"][place])
             try:
-                uri = picture_uri(drawn_image(self.store, image, [], 0))
+                uri = self._picture(self.store, image)
             except NlbsError:
                 self.left_out.append(f"The picture of {image} is left out: its pixels cannot be read.")
                 continue
             shown.append(Shown(uri, f"{image}: {text}"))
         self.pictures -= len(shown)
         return shown
+
+    def _picture(self, store: ImageStore, image: str) -> Markup:
+        """Return the address of the picture of an image. Raises NlbsError: its pixels cannot be read."""
+        return picture_uri(drawn_image(store, image, [], 0))
 
 
 def _listing(rows: Sequence[Any], count: int | None = None) -> Listing:

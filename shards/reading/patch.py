@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from nlbs.manifests.captions import caption
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS, POSITION
@@ -39,13 +42,21 @@ class Patch:
 
 def patch_of(shards: "ShardSet", row: int) -> Patch:
     """Return the patch of a row of the manifest."""
-    words = NLBS.words(NLBS.values_of(shards.conditions([row]), 0))
-    kept = [name for name in offered(shards.code_books) if name not in NLBS and name != POSITION.name]
-    for name in kept:
-        if name in shards.manifest.column_names:
-            value = shards.manifest[name][row].as_py()
-            words[name] = "" if value is None else str(value)
-    return Patch(shards.read([row])[0], words, row)
+    return Patch(shards.read([row])[0], words_of(shards, [row])[0], row)
+
+
+def words_of(shards: "ShardSet", rows: npt.ArrayLike) -> list[dict[str, str]]:
+    """Return what is known of the patches of some rows, in words, as :class:`Patch` has them; reads no pixels."""
+    columns = shards.conditions(rows)
+    found = [NLBS.words(NLBS.values_of(columns, place)) for place in range(len(np.atleast_1d(rows)))]
+    kept = [
+        name
+        for name in offered(shards.code_books)
+        if name not in NLBS and name != POSITION.name and name in shards.manifest.column_names
+    ]
+    for words, more in zip(found, shards.manifest.select(kept).take(rows).to_pylist(), strict=True):
+        words |= {name: "" if value is None else str(value) for name, value in more.items()}
+    return found
 
 
 def html_of(shards: "ShardSet") -> str:

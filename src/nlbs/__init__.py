@@ -19,7 +19,14 @@ __all__ = [*_PUBLIC, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    try:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    except ModuleNotFoundError as error:
+        from nlbs.extras import what_to_install
+
+        if (why := what_to_install(error)) is None:
+            raise
+        raise ModuleNotFoundError(why, name=error.name) from None
 
 
 def __dir__() -> list[str]:

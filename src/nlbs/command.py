@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TextIO, cast
 import click
 
 from nlbs.errors import NlbsError
+from nlbs.extras import what_to_install
 from nlbs.help_page import HelpPage, Sections, name_values, write_commands, write_options
 from nlbs.openmp import wait_asleep
 from nlbs.suggestions import commands_like, options_like, or_list
@@ -259,9 +260,10 @@ def entry_point(command: click.Command) -> Callable[[Sequence[str] | None], NoRe
             click.echo("Interrupted. The same command continues where it stopped.", err=True)
             sys.exit(EXIT_INTERRUPTED)
         except ModuleNotFoundError as error:
-            if error.name not in _OF_UNIX:
+            why = _NEEDS_UNIX.format(module=error.name) if error.name in _OF_UNIX else what_to_install(error)
+            if why is None:
                 raise
-            click.echo(f"Error: {_NEEDS_UNIX.format(module=error.name)}", err=True)
+            click.echo(f"Error: {why}", err=True)
             sys.exit(EXIT_ERROR)
         except NlbsError as error:
             click.echo(f"Error: {printable(str(error), LONGEST_MESSAGE, keep=_LINES)}", err=True)

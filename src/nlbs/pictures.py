@@ -4,6 +4,7 @@ import base64
 import importlib.resources
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -98,11 +99,17 @@ def write_png(path: AnyPath, image: npt.NDArray[np.uint8], text: dict[str, str] 
 
 
 def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
-    """Return a picture as a data URI: PNG, at most ``most_px`` in each direction.
+    """Return a picture as a data URI; arguments as of :func:`png_bytes`."""
+    return Markup("data:image/png;base64," + base64.b64encode(png_bytes(image, most_px)).decode())  # noqa: S704
+
+
+def png_bytes(image: npt.NDArray[np.uint8], most_px: int = 320, quick: bool = False) -> bytes:
+    """Return a picture as a PNG file, at most ``most_px`` in each direction.
 
     Args:
         image: uint8, (H, W) grey or (H, W, 3) RGB.
         most_px: larger pictures are averaged down.
+        quick: a larger file, sooner.
     """
     picture = Image.fromarray(image)
     scale = min(1.0, most_px / max(picture.size))
@@ -110,8 +117,8 @@ def picture_uri(image: npt.NDArray[np.uint8], most_px: int = 320) -> Markup:
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BOX)
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return Markup("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())  # noqa: S704
+    picture.save(file, format="PNG", **({"compress_level": 1} if quick else {"optimize": True}))
+    return file.getvalue()
 
 
 def sheet_html(images: Sequence[npt.NDArray[Any]], captions: Sequence[str], title: str) -> str:
@@ -137,15 +144,26 @@ def table_html(title: str, rows: Mapping[str, object]) -> str:
 
 
 def html_page(package: str, finalize: Callable[[Any], Any], **values: Any) -> str:
-    """Return the page that ``page.html.j2`` of a package makes of values, each as ``finalize`` writes it, escaped."""
+    """Return the page that ``page.html.j2`` of a package makes of values, each as ``finalize`` writes it, escaped.
+
+    Templates name one another by package and file: "nlbs.preprocess.report/counts.html.j2".
+    """
+    return str(_environment(finalize).get_template(f"{package}/page.html.j2").render(values))
+
+
+@cache
+def _environment(finalize: Callable[[Any], Any]) -> Any:
     import jinja2  # not for those who write pictures alone
 
-    environment = jinja2.Environment(
+    def text_of(name: str) -> str:
+        package, _, file = name.rpartition("/")
+        return importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(text_of),
         autoescape=True,
         finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    template = importlib.resources.files(package).joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(values)

@@ -226,6 +226,15 @@ def test_it_is_pushed_to_the_hub_and_to_everybody_with_a_licence_and_an_audit_al
     assert hub.calls[-1] == ("me/model", True)  # nothing was uploaded
 
 
+def test_the_model_that_comes_with_the_product_draws_each_breast_at_its_side() -> None:
+    """A left breast has its chest wall at the left edge of the image, and is seen there."""
+    tiny = Generator.from_pretrained("tiny-phantom", device="cpu")
+    left, right = (tiny.draw(view="MLO", laterality=side, n=4).images for side in "LR")
+    assert left.shape == (4, 64, 64)
+    at_left = [image[:, :32].sum() > 2 * image[:, 32:].sum() for image in (*left, *right[:, :, ::-1])]
+    assert at_left == [True] * 8
+
+
 def test_without_the_extra_it_says_what_to_install(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nlbs.errors import CheckpointError, ConfigError
-from nlbs.models.folder import CHECKPOINT, model_file
+from nlbs.models.folder import BEST_MODEL, CHECKPOINT, PRETRAINED, model_file
 
 
 def test_a_folder_stands_for_the_model_in_it_and_a_file_for_itself(tmp_path: Path) -> None:
@@ -21,3 +21,18 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         model_file(tmp_path)
     with pytest.raises(ConfigError, match="no local path"):
         CHECKPOINT.convert("s3://bucket/run", None, None)
+
+
+def test_the_name_of_a_model_of_the_product_stands_for_it_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CHECKPOINT.convert("tiny-phantom", None, None) == PRETRAINED / "tiny-phantom" / BEST_MODEL
+    assert model_file(Path("no-such-model")) == Path("no-such-model")
+    assert model_file(tmp_path / "tiny-phantom") == tmp_path / "tiny-phantom"
+    own = tmp_path / "tiny-phantom"
+    own.mkdir()
+    with pytest.raises(CheckpointError, match=r"the folder tiny-phantom holds no best_model\.safetensors"):
+        model_file(Path("tiny-phantom"))
+    (own / BEST_MODEL).touch()
+    assert model_file(Path("tiny-phantom")) == Path("tiny-phantom") / BEST_MODEL

@@ -210,6 +210,16 @@ def test_a_run_folder_that_cannot_be_made_is_explained(
     assert f"cannot make the folder {run}" in complained
 
 
+def test_auto_says_which_preset_it_is_and_takes_its_size(nlbs_train: Command, dataset_root: Path) -> None:
+    code, said, told = nlbs_train(
+        "--shards", dataset_root, "--preset", "auto", "--device", "cpu", "--dry-run"
+    )
+    assert code == 0, told
+    assert "preset: latent-diffusion-small, the best generator here, at 64 x 64" in told
+    assert "family: latent-diffusion" in said
+    assert "resolution: 64" in said
+
+
 def test_a_dry_run_shows_which_patches_and_how_often(nlbs_train: Command, dataset_root: Path) -> None:
     code, said, complained = nlbs_train(
         "--shards", dataset_root, "--preset", "guide-small", "--batch-size", 8, "--dry-run",

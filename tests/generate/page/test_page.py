@@ -271,6 +271,15 @@ def test_a_model_that_may_give_away_patients_is_refused(
         assert not (tmp_path / "page").exists()
 
 
+def test_a_model_of_phantoms_needs_no_audit_but_for_real_patches(
+    generate: Generate, dataset_root: Path, tmp_path: Path
+) -> None:
+    words = ("page", "--checkpoint", "tiny-phantom", "--out", tmp_path / "page", "--runtime", tmp_path)
+    assert "holds no ort" in generate(*words).err  # the step after
+    real = ("--quiz", 2, "--real-from", dataset_root, "--licence", "CC0")
+    assert "memorisation: not audited" in generate(*words, *real).err
+
+
 def test_a_verdict_on_other_weights_is_none(generate: Generate, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     run = audited(make_run(tmp_path / "run"))
