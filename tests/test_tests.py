@@ -11,6 +11,7 @@ ROOMS = ("manifests", "shards", "preprocess", "models", "cvae", "train", "genera
 #: Tests of no single module, and what they are of.
 OF_NO_MODULE = {
     "benchmarks/test_clusters.py": "benchmarks/",
+    "benchmarks/test_compare.py": "benchmarks/",
     "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",

@@ -27,7 +27,7 @@ from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 @click.option("--real-from", "real", type=PATH, default=None, metavar="SHARDS",
               help="A quiz of real or synthetic: N real patches of --split, which everybody who has the page can "
               "take out of it.  [default: none]")  # fmt: skip
-@click.option("--licence", default="", metavar="WORDS",
+@click.option("--licence", "--license", default="", metavar="WORDS",
               help="Licence of the real patches, and whose they are: stands beside them.  [default: none]")  # fmt: skip
 @split_option
 @click.option(

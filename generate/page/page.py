@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from nlbs.card import CARD, licence_of, read_card
 from nlbs.errors import ConfigError
 from nlbs.files import atomic_file, only_one
 from nlbs.generate.draw import Call, open_model
@@ -57,7 +58,7 @@ def write_page(call: Call, asked: Asked) -> None:
     portable = sampler.portable()
     files = runtime(asked.runtime, click.echo)
     quizzes = _quizzes(call, asked, sampler, opened.model)
-    text = card.read_card(call.checkpoint.parent) or ""
+    text = read_card(call.checkpoint.parent) or ""
     facts = {
         "guidance": _guidance(call, sampler.schema),
         "edge": opened.model.resolution,
@@ -67,7 +68,7 @@ def write_page(call: Call, asked: Asked) -> None:
         "doubts": call.sampler.doubts(opened.model, call.checkpoint),
         "quizzes": [quiz.as_json() for quiz in quizzes],
         "audit": audit,
-        "licence": card.licence_of(text),
+        "licence": licence_of(text),
         "runtime": {"version": VERSION, "code": CODE, "binary": BINARY},
     }
     graphs, apart = graphs_of(sampler, portable)
@@ -87,7 +88,7 @@ def _audit(call: Call, asked: Asked) -> str:
     raise ConfigError(
         f"memorisation: {verdict}, and the weights in a page are published weights, which give away what they "
         f"memorised; audit the model with: nlbs-evaluate --checkpoint {call.checkpoint} --shards SHARDS --out "
-        f"report/ --only memorisation, which writes the verdict into {call.checkpoint.parent / card.CARD}; only "
+        f"report/ --only memorisation, which writes the verdict into {call.checkpoint.parent / CARD}; only "
         f"where that is {card.NO_COPIES!r} a page is made"
     )
 
