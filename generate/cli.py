@@ -18,6 +18,7 @@ from nlbs.generate.commands.options import (
     output_options,
     where_option,
 )
+from nlbs.generate.commands.page import page_command
 from nlbs.generate.commands.recipes import RECIPES
 from nlbs.help_page import write_options
 from nlbs.manifests.schema import POSITION
@@ -51,6 +52,7 @@ COMMANDS = {
     "Draw": (_DEFAULT, "educational", "augment", "share", "rare"),
     "Look around latents": ("reconstruct", "interpolate", "traverse", "vary"),
     "Draw over real patches": ("inpaint", "superresolve"),
+    "Publish": ("page",),
 }
 
 
@@ -173,7 +175,7 @@ def _draw_by_place(
         click.echo(f"  {name.replace('_', ' '):18} {'no overlap' if error is None else f'{error:.1f}'}")
 
 
-for _command in (*RECIPES, *LATENT_COMMANDS, *EDITING_COMMANDS):
+for _command in (*RECIPES, *LATENT_COMMANDS, *EDITING_COMMANDS, page_command):
     cli.add_command(_command)
 
 main = entry_point(cli)

@@ -152,6 +152,16 @@ def verdict_of(text: str) -> str:
     return found[1] if found else "not audited"
 
 
+def verdict_on(checkpoint: Path) -> str:
+    """Return the verdict about memorisation that the card beside a checkpoint gives of just these weights.
+
+    Raises:
+        CheckpointError: a file of the model cannot be read.
+    """
+    text = read_card(checkpoint.parent)
+    return verdict_of(text) if text is not None and is_of(text, identity(checkpoint)) else "not audited"
+
+
 def told_filter(where: str | None) -> str:
     """Return a filter of patches as a card tells it: not one that names patients or images."""
     if where is None:

@@ -132,6 +132,8 @@ class GenerativeModel(Trainable):
 
     def checked(self, conditions: Conditions) -> dict[str, Tensor]:
         """Return its conditions where its weights are; raise ConfigError as ``checked_conditions`` does."""
+        if torch.compiler.is_exporting():  # a graph has no values to look at
+            return dict(conditions)
         return checked_conditions(conditions, self.device, self.schema)
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlbs.errors import ConfigError
 from nlbs.models.drawing import Sampler, SamplerAround
+from nlbs.models.passes import Portable
 
 _LONGEST = 4.0  #: edges of a map: beyond one of them it is of one value, to the last digit
 _WRAPS = 40  #: times round the torus, after which a Gaussian of the longest length has gone
@@ -48,6 +49,12 @@ class CorrelatedSampler(SamplerAround):
         """Return patches (B, C, R, R) in [-1, 1]."""
         smooth = [correlated(level, self.length) if _is_map(level.shape[1:]) else level for level in noise]
         return self.sampler.draw(smooth, conditions)
+
+    def portable(self) -> Portable:
+        """Raise ConfigError: what smooths the noise is done in torch."""
+        raise ConfigError(
+            "--correlation smooths the noise in torch, and cannot be had without it; leave it out"
+        )
 
 
 def correlated(white: Tensor, length: float) -> Tensor:

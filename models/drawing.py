@@ -12,6 +12,7 @@ from nlbs.errors import CheckpointError, ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.contract import GenerativeModel, Shapes
 from nlbs.models.guidance import Guidance, as_guidance
+from nlbs.models.passes import Portable
 from nlbs.models.pixels import as_patches
 
 #: asked for, and which, does not change how the arithmetic of one is rounded.
@@ -66,6 +67,10 @@ class Sampler(Protocol):
 
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Return patches (B, C, R, R) in [-1, 1] of noise (B, *shape) each and codes (B,) each."""
+        ...
+
+    def portable(self) -> Portable:
+        """Return how the same patches are drawn without torch. Raises ConfigError: they cannot be."""
         ...
 
 
@@ -133,6 +138,10 @@ class OwnSampler(ModelSampler):
         scaled = [self.temperature * level for level in noise]
         return self.model.draw(scaled, conditions, self.guidance)
 
+    def portable(self) -> Portable:
+        """Return how the same patches are drawn without torch: in one go, guided as this sampler is."""
+        return Portable(None, lambda _, noise, conditions: self.draw(noise, conditions))
+
 
 class SamplerAround:
     """What samplers share that change the noise of another sampler, or what it draws."""
@@ -161,6 +170,10 @@ class SamplerAround:
     def device(self) -> torch.device:
         """The sampler's."""
         return self.sampler.device
+
+    def portable(self) -> Portable:
+        """Return that of the sampler."""
+        return self.sampler.portable()
 
 
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import ConfigError
-from nlbs.models.contract import Denoises, GenerativeModel, Shapes, capable
+from nlbs.models.contract import Conditions, Denoises, GenerativeModel, Shapes, capable
 from nlbs.models.device import require_float64
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.family import SOLVERS
 from nlbs.models.guidance import Guidance
+from nlbs.models.passes import Passes, Portable, no_passes, recorded
 from nlbs.models.schedules import Schedule
 
 KEY = (4,)  #: shape of the noise of a patch from which the noise of all steps is made
@@ -149,6 +150,22 @@ class DenoisingSampler(ModelSampler):
     def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
         """Return patches (B, C, R, R) in [-1, 1]."""
         return self._solved(SOLVE[self.solver], noise, conditions, lambda image: image)
+
+    def portable(self) -> Portable:
+        """Return how the same patches are drawn without torch. Raises ConfigError: each step has noise of its own."""
+        if len(self.noise_shapes) > 1:
+            raise no_passes(self.solver)
+        schedule, (shape,) = self._denoiser.schedule, self.noise_shapes
+
+        def solve(start: Tensor, ask: Denoise) -> Tensor:
+            return SOLVE[self.solver](start, ask, schedule, self.steps, lambda _: start)
+
+        def denoise(flat: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
+            return self._denoiser.denoise(flat.reshape(-1, *shape), sigma, conditions).flatten(1)
+
+        return Portable(
+            Passes(denoise, 1, *recorded(solve)), lambda x, noise, _: x.reshape(-1, *shape).clamp(-1, 1)
+        )
 
     def edited(
         self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor], onto: Onto, passes: int

@@ -26,13 +26,16 @@ _SHORT_FORMS = {name: (f"--{name.replace('_', '-')}", words, help) for name, wor
 #: Sections of the help pages.
 SECTIONS = {
     "Which model draws": ("--checkpoint", "--sampler", "--device", "--seed"),
-    "Where it goes": ("--out", "--format", "--overwrite"),
+    "Where it goes": ("--out", "--format", "--single-file", "--overwrite", "--runtime"),
     "Which conditions": (
         *(flag for flag, _, _ in _SHORT_FORMS.values()), "--condition", "--conditions", "--like", "--grid", "--from",
         "--to", "--to-seed", "--vary-ordinal", "--vary-mirror",
     ),
-    "Which real patches": ("--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale"),
-    "How many": ("--num", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
+    "Which real patches": (
+        "--shards", "--where", "--split", "--row", "--rarest", "--box", "--mask", "--scale",
+        "--real-from", "--licence",
+    ),
+    "How many": ("--num", "--quiz", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
     "How it draws": (
         "--temperature", "--guidance", "--autoguidance", "--grain", "--correlation", "--flow-steps", "--sampler-steps",
         "--passes",
@@ -69,16 +72,14 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
 CONDITIONS_TEXT = _Conditions()
 
 
-model_options = all_of(
-    click.option(
-        "--checkpoint",
-        type=CHECKPOINT,
-        required=True,
-        help="A run folder of nlbs-train, its best_model.safetensors, or tiny-phantom, a model that comes with nlbs.",
-    ),
-    device_option,
-    count_option("--seed", 0, "Another number draws other patches."),
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=CHECKPOINT,
+    required=True,
+    help="A run folder of nlbs-train, its best_model.safetensors, or tiny-phantom, a model that comes with nlbs.",
 )
+seed_option = count_option("--seed", 0, "Another number draws other patches.")
+model_options = all_of(checkpoint_option, device_option, seed_option)
 
 condition_options = all_of(
     *(

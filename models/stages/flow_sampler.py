@@ -7,16 +7,17 @@ conditions it makes draws better without making them more alike.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from nlbs.errors import ConfigError
-from nlbs.models.contract import Encodes, GenerativeModel, Shapes, capable
+from nlbs.models.contract import Conditions, Encodes, GenerativeModel, Noise, Shapes, capable
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.family import SOLVERS
 from nlbs.models.guidance import Guidance, check_autoguidance
+from nlbs.models.passes import Network, Passes, Portable, no_passes, recorded
 from nlbs.models.samplers import KEY, SOLVE, numbered_noise
 from nlbs.models.schedules import schedule
 from nlbs.models.stages.flow import LatentFlow
@@ -83,12 +84,34 @@ class FlowSampler(ModelSampler):
     def latents(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the coarse latents (B, *shape) that noise is carried to."""
         x = [level.contiguous(memory_format=torch.channels_last) for level in self.flow.as_maps(noise)]
-        length = 1 / self.steps
-        for number in range(self.steps):
-            start = number * length
-            half = _moved(x, self._velocity(x, start, conditions), length / 2)
-            x = _moved(x, self._velocity(half, start + length / 2, conditions), length)
-        return self.flow.unscaled(x)
+        return self.flow.unscaled(
+            _carried(x, lambda some, time: self._velocity(some, time, conditions), self.steps)
+        )
+
+    def portable(self) -> Portable:
+        """Return how the same patches are drawn without torch."""
+
+        def finish(flat: Tensor, noise: Noise, conditions: Conditions) -> Tensor:
+            finer = [self.temperature * level for level in noise]
+            return self._render(self.flow.unscaled(self._maps(flat)), conditions, finer)
+
+        weak = None if self.weak is None else self._pass_of(self.weak)
+        recording = recorded(self._solve)
+        passes = Passes(self._pass_of(self.flow), len(self.flow.shapes), *recording, weak, self.autoguidance)
+        return Portable(passes, finish)
+
+    def _solve(self, start: Tensor, ask: Callable[[Tensor, float], Tensor]) -> Tensor:
+        return _carried([start], lambda x, time: [ask(x[0], time)], self.steps)[0]
+
+    def _pass_of(self, flow: LatentFlow) -> Network:
+        """Return its velocity, of maps flat in a row."""
+        return lambda flat, time, conditions: _joined(flow(self._maps(flat), time, conditions))
+
+    def _maps(self, flat: Tensor) -> list[Tensor]:
+        """Return levels that lie flat in a row, (B, n), as maps (B, C, H, W)."""
+        shapes = self.flow.shapes
+        parts = zip(torch.split(flat, [math.prod(s) for s in shapes], dim=1), shapes, strict=True)
+        return [p.reshape(-1, *s).contiguous(memory_format=torch.channels_last) for p, s in parts]
 
     def _velocity(self, x: Sequence[Tensor], time: float, conditions: Mapping[str, Tensor]) -> list[Tensor]:
         low, high = self.interval
@@ -147,22 +170,13 @@ class FlowSolver(FlowSampler):
 
     def latents(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the coarse latents (B, *shape) that noise is carried to."""
-        shapes = self.flow.shapes
-        sizes = [math.prod(shape) for shape in shapes]
-
-        def maps(flat: Tensor) -> list[Tensor]:
-            parts = zip(torch.split(flat, sizes, dim=1), shapes, strict=True)
-            return [p.reshape(-1, *s).contiguous(memory_format=torch.channels_last) for p, s in parts]
 
         def denoise(noisy: Tensor, sigma: float) -> Tensor:
             t = 1 / (1 + sigma)
-            x = maps(t * noisy)
-            return joined(_moved(x, self._velocity(x, t, conditions), 1 - t))
+            x = self._maps(t * noisy)
+            return _joined(_moved(x, self._velocity(x, t, conditions), 1 - t))
 
-        def joined(levels: Sequence[Tensor]) -> Tensor:
-            return torch.cat([level.flatten(1) for level in levels], dim=1)
-
-        start = joined(self.flow.as_maps(noise))
+        start = _joined(self.flow.as_maps(noise))
         found = SOLVE[self.solver](
             start,
             denoise,
@@ -170,13 +184,48 @@ class FlowSolver(FlowSampler):
             self.steps,
             lambda number: numbered_noise(noise[-1], number, start.shape[1:]),
         )
-        return self.flow.unscaled(maps(found))
+        return self.flow.unscaled(self._maps(found))
+
+    def portable(self) -> Portable:
+        """Return how the same patches are drawn without torch. Raises ConfigError: each step has noise of its own."""
+        if len(self.noise_shapes) > len(self.model.drawing_noise):
+            raise no_passes(self.solver)
+        return super().portable()
+
+    def _solve(self, start: Tensor, ask: Callable[[Tensor, float], Tensor]) -> Tensor:
+        return SOLVE[self.solver](start, ask, SCHEDULE, self.steps, lambda _: start)
+
+    def _pass_of(self, flow: LatentFlow) -> Network:
+        """Return the denoiser, of latents flat in a row."""
+
+        def denoise(noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
+            t = 1 / (1 + sigma)
+            x = t[:, None] * noisy
+            return x + (1 - t)[:, None] * _joined(flow(self._maps(x), t, conditions))
+
+        return denoise
 
 
 def _ready(flow: LatentFlow) -> LatentFlow:
     # Channels last: the convolutions of a small network take two thirds of the time.
     found: LatentFlow = flow.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return found
+
+
+def _carried(
+    x: Sequence[Tensor], velocity: Callable[[Sequence[Tensor], float], list[Tensor]], steps: int
+) -> Sequence[Tensor]:
+    """Return what a velocity carries maps to from time 0 to 1, by the midpoint rule."""
+    length = 1 / steps
+    for number in range(steps):
+        start = number * length
+        half = _moved(x, velocity(x, start), length / 2)
+        x = _moved(x, velocity(half, start + length / 2), length)
+    return x
+
+
+def _joined(levels: Sequence[Tensor]) -> Tensor:
+    return torch.cat([level.flatten(1) for level in levels], dim=1)
 
 
 def _moved(x: Sequence[Tensor], velocity: Sequence[Tensor], length: float) -> list[Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from nlbs.models.contract import Shapes
 from nlbs.models.device import with_float64
 from nlbs.models.drawing import Sampler, SamplerAround
+from nlbs.models.passes import Portable
 from nlbs.models.stages.fitted import Fitted
 
 LEVELS = 1 + 32
@@ -73,6 +74,11 @@ class GrainySampler(SamplerAround):
         """Return patches (B, C, R, R) in [-1, 1]."""
         found: Tensor = self._added(self.sampler.draw(noise[:-1], conditions), noise[-1])
         return found
+
+    def portable(self) -> Portable:
+        """Return how the same patches are drawn without torch."""
+        passes, finish = self.sampler.portable()
+        return Portable(passes, lambda x, noise, c: self._added(finish(x, noise[:-1], c), noise[-1]))
 
 
 class GrainMeasure:

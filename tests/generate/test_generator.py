@@ -19,32 +19,30 @@ from nlbs.generate.generator import Generator
 from nlbs.manifests.schema import NLBS
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.stages.fitted import save_stage
-from nlbs.models.stages.flow import LatentFlow
 from nlbs.models.stages.flow_stage import FLOW, WEAK_FLOW
 from nlbs.models.stages.grain import LEVELS, Grain, ring_count
 from nlbs.models.stages.grain_stage import GRAIN
 from tests.conftest import some
 from tests.cvae.test_ladder import ladder
 from tests.generate.conftest import Generate, contents
-from tests.models.stages.conftest import NETWORK
+from tests.models.stages.conftest import untrained_flow
 
 FLAGS = ("--view", "CC", "--laterality", "L", "--age", "66", "--cancer", "yes", "--num", "3", "--seed", "5")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with a model, a flow, a weak flow and grain, none of which learnt anything."""
-    folder = tmp_path_factory.mktemp("run")
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+def make_run(folder: Path) -> Path:
+    """Return a run folder with a model, a flow, a weak flow and grain, none of which learnt anything."""
     torch.manual_seed(0)
     model = ladder(latent_dim=32).eval()
     checkpoint = folder / "best_model.safetensors"
     save_checkpoint(checkpoint, model, {"dataset_id": "abc", "fit": "downsample"})
-    for stage in (FLOW, WEAK_FLOW):
-        flow = LatentFlow(NETWORK, model)
-        with torch.no_grad():
-            for parameter in flow.parameters():
-                parameter += 0.05 * torch.randn_like(parameter)
-        save_stage(checkpoint, stage, flow, model)
+    for seed, stage in enumerate((FLOW, WEAK_FLOW)):
+        save_stage(checkpoint, stage, untrained_flow(model, seed), model)
     edge = model.resolution
     save_stage(
         checkpoint, GRAIN, Grain(torch.full((LEVELS,), 0.1), torch.ones(ring_count(edge)), edge), model

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.manifests.schema import NLBS
+from nlbs.models.contract import Encodes
 from nlbs.models.family import ImageSpec
 from nlbs.models.kl_autoencoder import KlAutoencoder
 from nlbs.models.latent_diffusion import LatentDiffusionConfig, LatentDiffusionLoss
@@ -26,7 +27,12 @@ def model() -> ConditionalVAE:
 
 @pytest.fixture
 def flow(model: ConditionalVAE) -> LatentFlow:
-    torch.manual_seed(1)
+    return untrained_flow(model)
+
+
+def untrained_flow(model: Encodes, seed: int = 1) -> LatentFlow:
+    """Return a flow that has learnt nothing, and says something other than 0."""
+    torch.manual_seed(seed)
     made = LatentFlow(NETWORK, model)
     with torch.no_grad():
         for parameter in made.parameters():
