@@ -11,6 +11,7 @@ ROOMS = ("manifests", "shards", "preprocess", "models", "cvae", "train", "genera
 #: Tests of no single module, and what they are of.
 OF_NO_MODULE = {
     "benchmarks/test_clusters.py": "benchmarks/",
+    "benchmarks/test_compare.py": "benchmarks/",
     "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
@@ -20,7 +21,8 @@ OF_NO_MODULE = {
     "benchmarks/test_zoo.py": "benchmarks/",
     "test_benchmarks.py": "benchmarks/",
     "test_colour.py": "images in colour, through the commands",
-    "test_examples.py": "examples/, and commands and options in README.md",
+    "test_docs.py": "docs/ and README.md",
+    "test_examples.py": "examples/, and commands and options in README.md and docs/",
     "test_format_references.py": "shards/README.md and manifests/README.md",
     "test_object_store.py": "datasets in object stores, through the commands",
     "test_object_store_sets.py": "datasets in object stores, through the commands",
