@@ -39,6 +39,7 @@ from nlbs.models.seen import guess, unseen
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.models.stages.stage import stages
 from nlbs.shards import ShardSet, open_shards
+from nlbs.shards.format.payload import foreground_word
 from nlbs.system_calls import open_regular
 
 COMPARE, KEPT = "compare", "models"  #: name of the files without .html and .json; folder of what was measured
@@ -207,7 +208,7 @@ class _Judge:
         study = Study(
             model, sampler, train, held_out, self.features, self.no_features, setting.seed,
             lambda: self._read(model, fit, self.learnt, most_audited(model)), len(self.learnt), say=setting.say,
-            of_real=self._real,
+            of_real=self._real, shows=foreground_word(self.shards.parameters),
         )  # fmt: skip
         search = Search(
             model, self.shards, fit, setting.split, "", "", _IMAGES, setting.seed, setting.allow_train, setting.say
@@ -260,8 +261,8 @@ def _device(device: torch.device) -> str:
 def cost_of(checkpoint: Path, files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the training minutes and patches that a run folder tells, and why it tells no more.
 
-    The minutes are those of training epochs, by their rates in ``metrics.jsonl``, without validation and without
-    stages, of which no time is kept; how many latents these learnt from is told where they are drawn from.
+    The minutes are those of training epochs, by their rates in ``metrics.jsonl``, without validation, and of the
+    stages that are drawn with; of a run of before their time was kept, these have no minutes of their own beside.
 
     Args:
         checkpoint: whose run folder it is.
@@ -271,7 +272,7 @@ def cost_of(checkpoint: Path, files: Sequence[Path]) -> tuple[dict[str, Any], di
     try:
         config = read_yaml(folder / "config.yaml")
         batch = int(config["data"]["batch_size"])
-        ends = _epochs(folder / "metrics.jsonl")
+        ends, spent = _times(folder / "metrics.jsonl")
         steps = [0, *(step for step, _ in ends)]
         seconds = sum(
             (end - start) * batch / rate
@@ -284,14 +285,20 @@ def cost_of(checkpoint: Path, files: Sequence[Path]) -> tuple[dict[str, Any], di
     drawn = {file.name for file in files}
     for stage in stages():
         section = config.get(stage.section)
-        if stage.path(checkpoint).name in drawn and isinstance(section, dict) and "patches" in section:
+        if stage.path(checkpoint).name not in drawn:
+            continue
+        if stage.name in spent:
+            figures[f"minutes of {stage.words}"] = spent[stage.name] / 60
+            figures["minutes"] += spent[stage.name] / 60
+        if isinstance(section, dict) and "patches" in section:
             figures[f"patches of {stage.words}"] = section["patches"]
     return figures, {}
 
 
-def _epochs(metrics: Path) -> list[tuple[int, float]]:
-    """Return the last step of each epoch, and its patches per second."""
+def _times(metrics: Path) -> tuple[list[tuple[int, float]], dict[str, float]]:
+    """Return the last step of each epoch with its patches per second, and the seconds of the last fit of each stage."""
     ends: dict[int, tuple[int, float]] = {}
+    spent: dict[str, float] = {}
     with open(open_regular(metrics), encoding="utf-8") as file:
         while text := file.readline(_MOST_ROW_CHARS):
             try:
@@ -300,4 +307,7 @@ def _epochs(metrics: Path) -> list[tuple[int, float]]:
                 continue  # the last row of a run that was killed while it wrote
             if row["kind"] == "speed" and row["patches_per_s"]:
                 ends[row["epoch"]] = row["step"], row["patches_per_s"]
-    return list(ends.values())
+            elif row["kind"] == "stage":  # a part of its fit; one that begins at step 0 is another fit
+                before = spent.get(row["stage"], 0.0) if row["first"] else 0.0
+                spent[row["stage"]] = before + row["seconds"]
+    return list(ends.values()), spent

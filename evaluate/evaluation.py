@@ -33,6 +33,7 @@ from nlbs.models.seen import guess, unseen
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.paths import AnyPath
 from nlbs.shards import ShardSet, open_shards
+from nlbs.shards.format.payload import foreground_word
 
 #: Training patches that copies are looked for among: the detector keeps 16 KB of each, beside its pixels.
 _AUDITED, _AUDITED_BYTES = 50_000, 1_000_000_000
@@ -113,6 +114,7 @@ def evaluate(
         study = Study(
             model, choice.open(model, checkpoint), train, held_out, features, no_features, seed,
             lambda: read(learnt, audited), len(learnt), say=say,
+            shows=foreground_word(shard_set.parameters),
         )  # fmt: skip
         sections = []
         for name in only:

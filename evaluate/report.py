@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from nlbs.card import Parts
 from nlbs.evaluate.measures.intervals import Interval
 from nlbs.files import atomic_file, make_folder, write_json
-from nlbs.models.card import Parts, audited
+from nlbs.models.card import audited
 from nlbs.pictures import html_page, picture_uri
 from nlbs.text import printable
 

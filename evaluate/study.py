@@ -38,6 +38,7 @@ class Study:
     train_total: int = 0  #: how many training patches there are
     recipe: Recipe | None = None  #: of classifiers; None: the usual one
     say: Callable[[str], None] = lambda line: None
+    shows: str = "breast"  #: what of an image its patches are, in a word
     #: What was made of the real patches alone, for studies of other models of the same patches.
     of_real: dict[Any, Any] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nlbs.card import CARD, UNKNOWN_LICENCE, licence_of, read_card
 from nlbs.config import from_mapping
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.files import atomic_file
@@ -177,7 +178,7 @@ class Generator:
         target, source = Path(folder), self.checkpoint
         pairs = [(source, target / BEST_MODEL), (source.parent / CONFIG, target / CONFIG)]
         pairs += [(stage.path(source), stage.path(target / BEST_MODEL)) for stage in stages()]
-        for there in (target / BEST_MODEL, target / card.CARD):
+        for there in (target / BEST_MODEL, target / CARD):
             if there.exists() and not overwrite:
                 raise ConfigError(f"{there} is there already: choose another folder, or pass overwrite=True")
         for file, copy in pairs:
@@ -185,7 +186,7 @@ class Generator:
                 _copy(file, copy)
             else:
                 copy.unlink(missing_ok=True)
-        with atomic_file(target / card.CARD, "w", encoding="utf-8") as text:
+        with atomic_file(target / CARD, "w", encoding="utf-8") as text:
             text.write(self._card())
         return target
 
@@ -210,7 +211,7 @@ class Generator:
         if not _REPO.fullmatch(repo_id):
             raise ConfigError(f"{repo_id!r} is no repository of the hub; expected OWNER/NAME")
         if not private:
-            _check_public(self._card(), self.checkpoint.parent / card.CARD)
+            _check_public(self._card(), self.checkpoint.parent / CARD)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             api = huggingface_hub.HfApi(token=token)
@@ -224,7 +225,7 @@ class Generator:
 
     def _card(self) -> str:
         """Return the card of the model; where its folder has none of it, one of what the checkpoint says."""
-        text, of_model = card.read_card(self.checkpoint.parent), card.identity(self.checkpoint)
+        text, of_model = read_card(self.checkpoint.parent), card.identity(self.checkpoint)
         if text is not None and (self.checkpoint.name == BEST_MODEL or card.is_of(text, of_model)):
             return text
         training = read_metadata(self.checkpoint)["training"]
@@ -248,7 +249,7 @@ def _copy(file: Path, copy: Path) -> None:
 
 def _check_public(text: str, place: Path) -> None:
     """Raise ConfigError where a card does not allow that everybody loads the model."""
-    if card.licence_of(text) == card.UNKNOWN_LICENCE:
+    if licence_of(text) == UNKNOWN_LICENCE:
         raise ConfigError(
             f"the licence of the model is unknown: choose one, under the terms of the data that it was trained on, and "
             f"write it into the line license: of {place}; or push with private=True"

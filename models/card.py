@@ -1,21 +1,13 @@
-"""The model card: README.md beside a model, which nlbs-train and nlbs-evaluate write together with a person.
-
-What the programs know stands in blocks between marks. What stands outside of them is the person's, and is kept; so is a
-block that was taken out, and a README.md without any. Nothing in a card identifies anybody: no path, no key, no image.
-"""
+"""The model card: README.md beside a model (:mod:`nlbs.card`), which nlbs-train and nlbs-evaluate write."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from nlbs.files import atomic_file
+from nlbs.card import CARD, Parts, blocks_of, markdown, marked, read_card, with_blocks, write_card
 from nlbs.models.folder import fitted_ids, model_id
 from nlbs.models.stages.stage import stages
-from nlbs.system_calls import read_regular
-from nlbs.text import printable
 
-CARD = "README.md"
-UNKNOWN_LICENCE = "unknown"
 NO_COPIES = "no copies found"
 #: The blocks of nlbs-evaluate, which are named like the sections of its report -> their headings.
 MEASURED = {
@@ -27,24 +19,12 @@ MEASURED = {
     "latents": "Latents",
 }
 
-#: A paragraph, a table of names and values, or one whose first row is its header.
-Part = str | Mapping[str, object] | Sequence[Sequence[object]]
-#: Heading -> what stands below it; "": no heading.
-Parts = Mapping[str, Part]
-
-_MOST_BYTES = 4 << 20
 _VERDICT = "Copies of training patches"
 _NOT_MEASURED = "Not measured yet: `nlbs-evaluate` writes it here.\n"
 _NOT_AUDITED = (
     f"**{_VERDICT}: not audited.** `nlbs-evaluate` looks for them, and writes here what it finds.\n"
 )
 _NOTHING = dict.fromkeys(MEASURED, _NOT_MEASURED) | {"memorisation": _NOT_AUDITED}
-_END = "<!-- nlbs-cvae: end -->"
-_BLOCK = re.compile(
-    r"(?P<begin><!-- nlbs-cvae: (?P<name>\w+) -->\r?\n)(?P<body>(?:(?!<!-- nlbs-cvae:).)*)" + re.escape(_END),
-    re.DOTALL,
-)
-_LICENCE = re.compile(r"\A---\r?\n(?:(?!---).*\n)*?licen[sc]e:[ \t]*([^\s#]+)")
 _TEXT = """\
 ---
 license: unknown  # choose one before you share it, under the terms of the data
@@ -87,14 +67,6 @@ lines of this file.
 """
 
 
-def read_card(folder: Path) -> str | None:
-    """Return the text of the README.md in a folder; None where there is none that can be read."""
-    try:
-        return read_regular(folder / CARD, _MOST_BYTES).decode("utf-8")
-    except (OSError, ValueError):
-        return None
-
-
 def identity(checkpoint: Path) -> str:
     """Return the ids of the files of a model: "0a1b..., flow 2c3d...".
 
@@ -115,9 +87,9 @@ def new_card(title: str, training: Parts) -> str:
         training: what is known of data and training.
     """
     bodies = _NOTHING
-    measured = (f"### {MEASURED[name]}\n\n{_marked(name, body)}" for name, body in bodies.items())
+    measured = (f"### {MEASURED[name]}\n\n{marked(name, body)}" for name, body in bodies.items())
     return _TEXT.format(
-        title=title, training=_marked("training", markdown(training)), measured="\n\n".join(measured)
+        title=title, training=marked("training", markdown(training)), measured="\n\n".join(measured)
     )
 
 
@@ -134,13 +106,13 @@ def update_card(checkpoint: Path, title: str, training: Parts) -> Path | None:
     text = read_card(folder)
     if text is None and not (folder / CARD).exists():
         text = new_card(title, training)
-    elif text is None or not _BLOCK.search(text):
+    elif text is None or not blocks_of(text):
         return None
     else:
         blocks = {"training": markdown(training)}
         if not is_of(text, of_model):
             blocks |= _NOTHING
-        text = _with_blocks(text, blocks)
+        text = with_blocks(text, blocks)
     return _write(folder, text)
 
 
@@ -161,14 +133,12 @@ def complete_card(checkpoint: Path, figures: Mapping[str, Parts]) -> Path | None
     if text is None or not is_of(text, identity(checkpoint)):
         return None
     blocks = {name: markdown(parts) for name, parts in figures.items() if name in MEASURED}
-    return _write(checkpoint.parent, _with_blocks(text, blocks)) if blocks else None
+    return _write(checkpoint.parent, with_blocks(text, blocks)) if blocks else None
 
 
 def is_of(text: str, of_model: str) -> bool:
     """Return whether a card is of a model with such an :func:`identity`."""
-    return any(
-        f" {of_model} |" in found["body"] for found in _BLOCK.finditer(text) if found["name"] == "training"
-    )
+    return any(f" {of_model} |" in body for name, body in blocks_of(text) if name == "training")
 
 
 def audited(verdict: str) -> str:
@@ -182,12 +152,6 @@ def verdict_of(text: str) -> str:
     return found[1] if found else "not audited"
 
 
-def licence_of(text: str) -> str:
-    """Return the licence that the first lines of a card name."""
-    found = _LICENCE.match(text)
-    return found[1].strip("\"'") if found else UNKNOWN_LICENCE
-
-
 def told_filter(where: str | None) -> str:
     """Return a filter of patches as a card tells it: not one that names patients or images."""
     if where is None:
@@ -195,34 +159,6 @@ def told_filter(where: str | None) -> str:
     return "some patients or images" if re.search(r"\b(patient|image)\b", where) else where
 
 
-def markdown(parts: Parts) -> str:
-    """Return headings, paragraphs and tables as Markdown, in which no value can be taken for anything else."""
-    heads = [f"**{_cell(heading)}**\n\n" if heading else "" for heading in parts]
-    return "\n".join(f"{head}{_body(part)}\n" for head, part in zip(heads, parts.values(), strict=True))
-
-
-def _body(part: Part) -> str:
-    if isinstance(part, str):
-        return part
-    rows = [("", ""), *part.items()] if isinstance(part, Mapping) else list(part)
-    lines = ["".join(f"| {_cell(cell)} " for cell in row) + "|" for row in rows]
-    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
-
-
-def _cell(value: object) -> str:
-    text = printable(" ".join(str(value).split()), 500)
-    return re.sub(r"([|\\`*_\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
-
-
-def _marked(name: str, body: str) -> str:
-    return f"<!-- nlbs-cvae: {name} -->\n{body}{_END}"
-
-
-def _with_blocks(text: str, blocks: Mapping[str, str]) -> str:
-    return _BLOCK.sub(lambda found: f"{found['begin']}{blocks.get(found['name'], found['body'])}{_END}", text)
-
-
 def _write(folder: Path, text: str) -> Path:
-    with atomic_file(folder / CARD, "w", encoding="utf-8") as file:
-        file.write(text)
+    write_card(folder, text)
     return folder / CARD

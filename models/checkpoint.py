@@ -40,6 +40,26 @@ _MOST_CHANNELS = 16
 _MOST_SIZES = 8  #: of a shape, in messages
 
 
+@contextmanager
+def as_data(path: Path, what: str, advice: str = "") -> Iterator[None]:
+    """Turn whatever reading a file of tensors raises into a CheckpointError: "PATH WHAT (reason)ADVICE".
+
+    Bytes that somebody wrote run no code in the unpickler of tensors alone, but they raise anything there.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} {what} ({shown(reason)}){advice}") from None
+
+
+def load_tensors(path: Path) -> Any:
+    """Return what torch.save wrote to a file, on the CPU; no code in it is run. Use it within :func:`as_data`."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def save_checkpoint(path: Path, model: GenerativeModel, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model's weights, whole or not at all; the same model gives the same bytes.
 

@@ -8,18 +8,35 @@ from nlbs.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of "cpu", "cuda" or "auto" (CUDA where there is one).
+    """Return the device of "cpu", "cuda", "mps" (the GPU of an Apple processor) or "auto" (CUDA where there is one).
 
     Raises:
-        ConfigError: "cuda" where there is none.
+        ConfigError: "cuda" or "mps" where there is none.
     """
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"torch {torch.__version__} sees no GPU of an Apple processor: pass --device cpu, or auto for what there is"
+        )
+    if name in ("cpu", "mps"):
+        return torch.device(name)
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ConfigError(
             f"torch {torch.__version__} sees no CUDA device: pass --device cpu, or install a driver and a CUDA "
             "build of torch"
         )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return torch.device("cuda" if available else "cpu")
+
+
+def with_float64(device: torch.device) -> torch.device:
+    """Return a device for sums in float64: the CPU in place of an Apple GPU, which has no such numbers."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def require_float64(device: torch.device, what: str) -> None:
+    """Raise ConfigError where something cannot be computed on a device that has no float64."""
+    if with_float64(device) != device:
+        raise ConfigError(f"{what} computes in float64, which {device.type} has not: pass --device cpu")
 
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]

@@ -19,9 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nlbs.errors import CheckpointError
-from nlbs.models.checkpoint import check_weights
+from nlbs.models.checkpoint import as_data, check_weights, load_tensors
 from nlbs.models.contract import full_precision
-from nlbs.text import shown
 
 #: Says where the file is on another machine than that of the training.
 PLACE = "NLBS_FEATURE_WEIGHTS"
@@ -238,13 +237,10 @@ def _tensors(path: Path) -> dict[str, Tensor] | None:
     """
     if path.suffix == ".onnx":
         return None
-    try:
+    with as_data(path, "cannot be read as weights", f"; {_EXPECTED}"):
         if path.suffix == ".safetensors":
             return load_file(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as weights ({shown(reason)}); {_EXPECTED}") from None
+        values = load_tensors(path)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds no state_dict; {_EXPECTED}")
     return values

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nlbs.errors import ConfigError
 from nlbs.models.contract import Denoises, GenerativeModel, Shapes, capable
+from nlbs.models.device import require_float64
 from nlbs.models.drawing import ModelSampler
 from nlbs.models.family import SOLVERS
 from nlbs.models.guidance import Guidance
@@ -135,6 +136,7 @@ class DenoisingSampler(ModelSampler):
         """
         super().__init__(model, guidance=guidance)
         self._denoiser = capable(model, Denoises, f"the sampler {solver}")
+        require_float64(model.device, f"the sampler {solver}")
         self.solver, self.steps = solver, SOLVERS[solver] if steps is None else steps
         if self.steps < 1:
             raise ConfigError(f"{self.steps} steps of the sampler are asked for; expected 1 or more")

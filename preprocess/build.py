@@ -1,21 +1,31 @@
 """build-shards: a dataset's CSV in, a dataset root out."""
 
 import contextlib
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from nlbs.card import About
 from nlbs.errors import DatasetError
 from nlbs.files import only_one, remove_partials
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.checks import Duplicate, refuse_leaks
+from nlbs.preprocess.root.decoding import Decoding
+from nlbs.preprocess.root.forecast import FIRST, Forecast
+from nlbs.preprocess.root.ingest import ingest
 from nlbs.preprocess.root.intake import BuildOptions, Totals, nothing_usable, read_sources, take_in
 from nlbs.preprocess.root.tables import read_generations, read_image_rows, read_labelled_images, require_root
 from nlbs.preprocess.sets.cut import CutSummary, cut_shard_set
 from nlbs.preprocess.workers import Workers
-from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
+from nlbs.shards.format.card import rewrite_set_card
+from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE, find_shard_sets
 from nlbs.stores import store_of
+from nlbs.text import counted
+
+_MOST_SKIPPED = 5  #: files that cannot be used, told by a rehearsal
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,57 @@ def build_shards(options: BuildOptions) -> BuildSummary:
         duplicates = refuse_leaks(read_image_rows(root), options.allow_duplicates, root / IMAGES_CSV)
         images = read_labelled_images(root)
         shard_set = cut_shard_set(root, read.store, images, options.cut, options.workers, options.overwrite)
+        rewrite_set_card(shard_set.folder, options.about, dataset_of(read.dialect))
         remove_partials(root / STORE)  # of workers that died
         with contextlib.suppress(OSError):
             store_of(root).remove(root / BUILD_PARTS)  # what merge would make is made
     return BuildSummary(totals, duplicates, shard_set, time.monotonic() - begun)
+
+
+def rehearse(options: BuildOptions) -> list[str]:
+    """Return in lines what a build would take: its table is read, and a few files are decoded for a moment elsewhere.
+
+    Raises:
+        NlbsError: the CSV or the options cannot be used.
+    """
+    held = {path.name for path in (options.out / STORE).glob("*")}
+    with tempfile.TemporaryDirectory() as folder:
+        read = read_sources(replace(options, out=Path(folder)))
+        files = [source for source in read.sources if source.path is not None]
+        left = [source for source in files if source.image not in held]
+        count = min(FIRST, len(left))
+        sample = [left[index * len(left) // count] for index in range(count)]
+        how = Decoding(read.store, read.decode, options.cut, timeout_s=options.file_timeout_s)
+        forecast = Forecast(len(left), options.cut, read.store)
+        tried = ingest(sample, how, {}, options.workers, forecast=forecast)
+        lines = [
+            f"Table       {counted(len(read.sources), 'row')}, {read.dialect} form",
+            f"Images      {len(left):,} to decode, {len(files) - len(left):,} there already",
+        ]
+        if left:
+            lines.append(f"Forecast    {forecast.line(options.out)}")
+    failed = [f"row {source.row.row}: {source.reason}" for source in tried if source.status != "ok"]
+    return [*lines, *(f"  skipped   {line}" for line in failed[:_MOST_SKIPPED])]
+
+
+def dataset_of(dialect: str) -> str:
+    """Return what a card calls data that nobody has named: by the form of its table, where that is a dataset's own.
+
+    A table in the form of a dataset need not be of it: phantoms have that of NLBS.
+    """
+    return "" if dialect in ("own columns", "prepared") else f"Table in {dialect} form"
+
+
+def write_cards(shards: AnyPath, about: About) -> list[AnyPath]:
+    """Write the cards of a shard set, or of all of a dataset root, anew; return them.
+
+    Raises:
+        ShardError: there is no shard set, or one cannot be read.
+    """
+    folders = find_shard_sets(shards)
+    root = shards if folders != [shards] else shards.absolute().parent
+    with only_one(root if (root / IMAGES_CSV).is_file() else shards, "nlbs-preprocess"):
+        return [rewrite_set_card(folder, about) for folder in folders]
 
 
 def reshard(root: AnyPath, cut: CutOptions, workers: Workers, overwrite: bool) -> CutSummary:

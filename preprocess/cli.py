@@ -11,11 +11,13 @@ from nlbs.options import count_option, out_option, shards_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.preprocess.options import (
     SECTIONS,
+    about_options,
     asked_table,
     build_options,
     check_container,
     compression_option,
     cut_options,
+    decode_options,
     decoder_option,
     overwrite_option,
     patch_options,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "Make a dataset": ("phantom", "preflight", "build-shards", "merge", "append"),
     "Cut it otherwise": ("reshard", "convert"),
-    "Look at it": ("view", "verify", "info", "report", "preview"),
+    "Look at it": ("view", "verify", "info", "report", "preview", "card"),
     "Of nlbs-generate's samples": ("to-dicom",),
 }
 
@@ -63,39 +65,21 @@ def cli() -> None:
     show_default=True,
     help="What grey values are stored as.",
 )
-@click.option(
-    "--channels",
-    type=click.Choice(["grey", "rgb"]),
-    default="grey",
-    show_default=True,
-    help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
-)
-@click.option(
-    "--voi",
-    type=click.Choice(["auto", "lut", "window", "range"]),
-    default="auto",
-    show_default=True,
-    help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is the "
-    "first of these that there is.",
-)
-@decoder_option
-@click.option(
-    "--frame",
-    metavar="N|middle",
-    help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
-)
-@click.option(
-    "--keep-background",
-    is_flag=True,
-    help="Leave labels and noise outside the foreground as they are, in place of air.",
-)
+@decode_options
 @overwrite_option
 @click.option(
     "--part",
     metavar="I/N",
     help="Decode one part only, such as 3/16, beside other machines; merge finishes the build.  [default: all of it]",
 )
-def build_shards_command(part: str | None, **asked: Any) -> None:
+@about_options
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Write nothing; say how long the build would take and how large it would be, by a few images that are decoded "
+    "for a moment.",
+)
+def build_shards_command(part: str | None, dry_run: bool, **asked: Any) -> None:
     """Decode every image of a CSV once and cut patches into shards.
 
     The CSV has a header such as
@@ -108,13 +92,20 @@ def build_shards_command(part: str | None, **asked: Any) -> None:
     fill view, side and age, and nothing else does. Files that cannot be used are named in images.csv
     with the reason. Run the same command again to continue a build that was stopped.
     """
-    from nlbs.preprocess.build import build_shards
+    from nlbs.preprocess.build import build_shards, rehearse
     from nlbs.preprocess.parts import build_part, parse_part
     from nlbs.preprocess.report.summary import build_summary, part_summary
 
+    if part is not None and (dry_run or asked["licence"] or asked["name"]):
+        raise click.UsageError(
+            "--dry-run, --license and --name are of the whole build, not of a part: nlbs-preprocess card says the last "
+            "two after merge."
+        )
     options = build_options(asked, cut_options(asked))
     lines = (
-        build_summary(build_shards(options))
+        rehearse(options)
+        if dry_run
+        else build_summary(build_shards(options))
         if part is None
         else part_summary(build_part(options, parse_part(part)))
     )
@@ -322,6 +313,21 @@ def preview_command(shards: AnyPath, out: AnyPath, images: int, patches: int, se
     patch_page, image_page = write_preview(shards, out, images, patches, seed)
     click.echo(f"Patches   {patch_page}")
     click.echo(f"Images    {image_page}")
+
+
+@cli.command("card")
+@shards_option("A shard set, or a dataset root: all its sets.")
+@about_options
+def card_command(shards: AnyPath, licence: str | None, name: str | None) -> None:
+    """Write the data card of a shard set anew: README.md for people, croissant.json for programs.
+
+    Every shard set gets both when it is made. What you wrote into README.md outside the marks stays.
+    """
+    from nlbs.card import About
+    from nlbs.preprocess.build import write_cards
+
+    for path in write_cards(shards, About(licence, name)):
+        click.echo(f"data card: {path}")
 
 
 @cli.command("view")

@@ -36,7 +36,8 @@ SECTIONS = {
     "What is drawn": (
         "--patients", "--rows", "--columns", "--cancer-share", "--false-positive-share", "--seed", "--transfer-syntax",
     ),
-    "Where it runs": ("--jobs", "--backend", "--scheduler", "--part", "--file-timeout"),
+    "What its card says": ("--license", "--name"),
+    "Where it runs": ("--jobs", "--backend", "--scheduler", "--part", "--dry-run", "--file-timeout"),
 }  # fmt: skip
 
 
@@ -49,12 +50,58 @@ decoder_option = click.option(
     help="pylibjpeg is the reference; imagecodecs is faster; auto takes the faster one wherever both give the same "
     "pixels (of 8-bit lossy JPEG within one grey level).",
 )
+#: What a file is decoded as, beside its type of grey values.
+decode_options = all_of(
+    click.option(
+        "--channels",
+        type=click.Choice(["grey", "rgb"]),
+        default="grey",
+        show_default=True,
+        help="rgb: red, green and blue of images in colour, grey ones in three equal channels. grey refuses colours.",
+    ),
+    click.option(
+        "--voi",
+        type=click.Choice(["auto", "lut", "window", "range"]),
+        default="auto",
+        show_default=True,
+        help="What makes pixels visible: the VOI LUT of the header, its window, or the foreground's own range; auto is "
+        "the first of these that there is.",
+    ),
+    decoder_option,
+    click.option(
+        "--frame",
+        metavar="N|middle",
+        help="Of a multi-frame file: a number from 1, or middle.  [default: such files are refused]",
+    ),
+    click.option(
+        "--keep-background",
+        is_flag=True,
+        help="Leave labels and noise outside the foreground as they are, in place of air.",
+    ),
+)
 compression_option = click.option(
     "--compression",
     type=click.Choice(["none", "png", "zstd"]),
     default="none",
     show_default=True,
     help="Lossless compression of each patch: png in tar, zstd in zarr. Smaller files, slower reading.",
+)
+
+
+#: What the card of a shard set says of the data.
+about_options = all_of(
+    click.option(
+        "--license",
+        "licence",
+        metavar="NAME",
+        help="Licence of the data, such as cc-by-4.0.  [default: what the card says, or that of another set of the "
+        "root]",
+    ),
+    click.option(
+        "--name",
+        metavar="TEXT",
+        help="Name of the dataset.  [default: what the card says, or that of another set of the root]",
+    ),
 )
 
 
@@ -317,6 +364,7 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
         asked: the options of :data:`table_options` and :data:`source_options`, and those by which files are decoded.
         cut: how to cut; None where that is known from what stands there.
     """
+    from nlbs.card import About
     from nlbs.manifests.kinds import parse_kinds
     from nlbs.manifests.people.splits import parse_shares
     from nlbs.preprocess.formats.frames import parse_frame
@@ -344,4 +392,5 @@ def build_options(asked: dict[str, Any], cut: "CutOptions | None" = None) -> "Bu
             *("patient_per_image", "trust_patients", "similar_ids", "split_seed"),
         ),
         **given("workers", "key_file", "allow_duplicates", "overwrite"),
+        about=About(asked.get("licence"), asked.get("name")),
     )

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nlbs.card import About
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.files import atomic_file, make_folder, only_one, read_json, refuse_link, remove_partials
 from nlbs.names import is_name
 from nlbs.paths import AnyPath
-from nlbs.preprocess.build import BuildSummary
+from nlbs.preprocess.build import BuildSummary, dataset_of
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root.checks import refuse_leaks, refuse_merge
@@ -37,6 +38,7 @@ from nlbs.preprocess.root.tables import (
 )
 from nlbs.preprocess.sets.cut import cut_shard_set
 from nlbs.preprocess.workers import Workers
+from nlbs.shards.format.card import rewrite_set_card
 from nlbs.shards.format.layout import BUILD_PARTS, IMAGES_CSV, STORE
 from nlbs.stores import in_file_system
 from nlbs.text import counted
@@ -159,6 +161,7 @@ def merge(root: AnyPath, workers: Workers, overwrite: bool) -> BuildSummary:
         duplicates = refuse_leaks(read_image_rows(root), allow, root / IMAGES_CSV)
         images = read_labelled_images(root)
         shard_set = cut_shard_set(root, ImageStore.existing(root / STORE), images, cut, workers, overwrite)
+        rewrite_set_card(shard_set.folder, About(), dataset_of(totals.dialect))
         shutil.rmtree(root / BUILD_PARTS)
     return BuildSummary(totals, duplicates, shard_set, time.monotonic() - begun)
 

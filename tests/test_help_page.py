@@ -92,7 +92,7 @@ def test_commands_stand_in_the_order_of_work_with_their_whole_summaries() -> Non
     text = page.text()
     order = [
         *("phantom", "preflight", "build-shards", "merge", "append", "reshard", "convert"),
-        *("view", "verify", "info", "report", "preview", "to-dicom"),
+        *("view", "verify", "info", "report", "preview", "card", "to-dicom"),
     ]
     places = [text.index(f"\n  {name} ") for name in order]
     assert places == sorted(places)

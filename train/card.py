@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from nlbs import __version__
+from nlbs.card import Parts
 from nlbs.errors import NlbsError
 from nlbs.manifests.people.splits import SPLITS
-from nlbs.models.card import Parts, identity, told_filter, update_card
+from nlbs.models.card import identity, told_filter, update_card
 from nlbs.models.registry import family, load_checkpoint
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices, one_array

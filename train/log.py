@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import numpy as np
@@ -19,6 +19,7 @@ from nlbs.errors import NlbsError
 from nlbs.files import atomic_file, make_folder, refuse_link
 from nlbs.json_text import parse_json
 from nlbs.system_calls import PLAIN, open_regular, sync
+from nlbs.text import duration
 from nlbs.train.run_folder import RunFolder
 
 _MOST_ROW_CHARS = 1 << 20  # of metrics.jsonl; a real one has some hundred
@@ -34,8 +35,7 @@ class Log:
             refuse_link(folder)
             make_folder(folder)
         _cut(run.metrics, first_step)
-        descriptor = os.open(run.metrics, os.O_WRONLY | os.O_APPEND | os.O_CREAT | PLAIN, 0o644)
-        self._metrics = open(descriptor, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  # see close
+        self._metrics = _appended(run.metrics)  # see close
         self._board = SummaryWriter(str(run.tensorboard), purge_step=first_step + 1 if first_step else None)
         self._bar: Any = None
         self._last_line = time.monotonic()
@@ -158,14 +158,24 @@ class SilentLog(Log):
     def flush(self) -> None: ...
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words: "42 s", "3 min 5 s", "2 h 7 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+def note_stage(run: RunFolder, step: int, stage: str, first: int, seconds: float) -> None:
+    """Write a row of metrics.jsonl: how long a part of the fit of a stage took.
+
+    Args:
+        run: whose epochs are over.
+        step: of the weights that it is fitted to.
+        stage: its name.
+        first: step of the fit at which the part began; 0: it is fitted from the start.
+        seconds: of the part.
+    """
+    row = {"kind": "stage", "step": step, "stage": stage, "first": first, "seconds": round(seconds, 3)}
+    with _appended(run.metrics) as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _appended(metrics: Path) -> IO[str]:
+    descriptor = os.open(metrics, os.O_WRONLY | os.O_APPEND | os.O_CREAT | PLAIN, 0o644)
+    return open(descriptor, "a", encoding="utf-8", newline="\n")
 
 
 def _cut(path: Path, last_step: int) -> None:

@@ -22,8 +22,9 @@ from nlbs.train.data.feed import DeviceBatch, Feed, to_device
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.log import Log
 from nlbs.train.messages import report_epoch, report_step
+from nlbs.train.needs import cost_of_stages
 from nlbs.train.optimisation import learning_rate
-from nlbs.train.pictures import sample_page
+from nlbs.train.pictures import sample_page, write_curve
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder
 from nlbs.train.step import MAX_SKIPPED_IN_ROW, Step, Stepped
@@ -77,6 +78,7 @@ class Trainer:
         #: What any process wishes, as all have agreed: to be interrupted, or to leave (that, or the time is over).
         self._agreed = {"interrupt": False, "leave": False}
         self._feed: Feed
+        self._after_epochs = 0  #: what the stages take, in patches of an epoch
         self._told_s = 0.0  #: of the feed's waiting, what the processes know
         self._batch: DeviceBatch | None = None
 
@@ -90,6 +92,7 @@ class Trainer:
         """
         minutes = self.config.training.max_minutes
         self._deadline = math.inf if minutes is None else self._clock + 60 * minutes
+        self._after_epochs = round(cost_of_stages(self.config, self.progress.steps_per_epoch))
         while not self.progress.is_finished(self.config):
             self.train_epoch()
             whole = self.progress.step == self.progress.steps_per_epoch
@@ -100,6 +103,7 @@ class Trainer:
             finished, waited = self.progress.is_finished(self.config), time.monotonic() - self._saved
             if finished or waited > SAVE_EVERY_S or leaving:
                 self._save_last()
+                self._draw_curve()
                 files.append(self.run_folder.last_state)
             self.ranks.agree({})  # that what is said to be saved is saved
             if files:
@@ -144,7 +148,7 @@ class Trainer:
         progress, batch_size = self.progress, self.stream.batch_size
         name = f"epoch {progress.epoch + 1}/{self.config.training.epochs}"
         epoch = progress.steps_per_epoch * batch_size
-        left = progress.steps_left(self.config) * batch_size
+        left = progress.steps_left(self.config) * batch_size + self._after_epochs
         self.log.start_epoch(name, progress.step * batch_size, epoch, batch_size, left)
         self._epoch_clock = time.monotonic()
         if not progress.step:
@@ -315,6 +319,12 @@ class Trainer:
             page = sample_page(self.judged_model, pixels, conditions, title, seed)
             write_png(self.run_folder.samples / f"step-{progress.total_steps:08d}.png", page)
             self.log.picture(page, progress.total_steps)
+
+    def _draw_curve(self) -> None:
+        """Draw the losses of all epochs so far."""
+        if self.ranks.is_first:
+            with self.ranks.reporting():
+                write_curve(self.run_folder.curve, self.run_folder.metrics)
 
     def _is_time_to_save(self) -> bool:
         every = self.config.training.save_every_steps

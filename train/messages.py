@@ -7,9 +7,10 @@ import torch
 
 from nlbs.shards.order.strata import proportions
 from nlbs.shards.reading.mixed_sets import MixedSource, Source
+from nlbs.text import duration
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.stream import PatchStream
-from nlbs.train.log import Log, duration
+from nlbs.train.log import Log
 from nlbs.train.optimisation import learning_rate
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder

@@ -7,14 +7,17 @@ from pathlib import Path
 import torch
 
 from nlbs.errors import ConfigError
-from nlbs.models.contract import GenerativeModel
+from nlbs.models.contract import Denoises, GenerativeModel
+from nlbs.models.device import require_float64
 from nlbs.models.stages.fitted import Fitted
+from nlbs.models.stages.stage import LatentTraining
 from nlbs.train.config import TrainConfig
 from nlbs.train.state import tensor_bytes
 from nlbs.train.turns import fresh_model
 
 _STATE = 4  #: in weights: they, their average and two moments
 _GB = 1e9
+_PASS = 1 / 3  #: of a training step: one pass forward, of that and twice as much backward
 
 
 def check_needs(config: TrainConfig, device: torch.device) -> None:
@@ -24,6 +27,8 @@ def check_needs(config: TrainConfig, device: torch.device) -> None:
         ConfigError: the model is too large for the device, or cannot have one of the stages.
     """
     model, _ = networks(config)
+    if isinstance(model, Denoises):
+        require_float64(device, f"the family {config.family}")
     _check_memory(model.num_parameters, 4 * sum(p.nbytes for p in model.parameters()), device)
 
 
@@ -61,6 +66,26 @@ def networks(config: TrainConfig) -> tuple[GenerativeModel, list[Fitted]]:
                 "the model is larger than any machine; take smaller widths or fewer latents"
             ) from None
         return model, [stage.fresh(options, model) for stage, options in config.stages]
+
+
+def cost_of_stages(config: TrainConfig, steps_per_epoch: int) -> float:
+    """Return about what the stages of a run take, in patches of an epoch; 0 where ``max_steps`` ends it before them.
+
+    A pass without gradients is a third of a patch's training. A stage's own network costs as its share of the
+    weights: at most that, as convolutions use each weight more often.
+    """
+    most = config.training.max_steps
+    if not config.stages or (most is not None and most < config.training.epochs * steps_per_epoch):
+        return 0.0
+    model, fitted = networks(config)
+    cost = 0.0
+    for (_, options), network in zip(config.stages, fitted, strict=True):
+        if isinstance(options, LatentTraining):
+            share = network.num_parameters / model.num_parameters
+            cost += options.patches * (_PASS / options.reuse + share)
+        else:
+            cost += options.patches * _PASS
+    return cost
 
 
 def _check_memory(parameters: int, needed: int, device: torch.device) -> None:

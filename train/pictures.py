@@ -107,6 +107,9 @@ def loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def write_curve(path: Path, metrics: Path) -> None:
-    """Write the loss curve of a run as PNG."""
-    figure = loss_figure(epoch_rows(metrics))
+    """Write the loss curve of a run as PNG, once there is an epoch to show."""
+    rows = epoch_rows(metrics)
+    if not rows:
+        return
+    figure = loss_figure(rows)
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=100))

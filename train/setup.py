@@ -1,5 +1,6 @@
 """Starting a run, or continuing it: everything the loop needs, put together once."""
 
+import dataclasses
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.files import only_one
 from nlbs.manifests.conditions import UNKNOWN
+from nlbs.models.checkpoint import read_metadata
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.seen import SEEN
 from nlbs.shards.order.balance import Balance
@@ -26,7 +28,6 @@ from nlbs.train.memory import memory_line
 from nlbs.train.messages import Streams, announce, sampling_lines, summarise
 from nlbs.train.needs import check_disk, check_needs, networks
 from nlbs.train.optimisation import Average, loss_scaler
-from nlbs.train.pictures import write_curve
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder, State
 from nlbs.train.state import restore_moments
@@ -75,6 +76,7 @@ def train(
         progress = Progress(steps) if state is None else state.progress
         if state is not None:
             restore(state, model, optimizers, average, scaler)
+            ranks.each(lambda: check_files(model, run_folder))
         shake_hands(ranks, place_of(progress))
         if progress.is_finished(config):
             more = " or training.early_stop_epochs" if progress.is_stopped_early(config) else ""
@@ -96,12 +98,27 @@ def train(
                 )
                 trainer.run()
             replaced = trainer.count_replaced()
-            if progress.is_finished(config) and ranks.is_first:
-                write_curve(run_folder.curve, run_folder.metrics)
         ranks.from_first(lambda: check_outcome(progress, config, run_folder))
         if ranks.is_first:
             summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
+
+
+def check_files(model: GenerativeModel, run_folder: RunFolder) -> None:
+    """Refuse to go on with other files, such as the weights of frozen features, than a run began with.
+
+    Raises:
+        ConfigError: the digest of one is another.
+    """
+    if not run_folder.last_model.exists():
+        return
+    before, now = read_metadata(run_folder.last_model)["model"], dataclasses.asdict(model.config)
+    for name, digest in before.items():
+        if name.endswith("_sha256") and digest and now.get(name) != digest:
+            raise ConfigError(
+                f"{run_folder.path} was begun with another file of model.{name.removesuffix('_sha256')}_weights: its "
+                f"SHA-256 was {digest}, and is {now.get(name)} now; give that one, or take another --run"
+            )
 
 
 def check_outcome(progress: Progress, config: TrainConfig, run_folder: RunFolder) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nlbs.errors import CheckpointError
+from nlbs.models.checkpoint import as_data, load_tensors
 from nlbs.models.contract import Trainable
 from nlbs.text import shown
 
@@ -40,14 +41,9 @@ def load_state(path: Path, most_bytes: int) -> Any:
     Raises:
         CheckpointError: missing, damaged, or larger than a state of this run can be.
     """
-    try:
+    with as_data(path, "is damaged or no state of a run"):
         _check_size(path, most_bytes + _BESIDE_TENSORS)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever bytes do to the unpickler: it runs no code, but it raises anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged or no state of a run ({shown(reason)})") from None
+        return load_tensors(path)
 
 
 def _check_size(path: Path, most_bytes: int) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nlbs.models.contract import Clock, GenerativeModel, HasPrior, Noise, Turn
+from nlbs.models.device import with_float64
 from nlbs.models.drawing import draw_noise
 from nlbs.models.latent_use import active_units
 from nlbs.models.pixels import FITS
@@ -48,7 +49,7 @@ class Judge:
         """
         turns = model.turns()
         count = sum(len(turn.terms) for turn in turns)
-        sums = torch.zeros(count, dtype=torch.float64, device=model.device)
+        sums = torch.zeros(count, dtype=torch.float64, device=with_float64(model.device))
         model.eval()
         batches = iter(self.stream)
         for _ in range(len(self.stream)):
@@ -86,7 +87,7 @@ class Judge:
     def _add(self, model: GenerativeModel, clock: Clock, batch: Batch, sums: Tensor) -> None:
         """Add the terms of a batch's patches; of several processes, some may have none of the last batch."""
         valid = batch.only_valid()
-        on_device = to_device(valid, sums.device)
+        on_device = to_device(valid, model.device)
         if not len(on_device):
             return
         training = self.config.training
@@ -94,11 +95,11 @@ class Judge:
         pixels = laid_out(training, pixels)
         found: list[Tensor] = []
         for turn in model.turns():
-            with passes(training, sums.device):
-                noise = self._noise(turn, valid, sums.device)
+            with passes(training, model.device):
+                noise = self._noise(turn, valid, model.device)
                 terms = model.terms(turn.name, pixels, on_device.conditions, noise, clock)
             found += [terms[name] for name in turn.terms]
-        sums += torch.stack(found) * len(pixels)
+        sums += torch.stack(found).to(sums.device) * len(pixels)
 
     def _noise(self, turn: Turn, batch: Batch, device: torch.device) -> Noise:
         """Return the noise of patches, a function of the run's seed and of each patch's row alone."""

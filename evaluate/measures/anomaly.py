@@ -18,8 +18,9 @@ from nlbs.models.drawing import Codes
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices
 
+#: score -> what it is, with a place for the foreground of the set in a word
 SCORES = {
-    "reconstruction_error": "mean |x - reconstruction| on the breast, grey levels of 255",
+    "reconstruction_error": "mean |x - reconstruction| on the {}, grey levels of 255",
     "kl": "KL of q(z | x, c) from the prior, nats",
     "negative_elbo": "-log p(x) at most, nats: Laplace error at its own scale, and KL",
 }

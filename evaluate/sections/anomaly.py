@@ -1,7 +1,7 @@
 """The report on anomaly detection: AUROCs, histograms, and heat maps over whole images."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from nlbs.models.contract import Bounds, GenerativeModel, lacks
 from nlbs.pictures import contact_sheet, write_png
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices, one_array
+from nlbs.shards.format.payload import foreground_word
 from nlbs.text import listed
 
 _RANKED_BY = "negative_elbo"
@@ -131,12 +132,17 @@ def _scores(search: Search, found: PatchScores) -> Section:
         Table(
             "AUROC",
             ["score", *kinds.values()],
-            [(words, *(table[name][kind] for kind in kinds)) for name, words in SCORES.items()],
+            [
+                (words, *(table[name][kind] for kind in kinds))
+                for name, words in _scores_in_words(search).items()
+            ],
             f"{int(abnormal.sum()):,} abnormal and {int((~abnormal).sum()):,} healthy images of "
             f"{len(np.unique(patients)):,} patients. Intervals: 95 %, by patient. Chance is .5.",
         )
     )
-    section.pictures.append(("Healthy against abnormal", list(_histograms(found, abnormal))))
+    section.pictures.append(
+        ("Healthy against abnormal", list(_histograms(found, abnormal, _scores_in_words(search))))
+    )
     return section
 
 
@@ -149,8 +155,14 @@ def _told(schema: Schema) -> str:
     return " and ".join(heard)
 
 
-def _histograms(found: PatchScores, abnormal: npt.NDArray[np.bool_]) -> Iterator[Picture]:
-    for name, words in SCORES.items():
+def _scores_in_words(search: Search) -> dict[str, str]:
+    return {name: words.format(foreground_word(search.shards.parameters)) for name, words in SCORES.items()}
+
+
+def _histograms(
+    found: PatchScores, abnormal: npt.NDArray[np.bool_], in_words: Mapping[str, str]
+) -> Iterator[Picture]:
+    for name, words in in_words.items():
         values = found.scores[name]
         top = by_image(values, found.images, "top")
         for kind, scores, label in (("patches", values, found.abnormal), ("images", top, abnormal)):

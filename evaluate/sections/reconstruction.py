@@ -32,8 +32,9 @@ def reconstruction(study: Study) -> Section:
         weights = found.ms_ssim_weights
         rows[name] = {one: _mean(getattr(found, one), real) for one in _MEASURES}
     section = Section("reconstruction", "Reconstruction", [
-        "Held-out patches through the encoder and back, from the means of the latents. On the breast alone (where the "
-        f"real patch is above 0), data range 255, MS-SSIM at {len(weights)} scales. Intervals: 95 %, by patient."
+        f"Held-out patches through the encoder and back, from the means of the latents. On the {study.shows} alone "
+        f"(where the real patch is above 0), data range 255, MS-SSIM at {len(weights)} scales. "
+        "Intervals: 95 %, by patient."
     ])  # fmt: skip
     if study.model.doubts.reconstructions:
         section.attention.append(study.model.doubts.reconstructions)

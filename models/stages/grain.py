@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nlbs.models.contract import Shapes
+from nlbs.models.device import with_float64
 from nlbs.models.drawing import Sampler, SamplerAround
 from nlbs.models.stages.fitted import Fitted
 
@@ -79,13 +80,14 @@ class GrainMeasure:
 
     def __init__(self, resolution: int, device: torch.device) -> None:
         """Take the edge of the patches in pixels, and where they are."""
-        self.resolution = resolution
+        self.resolution, device = resolution, with_float64(device)
         self._pixels, self._sizes = torch.zeros(2, LEVELS, dtype=torch.float64, device=device)
         self._power = torch.zeros(resolution, resolution // 2 + 1, dtype=torch.float64, device=device)
 
     def add(self, real: Tensor, rendered: Tensor, share: float) -> None:
         """Take patches and what the model renders of them: of the first half the strengths, then the spectrum."""
-        (self.add_strength if share < 0.5 else self.add_spectrum)(real, rendered)
+        here = self._power.device
+        (self.add_strength if share < 0.5 else self.add_spectrum)(real.to(here), rendered.to(here))
 
     def add_strength(self, real: Tensor, rendered: Tensor) -> None:
         """Take patches and what the model renders of them, (B, C, R, R) in [-1, 1] each."""

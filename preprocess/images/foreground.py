@@ -1,6 +1,6 @@
 """What of an image is cut (``--foreground``): the breast of a mammogram, a body, stained tissue, or all of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,12 +193,6 @@ FOREGROUNDS = {
     "tissue": Foreground(tissue_mask, "tissue 1", "tissue", False, frozenset(("small",)), in_colour=True),
     "none": Foreground(whole_mask, "none 1", "image", False, frozenset()),
 }
-
-
-def named(parameters: Mapping[str, Any]) -> str:
-    """Return in a word what the patches of a set show, of the parameters in its shard_set.json."""
-    found = FOREGROUNDS.get(str(parameters.get("foreground", "breast")))
-    return "foreground" if found is None else found.what
 
 
 def foreground_of(method: object) -> str:

@@ -12,13 +12,12 @@ from nlbs.errors import ShardError
 from nlbs.local_store import TEMPORARY_SUFFIX
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.paths import AnyPath
-from nlbs.preprocess.images.foreground import named
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.report.counts import by_condition, by_split, images_of
 from nlbs.preprocess.report.survey import Survey, survey
 from nlbs.shards import ShardSet
+from nlbs.shards.format.counts import by_condition, by_split, images_of
 from nlbs.shards.format.layout import IMAGES_CSV, STORE, read_shard_set_json, shard_sets_in
-from nlbs.shards.format.payload import channels_of, pixel_dtype
+from nlbs.shards.format.payload import channels_of, foreground_word, pixel_dtype
 from nlbs.stores import store_of
 from nlbs.text import counted
 
@@ -49,7 +48,7 @@ def shard_set_info(
         batch_size: patches of a batch.
         of_root: what :func:`root_info` says of its root; None: it is asked.
     """
-    images = images_of(shards)
+    images = images_of(shards.manifest)
     shared = root_info(shards.folder.parent) if of_root is None else of_root
     return {
         "shard_set": str(shards.folder),
@@ -98,7 +97,11 @@ def _set_lines(info: dict[str, Any]) -> list[str]:
         info["synthetic"],
         info["history"],
     )
-    where = f"the whole {named(cut)} in each" if cut.get("mode") == "whole" else f"stride {cut['stride']}"
+    where = (
+        f"the whole {foreground_word(cut)} in each"
+        if cut.get("mode") == "whole"
+        else f"stride {cut['stride']}"
+    )
     if cut.get("spacing_mm") is not None:
         where += f", {cut['spacing_mm']:g} mm per pixel"
     if synthetic is not None:
@@ -116,7 +119,7 @@ def _set_lines(info: dict[str, Any]) -> list[str]:
     lines += [
         f"Patches         {of_all['patches']:,} of {cut['resolution']}x{cut['resolution']} {cut['dtype']}"
         f"{' in colour' if channels_of(cut) == 3 else ''}, {where}, "
-        f"at least {100 * cut['min_foreground']:g} % {named(cut)}",
+        f"at least {100 * cut['min_foreground']:g} % {foreground_word(cut)}",
         f"From            {counted(of_all['images'], 'image')} of {counted(of_all['patients'], 'patient')}",
         f"On disk         {info['bytes'] / 1e6:,.1f} MB in {counted(info['shards'], f'{stored} shard')}",
     ]

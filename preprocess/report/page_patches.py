@@ -10,11 +10,11 @@ import pandas as pd
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS
 from nlbs.pictures import as_uint8, picture_uri
-from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, extra_columns, images_of
 from nlbs.preprocess.report.page_images import Shown, histogram_svg
 from nlbs.preprocess.report.preview import patch_caption
 from nlbs.preprocess.report.survey import Survey
 from nlbs.shards import ShardSet
+from nlbs.shards.format.counts import by_condition, by_split, crosstab, extra_columns, images_of
 from nlbs.shards.format.manifest import indices
 from nlbs.text import counted
 
@@ -23,13 +23,13 @@ _PATCH_PX = 128
 
 
 def holds(shards: ShardSet, found: Survey | None) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Return the counts of a shard set, and its images: see nlbs.preprocess.report.counts.images_of."""
-    held = images_of(shards)
+    """Return the counts of a shard set, and its images: see nlbs.shards.format.counts.images_of."""
+    held = images_of(shards.manifest)
     section = {
         "splits": by_split(held),
         "conditions": by_condition(held),
         "crosstab": crosstab(held, (*(c.name for c in NLBS if c.kind == "categorical"), "cancer")),
-        "extra": [_extra(name, held[name]) for name in extra_columns(shards)],
+        "extra": [_extra(name, held[name]) for name in extra_columns(shards.manifest)],
         "without_patches": max(0, found.statuses["ok"] - len(held)) if found else 0,
     }
     return section, held

@@ -14,6 +14,8 @@ from nlbs.preprocess.sets.cut import CutSummary
 from nlbs.shards.format.layout import IMAGES_CSV
 from nlbs.text import counted
 
+#: Of rows that no mended file brings back.
+_NOT_LOST = {"duplicate", "other_kind", "disagreement"}
 _MOST_KINDS = 8  #: of skipped rows that are named one by one
 
 
@@ -122,7 +124,12 @@ def _image_lines(totals: Totals, usable: str) -> list[str]:
 
 
 def _reason_lines(totals: Totals, root: AnyPath, duplicates: list[Duplicate]) -> list[str]:
-    return [f"Reasons     {root / IMAGES_CSV}"] if totals.skipped or totals.remarks or duplicates else []
+    lines = [f"Reasons     {root / IMAGES_CSV}"] if totals.skipped or totals.remarks or duplicates else []
+    if totals.skipped.keys() - _NOT_LOST:
+        lines.append(
+            "Retry       nlbs-preprocess append with the same --csv, once files are mended: those rows alone"
+        )
+    return lines
 
 
 def _duplicate_lines(duplicates: list[Duplicate]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from nlbs.errors import DatasetError
 from nlbs.files import refuse_link
 from nlbs.preprocess.root.decoding import Decoding, decode_alone, decode_guarded
+from nlbs.preprocess.root.forecast import FIRST, Forecast
 from nlbs.preprocess.root.preflight import require_decoders
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import WORKER_DIED, Workers, WorkersDied
@@ -18,6 +19,7 @@ from nlbs.progress import Progress
 from nlbs.stores import store_of
 
 _IN_HAND = ".in-hand"
+_WORTH_A_FORECAST = 4 * FIRST  #: images to decode
 #: How often workers may die with no file in their hands before the work stops.
 _MOST_BROKEN_POOLS = 2
 
@@ -29,6 +31,7 @@ def ingest(
     workers: Workers,
     most_failures: float = math.inf,
     notes: Path | None = None,
+    forecast: Forecast | None = None,
 ) -> list[Source]:
     """Decode what the store does not hold yet; return what is known of each image now, in their order.
 
@@ -42,6 +45,7 @@ def ingest(
         most_failures: how many images may fail before the work stops.
         notes: folder, made here, for the names of files in the hands of workers; None is one in the store, or
             a temporary one where the store is remote.
+        forecast: that counts the first images; None: one of these, which is said where many are to come.
 
     Raises:
         DatasetError: no file that is still to be decoded has a decoder here.
@@ -57,6 +61,8 @@ def ingest(
     warning = require_decoders([source.path for source in left.values() if source.path], how.options.decoder)
     if warning:
         print(warning, file=sys.stderr)
+    if forecast is None:
+        forecast = Forecast(len(waiting), how.cut, how.store)
     decoding = _decoded(left, replace(how, store=type(how.store)(how.store.path.absolute())), workers, notes)
     with Progress("Decoding", len(waiting)) as progress, closing(decoding):
         while left and failed <= most_failures:
@@ -65,6 +71,10 @@ def ingest(
             found[at] = _in_few_words(decoded, sources[at])
             failed += decoded.is_failure
             progress.advance(1, decoded.patches)
+            if forecast.seen < FIRST:
+                forecast.add(decoded)
+                if forecast.seen == FIRST and len(waiting) >= _WORTH_A_FORECAST:
+                    progress.say(forecast.line(how.store.path.parent))
     not_reached = "the work was stopped before, because too many images failed"
     return [
         now or replace(source, status="not_reached", reason=not_reached)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nlbs.card import About
 from nlbs.errors import ConfigError, DatasetError
 from nlbs.manifests.people.patients import Held, HeldPatient, united
 from nlbs.manifests.people.pseudonyms import Pseudonyms, default_key_file, load_pseudonyms
@@ -70,6 +71,7 @@ class BuildOptions:
     file_timeout_s: float = FILE_TIMEOUT_S  #: seconds that decoding one file may take
     most_failures: str = "auto"  #: images that may fail: a count, a share such as "5%", or auto
     allow_duplicates: bool = False  #: build although equal pixels stand in two splits
+    about: About = field(default_factory=About)  #: what the card of the shard set says of the data
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def _commit(source: ShardSet, folder: AnyPath, parameters: dict[str, Any], datas
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), array)
     moved: dict[str, Any] = {"dataset_id": dataset_id, "parameters": parameters, "shards": shards}
     moved |= {"generation": 1, "history": []}  # what was appended is one with the rest here
-    finish_set(folder, table, {**source.info, **moved})
+    finish_set(folder, table, {**source.info, **moved}, source.folder)
 
 
 def _name(source: ShardSet, options: ConvertOptions) -> str:

@@ -12,7 +12,6 @@ import pyarrow as pa
 from nlbs.errors import DatasetError
 from nlbs.files import remove_partials, write_with
 from nlbs.paths import AnyPath
-from nlbs.preprocess.images.foreground import named
 from nlbs.preprocess.images.grid import CutOptions, Patch, as_dtype, patches_of, resampled, sampling_of
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.sets.plan import LabelledImage, ShardPlan, plan_shards, record_of
@@ -33,7 +32,7 @@ from nlbs.shards.format.commit import (
 from nlbs.shards.format.container import PatchFormat, shard_name, write_shard
 from nlbs.shards.format.layout import SHARD_SET_JSON, read_shard_set_json
 from nlbs.shards.format.manifest import SCHEMA, manifest_table, read_manifest
-from nlbs.shards.format.payload import channels_of, pixel_dtype
+from nlbs.shards.format.payload import channels_of, foreground_word, pixel_dtype
 
 
 @dataclass(frozen=True)
@@ -271,9 +270,10 @@ def assemble(
         # Values keep their places in the dictionaries, and new ones follow.
         table = pa.concat_tables([old.replace_schema_metadata(None), table]).unify_dictionaries()
     if not table.num_rows:
+        what, least = foreground_word(plan.parameters), plan.parameters["min_foreground"]
         raise DatasetError(
-            f"not one patch of {plan.parameters['resolution']} pixels is {named(plan.parameters)} to a share of "
-            f"{plan.parameters['min_foreground']}: lower --min-foreground or --resolution"
+            f"not one patch of {plan.parameters['resolution']} pixels is {what} to a share of {least}: "
+            "lower --min-foreground or --resolution"
         )
     return table, shards
 

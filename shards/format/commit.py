@@ -207,16 +207,21 @@ def committed_shard(
     return {"name": name, **part["entry"], "patches": len(columns["offset"])}, columns
 
 
-def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any]) -> None:
-    """Write the manifest, then ``shard_set.json``, and remove the records of the single shards.
+def finish_set(folder: AnyPath, table: pa.Table, info: dict[str, Any], like: AnyPath | None = None) -> None:
+    """Write the manifest, the card, then ``shard_set.json``, and remove the records of the single shards.
 
     Args:
         folder: of the set, with all its shards.
         table: the manifest.
         info: all that shard_set.json says, but for the manifest.
+        like: a set whose licence and name it has; None: another one of its root.
     """
+    from nlbs.shards.format.card import write_set_card  # with pandas, of which workers that cut need nothing
+
     write_manifest(folder / manifest_name(info["generation"]), table, info["dataset_id"])
-    write_json(folder / SHARD_SET_JSON, with_manifest(folder, info, table.num_rows))
+    whole = with_manifest(folder, info, table.num_rows)
+    write_set_card(folder, table, whole, like)
+    write_json(folder / SHARD_SET_JSON, whole)
     remove_parts(folder, {str(shard["name"]) for shard in info["shards"]}, info["parameters"]["container"])
 
 

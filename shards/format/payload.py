@@ -38,6 +38,12 @@ def channels_of(parameters: Mapping[str, Any]) -> int:
     return int(parameters.get("channels", 1))
 
 
+def foreground_word(parameters: Mapping[str, Any]) -> str:
+    """Return in a word what the patches of a set show; version 1 of the format does not state that it is the breast."""
+    words = {"breast": "breast", "body": "body", "tissue": "tissue", "none": "image"}
+    return words.get(str(parameters.get("foreground", "breast")), "foreground")
+
+
 def patch_shape(resolution: int, channels: int) -> tuple[int, ...]:
     """Return the shape of a patch on disk: (R, R) of grey ones, (R, R, 3) of coloured ones: red, green, blue."""
     return (resolution, resolution) if channels == 1 else (resolution, resolution, channels)

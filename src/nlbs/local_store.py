@@ -89,6 +89,13 @@ class LocalStore:
         status = path.stat()
         return f"{status.st_size}:{status.st_mtime_ns}"
 
+    def free_bytes(self, folder: Path) -> int | None:
+        there = folder.absolute()
+        while not there.exists():
+            there = there.parent
+        usage = shutil.disk_usage(there)
+        return usage.free if usage.total else None  # some FUSE file systems say 0 of everything
+
     def sizes(self, folder: Path, names: Iterable[str] | None = None) -> dict[str, int]:
         if names is None:
             names = (f"{at}/{name}".lstrip("/") for at, _, files in self.walk(folder) for name in files)

@@ -45,8 +45,8 @@ def count_option(name: str, default: int, what: str, least: int = 0, metavar: st
 #: Where a model runs.
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cuda", "cpu"]),
+    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
     default="auto",
     show_default=True,
-    help="auto: a CUDA device if there is one.",
+    help="auto: a CUDA device if there is one. mps: the GPU of an Apple processor.",
 )

@@ -32,6 +32,10 @@ class Progress:
             self._said = now
             print(self._line(now - self._begun), file=sys.stderr, flush=True)
 
+    def say(self, text: str) -> None:
+        """Say a line, above the bar if there is one."""
+        self._bar.write(text, file=sys.stderr)
+
     def __enter__(self) -> "Progress":
         return self
 

@@ -74,6 +74,9 @@ class RemoteStore:
         status = path.stat()
         return f"{status.st_size}:{status.etag}"
 
+    def free_bytes(self, folder: RemotePath) -> int | None:
+        return None
+
     def sizes(self, folder: RemotePath, names: Iterable[str] | None = None) -> dict[str, int]:
         return folder.sizes()  # one listing, of whatever names
 

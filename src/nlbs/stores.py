@@ -64,6 +64,9 @@ class Store(Protocol[P]):
     def stamp(self, path: P) -> str:
         """Return what tells a file from an earlier one of its name: its size, and modification time or tag."""
 
+    def free_bytes(self, folder: P) -> int | None:
+        """Return what the disk of a folder, there or not yet, has left; None where nobody says."""
+
     def sizes(self, folder: P, names: Iterable[str] | None = None) -> dict[str, int]:
         """Return path -> bytes of the files below a folder; where ``names`` are enough, possibly of these alone."""
 

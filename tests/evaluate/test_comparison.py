@@ -15,6 +15,7 @@ import torch
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.evaluate import comparison, study
 from nlbs.evaluate.cli import main
+from nlbs.evaluate.comparison import cost_of
 from nlbs.evaluate.measures.classifier import Recipe
 from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
@@ -32,6 +33,9 @@ STEPS = (  # two epochs of 5 and 4 steps of 8 patches, the first resumed
     '{"kind": "speed", "step": 5, "epoch": 0, "patches_per_s": 2.0, "waiting": 0.0}\n'
     '{"kind": "epoch", "step": 5, "epoch": 0, "train_total": 1.0}\n'
     '{"kind": "speed", "step": 9, "epoch": 1, "patches_per_s": 4.0, "waiting": 0.0}\n'
+    '{"kind": "stage", "step": 9, "stage": "flow", "first": 0, "seconds": 500.0}\n'
+    '{"kind": "stage", "step": 9, "stage": "flow", "first": 0, "seconds": 60.0}\n'  # another fit
+    '{"kind": "stage", "step": 9, "stage": "flow", "first": 7, "seconds": 30.0}\n'  # its rest
     '{"kind": "speed", "st'
 )
 
@@ -67,6 +71,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "toy" / "config.yaml").write_text("data: {batch_size: 8}\n")
     (folder / "toy" / "metrics.jsonl").write_text(STEPS)
     return folder
+
+
+def test_the_minutes_of_a_run_are_those_of_its_epochs_and_of_the_stages_that_are_drawn_with(
+    made: Path,
+) -> None:
+    checkpoint = made / "toy" / "best_model.safetensors"
+    epochs = (40 / 2 + 32 / 4) / 60
+    assert cost_of(checkpoint, [])[0]["minutes"] == pytest.approx(epochs)
+    flow = checkpoint.with_name("best_model.flow.safetensors")
+    figures, lacks = cost_of(checkpoint, [flow])
+    assert figures["minutes of flow"] == pytest.approx(1.5)
+    assert figures["minutes"] == pytest.approx(epochs + 1.5)
+    assert lacks == {}
 
 
 def call(made: Path, out: Path, *arguments: object, runs: tuple[str, ...] = ("cvae", "toy")) -> int:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from nlbs.card import licence_of
 from nlbs.models.card import (
     complete_card,
     identity,
     is_of,
-    licence_of,
-    markdown,
     new_card,
     told_filter,
     update_card,
@@ -103,14 +102,6 @@ def test_a_mark_that_lost_its_end_swallows_nothing(model: Path) -> None:
     update_card(model, "toy", facts(model, epochs=7))
     assert "## Figures" in card.read_text()
     assert "| epochs | 1 |" in card.read_text()
-
-
-def test_no_value_can_be_taken_for_markup() -> None:
-    text = markdown({"Findings | all": {"labels": "Mass|Nodule", "word": "<!-- nlbs-cvae: end -->\n# x"}})
-    assert text == (
-        "**Findings \\| all**\n\n|  |  |\n|---|---|\n| labels | Mass\\|Nodule |\n"
-        "| word | &lt;!-- nlbs-cvae: end --> # x |\n"
-    )
 
 
 def test_no_filter_tells_who_is_in_the_data() -> None:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from nlbs.models.device import quick_precision
+from nlbs.errors import ConfigError
+from nlbs.models.device import choose_device, quick_precision, require_float64, with_float64
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -36,3 +37,23 @@ def test_a_card_without_bfloat16_gets_float16_where_it_is_quick(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert quick_precision(CUDA) == expected
+
+
+def test_the_gpu_of_an_apple_processor_is_taken_where_it_is_asked_for_and_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ConfigError, match="sees no GPU of an Apple processor"):
+        choose_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("mps") == torch.device("mps")
+    assert choose_device("auto") == CPU
+    assert quick_precision(torch.device("mps")) == "float32"
+
+
+def test_what_needs_float64_is_refused_or_summed_elsewhere_where_a_device_has_none() -> None:
+    assert with_float64(torch.device("mps")) == CPU
+    assert with_float64(CUDA) == CUDA
+    require_float64(CPU, "the sampler dpm")
+    with pytest.raises(ConfigError, match="the sampler dpm computes in float64, which mps has not"):
+        require_float64(torch.device("mps"), "the sampler dpm")

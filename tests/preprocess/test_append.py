@@ -58,7 +58,7 @@ def append(table: Path, images: Path, root: Path, *more: object) -> str:
     return preprocess("append", "--csv", table, "--images", images, "--out", root, *jobs, *SPLIT, *more)
 
 
-def test_old_files_stay_as_they_are_but_for_the_three_that_name_what_there_is(
+def test_old_files_stay_as_they_are_but_for_those_that_name_what_there_is(
     old_root: Path, grown: Path
 ) -> None:
     before, after = files_of(old_root), files_of(grown)
@@ -66,7 +66,9 @@ def test_old_files_stay_as_they_are_but_for_the_three_that_name_what_there_is(
     assert changed == {
         *("images.csv", "sources.csv"),
         *("r64-s64/shard_set.json", "r96-s48/shard_set.json"),
+        *(f"{name}/{card}" for name in ("r64-s64", "r96-s48") for card in ("README.md", "croissant.json")),
     }
+    assert "generation 2" in (grown / "r64-s64" / "README.md").read_text()
     for name in ("images.csv", "sources.csv"):
         assert (grown / name).read_bytes().startswith((old_root / name).read_bytes())
     for name in ("r64-s64", "r96-s48"):
@@ -235,6 +237,28 @@ def test_rows_that_cannot_be_used_are_named_once(images: Path, grown: Path, tmp_
     assert "Nothing new" in append(table, images, root)
     assert files_of(root) == after
     assert files_of(root / "r64-s64") == files_of(grown / "r64-s64")
+
+
+def test_rows_that_failed_are_tried_again_alone_once_their_files_are_mended(
+    images: Path, tmp_path: Path
+) -> None:
+    own, root = tmp_path / "images", tmp_path / "shards"
+    shutil.copytree(images, own)
+    path = own / read_csv(own / "old.csv")[2]["File Path"].replace("\\", "/")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9000])
+    said = build(own / "old.csv", own, root, *SPLIT)
+    assert "Retry       nlbs-preprocess append with the same --csv" in said
+    before = files_of(root)
+    path.write_bytes(whole)
+    said = append(own / "old.csv", own, root)
+    assert "1 added, 1 decoded now" in said
+    assert "Retry" not in said
+    after = files_of(root)
+    shards = [name for name in before if name.endswith(".tar")]
+    assert [name for name in some(shards) if before[name] != after[name]] == []
+    with open_shards(root) as grown:
+        assert (grown.generation, grown.info["counts"]["images"]) == (2, 20)
 
 
 def test_verify_finds_and_repair_restores_files_of_every_generation(grown: Path, tmp_path: Path) -> None:

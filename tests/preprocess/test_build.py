@@ -37,6 +37,12 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def test_the_card_of_a_set_names_the_dataset_of_its_table(dataset_root: Path) -> None:
+    folder = dataset_root / "r64-s64"
+    assert "# Table in NLBS form: " in (folder / "README.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "croissant.json").read_text(encoding="utf-8"))["name"] == "Table in NLBS form"
+
+
 def test_every_row_of_the_csv_has_a_row_in_images_csv_with_the_same_conditions(
     phantom: Path, dataset_root: Path
 ) -> None:

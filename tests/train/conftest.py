@@ -18,7 +18,7 @@ from tests.one_thread import one_thread  # noqa: F401  # a fixture
 @pytest.fixture(autouse=True)
 def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the picture of the losses out, which takes as long as the rest of a tiny run."""
-    monkeypatch.setattr("nlbs.train.setup.write_curve", lambda path, metrics: None)
+    monkeypatch.setattr("nlbs.train.loop.write_curve", lambda path, metrics: None)
 
 
 class MemoryShards:

@@ -16,7 +16,7 @@ import torch
 
 from nlbs.cvae.objective import Objective
 from nlbs.models import registry
-from nlbs.train import setup, step
+from nlbs.train import loop, step
 from nlbs.train.cli import main
 from nlbs.train.data import stream
 from nlbs.train.turns import TurnNetwork
@@ -117,7 +117,7 @@ def _train(told: dict[str, str], arguments: list[str], folder: Path, rank: int, 
         os.dup2(os.open(folder / f"{rank}.{kind}", os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     os.environ.update(told)
     torch.set_num_threads(1)
-    setup.write_curve = lambda path, metrics: None  # which takes as long as the rest of a tiny run
+    loop.write_curve = lambda path, metrics: None  # which takes as long as the rest of a tiny run
     with HOOKS[hook](folder, rank):
         main(arguments)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from nlbs.text import duration
 from nlbs.train import log as log_module
 from nlbs.train.data.feed import Feed
 from nlbs.train.data.stream import PatchStream
-from nlbs.train.log import Log, Pace, duration
+from nlbs.train.log import Log, Pace, note_stage
 from nlbs.train.run_folder import RunFolder
 from tests.train.conftest import MemoryShards
 
@@ -36,6 +37,16 @@ def test_rows_after_the_resumed_step_go_and_later_ones_follow(tmp_path: Path) ->
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert rows[2]["total"] == 1 / 3
     assert rows[3]["total"] is None
+
+
+def test_the_time_of_a_stage_is_a_row_that_stays_with_the_weights_it_was_fitted_to(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    note_stage(run, 6, "flow", 0, 1.23456)
+    row = {"kind": "stage", "step": 6, "stage": "flow", "first": 0, "seconds": 1.235}
+    Log(run, 6).close()
+    assert [json.loads(line) for line in run.metrics.read_text().splitlines()] == [row]
+    Log(run, 5).close()  # these weights are gone
+    assert run.metrics.read_text() == ""
 
 
 def test_without_a_terminal_a_line_appears_now_and_then(

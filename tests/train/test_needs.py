@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,15 +12,24 @@ import torch
 
 from nlbs.cvae.objective import Objective
 from nlbs.errors import ConfigError, NlbsError
+from nlbs.models.checkpoint import read_metadata, write_weights
 from nlbs.train import setup as start
 from nlbs.train.config import TrainConfig, preset, train_config
-from nlbs.train.needs import check_needs
+from nlbs.train.needs import check_needs, cost_of_stages, networks
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.stages.run import run_stages
 from nlbs.train.validation import Judge
 from tests.train.conftest import MemoryShards, tiny_config
+from tests.train.stages.conftest import LADDER
 
 CPU = torch.device("cpu")
+
+
+@dataclass
+class Digests:
+    """Options of a model with a file beside it."""
+
+    feature_sha256: str
 
 
 def train(folder: Path, config: TrainConfig, shards: MemoryShards | None = None) -> RunFolder:
@@ -79,6 +90,31 @@ def test_a_model_that_no_machine_holds_is_said_before_it_is_made(widths: list[in
     }  # fmt: skip
     with pytest.raises(ConfigError, match="the model"):
         check_needs(tiny_config(model=model, data={"resolution": 16_384}), CPU)
+
+
+def test_stages_cost_a_pass_of_the_model_and_their_own_weights_in_patches_of_an_epoch() -> None:
+    flow = {"network": {"widths": [8], "folded": False, "attention": 0}, "patches": 900, "reuse": 3}
+    config = tiny_config(model=LADDER, flow=flow, grain={"patches": 60}, training={"epochs": 2})
+    model, (_, fitted) = networks(config)  # in the order in which they are fitted: grain, flow
+    share = fitted.num_parameters / model.num_parameters
+    assert cost_of_stages(config, 5) == pytest.approx(900 * (1 / 9 + share) + 60 / 3)
+    assert cost_of_stages(tiny_config(), 5) == 0
+    ended = tiny_config(model=LADDER, flow=flow, training={"epochs": 2, "max_steps": 9})
+    assert cost_of_stages(ended, 5) == 0  # before its stages
+
+
+def test_a_run_goes_on_with_the_files_that_it_began_with_alone(tmp_path: Path) -> None:
+    run = train(tmp_path, tiny_config(training={"epochs": 1}))
+    model: Any = SimpleNamespace(config=Digests("0" * 64))
+    start.check_files(model, run)  # its checkpoint tells none
+    values = read_metadata(run.last_model)
+    values["model"]["feature_sha256"] = "1" * 64
+    write_weights(run.last_model, torch.nn.Linear(1, 1), "nlbs_cvae", values)
+    with pytest.raises(
+        ConfigError, match=r"another file of model.feature_weights: its SHA-256 was 1{64}, and is 0{64}"
+    ):
+        start.check_files(model, run)
+    start.check_files(SimpleNamespace(config=Digests("1" * 64)), run)  # type: ignore[arg-type]
 
 
 def test_a_flow_takes_the_batch_that_the_split_has(

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from nlbs.manifests.schema import NLBS
-from nlbs.train.pictures import describe, loss_figure, sample_page, write_curve
+from nlbs.train.pictures import describe, epoch_rows, loss_figure, sample_page, write_curve
 from nlbs.train.setup import build
 from tests.train.conftest import tiny_config
 from tests.train.test_loop import train
@@ -59,13 +59,22 @@ def test_each_term_has_a_panel_and_each_split_a_line_from_epoch_one() -> None:
     assert not loss_figure([]).axes[0].lines
 
 
-def test_the_end_of_a_run_writes_its_curve_and_a_pause_does_not(
+def test_a_run_draws_its_curve_as_it_saves_once_it_has_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nlbs.train.setup.write_curve", write_curve)  # which the other tests leave out
+    shown: list[int] = []
+
+    def draw(path: Path, metrics: Path) -> None:  # which the other tests leave out
+        shown.append(len(epoch_rows(metrics)))
+        write_curve(path, metrics)
+
+    monkeypatch.setattr("nlbs.train.loop.write_curve", draw)
+    monkeypatch.setattr("nlbs.train.loop.SAVE_EVERY_S", 0.0)
     train(tmp_path / "late", training={"epochs": 1, "max_minutes": 1e-9})
     assert not (tmp_path / "late" / "curve.png").exists()
+    shown.clear()
     train(tmp_path / "whole", training={"epochs": 2})
+    assert shown == [1, 2]
     with Image.open(tmp_path / "whole" / "curve.png") as image:
         assert image.size == (1200, 360)
         assert len(np.unique(np.asarray(image.convert("L")))) > 10

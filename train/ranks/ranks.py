@@ -301,6 +301,8 @@ def own_device(device: torch.device) -> torch.device:
     Raises:
         ConfigError: the machine has fewer.
     """
+    if device.type == "mps":
+        raise ConfigError("an Apple GPU is one: start one process, without torchrun, or pass --device cpu")
     if device.type != "cuda":
         return device
     local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()

@@ -21,6 +21,8 @@ _STREAM = 0x677261  #: keeps the random numbers of this part apart from others o
 class MeasuredFit:
     """One way through as many training patches as are asked for."""
 
+    step = 0  #: from which it goes on: it always starts anew
+
     def __init__(
         self,
         config: TrainConfig,

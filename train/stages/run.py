@@ -1,5 +1,6 @@
 """The stages of a run whose epochs are over: each is fitted to the best model, where it is not there yet."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from nlbs.errors import CheckpointError
 from nlbs.files import only_one
+from nlbs.models.checkpoint import read_metadata
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.stages.fitted import load_stage, open_stage, save_stage
@@ -19,6 +21,7 @@ from nlbs.shards.reading.mixed_sets import Source
 from nlbs.system_calls import interrupts
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.stream import PatchStream, rows_of
+from nlbs.train.log import note_stage
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import training_stream
 from nlbs.train.stages.measured import MeasuredFit
@@ -89,7 +92,12 @@ def fit_stage(
         for weak in stages():
             if weak.beside == stage.name:  # it stood beside another one
                 weak.path(checkpoint).unlink(missing_ok=True)
-        fitted, about = fit.run(interrupted)
+        first, begun = fit.step, time.monotonic()
+        try:
+            fitted, about = fit.run(interrupted)
+        finally:
+            step = read_metadata(checkpoint)["training"].get("step", 0)
+            note_stage(run_folder, step, stage.name, first, time.monotonic() - begun)
         save_stage(checkpoint, stage, fitted, model, about | fit.identity)
     return path
 

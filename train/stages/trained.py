@@ -22,9 +22,9 @@ from nlbs.models.conditioning import hidden
 from nlbs.models.contract import Clock, GenerativeModel, Noise
 from nlbs.models.stages.fitted import Fitted, weights_digest
 from nlbs.models.stages.stage import LatentTraining, Stage
+from nlbs.text import duration
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.stream import PatchStream
-from nlbs.train.log import duration
 from nlbs.train.optimisation import Average, loss_scaler
 from nlbs.train.run_folder import saving
 from nlbs.train.stages.encoded import Encoded, EncodedPatches, identity_of

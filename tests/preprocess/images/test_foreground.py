@@ -15,13 +15,13 @@ from nlbs.preprocess.images.foreground import (
     body_bits,
     body_mask,
     foreground_of,
-    named,
     tissue_bits,
     tissue_mask,
     whole_mask,
 )
 from nlbs.preprocess.images.mask import Mask, NoForegroundError
 from nlbs.preprocess.images.store import mask_of
+from nlbs.shards.format.payload import foreground_word
 from tests.preprocess.dicom_files import make_dicom
 
 PUBLIC = Path(data_store.__file__).parent / "data"
@@ -121,7 +121,7 @@ def test_nothing_of_the_image_is_left_out_where_no_foreground_is_asked_for() -> 
 def test_the_mask_of_a_record_tells_its_foreground() -> None:
     for name, foreground in FOREGROUNDS.items():
         assert foreground_of(foreground.method) == name
-        assert named({"foreground": name}) == foreground.what
+        assert foreground_word({"foreground": name}) == foreground.what
     assert foreground_of(None) == foreground_of("background-peak 7") == "breast"
 
 

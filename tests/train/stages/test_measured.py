@@ -1,5 +1,6 @@
 """The grain that a run ends with."""
 
+import json
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -73,6 +74,8 @@ def test_measuring_that_is_interrupted_leaves_nothing(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(folder, interrupted)
     assert not (folder / "best_model.grain.safetensors").exists()
+    (row,) = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()[-1:])
+    assert (row["kind"], row["stage"], row["first"]) == ("stage", "grain", 0)
 
 
 def test_a_run_without_a_best_model_has_no_stages(tmp_path: Path) -> None:

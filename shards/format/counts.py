@@ -1,13 +1,14 @@
 """How much of what a shard set holds: patches, images and patients by condition and split."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.manifests.schema import NLBS
-from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import SCHEMA, indices
 
 UNKNOWN = "unknown"
@@ -25,16 +26,16 @@ _WORDS = {
 Counts = dict[str, int]  #: "patches", "images", "patients"
 
 
-def images_of(shards: ShardSet) -> pd.DataFrame:
-    """Return one row per image of a shard set: what the manifest says of it, and its "patches".
+def images_of(manifest: pa.Table) -> pd.DataFrame:
+    """Return one row per image of a manifest: what that says of it, and its "patches".
 
     The columns of the manifest that speak of the image, and columns that it has beside those of the format.
     Conditions are in words; unknown is "unknown".
     """
-    number = indices(shards.manifest["image"]).to_numpy()
+    number = indices(manifest["image"]).to_numpy()
     _, first, patches = np.unique(number, return_index=True, return_counts=True)
-    extra = extra_columns(shards)
-    taken = shards.manifest.select(["image", "patient", "split", *NLBS.names, *extra]).take(first)
+    extra = extra_columns(manifest)
+    taken = manifest.select(["image", "patient", "split", *NLBS.names, *extra]).take(first)
     frame = pd.DataFrame(
         {name: pd.Series(taken[name].to_pylist(), dtype=object) for name in taken.column_names}
     )
@@ -46,9 +47,9 @@ def images_of(shards: ShardSet) -> pd.DataFrame:
     return frame
 
 
-def extra_columns(shards: ShardSet) -> list[str]:
+def extra_columns(manifest: pa.Table) -> list[str]:
     """Return the columns that a manifest has beside those of the format."""
-    return [name for name in shards.manifest.column_names if name not in SCHEMA.names]
+    return [name for name in manifest.column_names if name not in SCHEMA.names]
 
 
 def totals(images: pd.DataFrame) -> Counts:
@@ -65,13 +66,15 @@ def by_split(images: pd.DataFrame) -> dict[str, Counts]:
     return {split: totals(images[images["split"] == split]) for split in SPLITS} | {"all": totals(images)}
 
 
-def by_condition(images: pd.DataFrame) -> dict[str, dict[str, dict[str, Counts]]]:
+def by_condition(
+    images: pd.DataFrame, names: Iterable[str] = NLBS.names
+) -> dict[str, dict[str, dict[str, Counts]]]:
     """Return condition -> value -> split -> totals; values in order, unknown last where there is any."""
     return {
         name: {
             value: by_split(images[images[name] == value]) for value in _ordered(name, images[name].unique())
         }
-        for name in NLBS.names
+        for name in names
     }
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nlbs.preprocess.report.counts import by_condition, by_split, crosstab, images_of
 from nlbs.shards import open_shards
+from nlbs.shards.format.counts import by_condition, by_split, crosstab, images_of
 from tests.conftest import some
 
 
@@ -18,7 +18,7 @@ def looped(rows: list[dict], **wanted: object) -> dict[str, int]:
 
 def test_counts_are_those_of_a_loop_and_unknown_is_a_value_of_its_own(dataset_root: Path) -> None:
     shards = open_shards(dataset_root)
-    rows, held = shards.manifest.to_pylist(), images_of(shards)
+    rows, held = shards.manifest.to_pylist(), images_of(shards.manifest)
     assert by_split(held)["all"] == looped(rows)
     assert by_split(held)["train"] == looped(rows, split="train")
     found = by_condition(held)
@@ -40,7 +40,7 @@ def test_counts_are_those_of_a_loop_and_unknown_is_a_value_of_its_own(dataset_ro
 
 def test_a_crosstab_has_each_combination_once(dataset_root: Path) -> None:
     shards = open_shards(dataset_root)
-    rows, table = shards.manifest.to_pylist(), crosstab(images_of(shards), ("view", "laterality"))
+    rows, table = shards.manifest.to_pylist(), crosstab(images_of(shards.manifest), ("view", "laterality"))
     assert sum(total["patches"] for _, total in table) == len(rows)
     for (view, side), total in table:
         assert total == looped(rows, view=view, laterality=side)
