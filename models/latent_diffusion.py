@@ -90,7 +90,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {**_TRAINING, "epochs": 80},
         "data": {"resolution": 256, "batch_size": 16},
         "flow": {
-            "network": {"widths": (192, 128, 64), "blocks": 2, "attention": 2, "spread": 0.25},
+            "network": {"widths": (192, 128, 64), "blocks": 2, "attention": 2},
             "patches": 100_000,
             "batch_size": 32,
         },
@@ -100,7 +100,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {**_TRAINING, "epochs": 120},
         "data": {"resolution": 64, "batch_size": 32},
         "flow": {
-            "network": {"widths": (128, 96), "blocks": 2, "attention": 2, "spread": 0.25},
+            "network": {"widths": (128, 96), "blocks": 2, "attention": 2},
             "patches": 200_000,
             "batch_size": 16,  # more steps are worth more than quieter ones
         },

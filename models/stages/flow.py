@@ -8,7 +8,6 @@ than its own come from the model's prior, given these.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +24,10 @@ from nlbs.models.stages.flow_stage import FlowConfig
 _EMBED_DIM = 256
 _FREQUENCIES = 32  #: of the embedding of t
 _GROUPS = 8
-_WIDEST = 1.5  #: deviation of the channel that varies most, where channels keep some of what they differ by
 
 
 class LatentFlow(Fitted):
-    """v(x_t, t, c) over the coarsest latents of a model, each scaled to mean 0 and deviation 1 per channel.
-
-    With ``spread`` channels keep the deviations d = 1.5 (own / largest)^spread, so that noise hides what varies most
-    last, and v = (t d^2 - (1 - t)) / s^2 x_t + d / s F(x_t / s, t, c), where s^2 = t^2 d^2 + (1 - t)^2: with F = 0 the
-    best linear velocity of independent numbers; what F has to find, and is measured by, has deviation 1 at each t
-    (Table 1 of Karras et al., 2206.00364, for a rectified flow). F is added to a factor of what went in.
-    """
+    """v(x_t, t, c) over the coarsest latents of a model, each scaled to mean 0 and deviation 1 per channel."""
 
     def __init__(self, config: FlowConfig, model: Encodes, schema: Schema = NLBS) -> None:
         """Make a flow with fresh weights for the latents of a model.
@@ -69,12 +61,8 @@ class LatentFlow(Fitted):
         maps = [*latents[:-2], latents[-2] + 4 * latents[-1]] if config.folded else latents
         ends = list(zip(maps, widths[self.coarser :], strict=True))
         self.enter = nn.ModuleList(nn.Conv2d(k, w, 3, padding=1) for k, w in ends)
-        times = 1 if config.spread is None else 2  # what is added, and a factor
-        self.leave = nn.ModuleList(_leave(w, times * k) for k, w in ends)
+        self.leave = nn.ModuleList(_leave(w, k) for k, w in ends)
         finer = list(zip(widths[1:], widths, strict=False))
-        if config.spread is not None:
-            for end in self.leave:
-                nn.init.zeros_(end[-1].bias)  # type: ignore[index]
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in finer)
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in finer)
         self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for width in widths[1:])
@@ -83,8 +71,6 @@ class LatentFlow(Fitted):
         for number, channels in enumerate(latents):
             self.register_buffer(f"mean{number}", torch.zeros(1, channels, 1, 1))
             self.register_buffer(f"deviation{number}", torch.ones(1, channels, 1, 1))
-            if config.spread is not None:
-                self.register_buffer(f"spread{number}", torch.ones(1, channels, 1, 1))
 
     def turns(self) -> Sequence[Turn]:
         """Return its one turn; the noise is x_0, and what times become of."""
@@ -105,22 +91,6 @@ class LatentFlow(Fitted):
 
     def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the velocity of scaled latents (B, C, H, W) of each level at times t, (B,) in [0, 1]."""
-        if self.config.spread is None:
-            return self._network(x, t, conditions)
-        factors = [self.factors(level, t) for level in range(len(x))]
-        found = self._network([a * b.entering for a, b in zip(x, factors, strict=True)], t, conditions)
-        return [b.kept * a + b.leaving * f for a, f, b in zip(x, found, factors, strict=True)]
-
-    def factors(self, level: int, t: Tensor) -> "Factors":
-        """Return the factors of a level's latents and of F at times (B,); F alone where channels have no spread."""
-        if self.config.spread is None:
-            return Factors(torch.zeros(()), torch.ones(()), torch.ones(()))
-        d, at = getattr(self, f"spread{level}"), t[:, None, None, None]
-        variance = (at * d).square() + (1 - at).square()
-        return Factors((at * d.square() - (1 - at)) / variance, variance.rsqrt(), d * variance.rsqrt())
-
-    def _network(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return F."""
         rates = torch.exp(torch.linspace(0, math.log(1000), _FREQUENCIES, device=t.device)) * t[:, None]
         embedding = self.time(torch.cat([rates.sin(), rates.cos()], dim=1)) + self.condition_encoder(
             conditions
@@ -142,11 +112,7 @@ class LatentFlow(Fitted):
                 before = self.join[level - 1](torch.cat([before, raised], dim=1))
             h = self.on_the_way_up[level](before, embedding)
             if level >= self.coarser:
-                leaving = self.leave[level - self.coarser](h).float()
-                if self.config.spread is not None:
-                    added, factor = leaving.chunk(2, dim=1)
-                    leaving = added + factor * x[level - self.coarser]
-                velocity.append(leaving)
+                velocity.append(self.leave[level - self.coarser](h).float())
         return self._unfolded(velocity)
 
     def _folded(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -162,15 +128,9 @@ class LatentFlow(Fitted):
 
     def set_scale(self, latents: Sequence[Tensor]) -> None:
         """Take means and deviations per channel from latents of many images, maps (n, C, H, W) of each level."""
-        deviations = [level.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4) for level in latents]
-        for number, (level, deviation) in enumerate(zip(latents, deviations, strict=True)):
+        for number, level in enumerate(latents):
             getattr(self, f"mean{number}").copy_(level.mean(dim=(0, 2, 3), keepdim=True))
-            if self.config.spread is not None:
-                largest = torch.stack([one.max() for one in deviations]).max()
-                kept = _WIDEST * (deviation / largest) ** self.config.spread
-                getattr(self, f"spread{number}").copy_(kept)
-                deviation = deviation / kept
-            getattr(self, f"deviation{number}").copy_(deviation)
+            getattr(self, f"deviation{number}").copy_(level.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
 
     def is_scaled_like(self, other: "LatentFlow") -> bool:
         """Return whether another flow sees the same latents as the same numbers."""
@@ -197,14 +157,6 @@ class LatentFlow(Fitted):
         return [latents[0].flatten(start_dim=1), *latents[1:]] if self.is_vector else latents
 
 
-class Factors(NamedTuple):
-    """v = kept x + leaving F(entering x); each of (B, C, 1, 1) or of one number."""
-
-    kept: Tensor
-    entering: Tensor
-    leaving: Tensor
-
-
 def flow_loss(
     flow: LatentFlow,
     latents: Sequence[Tensor],
@@ -212,7 +164,7 @@ def flow_loss(
     t: Tensor,
     conditions: Mapping[str, Tensor],
 ) -> Tensor:
-    """Return the mean squared error of F, which is the velocity but for ``spread``, a scalar: each level counts alike.
+    """Return the mean squared error of the velocity, a scalar: each level counts alike.
 
     Args:
         flow: to be fitted.
@@ -224,10 +176,7 @@ def flow_loss(
     at = t[:, None, None, None]
     between = [(1 - at) * a + at * b for a, b in zip(noise, latents, strict=True)]
     velocity = flow(between, t, conditions)
-    errors = [
-        ((v - (b - a)) / flow.factors(level, t).leaving).square().mean()
-        for level, (v, a, b) in enumerate(zip(velocity, noise, latents, strict=True))
-    ]
+    errors = [(v - (b - a)).square().mean() for v, a, b in zip(velocity, noise, latents, strict=True)]
     return torch.stack(errors).mean()
 
 

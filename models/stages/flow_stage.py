@@ -40,8 +40,6 @@ class FlowConfig:
         2  # so many of the coarsest sizes have self-attention
     )
     folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
-    # Exponent of what channels' deviations differ by that they keep, at most 1: means come before details. null: none.
-    spread: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 @dataclass(frozen=True)

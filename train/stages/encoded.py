@@ -117,6 +117,4 @@ class EncodedPatches:
 
 def identity_of(options: "DataclassInstance", stream: PatchStream) -> dict[str, Any]:
     """Return by what a fit is known again: its options, and its patches from the start of the stream."""
-    # What is null says nothing: an option that came later leaves the fits of before as they are.
-    said = dataclasses.asdict(options, dict_factory=lambda items: {k: v for k, v in items if v is not None})
-    return {"options": said, "stream": stream.state() | {"epoch": 0, "step": 0}}
+    return {"options": dataclasses.asdict(options), "stream": stream.state() | {"epoch": 0, "step": 0}}

@@ -108,53 +108,6 @@ def test_the_loss_is_the_squared_error_of_the_velocity(model: ConditionalVAE) ->
     assert loss.item() == pytest.approx(((2 - 0) ** 2 + (2 - 5) ** 2) / 2)
 
 
-SPREAD = FlowConfig(widths=(16, 16, 8), blocks=1, attention=1, spread=0.5)
-
-
-def test_channels_keep_some_of_what_they_differ_by_and_come_back() -> None:
-    flow = LatentFlow(SPREAD, autoencoder())
-    own = torch.tensor([4.0, 1.0, 0.25]).view(1, 3, 1, 1)
-    latents = own * torch.randn(500, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 2
-    flow.set_scale([latents])
-    (scaled,) = flow.scaled([latents])
-    # The largest at 1.5, the others at the roots of their ratios to it.
-    found = scaled.std(dim=(0, 2, 3))
-    torch.testing.assert_close(found, torch.tensor([1.5, 0.75, 0.375]), rtol=0.02, atol=0)
-    (back,) = flow.unscaled([scaled])
-    torch.testing.assert_close(back, latents, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("time", [0.05, 0.5, 0.95])
-def test_fresh_weights_are_the_best_linear_velocity_and_leave_errors_of_deviation_1(time: float) -> None:
-    """Least squares on a sample of independent normal numbers is the second implementation."""
-    torch.manual_seed(0)
-    flow = LatentFlow(SPREAD, autoencoder())
-    d = torch.tensor([1.5, 0.6, 0.1]).view(1, 3, 1, 1)
-    flow.spread0.copy_(d)
-    noise, latents = torch.randn(2000, 3, 8, 8), d * torch.randn(2000, 3, 8, 8)
-    t = torch.full((2000,), time)
-    between, velocity = (1 - time) * noise + time * latents, latents - noise
-    (found,) = flow([between], t, alike(2000))
-    over = (0, 2, 3)
-    slope = (between * velocity).sum(over) / between.square().sum(over)
-    linear = slope.view(1, 3, 1, 1) * between
-    torch.testing.assert_close(found, linear, atol=0.03, rtol=0.02)
-    left = (velocity - linear).std(over)
-    torch.testing.assert_close(flow.factors(0, t[:1]).leaving.flatten(), left, rtol=0.02, atol=0)
-    assert flow_loss(flow, [latents], [noise], t, alike(2000)).item() == pytest.approx(1, abs=0.02)
-
-
-def test_what_goes_in_is_passed_on_by_a_factor() -> None:
-    """With weights that give a factor of 2 and nothing to add, F is twice what went in."""
-    flow = LatentFlow(SPREAD, autoencoder())
-    with torch.no_grad():
-        flow.leave[0][-1].bias[3:] = 2
-    x, t = torch.randn(2, 3, 8, 8), torch.full((2,), 0.5)
-    factors = flow.factors(0, t)
-    (found,) = flow([x], t, alike(2))
-    torch.testing.assert_close(found, (factors.kept + 2 * factors.leaving * factors.entering) * x)
-
-
 def test_a_flow_comes_back_from_disk_for_its_own_model_alone(
     model: ConditionalVAE, flow: LatentFlow, tmp_path: Path
 ) -> None:
