@@ -50,10 +50,10 @@ TEXTS = {
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         *sorted(ROOT.glob("[a-z]*/README.md")),
-        *sorted(ROOT.glob("docs/**/*.md")),
+        *(path for path in sorted(ROOT.glob("docs/**/*.md")) if "_build" not in path.parts),
     )
 }
-README = TEXTS["README.md"]
+DRAW = TEXTS["docs/how_to/draw.md"]
 NAME = r"nlbs-(?:preprocess|train|generate|evaluate)\b"
 CALL = re.compile(rf"(?:{NAME}|(?<=-m )nlbs\.train\b)(?![.\w]).*")
 #: What a README writes in short: "M" is a checkpoint, "S" a shard set.
@@ -74,7 +74,7 @@ class Call:
 
 
 def fenced(text: str) -> list[str]:
-    return re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```[^\n`]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def in_line(text: str) -> list[str]:
@@ -86,8 +86,9 @@ def in_line(text: str) -> list[str]:
 def calls_in(place: str, text: str) -> Iterator[Call]:
     for block in fenced(text):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            if (found := CALL.search(line)) and "import" not in line and f"name={found[0]}" not in line:
-                yield Call(place, found[0], whole=True)
+            found = CALL.search(line)
+            if found and not re.search("import|:prog:", line) and f"name={found[0]}" not in line:
+                yield Call(place, found[0].split(" | ")[0], whole=True)
     for code in in_line(text):
         if CALL.fullmatch(code) and "COMMAND" not in code and " " in code:
             yield Call(place, code, whole=False)
@@ -96,10 +97,10 @@ def calls_in(place: str, text: str) -> Iterator[Call]:
 def documented() -> Iterator[Call]:
     for place, text in TEXTS.items():
         yield from calls_in(place, text)
-    table = README.split("| call of `nlbs-generate` |")[1].split("\n\n")[0]
+    table = DRAW.split("| call of `nlbs-generate` |")[1].split("\n\n")[0]
     for cell in re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE):
         words = re.sub(r"\bM\b", SHORT["M"], cell)
-        yield Call("README.md", f"nlbs-generate {words}", whole=True)
+        yield Call("docs/how_to/draw.md", f"nlbs-generate {words}", whole=True)
 
 
 def helped() -> Iterator[Call]:
@@ -183,7 +184,9 @@ def test_the_programs_in_examples_call_commands_that_there_are(
 
 def test_texts_have_the_examples_that_are_looked_for() -> None:
     places = [call.place for call in CALLS if call.whole]
-    assert sum(place == "README.md" for place in places) > 20
+    assert {"README.md", "docs/tutorials/phantoms.md"} <= set(places)
+    assert sum(place == "docs/how_to/draw.md" for place in places) > 15
+    assert len(places) > 100
     assert any("interpolate" in place for place in places)
 
 
@@ -191,7 +194,7 @@ def check_value(name: str, value: Any, folder: Path) -> None:
     """Feeds what a command reads only once it runs to what reads it."""
     if name in VALUES and isinstance(value, str):
         VALUES[name](value)
-    elif name == "columns":
+    elif name == "columns" and isinstance(value, str):  # phantom has --columns too, a number
         check_map(value, folder)
 
 
@@ -262,7 +265,7 @@ def test_values_that_stand_by_themselves_are_ones_that_are_taken(page: Page, tmp
 
 
 def tables() -> Iterator[tuple[str, str]]:
-    """Gives the place and the text of each table in help pages and the README, by its header."""
+    """Gives the place and the text of each table in help pages and texts, by its header."""
     for page in PAGES:
         lines = [line.strip() for line in (page.command.help or "").splitlines()]
         for line, following in pairwise(lines):
@@ -309,21 +312,23 @@ def test_the_columns_of_conditions_that_help_names_are_read(tmp_path: Path) -> N
     assert len(read_conditions(table, NLBS)) == 4
 
 
-#: What the README shows as what presets have by themselves.
+#: What the pages show as what presets have by themselves.
 BY_ITSELF = "autoguidance: {share: 0.0625}"
 
 
 def snippets() -> list[str]:
-    """Gives the YAML in the README: `key: value`, which begins with a key of the configuration or of a section."""
-    return [code for code in in_line(README) if re.fullmatch(r"[a-z_]+: \S.*", code)]
+    """Gives the YAML in the pages: `key: value`, which begins with a key of the configuration or of a section."""
+    pages = [text for place, text in TEXTS.items() if place.startswith("docs/how_to/")]
+    found = [code for text in pages for code in in_line(text) if re.fullmatch(r"[a-z_]+: \S.*", code)]
+    return list(dict.fromkeys(found))
 
 
-def test_the_readme_has_yaml() -> None:
+def test_the_pages_have_yaml() -> None:
     assert len(snippets()) > 10
 
 
 @pytest.mark.parametrize("snippet", snippets())
-def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path: Path) -> None:
+def test_a_yaml_snippet_of_the_pages_is_a_configuration(snippet: str, tmp_path: Path) -> None:
     key = snippet.split(":")[0]
     whole = resolved_config("nlbs-small", None, {})  # of the family's sections and the stages'
     sections = {None: whole, "training": whole.training, "data": whole.data}
@@ -340,10 +345,10 @@ def test_a_yaml_snippet_of_the_readme_is_a_configuration(snippet: str, tmp_path:
     assert any(changed) or snippet == BY_ITSELF
 
 
-def test_keys_that_the_readme_names_are_keys() -> None:
+def test_keys_that_the_pages_name_are_keys() -> None:
     from nlbs.train.config import keys_named
 
-    for code in some(in_line(README)):
+    for code in some([code for place, text in TEXTS.items() if "how_to" in place for code in in_line(text)]):
         if re.fullmatch(r"(training|data|model|flow|grain|mixture|autoguidance)\.\w+(\.\w+)*", code):
             assert code in keys_named(code.split(".")[-1]), code
 

@@ -120,7 +120,7 @@ def score_rows(
 
 
 def tissue_error(pixels: Patches, reconstructed: Patches) -> Floats:
-    """Return mean |x - reconstruction| of luminance where x is no air, (n,) in grey levels; 0 where all is air."""
+    """Return mean ``|x - reconstruction|`` of luminance where x is no air, (n,) in grey levels; 0 where all is air."""
     pixels, reconstructed = grey_of(pixels), grey_of(reconstructed)
     tissue = pixels > 0
     apart = np.abs(pixels.astype(np.int16) - reconstructed) * tissue
@@ -129,7 +129,7 @@ def tissue_error(pixels: Patches, reconstructed: Patches) -> Floats:
 
 
 def negative_elbo(absolute_error: Floats, kl: Floats, pixels: int) -> tuple[Floats, float]:
-    """Return N log 2b + |x - reconstruction| / b + KL in nats, (n,), and the scale b of the Laplace likelihood.
+    """Return ``N log 2b + |x - reconstruction| / b + KL`` in nats, (n,), and the scale b of the Laplace likelihood.
 
     b is the mean absolute error of all patches, which makes them likeliest (the optimum of sigma-VAE,
     2006.13202, for a Laplace): it needs no label, and models without a scale of their own have one.

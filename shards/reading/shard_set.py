@@ -294,7 +294,7 @@ class ShardSet:
 
         Args:
             rows: (n,) rows of the manifest, repeats allowed.
-            out: (n, *patch_shape) C-contiguous array of the set's dtype to fill; made when None.
+            out: ``(n, *patch_shape)``, C-contiguous array of the set's dtype to fill; made when None.
 
         Returns:
             (n, R, R) uint8 or uint16; of coloured patches (n, R, R, 3).
