@@ -165,11 +165,11 @@ def test_of_the_other_frames_no_pixel_is_read(tmp_path: Path) -> None:
 
         from nlbs.preprocess.formats.image_file import dicom_image
 
-        with io.BufferedReader(Counted(path), 4096) as file:
+        with io.BufferedReader(Counted(path), 512) as file:
             stored = dicom_image(file, "auto", 100, 10**6).stored
         assert np.array_equal(stored, FRAMES[0])
         # Of compressed frames the heads of the items are read, and what the file's buffer takes with them.
-        assert read < 0.9 * path.stat().st_size if syntax == JPEGLSLossless else read < 60_000
+        assert read < 0.5 * path.stat().st_size if syntax == JPEGLSLossless else read < 60_000
 
 
 def test_pixels_for_fewer_frames_than_stated_are_truncated(tmp_path: Path) -> None:
