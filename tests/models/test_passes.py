@@ -53,7 +53,7 @@ def summed(passes: Passes, noise: list[Tensor], codes: Mapping[str, Tensor], gui
         if passes.weak is not None:
             more = passes.autoguidance - 1
             said = said + more * (passes.network(x, when, codes) - passes.weak(x, when, codes))
-            parts.append(said)
+        parts.append(said)
     return combined(passes.result, parts)
 
 
