@@ -46,14 +46,13 @@ def summed(passes: Passes, noise: list[Tensor], codes: Mapping[str, Tensor], gui
     parts = [torch.cat([level.flatten(1) for level in noise[: passes.levels]], dim=1)]
     for at, factors in zip(passes.at, passes.inputs, strict=True):
         x, when = combined(factors, parts), torch.full((len(parts[0]),), at)
-        said = 0.0
+        said = torch.zeros(())
         for factor, hidden in guidance.terms(list(codes)):
             told = {name: unknown_like(v) if name in hidden else v for name, v in codes.items()}
             said = said + factor * passes.network(x, when, told)
         if passes.weak is not None:
             more = passes.autoguidance - 1
             said = said + more * (passes.network(x, when, codes) - passes.weak(x, when, codes))
-        assert isinstance(said, Tensor)
         parts.append(said)
     return combined(passes.result, parts)
 

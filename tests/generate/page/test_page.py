@@ -17,6 +17,7 @@ from PIL import Image
 from nlbs.generate.generator import Generator
 from nlbs.manifests.schema import NLBS
 from nlbs.models import card
+from tests.conftest import some
 from tests.generate.conftest import Generate
 from tests.generate.page.conftest import audited
 from tests.generate.test_cli_other_schema import SCHEMA, registered, toy  # noqa: F401  # a fixture
@@ -105,8 +106,9 @@ def pages(
         apart = re.search(r"differ by (\S+) at most", done.output)
         assert apart is not None
         assert float(apart[1]) < 1e-5
-        for file in (folder / name).glob("*.onnx"):
-            assert b".py" not in file.read_bytes(), "lines of code, and where they lie on this machine"
+        if name != "single":
+            for file in some((folder / name).glob("*.onnx")):
+                assert b".py" not in file.read_bytes(), "lines of code, and where they lie on this machine"
     return folder
 
 
