@@ -57,7 +57,7 @@ def build_shards(options: BuildOptions) -> BuildSummary:
         duplicates = refuse_leaks(read_image_rows(root), options.allow_duplicates, root / IMAGES_CSV)
         images = read_labelled_images(root)
         shard_set = cut_shard_set(root, read.store, images, options.cut, options.workers, options.overwrite)
-        rewrite_set_card(shard_set.folder, options.about, dataset_of(read.dialect))
+        rewrite_set_card(shard_set.folder, options.about, dataset_of(read.dialect), where_other=True)
         remove_partials(root / STORE)  # of workers that died
         with contextlib.suppress(OSError):
             store_of(root).remove(root / BUILD_PARTS)  # what merge would make is made

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from nlbs.paths import AnyPath
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.sources import Source
 from nlbs.shards.format.payload import channels_of, pixel_dtype
 from nlbs.stores import store_of
 from nlbs.text import counted, duration
@@ -28,14 +27,13 @@ class Forecast:
     _first: float = 0.0  #: when the first one came: before it, workers were started
     _last: float = 0.0
 
-    def add(self, source: Source) -> None:
-        """Count an image that has been decoded, or has failed."""
+    def add(self, patches: int, folder: AnyPath | None) -> None:
+        """Count an image that has been decoded, its folder in the store, or None: it has failed."""
         self._last = time.monotonic()
         self._first = self._first or self._last
         self.seen += 1
-        self.patches += source.patches
-        folder = self.store.path / source.image
-        if source.status == "ok":
+        self.patches += patches
+        if folder is not None:
             self.image_bytes += sum(store_of(folder).sizes(folder).values())
 
     @property

@@ -72,7 +72,8 @@ def ingest(
             failed += decoded.is_failure
             progress.advance(1, decoded.patches)
             if forecast.seen < FIRST:
-                forecast.add(decoded)
+                is_there = decoded.status == "ok"
+                forecast.add(decoded.patches, how.store.path / decoded.image if is_there else None)
                 if forecast.seen == FIRST and len(waiting) >= _WORTH_A_FORECAST:
                     progress.say(forecast.line(how.store.path.parent))
     not_reached = "the work was stopped before, because too many images failed"

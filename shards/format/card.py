@@ -129,26 +129,25 @@ def write_set_card(
     _write(folder, table, info, _about(folder, like))
 
 
-def rewrite_set_card(folder: AnyPath, about: About, dataset: str = "") -> AnyPath:
+def rewrite_set_card(folder: AnyPath, about: About, dataset: str = "", where_other: bool = False) -> AnyPath:
     """Write both files of a complete shard set anew; return the card, or the other file where README.md is not ours.
 
     Args:
         folder: of the set.
         about: what is said of it now.
         dataset: its name where nobody has named it.
+        where_other: leave files that say the same as they are, and do not read the set.
 
     Raises:
         ShardError: the set cannot be read.
     """
-    info, before = read_shard_set_json(folder), _about(folder)
-    manifest = info["manifest"]
-    table = read_manifest(folder / manifest["name"], info["dataset_id"], manifest["rows"])
-    _write(
-        folder,
-        table,
-        info,
-        About(about.licence or before.licence, about.name or before.name or dataset or None),
-    )
+    before = _about(folder)
+    now = About(about.licence or before.licence, about.name or before.name or dataset or None)
+    if not where_other or now != before or not all((folder / name).is_file() for name in (CARD, CROISSANT)):
+        info = read_shard_set_json(folder)
+        manifest = info["manifest"]
+        table = read_manifest(folder / manifest["name"], info["dataset_id"], manifest["rows"])
+        _write(folder, table, info, now)
     return folder / (CARD if blocks_of(read_card(folder) or "") else CROISSANT)
 
 

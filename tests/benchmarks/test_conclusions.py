@@ -32,7 +32,7 @@ def shards(tmp_path: Path) -> Path:
 def test_the_variants_are_trained_judged_and_compared(
     shards: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nlbs.train.setup.write_curve", lambda path, metrics: None)
+    monkeypatch.setattr("nlbs.train.loop.write_curve", lambda path, metrics: None)
     names = ["latent-vae", "adversary"]
     conclusions.main(call(shards, "--only", *names))
     found = json.loads(capsys.readouterr().out)
