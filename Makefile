@@ -1,5 +1,5 @@
 # The two commands for a fresh machine with Python 3.11, git and make:
-#   make demo   installs the product, draws at once, and goes the whole way on real mammograms in ten minutes at most
+#   make demo   installs the product, draws at once, and goes the whole way on real mammograms in ten minutes of two free cores
 #   make test   runs the test suite
 # And: make docs builds the documentation into docs/_build/html, notebooks and all; make check is lint and test.
 # Another Python or torch: make demo PYTHON=python3.12 TORCH='torch==2.12.0'

@@ -74,6 +74,8 @@ def compare(
     """
     named = _named(runs)
     trained, failed = _trained(named)
+    for name, why in failed.items():
+        setting.say(f"{name} is left out: {why}")
     if where is None:
         filters = set(trained.values())
         where = filters.pop() if len(filters) == 1 else None

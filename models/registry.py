@@ -61,7 +61,7 @@ def family_of_preset(preset: str) -> Family:
     for one in every:
         if preset in one.presets:
             return one
-    known = [name for one in every for name in one.presets]
+    known = ["auto", *(name for one in every for name in one.presets)]
     raise ConfigError(f"there is no preset {preset!r}; {nearest(preset, known)}")
 
 

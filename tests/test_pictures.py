@@ -76,6 +76,13 @@ def test_each_line_of_a_caption_has_room() -> None:
     assert heights[0] < heights[1] < heights[2] < heights[3]
 
 
+def test_a_caption_that_is_too_wide_goes_on_below_so_that_unknown_is_not_cut_off() -> None:
+    image = np.zeros((20, 20), np.uint8)
+    broken = contact_sheet([image], ["no cancer, false positive?"], tile_px=128)
+    by_hand = contact_sheet([image], ["no cancer,\nfalse positive?"], tile_px=128)
+    np.testing.assert_array_equal(broken, by_hand)
+
+
 def test_colour_images_keep_their_colours() -> None:
     colour = np.zeros((16, 16, 3), np.uint8)
     colour[...] = (200, 10, 60)

@@ -49,6 +49,7 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "findings": (r"findings?|findingcategories|abnormality(?:type)?",),
     "dataset_split": (r"(?:official|dataset|data)?split|subset|partition",),
 }
+_NEARLY = 0.85  # of the letters, in their order: "Cancr", not "Review"
 _FEWEST = 2  # fewer may well be words of a patient's row, where the header is missing
 
 
@@ -61,10 +62,14 @@ def suggested_map(header: Sequence[str], wanted: Sequence[str] = (), before: str
         before: options that stand before them.
     """
     taken: dict[str, str] = {}
-    for name, patterns in _CALLED.items():
-        column = _column(header, patterns, set(taken.values())) if not wanted or name in wanted else None
-        if column is not None:
+    asked = [name for name in _CALLED if not wanted or name in wanted]
+    for name in asked:
+        if column := _column(header, _CALLED[name], set(taken.values())):
             taken[name] = column
+    for name in asked:
+        if name not in taken and (column := _misspelt(header, name, taken)):
+            taken[name] = column
+    taken = {name: taken[name] for name in asked if name in taken}
     if len(taken) < (len(wanted) or _FEWEST):
         return None
     if "path" not in taken and not wanted:
@@ -81,6 +86,13 @@ def _column(header: Sequence[str], patterns: Sequence[str], taken: set[str]) -> 
         if found:
             return found[0]
     return None
+
+
+def _misspelt(header: Sequence[str], name: str, taken: Mapping[str, str]) -> str | None:
+    """Return the column that is called nearly as what it would hold: what is left out of a map is left unknown."""
+    free = {simplified(_plain(one)): one for one in header if one not in taken.values() and _can_be_said(one)}
+    found = difflib.get_close_matches(simplified(name), free, n=1, cutoff=_NEARLY)
+    return free[found[0]] if found else None
 
 
 def _plain(name: str) -> str:

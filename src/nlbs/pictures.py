@@ -59,13 +59,14 @@ def contact_sheet(
     font = ImageFont.load_default(size=11)
     columns = max(1, min(columns, len(images)))
     rows = -(-len(images) // columns)
-    text_px = _LINE_PX * max((caption.count("\n") + 1 for caption in captions if caption), default=0)
+    texts = [_wrapped(caption, font, tile_px) for caption in captions]
+    text_px = _LINE_PX * max((text.count("\n") + 1 for text in texts if text), default=0)
     head_px = 22 if title else 0
     cell_w, cell_h = tile_px + _MARGIN_PX, tile_px + text_px + _MARGIN_PX
     page = Image.new("RGB", (columns * cell_w + _MARGIN_PX, rows * cell_h + _MARGIN_PX + head_px), "#202020")
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN_PX, 4), title, font=ImageFont.load_default(size=13), fill="white")
-    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    for index, (image, text) in enumerate(zip(images, texts, strict=True)):
         x = _MARGIN_PX + index % columns * cell_w
         y = _MARGIN_PX + head_px + index // columns * cell_h
         tile = Image.fromarray(image)
@@ -73,10 +74,25 @@ def contact_sheet(
         size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
         resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
         page.paste(tile.resize(size, resample), (x, y))
-        # Spaces of this font are hardly seen.
-        lines = [_fitting(line.replace(" ", "  "), font, tile_px) for line in caption.split("\n")]
-        draw.multiline_text((x, y + tile_px + 1), "\n".join(lines), font=font, fill="#d0d0d0", spacing=1)
+        draw.multiline_text((x, y + tile_px + 1), text, font=font, fill="#d0d0d0", spacing=1)
     return np.asarray(page)
+
+
+def _wrapped(caption: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width_px: int) -> str:
+    """Return a caption whose lines are no wider, broken after commas: what is cut off might be what says "unknown"."""
+    lines: list[str] = []
+    # Spaces of this font are hardly seen.
+    for line in caption.replace(" ", "  ").split("\n"):
+        parts = line.split(",  ")
+        held = parts[0]
+        for part in parts[1:]:
+            if font.getlength(f"{held},  {part}") <= width_px:
+                held = f"{held},  {part}"
+            else:
+                lines.append(f"{held},")
+                held = part
+        lines.append(held)
+    return "\n".join(_fitting(line, font, width_px) for line in lines)
 
 
 def _fitting(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width_px: int) -> str:

@@ -173,6 +173,7 @@ def test_a_model_that_fails_costs_its_row(
     save(Toy(ToyConfig(), ImageSpec(3, EDGE), NLBS), made / "colour")
     few = ("--only", "reconstruction", "--num", 16)
     assert call(made, tmp_path, *few, runs=("empty", "colour", "toy")) == 0
+    assert "empty is left out: " in capsys.readouterr().out
     found = compared(tmp_path)
     assert list(found["models"]) == ["toy"]
     assert "holds no best_model.safetensors" in found["failed"]["empty"]

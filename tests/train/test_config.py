@@ -122,6 +122,8 @@ def test_a_file_that_names_no_family_is_of_the_first(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no preset 'auot'; did you mean 'auto'"):
+        resolved_config("auot", None, {})
     with pytest.raises(ConfigError, match="no preset 'guide-smal'; did you mean 'guide-small'"):
         resolved_config("guide-smal", None, {})
 

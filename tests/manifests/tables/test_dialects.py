@@ -142,6 +142,11 @@ def test_a_column_that_would_break_the_line_is_left_out_and_a_path_is_asked_for(
     ]
 
 
+def test_a_suggestion_has_a_column_whose_name_is_misspelt_and_no_column_that_only_sounds_alike() -> None:
+    said = suggested_map(["File Path", "View Position", "Cancr", "Review", "Age"])
+    assert shlex.split(str(said))[1:] == ["path=File Path,view=View Position,age_years=Age,cancer=Cancr"]
+
+
 def test_a_column_that_is_not_there_is_mended_by_the_whole_line(tmp_path: Path) -> None:
     (tmp_path / "meta.csv").write_text("path,pid,view,side\na/1.dcm,7,CC,L\n")
     with pytest.raises(DatasetError, match=r"header: --map path=path,patient=pid,view=view,laterality=side$"):
