@@ -1,7 +1,7 @@
 """The command ``nlbs-train``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from nlbs.command import Command, Finite, entry_point
 from nlbs.options import device_option
 from nlbs.paths import LOCAL_PATH, PATH, AnyPath
 from nlbs.suggestions import or_list
+
+if TYPE_CHECKING:
+    from nlbs.train.config import TrainConfig
 
 SECTIONS = {
     "Which patches": (
@@ -164,27 +167,16 @@ def cli(
 
     from nlbs.config import write_yaml
     from nlbs.shards.reading.mixed_sets import Source, open_source, sets_of
-    from nlbs.train.best_preset import AUTO, SMALL, best_preset
-    from nlbs.train.config import (
-        TrainConfig,
-        check_against_shards,
-        resolved_config,
-        with_conditions,
-        without_mirroring,
-    )
+    from nlbs.train.best_preset import AUTO, SMALL
+    from nlbs.train.config import check_against_shards, resolved_config, with_conditions, without_mirroring
 
-    def prepared() -> tuple[TrainConfig, Source]:
+    def prepared() -> tuple["TrainConfig", Source]:
         # What a set is opened by is the same whatever auto comes to be.
         config = resolved_config(SMALL if preset == AUTO else preset, config_path, _as_config(flags))
         data = config.data
         source = open_source(shards, data.mix, cache_gb, data.generation, data.verify, data.on_damage)
         if preset == AUTO:
-            from nlbs.models.device import choose_device
-
-            chosen = best_preset(source.resolution, choose_device(device).type == "cuda")
-            click.echo(f"preset: {chosen.preset}, {chosen.words}", err=True)
-            size = {"data": {"resolution": chosen.resolution}}
-            config = resolved_config(chosen.preset, config_path, _as_config(flags), size)
+            config = _of_best_preset(source.resolution, device, config_path, _as_config(flags))
         config = with_conditions(config, source)
         for one in sets_of(source):
             check_against_shards(config, one.parameters, str(one.folder))
@@ -214,6 +206,19 @@ def cli(
     from nlbs.train import launch
 
     launch.train(prepared, run_path or Path("runs") / preset, device, 60 * rank_timeout, preset)
+
+
+def _of_best_preset(
+    resolution: int, device: str, config_path: Path | None, flags: dict[str, Any]
+) -> "TrainConfig":
+    """Return the configuration that ``auto`` is for patches of that size, and say which preset it is of."""
+    from nlbs.models.device import choose_device
+    from nlbs.train.best_preset import best_preset
+    from nlbs.train.config import resolved_config
+
+    chosen = best_preset(resolution, choose_device(device).type == "cuda")
+    click.echo(f"preset: {chosen.preset}, {chosen.words}", err=True)
+    return resolved_config(chosen.preset, config_path, flags, {"data": {"resolution": chosen.resolution}})
 
 
 def _as_config(flags: dict[str, Any]) -> dict[str, Any]:

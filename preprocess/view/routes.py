@@ -80,10 +80,7 @@ def application(dataset: Dataset, runs: Runs, token: str) -> Starlette:
         return JSONResponse(found | {"samples": runs.samples(asked.get("run", ""))})
 
     def failed(request: Request, error: Exception) -> Response:
-        said = isinstance(error, NlbsError | OSError)
-        message = str(error) if said else "there is no such page or patch here"
-        status = 500 if said and not isinstance(error, MissingError) else 404
-        return _page(request, dataset.last.title, "failed", "", {"message": message}, status)
+        return _failure(request, dataset.last.title, error)
 
     routes = [
         Route("/patch/{row:int}.png", patch),
@@ -108,6 +105,14 @@ def application(dataset: Dataset, runs: Runs, token: str) -> Starlette:
         ],
         exception_handlers={NlbsError: failed, IndexError: failed, OSError: failed, 404: failed},
     )
+
+
+def _failure(request: Request, title: str, error: Exception) -> Response:
+    """Return the page that says what went wrong, in the words of an error of ours or of the system alone."""
+    said = isinstance(error, NlbsError | OSError)
+    message = str(error) if said else "there is no such page or patch here"
+    status = 500 if said and not isinstance(error, MissingError) else 404
+    return _page(request, title, "failed", "", {"message": message}, status)
 
 
 class _Guard:

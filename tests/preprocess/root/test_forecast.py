@@ -12,6 +12,7 @@ from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
 from nlbs.preprocess.root import forecast as forecast_module
 from nlbs.preprocess.root.forecast import Forecast
+from tests.conftest import CUT
 
 
 def test_a_forecast_goes_on_as_the_first_images_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,20 +40,8 @@ def test_a_rehearsal_writes_nothing_and_tells_what_fails(phantom: Path, tmp_path
     lines = (phantom / "meta.csv").read_text().splitlines()
     table.write_text("\n".join([*lines[:3], lines[3].replace(".dcm", "-gone.dcm")]) + "\n")
     out = tmp_path / "out"
-    words = [
-        "build-shards",
-        "--csv",
-        table,
-        "--images",
-        phantom,
-        "--out",
-        out,
-        "--resolution",
-        64,
-        "--stride",
-        64,
-    ]
-    done = CliRunner().invoke(cli, [*map(str, words), "--jobs", "1", "--backend", "threading", "--dry-run"])
+    words = ["build-shards", "--csv", table, "--images", phantom, "--out", out, *CUT, "--backend", "threading"]
+    done = CliRunner().invoke(cli, [*map(str, words), "--dry-run"])
     assert done.exit_code == 0, done.output
     assert not out.exists()
     assert "Images      3 to decode, 0 there already" in done.output
