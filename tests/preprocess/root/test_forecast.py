@@ -40,7 +40,18 @@ def test_a_rehearsal_writes_nothing_and_tells_what_fails(phantom: Path, tmp_path
     lines = (phantom / "meta.csv").read_text().splitlines()
     table.write_text("\n".join([*lines[:3], lines[3].replace(".dcm", "-gone.dcm")]) + "\n")
     out = tmp_path / "out"
-    words = ["build-shards", "--csv", table, "--images", phantom, "--out", out, *CUT, "--backend", "threading"]
+    words = [
+        "build-shards",
+        "--csv",
+        table,
+        "--images",
+        phantom,
+        "--out",
+        out,
+        *CUT,
+        "--backend",
+        "threading",
+    ]
     done = CliRunner().invoke(cli, [*map(str, words), "--dry-run"])
     assert done.exit_code == 0, done.output
     assert not out.exists()
