@@ -41,6 +41,7 @@ from nlbs.models.stages.stage import stages
 from nlbs.shards import ShardSet, open_shards
 from nlbs.shards.format.payload import foreground_word
 from nlbs.system_calls import open_regular
+from nlbs.text import counted
 
 COMPARE, KEPT = "compare", "models"  #: name of the files without .html and .json; folder of what was measured
 _VERSION = 1  #: of what is kept; another one is measured anew
@@ -257,7 +258,7 @@ def _kept(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} processor, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def cost_of(checkpoint: Path, files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, str]]:

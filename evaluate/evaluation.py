@@ -26,7 +26,7 @@ from nlbs.models.card import complete_card, told_filter
 from nlbs.models.checkpoint import read_metadata, trained_fit
 from nlbs.models.contract import GenerativeModel
 from nlbs.models.device import choose_device
-from nlbs.models.folder import model_id
+from nlbs.models.folder import model_id, model_name
 from nlbs.models.pixels import require_channels
 from nlbs.models.registry import load_checkpoint
 from nlbs.models.seen import guess, unseen
@@ -130,7 +130,7 @@ def evaluate(
         if new := unseen(training, held_out.conditions, model.schema):
             doubts.append(guess(new))
     sections[0].attention[:0] = doubts
-    head = {"title": f"What {checkpoint} is worth", "note": _NOTE, "made": made}
+    head = {"title": f"What {model_name(checkpoint)} is worth", "note": _NOTE, "made": made}
     written = write_report(request.out, REPORT, head, sections)
     _complete_card(request, sections, made)
     return written
@@ -167,7 +167,7 @@ def find_anomalies(
         sections[0].attention[:0] = doubts_of(training, shards, request.split) + _not_healthy(
             training, healthy
         )
-    head = {"title": f"Abnormal images by {request.checkpoint}", "note": _NOTE, "made": made}
+    head = {"title": f"Abnormal images by {model_name(request.checkpoint)}", "note": _NOTE, "made": made}
     return write_report(request.out, ANOMALY, head, sections)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from nlbs.card import Parts
+from nlbs.card import Parts, cell
 from nlbs.evaluate.measures.intervals import Interval
 from nlbs.files import atomic_file, make_folder, write_json
 from nlbs.models.card import audited
@@ -102,7 +102,7 @@ def render(head: Mapping[str, Any], sections: Sequence[Section]) -> str:
 
 
 def as_card(section: Section, how: Mapping[str, str]) -> Parts:
-    """Return a section as a model card has it: its tables, and for memorisation the verdict first.
+    """Return a section as a model card has it: its tables, and for memorisation the verdict first, with its warnings.
 
     Args:
         section: of the report.
@@ -111,7 +111,8 @@ def as_card(section: Section, how: Mapping[str, str]) -> Parts:
     if section.skipped:
         return {"": "Not measurable on these patches."}
     copies = section.figures.get("copies")
-    verdict: Parts = {} if copies is None else {"": audited(copies["verdict"])}
+    warnings = " ".join(cell(sentence) for sentence in section.attention)
+    verdict: Parts = {} if copies is None else {"": f"{audited(copies['verdict'])} {warnings}".strip()}
     tables = {
         table.title: [list(table.header), *([shown(cell) for cell in row] for row in table.rows)]
         for table in section.tables

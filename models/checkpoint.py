@@ -305,6 +305,8 @@ def _check_kind(path: Path, example: str) -> None:
             f"{path} is a PyTorch pickle, which could run code when opened, so it was not opened; expected a "
             f"safetensors file such as {example}"
         )
+    if len(start) == 9 and start[8:] != b"{":
+        raise CheckpointError(f"{path} is no safetensors file; expected one that nlbs-train wrote, such as {example}")
     header = int.from_bytes(start[:8], "little")
     if header > _MOST_HEADER_BYTES:
         raise CheckpointError(

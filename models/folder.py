@@ -8,7 +8,9 @@ torch, so that commands start at once.
 
 import hashlib
 import importlib.resources
+import os
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from click.types import FuncParamType
@@ -29,10 +31,13 @@ def model_file(path: Path) -> Path:
         path: "tiny-phantom" is the model of that name in :data:`PRETRAINED`, where no file or folder is called so.
 
     Raises:
-        CheckpointError: a folder without one.
+        CheckpointError: a folder without one, or what is nearly the name of one of :data:`PRETRAINED`.
     """
-    if len(path.parts) == 1 and not path.exists() and (PRETRAINED / path).is_dir():
-        path = PRETRAINED / path
+    if len(path.parts) == 1 and not path.exists():
+        if (PRETRAINED / path).is_dir():
+            path = PRETRAINED / path
+        elif alike := get_close_matches(path.name, [one.name for one in PRETRAINED.iterdir() if one.is_dir()]):
+            raise CheckpointError(f"no file or model is called {path}; did you mean {alike[0]}?")
     if not path.is_dir():
         return path
     if not (path / BEST_MODEL).exists():
@@ -41,6 +46,12 @@ def model_file(path: Path) -> Path:
             "judged, at the end of an epoch; give the folder of such a run, or a checkpoint file"
         )
     return path / BEST_MODEL
+
+
+def model_name(checkpoint: Path) -> str:
+    """Return what to call a model in a title: the name of its folder, and of its file where that is not the best."""
+    file = Path(os.path.abspath(checkpoint))
+    return file.parent.name if file.name == BEST_MODEL else f"{file.parent.name}/{file.stem}"
 
 
 def model_id(checkpoint: Path) -> str:

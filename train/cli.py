@@ -188,10 +188,11 @@ def cli(
         from nlbs.train.optimisation import with_precision
 
         config, source = prepared()
-        click.echo(write_yaml(config), nl=False)
         # Also where no CUDA device is, which a run would need: what is asked is what it would take.
         where = choose_device("cpu" if device == "cpu" else "auto")
-        click.echo(start.dry_run(with_precision(config, where), source))
+        found = start.dry_run(with_precision(config, where), source)
+        click.echo(write_yaml(config), nl=False)
+        click.echo(found)
         return
     if bench:
         from nlbs.models.device import choose_device

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from nlbs.command import EXIT_ERROR
+from nlbs.train.best_preset import AUTO, best_preset
 
 if TYPE_CHECKING:
+    import torch
+
     from nlbs.shards.reading.mixed_sets import Source
     from nlbs.train.config import TrainConfig
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -59,7 +62,7 @@ def train(
         progress = start.train(config, source, run_folder, device, Ranks())
         if progress.has_no_epochs_left(config):
             run_stages(config, source, run_folder, device)
-        card.write_run_card(config, source, run_folder, progress, preset)
+        card.write_run_card(config, source, run_folder, progress, _named(preset, source, device))
         return
     try:
         with joined_ranks(timeout_s) as ranks:
@@ -76,9 +79,17 @@ def train(
         if is_first and progress.has_no_epochs_left(config):
             run_stages(config, source, RunFolder(run_path), device)
         if is_first:
-            card.write_run_card(config, source, RunFolder(run_path), progress, preset)
+            name = _named(preset, source, device)
+            card.write_run_card(config, source, RunFolder(run_path), progress, name)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(EXIT_ERROR)  # what torch holds of the lost process could keep the interpreter from ending
+
+
+def _named(preset: str, source: "Source", device: "torch.device") -> str:
+    """Return the name of a preset, and for ``auto`` what it came to be."""
+    if preset != AUTO:
+        return preset
+    return f"{AUTO}: {best_preset(source.resolution, device.type == 'cuda').preset}"

@@ -27,6 +27,8 @@ def sample_page(
 ) -> npt.NDArray[np.uint8]:
     """Return a page with rows of the same conditions; it leaves model and random state as they were.
 
+    A model whose own draws are not what it is for, as a stage makes them, has no row of them.
+
     Args:
         model: on the device of the pixels.
         pixels: (B, 1, R, R) in [-1, 1], the real patches of the first row.
@@ -55,10 +57,11 @@ def sample_page(
                 tiles, words = uncertainty_tiles(model.uncertainty(pixels, conditions))
                 rows.append(tiles)
                 captions += [words] * len(labels)
-            rows.append(model.draw(noise, conditions))
+            if not model.doubts.own_draws:
+                rows.append(model.draw(noise, conditions))
+                captions += [f"drawn\n{label}" for label in labels]
     finally:
         model.train(was_training)
-    captions += [f"drawn\n{label}" for label in labels]
     # What is not a number is shown as air: a picture ends no run, its loss does.
     images = [image for row in rows for image in to_uint8(torch.nan_to_num(row, nan=-1.0))]
     return contact_sheet(images, captions, columns=len(pixels), tile_px=128, title=title)

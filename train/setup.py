@@ -35,6 +35,7 @@ from nlbs.train.step import Step, optimizers_of
 from nlbs.train.turns import fresh_model
 
 _PICTURE_COLUMNS = 8
+_OF_A_GPU = 50_000_000  #: parameters, from which on a processor takes days
 
 
 def train(
@@ -68,6 +69,11 @@ def train(
         ranks.each(lambda: check_needs(config, device))
         model, optimizers = build(config, device)
         say(f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels")
+        if device.type == "cpu" and model.num_parameters >= _OF_A_GPU:
+            say(
+                "that is a model for a GPU: on a processor, --preset auto or nlbs-small learns in minutes to hours; "
+                "--bench tells how long this one takes"
+            )
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)

@@ -11,6 +11,7 @@ from nlbs.errors import EvaluationError
 from nlbs.evaluate.measures.anomaly import negative_elbo
 from nlbs.evaluate.measures.arrays import Features
 from nlbs.evaluate.measures.copies import PROVEN_SHARE, CopyAudit, audit_copies
+from nlbs.evaluate.measures.intervals import Interval
 from nlbs.evaluate.measures.memorisation import (
     authenticity,
     copy_test,
@@ -25,6 +26,7 @@ from nlbs.pictures import contact_sheet
 
 _SHOWN = 8  #: flagged patches in the page
 _TILE_PX = 110
+_TELLS_NOTHING = 0.6  #: an AUC of membership up to which little is told
 _READ = {
     "nearest_ratio": "median distance to training / to held-out; below 1: nearer to training",
     "nearer_to_train": "share nearer to a training patch; .5 is right",
@@ -45,7 +47,21 @@ def memorisation(study: Study) -> Section:
     section.tables.append(
         Table("Nearer than new patients", ["", "drawn", "held-out real patches in their place"], rows)
     )
+    if told := _tells_who_was_trained_on(section.figures["membership_auc"]["drawn"]):
+        section.attention.append(told)
     return section
+
+
+def _tells_who_was_trained_on(found: Any) -> str | None:
+    """Return a sentence where the model's weights say of a real patch whether it was learnt from."""
+    if not isinstance(found, Interval) or found.low is None or found.low <= _TELLS_NOTHING:
+        return None
+    return (
+        f"The model's likelihood bound tells training patches from others with an AUC of {found.value:.2f} "
+        f"({found.level:.0%} interval {found.low:.2f} to {found.high:.2f}): whoever has its weights and a patient's image "
+        "can find out whether that patient was trained on. Where that is confidential, share draws and not weights; a "
+        "page has the weights in it."
+    )
 
 
 def _add_audit(section: Section, study: Study) -> None:

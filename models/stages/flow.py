@@ -17,6 +17,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import NLBS, Schema
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, Encodes, Noise, Turn
+from nlbs.models.distortion import DistortionEncoder
 from nlbs.models.layers import ResidualBlock, SelfAttention
 from nlbs.models.stages.fitted import Fitted
 from nlbs.models.stages.flow_stage import FlowConfig
@@ -71,6 +72,8 @@ class LatentFlow(Fitted):
         for number, channels in enumerate(latents):
             self.register_buffer(f"mean{number}", torch.zeros(1, channels, 1, 1))
             self.register_buffer(f"deviation{number}", torch.ones(1, channels, 1, 1))
+        self.distort = config.distort
+        self.distortion = DistortionEncoder(_EMBED_DIM) if config.distort else None
 
     def turns(self) -> Sequence[Turn]:
         """Return its one turn; the noise is x_0, and what times become of."""
@@ -95,6 +98,8 @@ class LatentFlow(Fitted):
         embedding = self.time(torch.cat([rates.sin(), rates.cos()], dim=1)) + self.condition_encoder(
             conditions
         )
+        if self.distortion is not None:
+            embedding = self.distortion(embedding, conditions)
         embedding = functional.silu(embedding)
         x = self._folded(x)
         found: list[Tensor] = []

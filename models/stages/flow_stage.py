@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from nlbs.config import STRICT
+from nlbs.config import STRICT, Share
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.stage import LatentTraining, Stage
 
@@ -40,6 +40,9 @@ class FlowConfig:
         2  # so many of the coarsest sizes have self-attention
     )
     folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
+    distort: Share = (
+        0.0  # how often each way of distorting changes a patch that it learns from; it is told, and draws none
+    )
 
 
 @dataclass(frozen=True)

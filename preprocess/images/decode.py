@@ -31,6 +31,8 @@ from nlbs.preprocess.images.quality import mask_figures, mask_flags, pixel_figur
 from nlbs.preprocess.images.store import run_lengths
 
 LEAST_SHOWN = 0.02
+_MOST_LABELS = 8  #: grey values beside 0, of an image that may be a map of labels
+_SEEN = 1024  #: pixels along an edge that are looked at for that
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def decode_image(path: Path, options: DecodeOptions) -> DecodedImage:
     remarks = (*modality_notes(dataset, options.foreground), *kind_notes(dataset, kind, of_breast))
     remarks = (*remarks, *image.notes, *doubts, *([note] if note else []))
     notes = (*remarks, *_doubts(mask, foreground), *_contrast_notes(record, foreground.what))
+    notes += _label_notes(pixels, foreground.what)
     return DecodedImage(pixels, record, notes)
 
 
@@ -149,6 +152,16 @@ def _contrast_notes(record: Mapping[str, Any], what: str) -> tuple[str, ...]:
     if high - low < LEAST_SHOWN:
         return (f"the decoded {what} takes only {100 * (high - low):.1f} % of the grey values",)
     return ()
+
+
+def _label_notes(pixels: npt.NDArray[Any], what: str) -> tuple[str, ...]:
+    """Return a remark on decoded pixels of so few grey values as no image has, and a map of labels does."""
+    every = -(-max(pixels.shape[:2]) // _SEEN)
+    values = np.unique(pixels[::every, ::every])
+    count = np.count_nonzero(values)
+    if count > _MOST_LABELS:
+        return ()
+    return (f"the decoded {what} has {count} different grey values alone: is it a map of labels?",)
 
 
 def crop_box(mask: Mask) -> tuple[slice, slice]:

@@ -104,6 +104,8 @@ def _image_lines(totals: Totals, usable: str) -> list[str]:
         rest = sum(count for _, count in kinds[_MOST_KINDS:])
         lines.append(f"  skipped   {rest:,} of {counted(len(kinds) - _MOST_KINDS, 'other kind')}")
     lines += [f"            {_on_one_line(example)}" for example in totals.examples]
+    if totals.examples and skipped > len(totals.examples):
+        lines.append(f"            and {skipped - len(totals.examples):,} more")
     lines += [f"  table     {_on_one_line(problem)}" for problem in totals.problems[:_MOST_KINDS]]
     if totals.problems[_MOST_KINDS:]:
         more = counted(len(totals.problems) - _MOST_KINDS, "problem")

@@ -6,6 +6,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from nlbs.text import duration
+
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -48,7 +50,5 @@ class Progress:
         rate = self._images / seconds
         left = (self._total - self._images) / rate if rate else 0.0
         patches = f", {self._patches:,} patches" if self._patches else ""
-        return (
-            f"{self._what}: {self._images:,} of {self._total:,} {self._unit}s{patches}, "
-            f"{rate:.1f} {self._unit}s/s, {left / 60:.0f} min left"
-        )
+        speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{60 * rate:.1f} {self._unit}s/min"
+        return f"{self._what}: {self._images:,} of {self._total:,} {self._unit}s{patches}, {speed}, {duration(left)} left"

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from nlbs.models.contract import Encodes, GenerativeModel, capable
+from nlbs.models.distortion import TOLD
 from nlbs.models.pixels import FITS
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.augment import augment, draw_parameters
+from nlbs.train.data.distort import distorted, draw_distortions
 from nlbs.train.data.feed import DeviceBatch, to_device
 from nlbs.train.data.stream import PatchStream
 from nlbs.train.optimisation import autocast
@@ -49,7 +51,7 @@ class Encoded:
     """Latents of some patches."""
 
     levels: list[Tensor]  #: (n, *shape) float32 each, coarsest first
-    conditions: dict[str, Tensor]  #: (n,) codes, the sides swapped where a patch was flipped
+    conditions: dict[str, Tensor]  #: (n,) codes, the sides swapped where a patch was flipped; how it was distorted
 
     def __len__(self) -> int:
         return len(self.levels[0])
@@ -77,7 +79,12 @@ class EncodedPatches:
     """
 
     def __init__(
-        self, config: TrainConfig, model: GenerativeModel, stream: PatchStream, batches: int
+        self,
+        config: TrainConfig,
+        model: GenerativeModel,
+        stream: PatchStream,
+        batches: int,
+        distort: float = 0.0,
     ) -> None:
         """Take what makes the latents.
 
@@ -86,9 +93,15 @@ class EncodedPatches:
             model: trained, in eval mode.
             stream: of the training split.
             batches: in a pool.
+            distort: how often each way of distorting changes a patch (:mod:`nlbs.train.data.distort`).
         """
-        self._config, self._stream, self._batches = config, stream, batches
-        self._model, self._device = capable(model, Encodes, "what is fitted to latents"), model.device
+        self._config, self._stream, self._batches, self._distort = config, stream, batches, distort
+        self._model, self._encoder = model, capable(model, Encodes, "what is fitted to latents")
+        self._device = model.device
+
+    def as_they_are(self) -> "EncodedPatches":
+        """Return the same without distortions."""
+        return EncodedPatches(self._config, self._model, self._stream, self._batches)
 
     def pools(self, first: int) -> Iterator[Encoded]:
         """Yield pool after pool, without end, from a number on."""
@@ -105,13 +118,17 @@ class EncodedPatches:
 
     @torch.no_grad()
     def _encode(self, batch: DeviceBatch, number: int) -> Encoded:
-        """Return latents drawn from the posterior of a batch that is flipped at random as in training."""
+        """Return latents drawn from the posterior of a batch that is flipped at random as in training, and distorted."""
         training = self._config.training
         torch.manual_seed(step_seed(training.seed, number, _STREAM))
         pixels, conditions = as_trained_on(self._config, batch)
-        noise = [torch.randn(len(batch), *shape, device=self._device) for shape in self._model.latent_shapes]
+        told = draw_distortions(self._distort, len(batch), training.seed, number)
+        pixels = distorted(pixels, told)
+        noise = [torch.randn(len(batch), *shape, device=self._device) for shape in self._encoder.latent_shapes]
         with autocast(training, self._device):
-            latents = self._model.infer(pixels, conditions, noise)
+            latents = self._encoder.infer(pixels, conditions, noise)
+        if self._distort:
+            conditions[TOLD] = torch.from_numpy(told).float().to(self._device)
         return Encoded([level.float() for level in latents], conditions)
 
 

@@ -20,6 +20,7 @@ from nlbs.files import atomic_file
 from nlbs.models.checkpoint import check_weights
 from nlbs.models.conditioning import hidden
 from nlbs.models.contract import Clock, GenerativeModel, Noise
+from nlbs.models.distortion import TOLD
 from nlbs.models.stages.fitted import Fitted, weights_digest
 from nlbs.models.stages.stage import LatentTraining, Stage
 from nlbs.text import duration
@@ -79,9 +80,10 @@ class LatentStep(Step[Fitted]):
         size, options = len(batch), self._options
         torch.manual_seed(step_seed(self.config.training.seed, clock.step, _STREAM))
         all_hidden = torch.rand(size, device=self.device) < options.unknown_rate
-        names = list(batch.conditions)
-        one_hidden = torch.rand(len(names), size, device=self.device) < options.each_unknown_rate
-        codes = hidden(batch.conditions, dict(zip(names, all_hidden | one_hidden, strict=True)))
+        codes = {name: values for name, values in batch.conditions.items() if name != TOLD}
+        one_hidden = torch.rand(len(codes), size, device=self.device) < options.each_unknown_rate
+        codes = hidden(codes, dict(zip(codes, all_hidden | one_hidden, strict=True)))
+        codes |= {TOLD: batch.conditions[TOLD]} if TOLD in batch.conditions else {}
         order = [turn for turn in self.turns for _ in range(turn.steps)]
         return batch.levels, codes, [drawn(turn.noise, size, self.device, slice(size)) for turn in order]
 
@@ -114,10 +116,10 @@ class LatentFit:
         self.beside = beside
         self.steps = -(-options.patches // options.batch_size)
         self.pool_batches = min(_POOL_BATCHES, -(-self.steps // options.reuse))
-        self.patches = EncodedPatches(config, model, stream, self.pool_batches)
         self.state_path = state_path
         torch.manual_seed(step_seed(self.seed, 0, _STREAM))
         self.fitted = stage.fresh(options, model).to(model.device)
+        self.patches = EncodedPatches(config, model, stream, self.pool_batches, self.fitted.distort)
         self.average = Average(self.fitted, options.ema_decay, warms_up=True)
         self.one_step = LatentStep(config, options, self.fitted, self.average)
         self.step, self.mean_loss = 0, math.nan
@@ -142,7 +144,7 @@ class LatentFit:
                 f"{self.options.batch_size} patches each"
             )
             if not self.step and self.beside is None:
-                self.fitted.begin(next(self.patches.pools(0)).levels)
+                self.fitted.begin(next(self.patches.as_they_are().pools(0)).levels)
             elif not self.step and self.beside is not None:  # a weak one sees the latents at the same scale
                 self.fitted.load_state_dict(dict(self.beside.named_buffers()), strict=False)
             self._take_steps(interrupted)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import NLBS
+from nlbs.models.distortion import DISTORTIONS, TOLD
 from nlbs.models.stages import flow_stage
 from nlbs.models.stages.fitted import load_stage
 from nlbs.models.stages.flow import LatentFlow
@@ -85,14 +86,17 @@ def test_a_flow_lies_beside_the_best_model_and_belongs_to_it(run: Path) -> None:
     assert not torch.equal(flow.mean0, torch.zeros_like(flow.mean0))
 
 
-@pytest.mark.parametrize("stop", [1, 7])
-def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(ladder_run: Path, tmp_path: Path, stop: int) -> None:
+@pytest.mark.parametrize(("stop", "distort"), [(1, 0.0), (7, 0.0), (5, 0.5)])
+def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(
+    ladder_run: Path, tmp_path: Path, stop: int, distort: float
+) -> None:
     whole, parts = (shutil.copytree(ladder_run, tmp_path / name) for name in ("whole", "parts"))
-    expected = weights(fit(whole))
+    changes = {"network": {**FLOW["network"], "distort": distort}}
+    expected = weights(fit(whole, **changes))
     with pytest.raises(KeyboardInterrupt):
-        fit(parts, AfterSteps(stop))
+        fit(parts, AfterSteps(stop), **changes)
     assert not (parts / "best_model.flow.safetensors").exists()
-    assert weights(fit(parts)) == expected
+    assert weights(fit(parts, **changes)) == expected
 
 
 def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(run: Path) -> None:
@@ -205,6 +209,31 @@ def test_the_fit_learns(run: Path) -> None:
     """
     fit(run, patches=3200, batch_size=16, learning_rate=0.02)
     assert torch.load(run / "flow_state.pt", weights_only=True)["mean_loss"] < 1.88
+
+
+def test_a_flow_is_told_of_distortions_and_draws_without(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def watched(flow: LatentFlow, *given: Any, terms: Any = LatentFlow.terms) -> dict[str, torch.Tensor]:
+        seen.append(given[2])
+        return terms(flow, *given)
+
+    monkeypatch.setattr(LatentFlow, "terms", watched)
+    plain = weights(fit(run))
+    assert all(TOLD not in codes for codes in seen)
+    seen.clear()
+    fit(run, network={**FLOW["network"], "distort": 0.5})
+    told = torch.cat([codes[TOLD] for codes in seen])
+    assert told.shape == (96, DISTORTIONS) and 0.1 < (told != 0).float().mean() < 0.6
+    model = ConditionalVAE.load_from_checkpoint(run / "best_model.safetensors")
+    flow = load_stage(run, flow_stage.FLOW, model)
+    assert weights(run / "best_model.flow.safetensors")["mean0"] == plain["mean0"]  # of patches as they are
+    conditions = {name: codes[:2] for name, codes in seen[0].items() if name != TOLD}
+    noise = [torch.randn(2, *shape) for shape in flow.shapes]
+    velocity, half = flow(noise, torch.full((2,), 0.5), conditions), torch.full((2,), 0.5)
+    for value, same in ((0.0, True), (1.0, False)):
+        codes = conditions | {TOLD: torch.full((2, DISTORTIONS), value)}
+        assert torch.equal(flow(noise, half, codes)[0], velocity[0]) is same
 
 
 class KnownPatches(EncodedPatches):
