@@ -306,7 +306,9 @@ def _check_kind(path: Path, example: str) -> None:
             f"safetensors file such as {example}"
         )
     if len(start) == 9 and start[8:] != b"{":
-        raise CheckpointError(f"{path} is no safetensors file; expected one that nlbs-train wrote, such as {example}")
+        raise CheckpointError(
+            f"{path} is no safetensors file; expected one that nlbs-train wrote, such as {example}"
+        )
     header = int.from_bytes(start[:8], "little")
     if header > _MOST_HEADER_BYTES:
         raise CheckpointError(

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-#: Octaves of size, an angle in radians, octaves of stretch by cosine and sine of twice the angle along which, and how far
-#: it was moved along x and y, in half edges. All 0: it is as it was.
+#: Octaves of size, an angle in radians, octaves of stretch by cosine and sine of twice the angle along which, and how
+#: far it was moved along x and y, in half edges. All 0: it is as it was.
 DISTORTIONS = 6
 #: Stands beside the conditions of a batch that has distorted patches, (B, DISTORTIONS) floats. No column is called so.
 TOLD = "(distorted)"

@@ -8,7 +8,6 @@ torch, so that commands start at once.
 
 import hashlib
 import importlib.resources
-import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -36,7 +35,9 @@ def model_file(path: Path) -> Path:
     if len(path.parts) == 1 and not path.exists():
         if (PRETRAINED / path).is_dir():
             path = PRETRAINED / path
-        elif alike := get_close_matches(path.name, [one.name for one in PRETRAINED.iterdir() if one.is_dir()]):
+        elif alike := get_close_matches(
+            path.name, [one.name for one in PRETRAINED.iterdir() if one.is_dir()]
+        ):
             raise CheckpointError(f"no file or model is called {path}; did you mean {alike[0]}?")
     if not path.is_dir():
         return path
@@ -50,7 +51,7 @@ def model_file(path: Path) -> Path:
 
 def model_name(checkpoint: Path) -> str:
     """Return what to call a model in a title: the name of its folder, and of its file where that is not the best."""
-    file = Path(os.path.abspath(checkpoint))
+    file = Path.cwd() / checkpoint
     return file.parent.name if file.name == BEST_MODEL else f"{file.parent.name}/{file.stem}"
 
 

@@ -58,9 +58,9 @@ def _tells_who_was_trained_on(found: Any) -> str | None:
         return None
     return (
         f"The model's likelihood bound tells training patches from others with an AUC of {found.value:.2f} "
-        f"({found.level:.0%} interval {found.low:.2f} to {found.high:.2f}): whoever has its weights and a patient's image "
-        "can find out whether that patient was trained on. Where that is confidential, share draws and not weights; a "
-        "page has the weights in it."
+        f"({found.level:.0%} interval {found.low:.2f} to {found.high:.2f}): whoever has its weights and a patient's "
+        "image can find out whether that patient was trained on. Where that is confidential, share draws and not "
+        "weights; a page has the weights in it."
     )
 
 

@@ -96,7 +96,10 @@ def _audit(call: Call, asked: Asked) -> str:
 def _how_to_open(folder: Path, asked: Asked) -> str:
     if asked.single_file:
         return "open it in a browser"
-    return f"a browser opens it from a web server alone, such as: python -m http.server -d {folder}; made with --single-file, from a disk too"
+    return (
+        f"a browser opens it from a web server alone, such as: python -m http.server -d {folder}; made with "
+        "--single-file, from a disk too"
+    )
 
 
 def _quizzes(call: Call, asked: Asked, sampler: Sampler, model: GenerativeModel) -> list[Quiz]:

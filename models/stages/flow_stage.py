@@ -41,7 +41,7 @@ class FlowConfig:
     )
     folded: bool = False  # one level more, its places laid four to one on the maps of the last of these
     distort: Share = (
-        0.0  # how often each way of distorting changes a patch that it learns from; it is told, and draws none
+        0.0  # how often each way of distorting changes a patch that it learns from, and is told of
     )
 
 

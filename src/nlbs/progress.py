@@ -51,4 +51,5 @@ class Progress:
         left = (self._total - self._images) / rate if rate else 0.0
         patches = f", {self._patches:,} patches" if self._patches else ""
         speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{60 * rate:.1f} {self._unit}s/min"
-        return f"{self._what}: {self._images:,} of {self._total:,} {self._unit}s{patches}, {speed}, {duration(left)} left"
+        done = f"{self._images:,} of {self._total:,} {self._unit}s{patches}"
+        return f"{self._what}: {done}, {speed}, {duration(left)} left"

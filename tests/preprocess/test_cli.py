@@ -1,6 +1,6 @@
 """Errors of nlbs-preprocess: one plain sentence, exit code 1, no traceback.
 
-Also covers: preprocess/options.py, preprocess/report/preview.py.
+Also covers: preprocess/cli_look.py, preprocess/options.py, preprocess/report/preview.py.
 """
 
 from pathlib import Path

@@ -1,7 +1,12 @@
 """The preset auto: its presets are the product's, and small patches and processors get the small one."""
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+import torch
+
+from nlbs.train import launch
 from nlbs.train.best_preset import LARGE, SMALL, best_preset
 from nlbs.train.config import resolved_config
 
@@ -29,3 +34,9 @@ def test_a_file_and_flags_stand_over_the_size_that_auto_chose() -> None:
     beneath = {"data": {"resolution": 64}}
     flags = {"data": {"resolution": 32}}
     assert resolved_config(SMALL, None, flags, beneath).data.resolution == 32
+
+
+def test_a_card_names_what_auto_came_to_be() -> None:
+    source: Any = SimpleNamespace(resolution=64)
+    assert launch._named("auto", source, torch.device("cpu")) == f"auto: {SMALL}"
+    assert launch._named("nlbs", source, torch.device("cpu")) == "nlbs"

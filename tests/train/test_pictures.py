@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from nlbs.manifests.schema import NLBS
+from nlbs.models.contract import Doubts
 from nlbs.train.pictures import describe, epoch_rows, loss_figure, sample_page, write_curve
 from nlbs.train.setup import build
 from tests.train.conftest import tiny_config
@@ -37,6 +38,14 @@ def test_a_page_leaves_model_and_random_state_as_they_were() -> None:
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_page_has_no_draws_of_a_model_that_a_stage_draws_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = build(tiny_config(), torch.device("cpu"))
+    given = (torch.zeros(2, 1, 16, 16), codes((0,) * 5, (1,) * 5), "title")
+    whole = sample_page(model, *given)
+    monkeypatch.setattr(type(model), "doubts", Doubts(own_draws="not what it is for"))
+    assert sample_page(model, *given).shape[0] < 0.8 * whole.shape[0]
 
 
 def test_each_term_has_a_panel_and_each_split_a_line_from_epoch_one() -> None:

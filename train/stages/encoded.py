@@ -51,7 +51,9 @@ class Encoded:
     """Latents of some patches."""
 
     levels: list[Tensor]  #: (n, *shape) float32 each, coarsest first
-    conditions: dict[str, Tensor]  #: (n,) codes, the sides swapped where a patch was flipped; how it was distorted
+    conditions: dict[
+        str, Tensor
+    ]  #: (n,) codes, the sides swapped where a patch was flipped; how it was distorted
 
     def __len__(self) -> int:
         return len(self.levels[0])
@@ -118,13 +120,15 @@ class EncodedPatches:
 
     @torch.no_grad()
     def _encode(self, batch: DeviceBatch, number: int) -> Encoded:
-        """Return latents drawn from the posterior of a batch that is flipped at random as in training, and distorted."""
+        """Return latents drawn from the posterior of a batch that is changed as in training, and distorted."""
         training = self._config.training
         torch.manual_seed(step_seed(training.seed, number, _STREAM))
         pixels, conditions = as_trained_on(self._config, batch)
         told = draw_distortions(self._distort, len(batch), training.seed, number)
         pixels = distorted(pixels, told)
-        noise = [torch.randn(len(batch), *shape, device=self._device) for shape in self._encoder.latent_shapes]
+        noise = [
+            torch.randn(len(batch), *shape, device=self._device) for shape in self._encoder.latent_shapes
+        ]
         with autocast(training, self._device):
             latents = self._encoder.infer(pixels, conditions, noise)
         if self._distort:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from nlbs.errors import EvaluationError
-from nlbs.evaluate.sections.memorisation import _by_halves
+from nlbs.evaluate.measures.intervals import Interval
+from nlbs.evaluate.report import Section, as_card
+from nlbs.evaluate.sections.memorisation import _by_halves, _tells_who_was_trained_on
 from tests.evaluate.made_up import signed_patches
 
 
@@ -20,3 +22,21 @@ def test_held_out_patches_stand_in_for_drawn_ones_by_halves_of_the_patients() ->
     alone = signed_patches(60, patients=1)
     with pytest.raises(EvaluationError, match="all held-out patches are of one patient"):
         _by_halves(lambda a, b: None, features, alone, 0)
+
+
+def test_weights_that_tell_who_was_trained_on_are_spoken_of_also_in_the_card() -> None:
+    told = _tells_who_was_trained_on(Interval(0.99, 0.97, 1.0, 0.95, 40))
+    assert told is not None and "AUC of 0.99 (95% interval 0.97 to 1.00)" in told
+    for silent in (
+        Interval(0.62, 0.5, 0.7, 0.95, 40),
+        Interval(0.9, None, None, 0.95, 2),
+        None,
+        "left out: no bound",
+    ):
+        assert _tells_who_was_trained_on(silent) is None
+    section = Section("memorisation", "Memorisation", figures={"copies": {"verdict": "no copies found"}})
+    section.attention.append(told)
+    words = str(as_card(section, {})[""])
+    assert words.startswith(
+        "**Copies of training patches: no copies found.** The model's likelihood bound tells"
+    )

@@ -48,6 +48,9 @@ def test_the_worst_table_still_gives_one_screen() -> None:
     assert max(len(line) for line in found) < 240
     assert "  skipped   15 status_14" in found  # the largest first
     assert "  skipped   28 of 7 other kinds" in found  # 1 + 2 + ... + 7
+    for count, said in ((6, ["            and 1 more"]), (5, [])):
+        found = lines(rows=9, usable=9 - count, skipped={"missing": count}, examples=["row 1: gone"] * 5)
+        assert [line for line in found if "more" in line] == said
 
 
 def test_the_last_line_is_the_command_to_look_with() -> None:

@@ -1,4 +1,7 @@
-"""Distortions that a network is told of."""
+"""Distortions that a network is told of.
+
+Also covers: models/distortion.py.
+"""
 
 import math
 
