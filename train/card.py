@@ -13,7 +13,7 @@ from nlbs.errors import NlbsError
 from nlbs.manifests.people.splits import SPLITS
 from nlbs.models.card import identity, told_filter, update_card
 from nlbs.models.registry import family, load_checkpoint
-from nlbs.models.stages.fitted import load_stage
+from nlbs.models.stages.fitted import open_stage
 from nlbs.shards import ShardSet
 from nlbs.shards.format.manifest import indices, one_array
 from nlbs.shards.format.selection import AllRows, Selection
@@ -113,7 +113,10 @@ def _training(
         yield "best", f"epoch {progress.best_epoch}, loss {progress.best_loss:.4g}"
     for stage, options in config.stages:
         if stage.path(best).exists():
-            fitted = load_stage(best, stage, model)
+            fitted, about = open_stage(best, stage, model)
             yield stage.words, f"{fitted.num_parameters:,} parameters, fitted to {options.patches:,} patches"
+            if "val_loss" in about:
+                losses = f"{about['train_loss']:.3f} on training patches, {about['val_loss']:.3f} on validation patches"
+                yield f"loss of the {stage.words}", losses
     yield "precision and seed", f"{training.precision}, {training.seed}"
     yield "made with", f"nlbs-cvae {__version__}, torch {torch.__version__}"

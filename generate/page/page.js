@@ -137,7 +137,7 @@ async function tilesOf(seed, index, codes, guidance, alive) {
   const told = page.conditions.map((condition) => wordOf(condition, codes[condition.name])).join(", ");
   const patch = await patchOf(seed, index, codes, guidance, alive);
   if (!patch) return [];
-  const tiles = [figure(canvasOf(patch, `Synthetic patch ${index}: ${told}`), `patch ${index}`)];
+  const tiles = [figure(canvasOf(patch, `Synthetic patch ${index}: ${told}`), `synthetic patch ${index}`)];
   if (!changed) return tiles;
   const { condition, control } = changed;
   const values = control.read(), word = wordOf(condition, values);
@@ -148,7 +148,7 @@ async function tilesOf(seed, index, codes, guidance, alive) {
   const changes = `difference, mean ${mean} of 255`;
   return [
     ...tiles,
-    figure(canvasOf(other, `The same noise, ${word}: patch ${index}`), word),
+    figure(canvasOf(other, `The same noise, ${word}: patch ${index}`), `synthetic, ${word}`),
     figure(canvasOf(difference, `Patch ${index}, ${changes}; red: brighter, blue: darker`, true), changes),
   ];
 }

@@ -112,14 +112,14 @@ class EncodedPatches:
         while True:
             self._stream.seek(number // len(self._stream), number % len(self._stream))
             for batch in self._stream:
-                parts.append(self._encode(to_device(batch, self._device), number))
+                parts.append(self.encoded(to_device(batch, self._device), number))
                 number += 1
                 if len(parts) == self._batches:
                     yield Encoded.joined(parts)
                     parts = []
 
     @torch.no_grad()
-    def _encode(self, batch: DeviceBatch, number: int) -> Encoded:
+    def encoded(self, batch: DeviceBatch, number: int) -> Encoded:
         """Return latents drawn from the posterior of a batch that is changed as in training, and distorted."""
         training = self._config.training
         torch.manual_seed(step_seed(training.seed, number, _STREAM))
