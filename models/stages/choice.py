@@ -88,7 +88,7 @@ class SamplerChoice:
     def files(self, checkpoint: Path) -> list[Path]:
         """Return the files beside a checkpoint that the choice draws with."""
         choice = self.of(checkpoint)
-        used = [choice._stage(checkpoint), choice._weak(), *choice._around(checkpoint)]
+        used = [choice._stage(checkpoint), choice._weak(checkpoint), *choice._around(checkpoint)]
         return [stage.path(checkpoint) for stage in used if stage is not None]
 
     def doubts(self, model: "GenerativeModel", checkpoint: Path) -> list[str]:
@@ -109,7 +109,8 @@ class SamplerChoice:
         from nlbs.models.stages.fitted import load_stage
 
         choice = self.of(checkpoint)
-        stage, weak = choice._stage(checkpoint), choice._weak()
+        stage, weak = choice._stage(checkpoint), choice._weak(checkpoint)
+        beside = None if weak is None else load_stage(checkpoint, weak, model)
         guidance = parsed_guidance(choice.guidance or "1", Guidance(), model.schema)
         sampler: Sampler
         if stage is None and choice.sampler in SOLVERS:
@@ -117,9 +118,8 @@ class SamplerChoice:
         elif stage is None:
             sampler = OwnSampler(model, choice.temperature, guidance)
         elif choice.sampler in SOLVERS and stage.solver is not None:
-            sampler = stage.solver(model, load_stage(checkpoint, stage, model), choice, guidance)
+            sampler = stage.solver(model, load_stage(checkpoint, stage, model), beside, choice, guidance)
         elif stage.sampler is not None:
-            beside = None if weak is None else load_stage(checkpoint, weak, model)
             sampler = stage.sampler(model, load_stage(checkpoint, stage, model), beside, choice, guidance)
         if choice.correlation:
             sampler = CorrelatedSampler(sampler, choice.correlation, model.resolution)
@@ -128,9 +128,9 @@ class SamplerChoice:
                 sampler = one.around(sampler, load_stage(checkpoint, one, model))
         return sampler
 
-    def _weak(self) -> Stage | None:
+    def _weak(self, checkpoint: Path) -> Stage | None:
         """Return the weak stage that is drawn with."""
-        return None if self.autoguidance == 1 else _weak_beside(self.sampler)
+        return None if self.autoguidance == 1 else _weak_beside(self._stage(checkpoint))
 
     def _around(self, checkpoint: Path) -> list[Stage]:
         """Return the stages that add to the draws of the sampler."""
@@ -188,7 +188,7 @@ class SamplerChoice:
         return self.sampler_steps or own or SOLVERS[sampler]
 
     def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
-        weak = _weak_beside(sampler)
+        weak = _weak_beside(replace(self, sampler=sampler)._stage(checkpoint))
         if self.autoguidance is None:
             return AUTOGUIDANCE if weak and weak.path(checkpoint).exists() else 1.0
         check_autoguidance(self.autoguidance)
@@ -222,13 +222,14 @@ def _drawing(sampler: str) -> Stage | None:
     return next((stage for stage in stages() if stage.name == sampler and stage.sampler), None)
 
 
-def _weak_beside(sampler: str) -> Stage | None:
-    """Return the stage that is the weak one of a sampler's."""
-    return next((stage for stage in stages() if stage.beside == sampler), None)
+def _weak_beside(stage: Stage | None) -> Stage | None:
+    """Return the stage that is the weak one of a stage, if that has one."""
+    return None if stage is None else next((one for one in stages() if one.beside == stage.name), None)
 
 
 def _usual_guidance(sampler: str, autoguidance: float) -> Guidance:
-    stage = _drawing(sampler) if autoguidance == 1 else _weak_beside(sampler)
+    stage = _drawing(sampler)
+    stage = stage if autoguidance == 1 else _weak_beside(stage)
     return Guidance() if stage is None else stage.guidance
 
 
@@ -238,7 +239,7 @@ def _check_there(stage: Stage, checkpoint: Path) -> None:
     if not path.exists():
         raise CheckpointError(
             f"there is no {stage.words} {path}; nlbs-train fits one once all epochs are over, of a finished run too, "
-            f"where the configuration has a section {stage.section} (presets nlbs, nlbs-small); or {stage.instead}"
+            f"where the configuration has a section {stage.section} (presets nlbs, nlbs-small, latent-diffusion-small); or {stage.instead}"
         )
 
 

@@ -148,6 +148,8 @@ class FlowSolver(FlowSampler):
         solver: str = "dpm",
         steps: int | None = None,
         guidance: float | Guidance = 1.0,
+        weak: LatentFlow | None = None,
+        autoguidance: float = 1.0,
     ) -> None:
         """Take a trained model and the flow that was fitted to it; put them into eval mode.
 
@@ -156,11 +158,13 @@ class FlowSolver(FlowSampler):
             solver: of :data:`nlbs.models.samplers.SOLVE`.
             steps: of the solver; None: those of :data:`nlbs.models.family.SOLVERS`.
             guidance: of the velocity; a number is that of all conditions at once.
+            weak, autoguidance: as :class:`FlowSampler` takes them.
 
         Raises:
-            ConfigError: fewer than one step, or a guidance below 0.
+            ConfigError: as of :class:`FlowSampler`.
         """
-        super().__init__(model, flow, SOLVERS[solver] if steps is None else steps, guidance)
+        count = SOLVERS[solver] if steps is None else steps
+        super().__init__(model, flow, count, guidance, weak=weak, autoguidance=autoguidance)
         self.solver = solver
 
     @property

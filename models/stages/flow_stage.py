@@ -88,11 +88,16 @@ def _sampler(
 
 
 def _solver(
-    model: "GenerativeModel", flow: "LatentFlow", choice: "SamplerChoice", guidance: Guidance
+    model: "GenerativeModel",
+    flow: "LatentFlow",
+    weak: "LatentFlow | None",
+    choice: "SamplerChoice",
+    guidance: Guidance,
 ) -> "Sampler":
     from nlbs.models.stages.flow_sampler import FlowSolver
 
-    return FlowSolver(model, flow, choice.sampler, choice.sampler_steps, guidance)
+    strength = 1.0 if choice.autoguidance is None else choice.autoguidance
+    return FlowSolver(model, flow, choice.sampler, choice.sampler_steps, guidance, weak, strength)
 
 
 def _weak(sections: Mapping[str, Any]) -> FlowTraining | None:

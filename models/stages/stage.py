@@ -89,7 +89,7 @@ class Stage:
     #: Whether its sampler takes --flow-steps.
     has_steps: bool = False
     #: Return the sampler of the same by one of SOLVERS, its name and its steps in the choice; None: there is none.
-    solver: "Callable[[GenerativeModel, Any, SamplerChoice, Guidance], Sampler] | None" = None
+    solver: "Callable[[GenerativeModel, Any, Any, SamplerChoice, Guidance], Sampler] | None" = None
     #: Of draws by its sampler, or with it beside that, unless another is asked for.
     guidance: Guidance = field(default_factory=Guidance)
     #: Return a sampler whose draws have what this stage adds to those of any other.

@@ -87,9 +87,12 @@ def test_sums_of_passes_are_what_the_sampler_draws(
     torch.testing.assert_close(drawn_by_sums(sampler, GUIDANCE), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("solved", [False, True])
 @torch.no_grad()
-def test_the_weak_flow_is_one_of_the_networks() -> None:
-    sampler = FlowSampler(MODEL, FLOW, 2, GUIDANCE, weak=untrained_flow(MODEL, 2), autoguidance=1.5)
+def test_the_weak_flow_is_one_of_the_networks(solved: bool) -> None:
+    weak = {"weak": untrained_flow(MODEL, 2), "autoguidance": 1.5}
+    rule = FlowSampler(MODEL, FLOW, 2, GUIDANCE, **weak)
+    sampler = FlowSolver(MODEL, FLOW, "dpm", 3, GUIDANCE, **weak) if solved else rule
     expected = sampler.draw(noise_of(sampler, 2), alike(2))
     torch.testing.assert_close(drawn_by_sums(sampler, GUIDANCE), expected, atol=1e-5, rtol=0)
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,14 @@ def test_a_flow_is_drawn_from_by_solvers_of_diffusion_models_too(
     assert isinstance(sampler, FlowSolver)
     assert (sampler.solver, sampler.steps, sampler.guidance) == ("dpm", 7, Guidance())
     assert str(SamplerChoice("sde").of(checkpoint)) == "sde of 500 steps, temperature 1"
+    weak = LatentFlow(FlowConfig(widths=(16, 8), blocks=1, attention=1), model)
+    save_stage(checkpoint, WEAK_FLOW, weak, model)
+    assert str(choice.of(checkpoint)) == "dpm of 7 steps, temperature 1, autoguidance 1.5"
+    assert choice.files(checkpoint) == [FLOW.path(checkpoint), WEAK_FLOW.path(checkpoint)]
+    guided = choice.open(model, checkpoint)
+    assert isinstance(guided, FlowSolver) and guided.autoguidance == 1.5 and guided.weak is not None
+    plain = replace(choice, autoguidance=1.0)
+    assert plain.files(checkpoint) == [FLOW.path(checkpoint)]
 
 
 def test_a_family_may_say_by_which_solver_its_flow_is_drawn_from(tmp_path: Path) -> None:

@@ -168,3 +168,26 @@ def test_a_solver_renders_what_it_found_and_each_patch_is_its_own(
     assert drawn.shape == (3, 1, model.resolution, model.resolution)
     alone = sampler.draw([level[1:2] for level in noise], alike(1))
     torch.testing.assert_close(alone[0], drawn[1], rtol=1e-4, atol=1e-5)
+
+
+class Wider(LatentFlow):
+    """The velocity to latents from N(0, I)."""
+
+    def forward(self, x: Sequence[Tensor], t: Tensor, conditions: Mapping[str, Tensor]) -> list[Tensor]:
+        at = t[:, None, None, None]
+        return [(2 * at - 1) / (at**2 + (1 - at) ** 2) * level for level in x]
+
+
+def test_a_solver_leads_away_from_a_weak_flow_as_the_flow_s_own_rule_does(model: ConditionalVAE) -> None:
+    strong, weak, noise = Normal(NETWORK, model), Wider(NETWORK, model), latent_noise(model, 8)
+    solved = FlowSolver(model, strong, "dpm", 60, weak=weak, autoguidance=1.5)
+    assert solved.networks[2] is weak
+    found = solved.latents(noise, alike(8))
+    expected = FlowSampler(model, strong, 100, weak=weak, autoguidance=1.5).latents(noise, alike(8))
+    alone = FlowSolver(model, strong, "dpm", 60).latents(noise, alike(8))
+    assert len(found) == len(expected) == len(alone) == 2
+    for level, same, other in zip(found, expected, alone, strict=True):
+        torch.testing.assert_close(level, same, atol=0.03, rtol=0)
+        assert (level - other).abs().mean() > 0.1
+    with pytest.raises(ConfigError, match="autoguidance needs a weak flow"):
+        FlowSolver(model, strong, "dpm", 4, autoguidance=1.5)
