@@ -239,7 +239,8 @@ def _check_there(stage: Stage, checkpoint: Path) -> None:
     if not path.exists():
         raise CheckpointError(
             f"there is no {stage.words} {path}; nlbs-train fits one once all epochs are over, of a finished run too, "
-            f"where the configuration has a section {stage.section} (presets nlbs, nlbs-small, latent-diffusion-small); or {stage.instead}"
+            f"where the configuration has a section {stage.section} (presets nlbs, nlbs-small, "
+            f"latent-diffusion-small); or {stage.instead}"
         )
 
 
