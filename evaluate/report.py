@@ -114,7 +114,7 @@ def as_card(section: Section, how: Mapping[str, str]) -> Parts:
     warnings = " ".join(cell(sentence) for sentence in section.attention)
     verdict: Parts = {} if copies is None else {"": f"{audited(copies['verdict'])} {warnings}".strip()}
     tables = {
-        table.title: [list(table.header), *([shown(cell) for cell in row] for row in table.rows)]
+        table.title: [list(table.header), *([shown(value) for value in row] for row in table.rows)]
         for table in section.tables
     }
     return {**verdict, "How it was measured": how, **tables}

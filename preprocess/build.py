@@ -87,7 +87,9 @@ def rehearse(options: BuildOptions) -> list[str]:
         if left:
             lines.append(f"Forecast    {forecast.line(options.out)}")
     failed = [f"row {source.row.row}: {source.reason}" for source in tried if source.status != "ok"]
-    return [*lines, *(f"  skipped   {line}" for line in failed[:_MOST_SKIPPED])]
+    lines += [f"  skipped   {line}" for line in failed[:_MOST_SKIPPED]]
+    more = len(failed) - _MOST_SKIPPED
+    return [*lines, f"            and {more:,} more"] if more > 0 else lines
 
 
 def dataset_of(dialect: str) -> str:

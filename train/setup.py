@@ -68,12 +68,8 @@ def train(
         ranks.from_first(lambda: stack.enter_context(only_one(run_folder.path, "nlbs-train")))
         ranks.each(lambda: check_needs(config, device))
         model, optimizers = build(config, device)
-        say(f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels")
-        if device.type == "cpu" and model.num_parameters >= _OF_A_GPU:
-            say(
-                "that is a model for a GPU: on a processor, --preset auto or nlbs-small learns in minutes to hours; "
-                "--bench tells how long this one takes"
-            )
+        for line in _lines_on(model, device):
+            say(line)
         decay = config.training.ema_decay
         average = None if decay is None else Average(model, decay, config.training.ema_warms_up)
         scaler = loss_scaler(config.training, device)
@@ -108,6 +104,17 @@ def train(
         if ranks.is_first:
             summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
+
+
+def _lines_on(model: GenerativeModel, device: torch.device) -> list[str]:
+    """Return how large a model is, and that it is too large for a processor, where it is to learn on one."""
+    lines = [f"model: {model.num_parameters:,} parameters, {model.resolution} x {model.resolution} pixels"]
+    if device.type == "cpu" and model.num_parameters >= _OF_A_GPU:
+        lines.append(
+            "that is a model for a GPU: on a processor, --preset auto or nlbs-small learns in minutes to hours; "
+            "--bench tells how long this one takes"
+        )
+    return lines
 
 
 def check_files(model: GenerativeModel, run_folder: RunFolder) -> None:
@@ -185,6 +192,28 @@ def training_stream(
     )
 
 
+def validation_stream(
+    config: TrainConfig, shards: Source, pin_memory: bool = False, rank: int = 0, world_size: int = 1
+) -> PatchStream | None:
+    """Return the stream of the validation split, in order and once an epoch; None where no patch is in it."""
+    data = config.data
+    if not len(rows_of(shards, data.val_split, data.where)):
+        return None
+    return PatchStream(
+        shards,
+        data.batch_size,
+        config.training.seed,
+        data.val_split,
+        order="sequential",
+        drop_last=False,
+        pin_memory=pin_memory,
+        where=data.where,
+        rank=rank,
+        world_size=world_size,
+        schema=config.schema,
+    )
+
+
 def open_streams(
     config: TrainConfig, shards: Source, pin_memory: bool = False, rank: int = 0, world_size: int = 1
 ) -> Streams:
@@ -195,21 +224,7 @@ def open_streams(
     """
     data, seed = config.data, config.training.seed
     training = training_stream(config, shards, data.batch_size, pin_memory, rank, world_size)
-    validation = None
-    if len(rows_of(shards, data.val_split, data.where)):
-        validation = PatchStream(
-            shards,
-            data.batch_size,
-            seed,
-            data.val_split,
-            order="sequential",
-            drop_last=False,
-            pin_memory=pin_memory,
-            where=data.where,
-            rank=rank,
-            world_size=world_size,
-            schema=config.schema,
-        )
+    validation = validation_stream(config, shards, pin_memory, rank, world_size)
     shown = data.train_split if validation is None else data.val_split
     pictures = PatchStream(
         shards, _PICTURE_COLUMNS, seed, shown, drop_last=False, where=data.where, schema=config.schema

@@ -137,11 +137,8 @@ class SamplerChoice:
         return [s for s in stages() if self.grain and s.around and s.path(checkpoint).exists()]
 
     def _stage(self, checkpoint: Path) -> Stage | None:
-        """Return the stage that is drawn from: by its own sampler, or by one of SOLVERS where the model has none."""
-        if self.sampler not in SOLVERS:
-            return _drawing(self.sampler)
-        family = registry.family_of_checkpoint(checkpoint)
-        return None if family.denoises else _solved(checkpoint)
+        """Return the stage that is drawn from."""
+        return _drawn_from(self.sampler, checkpoint)
 
     def _sampler_of(self, checkpoint: Path, family: Family, options: Mapping[str, Any]) -> str:
         """Return the sampler: a stage's that is there, one of SOLVERS, or the model's own."""
@@ -188,7 +185,7 @@ class SamplerChoice:
         return self.sampler_steps or own or SOLVERS[sampler]
 
     def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
-        weak = _weak_beside(replace(self, sampler=sampler)._stage(checkpoint))
+        weak = _weak_beside(_drawn_from(sampler, checkpoint))
         if self.autoguidance is None:
             return AUTOGUIDANCE if weak and weak.path(checkpoint).exists() else 1.0
         check_autoguidance(self.autoguidance)
@@ -217,6 +214,13 @@ def _solved(checkpoint: Path) -> Stage | None:
     return next((stage for stage in stages() if stage.solver and stage.path(checkpoint).exists()), None)
 
 
+def _drawn_from(sampler: str, checkpoint: Path) -> Stage | None:
+    """Return the stage that a sampler draws from: by its own, or by one of SOLVERS where the model has none."""
+    if sampler not in SOLVERS:
+        return _drawing(sampler)
+    return None if registry.family_of_checkpoint(checkpoint).denoises else _solved(checkpoint)
+
+
 def _drawing(sampler: str) -> Stage | None:
     """Return the stage that has a sampler of that name."""
     return next((stage for stage in stages() if stage.name == sampler and stage.sampler), None)
@@ -239,8 +243,7 @@ def _check_there(stage: Stage, checkpoint: Path) -> None:
     if not path.exists():
         raise CheckpointError(
             f"there is no {stage.words} {path}; nlbs-train fits one once all epochs are over, of a finished run too, "
-            f"where the configuration has a section {stage.section} (presets nlbs, nlbs-small, "
-            f"latent-diffusion-small); or {stage.instead}"
+            f"where the configuration has a section {stage.section} (as preset nlbs-small has); or {stage.instead}"
         )
 
 

@@ -27,9 +27,14 @@ class Fitted(Trainable):
     """What a stage fits. One that is trained overrides turns, terms and, where it has a scale, begin."""
 
     config: Any = None
-    #: How often each way of distorting changes a patch that it learns from, of which it is told
-    #: (:mod:`nlbs.models.distortion`).
-    distort: float = 0.0
+
+    @property
+    def distort(self) -> float:
+        """How often each way of distorting changes a patch that it learns from, and is told of.
+
+        See :mod:`nlbs.models.distortion`.
+        """
+        return 0.0
 
     def turns(self) -> Sequence[Turn]:
         """Return what takes turns on each batch of latents; nothing, where it is measured."""

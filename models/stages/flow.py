@@ -72,8 +72,12 @@ class LatentFlow(Fitted):
         for number, channels in enumerate(latents):
             self.register_buffer(f"mean{number}", torch.zeros(1, channels, 1, 1))
             self.register_buffer(f"deviation{number}", torch.ones(1, channels, 1, 1))
-        self.distort = config.distort
         self.distortion = DistortionEncoder(_EMBED_DIM) if config.distort else None
+
+    @property
+    def distort(self) -> float:
+        """That of its configuration."""
+        return float(self.config.distort)
 
     def turns(self) -> Sequence[Turn]:
         """Return its one turn; the noise is x_0, and what times become of."""

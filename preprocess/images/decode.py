@@ -32,7 +32,7 @@ from nlbs.preprocess.images.store import run_lengths
 
 LEAST_SHOWN = 0.02
 _MOST_LABELS = 8  #: grey values beside 0, of an image that may be a map of labels
-_SEEN = 1024  #: pixels along an edge that are looked at for that
+_SEEN = 256  #: pixels along an edge that are looked at for that
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,17 @@ def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["kind"] == kind]
 
 
+def test_a_model_for_a_gpu_says_so_on_a_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for number, least in enumerate((10**9, 1)):
+        monkeypatch.setattr(start, "_OF_A_GPU", least)
+        train(tmp_path / str(number), training={"max_steps": 1})
+        said.append("that is a model for a GPU" in capsys.readouterr().out)
+    assert said == [False, True]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)

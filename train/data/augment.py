@@ -115,7 +115,7 @@ def flipped(
 def rotated(pixels: Tensor, angle_deg: npt.NDArray[np.float64]) -> Tensor:
     """Turn each patch about its centre; what comes in at the corners is mirrored tissue."""
     radians = np.deg2rad(angle_deg)
-    cos, sin = (_on_device(ratio, pixels)[:, None, None] for ratio in (np.cos(radians), np.sin(radians)))
+    cos, sin = (on_device(ratio, pixels)[:, None, None] for ratio in (np.cos(radians), np.sin(radians)))
     edge = pixels.shape[-1]
     along = (2 * torch.arange(edge, dtype=pixels.dtype, device=pixels.device) + 1) / edge - 1
     x, y = along[None, None, :], along[None, :, None]
@@ -159,9 +159,9 @@ def _uniform(
 
 
 def _column(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
-    return _on_device(values, like)[:, None, None, None]
+    return on_device(values, like)[:, None, None, None]
 
 
-def _on_device(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+def on_device(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
     """Return values where the pixels are, and of their type, without waiting for the device."""
     return torch.from_numpy(values).to(like.dtype).to(like.device, non_blocking=True)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nlbs.train.data.augment import on_device
+
 _STREAM = 0x646973  #: keeps these random numbers apart from others of the same seed
 #: Standard deviations of the columns of :data:`nlbs.models.distortion.DISTORTIONS`.
 _DEVIATIONS = np.array([0.12, 0.09, 0.1, 0.1, 0.08, 0.08])
@@ -46,9 +48,8 @@ def distorted(pixels: Tensor, distortions: Numbers) -> Tensor:
     """
     if not distortions.any():
         return pixels
-    inverse = np.linalg.inv(matrices(distortions))[:, :2]
-    theta = torch.from_numpy(inverse).to(pixels.dtype).to(pixels.device, non_blocking=True)
-    grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
+    inverse = np.linalg.inv(matrices(distortions))[:, :2].astype(np.float64)
+    grid = functional.affine_grid(on_device(inverse, pixels), list(pixels.shape), align_corners=False)
     moved = functional.grid_sample(pixels + 1, grid, mode="bilinear", align_corners=False) - 1
     changed = torch.from_numpy(distortions.any(axis=1)).to(pixels.device, non_blocking=True)
     return torch.where(changed[:, None, None, None], moved, pixels)

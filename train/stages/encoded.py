@@ -12,7 +12,7 @@ from nlbs.models.contract import Encodes, GenerativeModel, capable
 from nlbs.models.distortion import TOLD
 from nlbs.models.pixels import FITS
 from nlbs.train.config import TrainConfig
-from nlbs.train.data.augment import augment, draw_parameters
+from nlbs.train.data.augment import augment, draw_parameters, on_device
 from nlbs.train.data.distort import distorted, draw_distortions
 from nlbs.train.data.feed import DeviceBatch, to_device
 from nlbs.train.data.stream import PatchStream
@@ -51,9 +51,8 @@ class Encoded:
     """Latents of some patches."""
 
     levels: list[Tensor]  #: (n, *shape) float32 each, coarsest first
-    conditions: dict[
-        str, Tensor
-    ]  #: (n,) codes, the sides swapped where a patch was flipped; how it was distorted
+    #: (n,) codes, the sides swapped where a patch was flipped; and TOLD, where patches are distorted
+    conditions: dict[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.levels[0])
@@ -124,16 +123,16 @@ class EncodedPatches:
         training = self._config.training
         torch.manual_seed(step_seed(training.seed, number, _STREAM))
         pixels, conditions = as_trained_on(self._config, batch)
-        told = draw_distortions(self._distort, len(batch), training.seed, number)
-        pixels = distorted(pixels, told)
+        told: dict[str, Tensor] = {}
+        if self._distort:
+            numbers = draw_distortions(self._distort, len(batch), training.seed, number)
+            pixels, told = distorted(pixels, numbers), {TOLD: on_device(numbers, pixels)}
         noise = [
             torch.randn(len(batch), *shape, device=self._device) for shape in self._encoder.latent_shapes
         ]
         with autocast(training, self._device):
             latents = self._encoder.infer(pixels, conditions, noise)
-        if self._distort:
-            conditions[TOLD] = torch.from_numpy(told).float().to(self._device)
-        return Encoded([level.float() for level in latents], conditions)
+        return Encoded([level.float() for level in latents], conditions | told)
 
 
 def identity_of(options: "DataclassInstance", stream: PatchStream) -> dict[str, Any]:

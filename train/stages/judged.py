@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nlbs.models.contract import Clock, GenerativeModel
 from nlbs.models.stages.fitted import Fitted
+from nlbs.models.stages.stage import Stage
 from nlbs.train.config import TrainConfig
 from nlbs.train.data.feed import to_device
 from nlbs.train.data.stream import PatchStream
@@ -33,16 +34,19 @@ class Judged:
         """Whether training patches have become much easier than those that were not trained on: not said of few."""
         return self.patches >= _FEWEST and self.val > _BY_HEART * self.train
 
-    def lines(self, name: str, val_split: str, can_distort: bool) -> list[str]:
+    def lines(self, stage: Stage, val_split: str, fitted: Fitted) -> list[str]:
         """Return it in words, with what to do where patches are learnt by heart."""
-        found = [
-            f"{name}: loss {self.train:.3f} on training patches, {self.val:.3f} on those of {val_split!r}"
-        ]
+        name, section = stage.words, stage.section
+        losses = f"loss {self.train:.3f} on training patches, {self.val:.3f} on those of {val_split!r}"
+        found = [f"{name}: {losses}"]
         if self.by_heart:
-            other = ", or set flow.network.distort to 0.5 in the file of --config" if can_distort else ""
+            can_distort = hasattr(fitted.config, "distort") and not fitted.distort
+            other = (
+                f", or set {section}.network.distort to 0.5 in the file of --config" if can_distort else ""
+            )
             found.append(
                 f"Warning: the {name} learns its training patches by heart: what it draws will be like these, and "
-                f"alike. Fit it to fewer patches (--flow-patches){other}"
+                f"alike. Fit it to fewer patches ({section}.patches){other}"
             )
         return found
 

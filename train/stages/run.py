@@ -23,7 +23,7 @@ from nlbs.train.config import TrainConfig
 from nlbs.train.data.stream import PatchStream, rows_of
 from nlbs.train.log import note_stage
 from nlbs.train.run_folder import RunFolder
-from nlbs.train.setup import open_streams, training_stream
+from nlbs.train.setup import training_stream, validation_stream
 from nlbs.train.stages.judged import judged
 from nlbs.train.stages.measured import MeasuredFit
 from nlbs.train.stages.trained import LatentFit
@@ -42,9 +42,10 @@ def run_stages(config: TrainConfig, shards: Source, run_folder: RunFolder, devic
     for stage in stages():
         if stage in fitted:
             options = _fewer(stage, fitted[stage], config, shards)
-            size = options.batch_size if isinstance(options, LatentTraining) else config.data.batch_size
+            learns = isinstance(options, LatentTraining)
+            size = options.batch_size if learns else config.data.batch_size
             stream = training_stream(config, shards, size, device.type == "cuda")
-            held_out = open_streams(config, shards)[1]
+            held_out = validation_stream(config, shards) if learns and stage.beside is None else None
             model = load_checkpoint(checkpoint, device).requires_grad_(False)
             with only_one(run_folder.path, "nlbs-train"), interrupts() as interrupted:
                 path = fit_stage(config, stage, options, model, stream, run_folder, interrupted, held_out)
@@ -75,7 +76,7 @@ def fit_stage(
         stream: of the training split.
         run_folder: with the checkpoint of the model.
         interrupted: set when the fit is to save and leave.
-        held_out: stream of the validation split, by which one that learns by heart is found; None: there is none.
+        held_out: stream of the validation split, to find one that learns by heart; None: it is not looked for.
 
     Returns:
         The file of the stage.
@@ -102,9 +103,9 @@ def fit_stage(
         finally:
             step = read_metadata(checkpoint)["training"].get("step", 0)
             note_stage(run_folder, step, stage.name, first, time.monotonic() - begun)
-        if isinstance(fit, LatentFit) and stage.beside is None and held_out is not None:
+        if held_out is not None:
             found = judged(config, fitted, model, stream, held_out)
-            for line in found.lines(stage.words, config.data.val_split, fitted.distort == 0):
+            for line in found.lines(stage, config.data.val_split, fitted):
                 click.echo(line)
             about |= {"train_loss": found.train, "val_loss": found.val}
         save_stage(checkpoint, stage, fitted, model, about | fit.identity)

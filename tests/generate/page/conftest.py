@@ -15,7 +15,7 @@ from nlbs.generate.page.runtime import runtime
 from nlbs.models import card
 from nlbs.models.checkpoint import save_checkpoint
 from nlbs.models.stages.fitted import save_stage
-from nlbs.models.stages.flow_stage import FLOW
+from nlbs.models.stages.flow_stage import FLOW, WEAK_FLOW
 from tests.generate.test_generator import make_run
 from tests.models.stages.conftest import autoencoder, untrained_flow
 
@@ -38,12 +38,13 @@ def cvae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def latent_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A latent diffusion model, drawn by DPM-Solver++."""
+    """A latent diffusion model, drawn by DPM-Solver++ away from a weak flow."""
     folder = tmp_path_factory.mktemp("latent")
     torch.manual_seed(0)
     model = autoencoder()
     save_checkpoint(folder / "best_model.safetensors", model, {})
     save_stage(folder / "best_model.safetensors", FLOW, untrained_flow(model), model)
+    save_stage(folder / "best_model.safetensors", WEAK_FLOW, untrained_flow(model, 2), model)
     return audited(folder)
 
 

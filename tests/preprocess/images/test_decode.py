@@ -110,6 +110,17 @@ def test_a_breast_of_unlikely_size_is_noted(tmp_path: Path) -> None:
     assert any("look at its mask" in note for note in small.notes)
 
 
+def test_a_map_of_labels_is_remarked_on_and_an_image_is_not(tmp_path: Path) -> None:
+    stored = breast_image(1, "L", "MLO")
+    labels = (np.digitize(stored, (300, 900, 1500, 2100, 2700)) * 700).astype(np.uint16)
+    said = [
+        [note for note in decode_image(make_dicom(tmp_path, one), DecodeOptions()).notes if "labels" in note]
+        for one in (labels, stored)
+    ]
+    assert len(said[0]) == 1 and "different grey values alone: is it a map of labels?" in said[0][0]
+    assert said[1] == []
+
+
 def test_what_holds_no_breast_has_its_own_status(tmp_path: Path) -> None:
     for stored in (np.zeros((300, 200), np.uint16), np.full((300, 200), 900, np.uint16)):
         with pytest.raises(ImageError) as caught:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from nlbs.preprocess import build
 from nlbs.preprocess.cli import cli
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
@@ -35,7 +36,9 @@ def test_a_forecast_goes_on_as_the_first_images_did(tmp_path: Path, monkeypatch:
     assert forecast.line(tmp_path).startswith("Warning: ")
 
 
-def test_a_rehearsal_writes_nothing_and_tells_what_fails(phantom: Path, tmp_path: Path) -> None:
+def test_a_rehearsal_writes_nothing_and_tells_what_fails(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = tmp_path / "meta.csv"
     lines = (phantom / "meta.csv").read_text().splitlines()
     table.write_text("\n".join([*lines[:3], lines[3].replace(".dcm", "-gone.dcm")]) + "\n")
@@ -57,4 +60,7 @@ def test_a_rehearsal_writes_nothing_and_tells_what_fails(phantom: Path, tmp_path
     assert not out.exists()
     assert "Images      3 to decode, 0 there already" in done.output
     assert "Forecast    By the first 3 images: 3 images take about" in done.output
-    assert "skipped   row 3: " in done.output
+    assert "skipped   row 3: " in done.output and "more" not in done.output
+    monkeypatch.setattr(build, "_MOST_SKIPPED", 0)
+    done = CliRunner().invoke(cli, [*map(str, words), "--dry-run"])
+    assert "row 3" not in done.output and done.output.endswith("            and 1 more\n")
