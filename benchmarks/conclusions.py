@@ -17,7 +17,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from nlbs.models.drawing import Codes, draw_patches
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.shards import ShardSet, open_shards
 from nlbs.text import listed
-from nlbs.train.config import TrainConfig, resolved_config, with_conditions
+from nlbs.train.config import NO_AUGMENT, TrainConfig, resolved_config, with_conditions
 from nlbs.train.run_folder import RunFolder
 from nlbs.train.setup import train
 
@@ -51,8 +51,10 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """The name of its runs: experiments share them."""
-        return "-".join([self.preset, *(f"{key}={value}" for key, value in self.model.items())])
+        """The name of its runs, by what differs from the preset: experiments share them."""
+        preset = asdict(resolved_config(self.preset, None, {}).model)
+        changed = [f"{key}={value}" for key, value in self.model.items() if value != preset[key]]
+        return "-".join([self.preset, *changed])
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ EXPERIMENTS = {
         "the size of the latent does not matter", _varied("gmvae-small", "latent_dim", (8, 32, 128))
     ),
     "latent-vae": Experiment(
-        "the size of the latent does not matter, of a plain VAE", _varied("cxr-vae-small", "latent_dim", (16, 64, 256))
+        "the size of the latent does not matter, of a plain VAE", _varied("cxr-vae-small", "latent_dim", (16, 128, 512))
     ),
     "transition": Experiment(
         "transition layers do not help", _varied("gmvae-small", "transition", (None, 300))
@@ -112,6 +114,7 @@ class Bench:
     extractor: FeatureExtractor
     device: torch.device
     quick: bool
+    augment: bool = True
 
     def config(self, variant: Variant, seed: int = 0) -> TrainConfig:
         """Return how a variant is trained: whole epochs, until it has seen so many patches at least.
@@ -123,7 +126,10 @@ class Bench:
         # The same batches for all: an epoch leaves out what fills none.
         data = {"resolution": _QUICK_EDGE, "batch_size": _QUICK_BATCH} if self.quick else {"batch_size": 64}
         model = (QUICK.get(variant.preset, {}) if self.quick else {}) | dict(variant.model)
-        training = {"seed": seed, "epochs": epochs, "log_every_steps": 1000}
+        quiet = {"log_every_steps": 1000, "samples_every_steps": 1000}
+        training: dict[str, Any] = {"seed": seed, "epochs": epochs, **quiet}
+        if not self.augment:
+            training["augment"] = asdict(NO_AUGMENT)
         config = resolved_config(variant.preset, None, {"model": model, "training": training, "data": data})
         return with_conditions(config, self.shards)
 
@@ -201,7 +207,7 @@ def chosen(names: Sequence[str], bench: Bench) -> dict[str, Experiment]:
             try:
                 bench.config(variant)
             except ConfigError as error:
-                sys.exit(f"the experiment {name} needs {variant.folder}: {error}; choose others by --only")
+                sys.exit(f"the experiment {name} needs {variant.preset}: {error}; choose others by --only")
     return {name: EXPERIMENTS[name] for name in names}
 
 
@@ -220,6 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--extractor", default=DEFAULT_EXTRACTOR, help="of features, as nlbs-evaluate takes it"
     )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--no-augment", action="store_true", help="for images that are all turned to one side"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny networks: whether it runs, and no result")
     options = parser.parse_args(arguments)
     if options.seeds < 2:
@@ -227,9 +236,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = choose_device(options.device)
     with open_shards(options.shards) as shards:
         features = extractor(options.extractor, device.type)
-        bench = Bench(shards, options.out, options.patches, options.num, features, device, options.quick)
+        sizes = (options.patches, options.num)
+        bench = Bench(shards, options.out, *sizes, features, device, options.quick, not options.no_augment)
         found = run(bench, chosen(options.only, bench), options.seeds)
-    said = {"patches": options.patches, "extractor": features.name, "quick": options.quick}
+    said = {
+        "patches": options.patches,
+        "extractor": features.name,
+        "quick": options.quick,
+        "augment": not options.no_augment,
+    }
     print(json.dumps({"benchmark": "conclusions", **said, **found}))
 
 

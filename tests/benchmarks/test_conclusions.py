@@ -47,7 +47,8 @@ def test_the_variants_are_trained_judged_and_compared(
             assert side["low"] < side["mean"] < side["high"]
         assert found[name]["verdict"] == verdict(EXPERIMENTS[name], sides)
     runs = sorted(path.name for path in (shards.parent / "runs").iterdir())
-    sizes = [f"cxr-vae-small-latent_dim={size}" for size in (16, 256, 64)]
+    # What is the preset's own is trained once for both experiments.
+    sizes = [f"cxr-vae-small-latent_dim={size}" for size in (16, 512)]
     assert runs == ["cxr-vae-small", *sizes, "lsgan-small"]
     # What is trained is not trained again, and says the same.
     conclusions.main(call(shards, "--only", "adversary"))
