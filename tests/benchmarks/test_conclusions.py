@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from benchmarks import conclusions
-from benchmarks.conclusions import EXPERIMENTS, Experiment, Variant, over_seeds, verdict
+from benchmarks.conclusions import EXPERIMENTS, Experiment, verdict
+from benchmarks.variants import Bench, Variant, over_seeds
 
 from nlbs.models import registry
 from nlbs.shards import open_shards
@@ -63,7 +64,7 @@ def test_variants_are_of_presets_that_are_there_or_are_refused_in_a_sentence(nam
     assert experiment.better is None or experiment.better in experiment.variants
     assert len({variant.folder for variant in experiment.variants.values()}) == len(experiment.variants) > 1
     with open_shards(shards) as opened:
-        bench = conclusions.Bench(opened, shards, 32, 16, None, None, quick=True)  # type: ignore[arg-type]
+        bench = Bench(opened, shards, 32, 16, None, None, quick=True)  # type: ignore[arg-type]
         if {variant.preset for variant in experiment.variants.values()} <= PRESETS:
             assert list(conclusions.chosen([name], bench)) == [name]
             configs = [bench.config(variant) for variant in experiment.variants.values()]
