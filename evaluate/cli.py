@@ -38,6 +38,7 @@ HELP_SECTIONS = {
         "--autoguidance",
         "--grain",
         "--correlation",
+        "--precision",
         "--flow-steps",
         "--sampler-steps",
     ),

@@ -15,6 +15,7 @@ from nlbs.models.guidance import Guidance, as_guidance
 from nlbs.models.passes import Portable
 from nlbs.models.pixels import as_patches
 
+#: Patches that go through a model together: always as many, the last ones filled up, so that how many are
 #: asked for, and which, does not change how the arithmetic of one is rounded.
 BATCH = 16
 
@@ -174,6 +175,21 @@ class SamplerAround:
     def portable(self) -> Portable:
         """Return that of the sampler."""
         return self.sampler.portable()
+
+
+class Bfloat16Sampler(SamplerAround):
+    """A sampler whose networks compute in bfloat16 where they lose nothing by it; noise and steps stay as they are."""
+
+    def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+        """Return patches (B, C, R, R) in [-1, 1]."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.sampler.draw(noise, conditions).float()
+
+    def portable(self) -> Portable:
+        """Raise ConfigError: what is asked without torch computes in float32."""
+        raise ConfigError(
+            "--precision bfloat16 is of torch; without torch patches are drawn in float32: leave it out"
+        )
 
 
 def draw_noise(seed: int, index: int, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float32]]:

@@ -37,8 +37,8 @@ SECTIONS = {
     ),
     "How many": ("--num", "--quiz", "--factor", "--steps", "--level", "--dimension", "--range", "--strength"),
     "How it draws": (
-        "--temperature", "--guidance", "--autoguidance", "--grain", "--correlation", "--flow-steps", "--sampler-steps",
-        "--passes",
+        "--temperature", "--guidance", "--autoguidance", "--grain", "--correlation", "--precision", "--flow-steps",
+        "--sampler-steps", "--passes",
     ),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from nlbs.config import STRICT, Share
+from nlbs.errors import ConfigError
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.stage import LatentTraining, Stage
 
@@ -55,14 +56,28 @@ class FlowTraining(LatentTraining):
 
 @dataclass(frozen=True)
 class AutoguidanceTraining:
-    """The weak flow that is fitted after the flow: the same network and options, fewer patches."""
+    """The weak flow that is fitted after the flow: the same options, fewer patches, perhaps a narrower network."""
 
     __pydantic_config__ = STRICT
     share: Annotated[float, Field(gt=0, lt=1)] = 1 / 16  # of the flow's patches
+    # As flow.network.widths, and as many: a narrower network is a quicker one; None: those.
+    widths: Annotated[tuple[Width, ...], Field(max_length=_MOST_LEVELS)] | None = None
 
     def weak(self, flow: FlowTraining) -> FlowTraining:
-        """Return how the weak flow is fitted beside a flow."""
-        return dataclasses.replace(flow, patches=max(1, round(self.share * flow.patches)))
+        """Return how the weak flow is fitted beside a flow.
+
+        Raises:
+            ConfigError: its network would have other levels than the flow's.
+        """
+        network = flow.network
+        if self.widths is not None:
+            if len(self.widths) != len(network.widths):
+                raise ConfigError(
+                    f"autoguidance.widths has {len(self.widths)} numbers and flow.network.widths "
+                    f"{len(network.widths)}; both flows see the same levels of latents: give as many, or leave it out"
+                )
+            network = dataclasses.replace(network, widths=self.widths)
+        return dataclasses.replace(flow, network=network, patches=max(1, round(self.share * flow.patches)))
 
 
 def _make(network: FlowConfig, model: "GenerativeModel") -> "LatentFlow":

@@ -11,7 +11,7 @@ import torch
 from nlbs.cvae.model import ConditionalVAE
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.drawing import OwnSampler
+from nlbs.models.drawing import Bfloat16Sampler, OwnSampler
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.choice import SamplerChoice
 from nlbs.models.stages.fitted import save_stage
@@ -110,6 +110,18 @@ def test_a_flow_is_drawn_from_by_solvers_of_diffusion_models_too(
     assert isinstance(guided, FlowSolver) and guided.autoguidance == 1.5 and guided.weak is not None
     plain = replace(choice, autoguidance=1.0)
     assert plain.files(checkpoint) == [FLOW.path(checkpoint)]
+
+
+def test_draws_in_bfloat16_say_so_and_are_not_had_without_torch(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    choice = SamplerChoice(precision="bfloat16")
+    assert str(choice.of(checkpoint)) == "prior, temperature 1, bfloat16"
+    sampler = choice.open(model, checkpoint)
+    assert isinstance(sampler, Bfloat16Sampler)
+    assert isinstance(sampler.sampler, OwnSampler)
+    with pytest.raises(ConfigError, match="--precision bfloat16 is of torch"):
+        sampler.portable()
 
 
 def test_a_family_may_say_by_which_solver_its_flow_is_drawn_from(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from nlbs.cvae.model import ConditionalVAE
+from nlbs.errors import ConfigError
 from nlbs.manifests.conditions import UNKNOWN
 from nlbs.manifests.schema import NLBS
 from nlbs.models.distortion import DISTORTIONS, TOLD
@@ -111,6 +112,24 @@ def test_a_weak_flow_is_fitted_beside_the_flow_to_fewer_patches_at_its_scale(run
     assert weak.is_scaled_like(flow)
     assert weights(weak_path) != alone
     assert FlowSampler(model, flow, weak=weak, autoguidance=1.5).networks[2] is weak
+
+
+def test_a_weak_flow_may_be_narrower_and_has_the_levels_of_the_flow(run: Path) -> None:
+    def config(widths: list[int]) -> TrainConfig:
+        return tiny_config(model=LADDER, flow=FLOW, autoguidance={"share": 0.25, "widths": widths})
+
+    fit_of(config([8, 8]), run)
+    model = ConditionalVAE.load_from_checkpoint(run / "best_model.safetensors")
+    flow, weak = (load_stage(run, stage, model) for stage in (flow_stage.FLOW, flow_stage.WEAK_FLOW))
+    assert weak.config.widths == (8, 8)
+    assert weak.config.blocks == flow.config.blocks
+    assert weak.is_scaled_like(flow)
+    sampler = FlowSampler(model, flow, 2, weak=weak, autoguidance=1.5)
+    conditions = {name: torch.full((2,), UNKNOWN) for name in NLBS.names}
+    drawn = sampler.draw([torch.randn(2, *shape) for shape in sampler.noise_shapes], conditions)
+    assert bool(drawn.isfinite().all())
+    with pytest.raises(ConfigError, match=r"autoguidance.widths has 1 numbers and flow.network.widths 2"):
+        config([8]).stages  # noqa: B018
 
 
 def test_what_is_damaged_is_fitted_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
