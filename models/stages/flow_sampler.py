@@ -177,8 +177,7 @@ class FlowSolver(FlowSampler):
 
         def denoise(noisy: Tensor, sigma: float) -> Tensor:
             t = 1 / (1 + sigma)
-            x = self._maps(t * noisy)
-            return _joined(_moved(x, self._velocity(x, t, conditions), 1 - t))
+            return self._expected(noisy, t, lambda x: self._velocity(x, t, conditions))
 
         start = _joined(self.flow.as_maps(noise))
         found = SOLVE[self.solver](
@@ -196,6 +195,13 @@ class FlowSolver(FlowSampler):
             raise no_passes(self.solver)
         return super().portable()
 
+    def _expected(
+        self, noisy: Tensor, t: Tensor | float, velocity: Callable[[list[Tensor]], list[Tensor]]
+    ) -> Tensor:
+        """Return x_t + (1 - t) v of x_t = t y, latents flat in a row."""
+        x = t * noisy
+        return x + (1 - t) * _joined(velocity(self._maps(x)))
+
     def _solve(self, start: Tensor, ask: Callable[[Tensor, float], Tensor]) -> Tensor:
         return SOLVE[self.solver](start, ask, SCHEDULE, self.steps, lambda _: start)
 
@@ -204,8 +210,7 @@ class FlowSolver(FlowSampler):
 
         def denoise(noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
             t = 1 / (1 + sigma)
-            x = t[:, None] * noisy
-            return x + (1 - t)[:, None] * _joined(flow(self._maps(x), t, conditions))
+            return self._expected(noisy, t[:, None], lambda x: flow(x, t, conditions))
 
         return denoise
 
