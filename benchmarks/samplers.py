@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.zoo import nlbs
 
 SLOW = ("sde", 500)
-QUICK = (("dpm", 10), ("dpm", 20), ("ode", 20))
+QUICK = (("dpm", 8), ("dpm", 12), ("dpm", 20), ("ode", 20))
 
 
 def distance(options: argparse.Namespace, sampler: str, steps: int, seed: int) -> float:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, required=True, help="a run of a preset that denoises")
+    parser.add_argument("--run", type=Path, required=True, help="a run of a preset that denoises, or has a flow")
     parser.add_argument("--shards", required=True)
     parser.add_argument("--out", type=Path, required=True, help="reports; those that are there are taken")
     parser.add_argument("--num", type=int, default=1000)
