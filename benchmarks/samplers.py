@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, required=True, help="a run of a preset that denoises, or has a flow")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="a run of a preset that denoises, or has a flow"
+    )
     parser.add_argument("--shards", required=True)
     parser.add_argument("--out", type=Path, required=True, help="reports; those that are there are taken")
     parser.add_argument("--num", type=int, default=1000)

@@ -333,7 +333,7 @@ source_options = all_of(
         default="auto",
         show_default=True,
         help="Stop when more images fail: a count, a share such as 5%, or auto, which is 10 images or 5%, "
-        "whichever is more.",
+        "whichever is more, and of a small table at most half.",
     ),
     click.option(
         "--allow-duplicates",

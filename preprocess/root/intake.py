@@ -1,5 +1,6 @@
 """The way from a dataset's table to decoded images and their two tables: the same for build, part and append."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -217,12 +218,12 @@ def take_in(
     """
     before = {key[:2] for key in told_before}
     expected = sum(source.key[:2] in before for source in sources)
-    limit = failure_limit(options.most_failures, len(sources)) + expected
+    limit = failure_limit(options.most_failures, len(sources))
     stamps = _stamps(options.out, folder)
     # Before the first image: a file that is replaced after a kill is then seen to be another one.
     write_sources(folder, (source_row(planned(source, read.store, stamps)) for source in sources))
     how = Decoding(read.store, read.decode, options.cut, timeout_s=options.file_timeout_s)
-    taken = ingest(sources, how, stamps, options.workers, limit, notes)
+    taken = ingest(sources, how, stamps, options.workers, limit + expected, notes)
     taken = [with_header(source, options.disagree) for source in taken]
     taken = [source for source in taken if source.key not in told_before]
     totals = Totals(
@@ -237,8 +238,10 @@ def take_in(
         refuse_other_usable(options.out, options.cut.name, usable)
     rows = totals.counting(image_row(source, generation) for source in taken)
     write_tables(folder, rows, map(source_row, taken), read.kept)
-    if "not_reached" in totals.skipped:
-        raise DatasetError(_too_many_failures(taken, limit, read, folder))
+    # Of a small table auto looks at all images before it says that most are of no use.
+    most = min(limit, len(taken) / 2) if options.most_failures.strip() == "auto" else limit
+    if _are_too_many(taken, most):
+        raise DatasetError(_too_many_failures(taken, most, read, folder))
     if options.disagree == "error" and totals.disagreements:
         raise DatasetError(_disagreement(taken, folder))
     return totals
@@ -262,6 +265,14 @@ def failure_limit(text: str, images: int) -> float:
     if match[1] is None:
         return max(10.0, 0.05 * images)
     return float(match[1]) / 100 * images if match[2] else float(match[1])
+
+
+def _are_too_many(taken: Sequence[Source], most: float) -> bool:
+    """Return whether more images failed than may. Where none can be used, :func:`nothing_usable` says it better."""
+    if any(source.status == "not_reached" for source in taken):
+        return True
+    usable = any(source.status == "ok" for source in taken)
+    return usable and sum(source.is_failure for source in taken) > most
 
 
 def nothing_usable(totals: Totals, out: AnyPath, images: AnyPath | None = None) -> str:
@@ -290,14 +301,15 @@ def _stamps(root: AnyPath, folder: AnyPath) -> dict[str, str]:
     return {image: stamp for place in (root, *begun, folder) for image, stamp in read_stamps(place).items()}
 
 
-def _too_many_failures(taken: Sequence[Source], limit: float, read: SourcesRead, folder: AnyPath) -> str:
+def _too_many_failures(taken: Sequence[Source], most: float, read: SourcesRead, folder: AnyPath) -> str:
     failed = [source for source in taken if source.is_failure]
     counts = Counter(source.status for source in failed).most_common()
     kinds = ", ".join(f"{count} {status}" for status, count in counts)
     where = "" if any(source.status == "ok" for source in taken) else _relative_to(read.images)
+    stopped = "stopped after " if any(source.status == "not_reached" for source in taken) else ""
     return (
-        f"stopped after {len(failed)} of {counted(len(taken), 'image')} failed ({kinds}), more than "
-        f"{limit:.0f}; for example "
+        f"{stopped}{len(failed)} of {counted(len(taken), 'image')} failed ({kinds}), more than "
+        f"{math.floor(most)}; for example "
         f"{in_words(image_row(failed[0]))}.{where} {folder / IMAGES_CSV} says more. What was decoded is kept; "
         f"--max-failures allows more{_in_a_row(read.notes)}"
     )

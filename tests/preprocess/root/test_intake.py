@@ -90,6 +90,32 @@ def test_no_file_is_named_on_the_console_and_the_reasons_stand_where_the_error_s
     assert not (tmp_path / "s" / ".parts").exists()
 
 
+@pytest.mark.parametrize("row", [0, 7])
+def test_no_failure_is_too_many_wherever_in_the_table_it_stands(
+    row: int, images: Path, tmp_path: Path
+) -> None:
+    file_of(images, row).write_text("no image")
+    build = ("build-shards", "--csv", images / "old.csv", "--images", images, "--out", tmp_path / "s", *CUT)
+    strict = run(*build, "--max-failures", "0")  # type: ignore[arg-type]
+    assert strict.returncode == 1
+    assert re.search(r"1 of 8 images failed \(1 not_dicom\), more than 0", strict.stderr)
+    assert "1 not_dicom" in preprocess(*build)  # type: ignore[arg-type]
+
+
+def test_a_small_table_of_which_most_fails_is_seen_through_and_is_an_error(
+    images: Path, tmp_path: Path
+) -> None:
+    for row in range(5):
+        file_of(images, row).write_text("no image")
+    build = ("build-shards", "--csv", images / "old.csv", "--images", images, "--out", tmp_path / "s", *CUT)
+    stopped = run(*build)  # type: ignore[arg-type]
+    assert stopped.returncode == 1
+    assert "Error: 5 of 8 images failed (5 not_dicom), more than 4; for example row 1" in stopped.stderr
+    statuses = Counter(row["status"] for row in read_csv(tmp_path / "s" / "images.csv"))
+    assert statuses == {"not_dicom": 5, "ok": 3}
+    assert "5 not_dicom" in preprocess(*build, "--max-failures", "5")  # type: ignore[arg-type]
+
+
 def test_an_append_of_the_whole_table_does_not_count_what_failed_before(images: Path, tmp_path: Path) -> None:
     for row in (0, 1, 2):
         file_of(images, row).write_text("no image")
