@@ -31,6 +31,10 @@ _LARGEST_SHIFT_PX = 3  # of the reduced patches
 #: of a patch moved by 2 pixels is among the best 8 in 89 % of cases, among 64 in 99 %.
 _CANDIDATES = 64
 _LEAST_TRAINING = 8
+#: A copy is liked by one patient's patches far more than by those of others: than by the third best, so that a patient
+#: who is there under two names hides nothing (docs/decisions, *A copy stands out*).
+_OTHERS = 2
+_TIE = 1e-3  #: two that are that much alike differ by rounding
 _FOLDS = 5  # of held-out patients: the threshold is checked on each by that of the others
 _FAINT_LEVELS = 0.25  # rms of structure, in grey levels, below which it is rounding
 _BLOCK = 512
@@ -39,9 +43,11 @@ _FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 @dataclass(frozen=True)
 class Copies:
-    """How much each patch is like the training patch that it is most like."""
+    """How much each patch is like the training patch that it is most like, and how that stands out."""
 
-    scores: npt.NDArray[np.float32]  #: (n,) correlation of structure at the best shift and flip, at most 1
+    #: (n,) 1 - (1 - a) / (1 - b), a the likeness and b that to the third best patient: 1 a copy, 0 one of many.
+    scores: npt.NDArray[np.float32]
+    likeness: npt.NDArray[np.float32]  #: (n,) correlation of structure at the best shift and flip, at most 1
     rows: npt.NDArray[np.intp]  #: (n,) that training patch
 
 
@@ -51,12 +57,16 @@ class CopyDetector:
     Every patch is reduced to 64 pixels. The 64 best candidates by correlation of 16 x 16 images, over
     the four flips, are compared in detail: band-passed by a difference of Gaussians, correlated at
     every shift up to 3 pixels. Brightness, contrast, noise, small shifts and flips hardly
-    change that score; another patient's tissue stays below, unless both show little but the edge of a
-    breast (docs/decisions, *What finds a copy*).
+    change that likeness; another patient's tissue stays below (docs/decisions, *What finds a copy*), unless both show
+    little but the edge of a breast, which many patients have: so what counts is how far the likeness to one stands out.
     """
 
-    def __init__(self, train: Patches) -> None:
-        """Prepare the training patches, uint8 (n, R, R), R at least 32.
+    def __init__(self, train: Patches, patients: Groups | None = None) -> None:
+        """Prepare the training patches.
+
+        Args:
+            train: uint8, (n, R, R), R at least 32.
+            patients: (n,), whose they are; None: each of another.
 
         Raises:
             EvaluationError: fewer than 8 patches, below 32 pixels, or another type or shape.
@@ -67,6 +77,9 @@ class CopyDetector:
                 f"the copy audit: found patches of {train.shape[1]} pixels, expected {2 * _COARSE_PX} or more"
             )
         self._size = train.shape[1]
+        self._patients = (
+            np.arange(len(train)) if patients is None else np.unique(patients, return_inverse=True)[1]
+        )
         parts = [_reduced(train[start : start + _BLOCK]) for start in range(0, len(train), _BLOCK)]
         self._coarse = np.concatenate([_coarse(part) for part in parts])
         self._detail = np.concatenate([_structure(part) for part in parts])
@@ -82,14 +95,17 @@ class CopyDetector:
             raise EvaluationError(
                 f"the copy audit: {patches.shape[1]} pixels against {self._size} in training"
             )
-        scores = np.empty(len(patches), dtype=np.float32)
+        likeness, others = (np.empty(len(patches), dtype=np.float32) for _ in range(2))
         rows = np.empty(len(patches), dtype=np.intp)
         for start in range(0, len(patches), _BLOCK):
             part = slice(start, start + _BLOCK)
-            scores[part], rows[part] = self._compare(_reduced(patches[part]))
-        return Copies(scores, rows)
+            likeness[part], others[part], rows[part] = self._compare(_reduced(patches[part]))
+        return Copies(1 - (1 - likeness) / (1 - others + np.float32(_TIE)), likeness, rows)
 
-    def _compare(self, reduced: Images) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+    def _compare(
+        self, reduced: Images
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+        """Return the best likeness of each patch, that to the third best patient, and the best training row."""
         flips, rows = self._candidates(reduced)
         structure = _structure(reduced)  # every filter is symmetric: what is flipped later is the same
         detail = np.stack([structure[:, ::y, ::x] for y, x in _FLIPS])
@@ -101,7 +117,10 @@ class CopyDetector:
             ]
         )
         best = found.argmax(axis=0)
-        return found[best, each], rows[each, best]
+        others = [
+            _of_another(values, whose) for values, whose in zip(found.T, self._patients[rows], strict=True)
+        ]
+        return found[best, each], np.array(others, dtype=np.float32), rows[each, best]
 
     def _candidates(self, reduced: Images) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Return the flip and the training row of each patch's best candidates, (n, 8) each."""
@@ -150,6 +169,14 @@ def _unit(images: Images) -> Images:
     centred = images - images.mean(axis=(1, 2), keepdims=True)
     norm = np.sqrt((centred**2).sum(axis=(1, 2), keepdims=True))
     return cast(Images, (centred / np.maximum(norm, _FAINT_LEVELS * images.shape[1])).astype(np.float32))
+
+
+def _of_another(values: npt.NDArray[np.float32], patients: npt.NDArray[np.intp]) -> float:
+    """Return the best value of the third best patient, or of the last where there are fewer."""
+    order = np.argsort(-values, kind="stable")
+    _, first = np.unique(patients[order], return_index=True)
+    each = np.sort(first)
+    return float(values[order[each[min(_OTHERS, len(each) - 1)]]])
 
 
 def _best_correlation(a: Images, b: Images) -> npt.NDArray[np.float32]:
@@ -225,13 +252,13 @@ def _some_flips(count: int) -> list[tuple[int, int]]:
 class CopyAudit:
     """What the detector says about generated patches, and whether it can be believed."""
 
-    threshold: float  #: score above which a patch is flagged
+    threshold: float  #: score above which a patch is flagged, see :class:`Copies`
     false_positive_rate: float  #: for which the threshold was set, on the held-out patients
     held_out_flagged: Interval  #: share of held-out patches above the threshold of the other patients
-    control_auc: Interval  #: scores of some held-out patients against the others', as if drawn; .5 is right
+    control_auc: Interval  #: likeness of some held-out patients against the others', as if drawn; .5 is right
     generated_flagged: Interval  #: share of the generated patches
     generated_auc: (
-        Interval  #: scores of generated against held-out patches; above .5 they lie nearer to training
+        Interval  #: likeness of generated against held-out patches; above .5 they lie nearer to training
     )
     caught: Mapping[str, Interval]  #: share of the planted copies flagged, by kind
     flagged: npt.NDArray[np.intp]  #: generated patches that are flagged, the most alike first
@@ -278,6 +305,7 @@ def audit_copies(
     planted: Mapping[str, Patches] | None = None,
     false_positive_rate: float = 0.01,
     seed: int = 0,
+    train_groups: Groups | None = None,
 ) -> CopyAudit:
     """Return the share of generated patches that are copies, at a threshold set on held-out patients.
 
@@ -294,6 +322,7 @@ def audit_copies(
             own reconstructions of training patches make a further, harder kind.
         false_positive_rate: share of held-out patches that may be flagged.
         seed: of the planted copies and of the division of patients.
+        train_groups: (m,), the patients of training patches; None: each is of another.
 
     Raises:
         EvaluationError: too few held-out patches or patients for the rate, other types or sizes.
@@ -308,8 +337,9 @@ def audit_copies(
             f"which at least {fewest} set a threshold that the others check; expected {needed} or more for a rate of "
             f"{false_positive_rate:.1%}"
         )
-    detector = CopyDetector(train)
-    real = detector(held_out).scores
+    detector = CopyDetector(train, train_groups)
+    new = detector(held_out)
+    real = new.scores
     threshold = _threshold(real, false_positive_rate)
     checked = sum(
         int((real[folds == fold] > _threshold(real[folds != fold], false_positive_rate)).sum())
@@ -320,14 +350,14 @@ def audit_copies(
     flagged = np.flatnonzero(found.scores > threshold)
     flagged = flagged[np.argsort(-found.scores[flagged], kind="stable")]
     _, patients = np.unique(held_out_groups, return_inverse=True)
-    both = np.concatenate([found.scores, real])
+    both = np.concatenate([found.likeness, new.likeness])
     truth = np.repeat([1, 0], [len(generated), len(real)])
     groups = np.concatenate([np.arange(len(generated)), len(generated) + patients])
     return CopyAudit(
         threshold,
         false_positive_rate,
         share_interval(checked, len(real)),
-        auroc_interval(real, folds % 2 == 1, held_out_groups, repeats=200, seed=seed),
+        auroc_interval(new.likeness, folds % 2 == 1, held_out_groups, repeats=200, seed=seed),
         _share_above(found.scores, threshold),
         auroc_interval(both, truth, groups, repeats=200, seed=seed),
         {kind: _share_above(detector(patches).scores, threshold) for kind, patches in copies.items()},

@@ -69,7 +69,12 @@ def _add_audit(section: Section, study: Study) -> None:
     study.say(f"looking for copies of {len(train):,} training patches")
     try:
         audit = audit_copies(
-            study.drawn, train.pixels, study.held_out.pixels, study.held_out.patients, seed=study.seed
+            study.drawn,
+            train.pixels,
+            study.held_out.pixels,
+            study.held_out.patients,
+            seed=study.seed,
+            train_groups=train.patients,
         )
     except EvaluationError as error:
         section.figures["copies"] = {"proven": False, "verdict": "not proven", "why": str(error)}

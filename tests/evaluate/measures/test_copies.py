@@ -88,9 +88,9 @@ def test_larger_patches_are_reduced_first(tissue: np.ndarray) -> None:
     shifted = np.roll(large[:10], 4, axis=2)
     found = detector(shifted[:, :, ::-1])
     assert found.rows.tolist() == list(range(10))
-    assert found.scores.min() > 0.9
+    assert found.likeness.min() > 0.9
     others = tissue[40:70][np.arange(40, 70) % 3 != 0]  # without air, whose edge is alike in all
-    assert detector(np.repeat(np.repeat(others, 3, axis=1), 3, axis=2)).scores.max() < 0.7
+    assert detector(np.repeat(np.repeat(others, 3, axis=1), 3, axis=2)).likeness.max() < 0.7
 
 
 def test_a_featureless_patch_is_no_copy_of_another(tissue: np.ndarray) -> None:
@@ -113,12 +113,42 @@ def test_a_hundred_and_thirty_held_out_patients_are_enough(tissue: np.ndarray, t
     assert audit.held_out_flagged.groups == 130  # each is judged once, by the threshold of others
 
 
+def breasts(count: int, contrast: float, seed: int) -> np.ndarray:
+    """Textures inside of outlines that differ in size alone."""
+    generator = np.random.default_rng(seed)
+    texture = power_law_patches(count, 64, 3.2, seed=seed).astype(np.float64) - 128
+    y, x = np.mgrid[:64, :64]
+    radius = 30 + generator.uniform(-8, 8, (count, 1, 1))
+    inside = (x / 1.2) ** 2 + (y - 32) ** 2 < radius**2
+    return np.where(inside, np.clip(np.rint(120 + contrast * texture), 1, 255), 0).astype(np.uint8)
+
+
 def test_copies_of_breasts_whose_outlines_are_alike_are_found_though_they_were_moved() -> None:
     """Of 8 candidates in place of 64, a tenth of what was moved is not among them."""
-    texture = power_law_patches(1100, 64, 3.2, seed=5).astype(np.float64) - 128
-    y, x = np.mgrid[:64, :64]
-    radius = 30 + np.random.default_rng(5).uniform(-8, 8, (1100, 1, 1))
-    inside = (x / 1.2) ** 2 + (y - 32) ** 2 < radius**2
-    breasts = np.where(inside, np.clip(np.rint(120 + 1.5 * texture), 1, 255), 0).astype(np.uint8)
-    audit = audit_copies(breasts[:20], breasts[:900], breasts[900:], np.arange(200))
+    every = breasts(1100, 1.5, seed=5)
+    audit = audit_copies(every[:20], every[:900], every[900:], np.arange(200))
     assert {kind: share.value for kind, share in audit.caught.items() if share.value < 0.95} == {}
+
+
+def test_plain_breasts_are_seldom_taken_for_copies_for_an_outline_that_many_have() -> None:
+    every, plain = breasts(600, 1.0, seed=6), breasts(60, 0.3, seed=7)
+    detector = CopyDetector(every[:450])
+    found, real = detector(plain), detector(every[450:])
+    # By likeness alone they often are: little but an outline is like every outline.
+    alike = (found.likeness > np.quantile(real.likeness, 0.99)).mean()
+    assert alike > 0.25
+    assert (found.scores > np.quantile(real.scores, 0.99)).mean() < alike / 2
+
+
+def test_other_patches_of_the_same_patient_do_not_hide_a_copy(tissue: np.ndarray, train: np.ndarray) -> None:
+    """Three of each patient, moved by a pixel: beside the source there are two more that are as like."""
+    moved = np.concatenate([np.roll(train[:200], step, axis=2) for step in (0, 1, -1)])
+    noise = np.random.default_rng(0).normal(0, 8, (20, 64, 64))
+    copies = np.clip(np.rint(train[:20] + noise), 0, 255).astype(np.uint8)
+    by_patient, by_patch = (
+        CopyDetector(moved, np.tile(np.arange(200), 3))(copies),
+        CopyDetector(moved)(copies),
+    )
+    assert by_patient.scores.min() > 0.7
+    assert (by_patient.scores - by_patch.scores).min() > 0.2
+    assert by_patient.likeness.tolist() == by_patch.likeness.tolist()
