@@ -120,7 +120,7 @@ def plan(rates: Mapping[str, float], minutes: float, patches: int) -> dict[str, 
 def train(preset: str, shards: str, todo: Mapping[str, int], run: Path, device: str, *more: object) -> float:
     """Train a preset as planned; return the seconds that it took here."""
     begun = time.perf_counter()
-    flow = ["--flow-patches", todo["latents"]] if "latents" in todo else []
+    flow = ["--flow-patches", todo.get("latents", 0)] if has_flow(preset) else []
     options = options_of(preset, shards, run) + (["--resident", "auto"] if device == "cuda" else [])
     nlbs("train", *options, "--epochs", todo["epochs"], "--run-folder", run, "--device", device, *flow, *more)
     return time.perf_counter() - begun
@@ -165,6 +165,8 @@ def anomalies(run: Path, shards: str, device: str) -> dict[str, Any]:
 
 def one_preset(preset: str, rates: Mapping[str, float], options: argparse.Namespace) -> dict[str, Any]:
     """Train and judge one preset; an earlier result of the same plan is taken as it is."""
+    if options.anomaly:  # scores are of the model: nothing is drawn from a flow
+        rates = {"model": rates["model"]}
     with open_shards(options.shards) as opened:
         todo = plan(rates, options.minutes, len(opened.rows("train", options.where)))
     run = options.out / preset
