@@ -106,7 +106,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "reuse": 4,
             "batch_size": 16,  # more steps are worth more than quieter ones
         },
-        # Draws go away from what a flow of so many patches draws, at half the width a quarter as costly (decision 35).
+        # Draws go away from what a flow of so many patches draws, at half the width a quarter as costly (decision 36).
         "autoguidance": {"share": 1 / 16, "widths": (64, 48)},
     },
 }

@@ -31,7 +31,7 @@ _LARGEST_SHIFT_PX = 3  # of the reduced patches
 #: of a patch moved by 2 pixels is among the best 8 in 89 % of cases, among 64 in 99 %.
 _CANDIDATES = 64
 _LEAST_TRAINING = 8
-#: A copy is liked by one patient's patches far more than by those of others: than by the third best, so that a patient
+#: A copy is like one patient's patches far more than those of others: than those of the third best, so that a patient
 #: who is there under two names hides nothing (docs/decisions, *A copy stands out*).
 _OTHERS = 2
 _TIE = 1e-3  #: two that are that much alike differ by rounding

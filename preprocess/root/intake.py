@@ -238,8 +238,9 @@ def take_in(
         refuse_other_usable(options.out, options.cut.name, usable)
     rows = totals.counting(image_row(source, generation) for source in taken)
     write_tables(folder, rows, map(source_row, taken), read.kept)
-    # Of a small table auto looks at all images before it says that most are of no use.
-    most = min(limit, len(taken) / 2) if options.most_failures.strip() == "auto" else limit
+    # Of a small table auto looks at all images before it says that most are of no use; a part says nothing of a table.
+    is_whole = folder == options.out and options.most_failures.strip() == "auto"
+    most = min(limit, len(taken) / 2) if is_whole else limit
     if _are_too_many(taken, most):
         raise DatasetError(_too_many_failures(taken, most, read, folder))
     if options.disagree == "error" and totals.disagreements:
