@@ -275,7 +275,7 @@ _OPTIONS = (
                  help="Begin with noise whose neighbouring parts agree, where it has maps: over so many pixels of an "
                  "image the correlation falls to 61 %. 0: independent noise, which models learn from."),
     click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
-                 help="Of the networks that draw. bfloat16 is quicker on processors and cards that have it, and slower on "
+                 help="Of the networks that draw. bfloat16 is quicker on processors and cards that have it, slower on "
                  "others; patches are as good and not the same to the last grey level."),
     click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
                  help="Steps of the flow from noise to latents; each evaluates it twice."),
