@@ -50,7 +50,8 @@ FAULTS: dict[str, dict[str, Variant]] = {
             "spatial-cvae-small", {"self_attention": False, "cross_attention": False}
         ),
         "half of a summed KL against a mean square": Variant(
-            "spatial-cvae-small", training={"loss": {"kl_weight": 0.5 * 64 * 64}}
+            "spatial-cvae-small",
+            training={"loss": {"kl_weight": 0.5 * 64 * 64}},  # its own is per pixel
         ),
     },
     "diffusion-small": {

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from benchmarks.generative import train
+from benchmarks.variants import QUICK
 
 from nlbs.evaluate.measures.intervals import mean_interval
 from nlbs.generate.latents import reconstruct
@@ -38,8 +39,6 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "with": {},
     "without": {"training": {"loss": {"spatial_weight": 0.0}}},
 }
-#: Networks of a trial.
-QUICK = {"widths": [8, 8], "scales": [1], "latent_dim": 4, "token_width": 8, "condition_embed_dim": 8}
 
 
 def judge(checkpoint: Path, folder: str, breasts: int, split: str) -> tuple[dict[str, Any], npt.NDArray[Any]]:
@@ -112,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in WEIGHTS}
     for seed in options.seeds:
         for name, weight in WEIGHTS.items():
-            changes = {**weight, "data": size, **({"model": QUICK} if options.quick else {})}
+            changes = {**weight, "data": size, **({"model": QUICK[PRESET]} if options.quick else {})}
             checkpoint = train(
                 options.shards,
                 PRESET,

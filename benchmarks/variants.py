@@ -143,16 +143,16 @@ def distances(bench: Bench, variants: Iterable[Variant], seeds: int) -> Distance
     def distance(patches: Patches) -> float:
         return frechet_distance(bench.extractor(patches), features)
 
-    def drawn(variant: Variant, seed: int) -> float:
+    def of_draws(variant: Variant) -> list[float]:
         # A variant may see other conditions than the first does.
         conditions = bench.real("test", bench.config(variant)).conditions
-        return distance(bench.drawn(variant, seed, conditions))
+        return [distance(bench.drawn(variant, seed, conditions)) for seed in range(seeds)]
 
     return Distances(
         held_out=len(held_out),
         floor=distance(learnt.pixels[: len(held_out)]),
         point_mass=distance(point_mass(learnt.pixels, len(held_out))),
-        drawn={name: [drawn(variant, seed) for seed in range(seeds)] for name, variant in each.items()},
+        drawn={name: of_draws(variant) for name, variant in each.items()},
     )
 
 

@@ -118,7 +118,7 @@ class CopyDetector:
         )
         best = found.argmax(axis=0)
         others = [
-            _of_another(values, whose) for values, whose in zip(found.T, self._patients[rows], strict=True)
+            _of_others(values, whose) for values, whose in zip(found.T, self._patients[rows], strict=True)
         ]
         return found[best, each], np.array(others, dtype=np.float32), rows[each, best]
 
@@ -171,7 +171,7 @@ def _unit(images: Images) -> Images:
     return cast(Images, (centred / np.maximum(norm, _FAINT_LEVELS * images.shape[1])).astype(np.float32))
 
 
-def _of_another(values: npt.NDArray[np.float32], patients: npt.NDArray[np.intp]) -> float:
+def _of_others(values: npt.NDArray[np.float32], patients: npt.NDArray[np.intp]) -> float:
     """Return the best value of the third best patient, or of the last where there are fewer."""
     order = np.argsort(-values, kind="stable")
     _, first = np.unique(patients[order], return_index=True)

@@ -12,22 +12,10 @@ from benchmarks.variants import Bench, Variant, over_seeds
 
 from nlbs.models import registry
 from nlbs.shards import open_shards
+from tests.benchmarks.conftest import quick_call
 from tests.conftest import some
-from tests.shards.conftest import make_shard_set
 
 PRESETS = {preset for name in registry.names() for preset in registry.family(name).presets}
-
-
-def call(shards: Path, *more: object) -> list[str]:
-    tiny = ["--patches", 32, "--seeds", 2, "--num", 16, "--extractor", "random-convolutions", "--quick"]
-    return [str(word) for word in ("--shards", shards, "--out", shards.parent / "runs", *tiny, *more)]
-
-
-@pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    splits = [split for split in ("train", "train", "val", "test") for _ in range(16)]  # of eight patients
-    make_shard_set(tmp_path / "set", patches=64, resolution=32, columns={"split": splits})
-    return tmp_path / "set"
 
 
 def test_the_variants_are_trained_judged_and_compared(
@@ -35,7 +23,7 @@ def test_the_variants_are_trained_judged_and_compared(
 ) -> None:
     monkeypatch.setattr("nlbs.train.loop.write_curve", lambda path, metrics: None)
     names = ["latent-vae", "adversary"]
-    conclusions.main(call(shards, "--only", *names))
+    conclusions.main(quick_call(shards, "--only", *names))
     found = json.loads(capsys.readouterr().out)
     assert found["quick"]
     assert found["extractor"].startswith("random-convolutions")
@@ -52,7 +40,7 @@ def test_the_variants_are_trained_judged_and_compared(
     sizes = [f"cxr-vae-small-latent_dim={size}" for size in (16, 512)]
     assert runs == ["cxr-vae-small", *sizes, "lsgan-small"]
     # What is trained is not trained again, and says the same.
-    conclusions.main(call(shards, "--only", "adversary"))
+    conclusions.main(quick_call(shards, "--only", "adversary"))
     said = capsys.readouterr()
     assert json.loads(said.out)["adversary"] == found["adversary"]
     assert said.err.count("is finished") == 4
@@ -83,7 +71,7 @@ def test_a_preset_that_is_not_there_is_refused_before_anything_is_trained(
     absent = Experiment("it is there", {"a": Variant("absent-small"), "b": Variant("absent-small", {"k": 1})})
     monkeypatch.setitem(EXPERIMENTS, "adversary", absent)
     with pytest.raises(SystemExit, match="the experiment adversary needs absent-small: there is no preset"):
-        conclusions.main(call(shards, "--only", "latent-vae", "adversary"))
+        conclusions.main(quick_call(shards, "--only", "latent-vae", "adversary"))
     assert not (shards.parent / "runs").exists()
 
 

@@ -9,24 +9,15 @@ from benchmarks.faults import FAULTS, cost
 from benchmarks.variants import Bench, Variant
 
 from nlbs.shards import open_shards
+from tests.benchmarks.conftest import quick_call
 from tests.conftest import some
-from tests.shards.conftest import make_shard_set
-
-
-@pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    splits = [split for split in ("train", "train", "val", "test") for _ in range(16)]  # of eight patients
-    make_shard_set(tmp_path / "set", patches=64, resolution=32, columns={"split": splits})
-    return tmp_path / "set"
 
 
 def test_a_mended_preset_and_each_of_its_faults_are_trained_and_compared(
     shards: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nlbs.train.loop.write_curve", lambda path, metrics: None)
-    tiny = ["--patches", "32", "--seeds", "2", "--num", "16", "--extractor", "random-convolutions", "--quick"]
-    where = ["--shards", str(shards), "--out", str(shards.parent / "runs")]
-    faults.main([*where, *tiny, "--only", "lsgan-small"])
+    faults.main(quick_call(shards, "--only", "lsgan-small"))
     found = json.loads(capsys.readouterr().out)
     assert found["quick"]
     assert found["augment"]

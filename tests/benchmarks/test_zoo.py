@@ -1,8 +1,10 @@
 """The benchmark of the zoo: its presets exist, its plan is that of the minutes, its figures are those of the report."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import zoo
 from benchmarks.zoo import ANOMALY, PRESETS, changes_of, has_flow, plan, row
 
 from nlbs.errors import ConfigError
@@ -24,6 +26,25 @@ def test_half_of_the_minutes_are_for_the_flow_where_there_is_one() -> None:
     assert plan({"model": 100.0}, 20, 1000) == {"epochs": 120}
     assert plan({"model": 100.0, "flow": 150.0}, 20, 1000) == {"epochs": 60, "latents": 90_000}
     assert plan({"model": 1.0}, 1, 1000) == {"epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("preset", "todo", "expected"),
+    [
+        ("nlbs-small", {"epochs": 3, "latents": 500}, ["--flow-patches", 500]),
+        ("nlbs-small", {"epochs": 3}, ["--flow-patches", 0]),  # anomaly scores are of the model alone
+        ("vindr-vae-small", {"epochs": 3}, []),
+    ],
+)
+def test_a_flow_is_fitted_where_it_was_planned_and_else_not(
+    preset: str, todo: dict[str, int], expected: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(zoo, "nlbs", lambda *words: told.extend(words))
+    zoo.train(preset, "shards", todo, tmp_path / "run", "cpu")
+    assert told[told.index("--epochs") + 1] == 3
+    at = told.index("--flow-patches") if "--flow-patches" in told else len(told)
+    assert told[at : at + 2] == expected
 
 
 def test_the_figures_are_those_of_the_report() -> None:

@@ -1,13 +1,16 @@
 """Patch i is a function of (sampler, its condition, seed, i) alone."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
 
 from nlbs.cvae import ConditionalVAE
 from nlbs.errors import ConfigError
-from nlbs.models.drawing import BATCH, OwnSampler, draw_noise, draw_patches, to_uint8
+from nlbs.models.drawing import BATCH, Bfloat16Sampler, OwnSampler, draw_noise, draw_patches, to_uint8
 from tests.cvae.conftest import tiny
 
 CODES = {"view": 1, "laterality": 0, "age_bin": 2, "cancer": 1, "false_positive": -1}
@@ -94,3 +97,21 @@ def test_other_conditions_draw_other_patches(model: ConditionalVAE) -> None:
 def test_grey_values_cover_the_range_and_clip() -> None:
     found = to_uint8(torch.tensor([-2.0, -1.0, 0.0, 1.0, 1.5, 0.25]).reshape(1, 1, 2, 3))
     np.testing.assert_array_equal(found[0], [[0, 0, 128], [255, 255, 159]])
+
+
+def test_networks_of_a_draw_in_bfloat16_compute_in_it_and_others_do_not(model: ConditionalVAE) -> None:
+    computed: list[torch.dtype] = []
+
+    class Spy(OwnSampler):
+        def draw(self, noise: Sequence[Tensor], conditions: Mapping[str, Tensor]) -> Tensor:
+            computed.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            return super().draw(noise, conditions)
+
+    sampler = Spy(model)
+    noise = [torch.zeros(2, *shape) for shape in sampler.noise_shapes]
+    conditions = {name: torch.zeros(2, dtype=torch.long) for name in sampler.schema.names}
+    with torch.no_grad():
+        drawn = [each.draw(noise, conditions) for each in (sampler, Bfloat16Sampler(sampler))]
+    assert computed == [torch.float32, torch.bfloat16]
+    assert [patches.dtype for patches in drawn] == [torch.float32] * 2
+    assert not torch.equal(*drawn)
