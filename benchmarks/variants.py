@@ -109,9 +109,13 @@ class Bench:
         data = config.data
         return read_patches(self.shards, rows, data.resolution, data.fit, self.num, schema=config.schema)
 
+    def run_folder(self, variant: Variant, seed: int) -> RunFolder:
+        """Return where a variant's run with a seed is, or will be."""
+        return RunFolder(self.out / variant.folder / str(seed))
+
     def drawn(self, variant: Variant, seed: int, conditions: Codes) -> Patches:
         """Return draws of a variant by conditions, uint8 (n, R, R); train it where it is not yet."""
-        config, folder = self.config(variant, seed), RunFolder(self.out / variant.folder / str(seed))
+        config, folder = self.config(variant, seed), self.run_folder(variant, seed)
         with redirect_stdout(sys.stderr):
             train(config, self.shards, folder, self.device)
         model = registry.load_checkpoint(folder.best_model, self.device)

@@ -21,8 +21,9 @@ AS_THEY_ARE = {"horizontal_flip": 0.0, "rotation_deg": 0.0, "brightness": 0.0, "
 FLIPPED = {**AS_THEY_ARE, "horizontal_flip": 0.5}
 #: Of sections ``training``: Adam as torch has it, nothing decayed, nothing clipped.
 PLAIN_ADAM = {"weight_decay": 0.0, "max_grad_norm": 1e12}
-#: Of sections ``training``: weights are averaged, and each condition is hidden at times.
-AVERAGED = {"null_token_rate": 0.1, "ema_decay": 0.998, "ema_warms_up": True}
+#: Of sections ``training``: weights are averaged, each condition is hidden at times, and passes are in the precision
+#: that the device is quickest in.
+AVERAGED = {"null_token_rate": 0.1, "ema_decay": 0.998, "ema_warms_up": True, "precision": "auto"}
 #: The same, and a rate that falls, for mended models with one network to train.
 MENDED = {
     **AVERAGED,

@@ -36,7 +36,7 @@ from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
 from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Shapes, full_precision
-from nlbs.models.family import AS_THEY_ARE, Family, ImageSpec
+from nlbs.models.family import AS_THEY_ARE, MENDED, Family, ImageSpec
 from nlbs.models.frozen_features import CHANNELS, SHRINK, FeatureNetwork, FrozenFeatures, loaded_network
 from nlbs.models.vae import LOGVAR_RANGE, ElboModel, VaeLoss, Width, halving_stages
 
@@ -359,17 +359,7 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
     },
     "data": {"resolution": 224, "batch_size": 64},
 }
-_TRAINING = {
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "min_learning_rate": 1e-5,
-    "warmup_steps": 50,
-    "null_token_rate": 0.1,
-    "ema_decay": 0.998,
-    "ema_warms_up": True,
-    "augment": AS_THEY_ARE,
-    "epochs": 200,
-}
+_TRAINING = {**MENDED, "epochs": 200}
 _SMALL = {"features": "none", "transition": None, "latent_dim": 32, "components": 10}
 _LABELS = {"labels": "embedded"}
 PRESETS: dict[str, dict[str, Any]] = {

@@ -14,6 +14,7 @@ OF_NO_MODULE = {
     "benchmarks/test_compare.py": "benchmarks/",
     "benchmarks/test_conclusions.py": "benchmarks/",
     "benchmarks/test_faults.py": "benchmarks/",
+    "benchmarks/test_precision.py": "benchmarks/",
     "benchmarks/test_generative.py": "benchmarks/",
     "benchmarks/test_gpu.py": "benchmarks/",
     "benchmarks/test_samplers.py": "benchmarks/",
