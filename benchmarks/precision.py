@@ -27,7 +27,8 @@ _IN = {name: {"precision": name} for name in ("float32", "bfloat16")}
 def run(bench: Bench, presets: Sequence[str], seeds: int) -> dict[str, Any]:
     """Train and judge presets in both precisions; return distances, what bfloat16 costs, and what it gives."""
     pairs = {
-        preset: {name: Variant(preset, training=training) for name, training in _IN.items()} for preset in presets
+        preset: {name: Variant(preset, training=training) for name, training in _IN.items()}
+        for preset in presets
     }
     found = distances(bench, [variant for pair in pairs.values() for variant in pair.values()], seeds)
     results: dict[str, Any] = found.references()
@@ -40,7 +41,9 @@ def run(bench: Bench, presets: Sequence[str], seeds: int) -> dict[str, Any]:
 
 def patches_per_second(bench: Bench, variant: Variant, seeds: int) -> float:
     """Return the median of what the runs of a variant say of each epoch."""
-    return statistics.median(rate for seed in range(seeds) for rate in _rates(bench.run_folder(variant, seed)))
+    return statistics.median(
+        rate for seed in range(seeds) for rate in _rates(bench.run_folder(variant, seed))
+    )
 
 
 def _rates(folder: RunFolder) -> Iterator[float]:
