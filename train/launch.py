@@ -52,35 +52,32 @@ def train(
     from nlbs.train.handshake import shake_hands
     from nlbs.train.optimisation import with_precision
     from nlbs.train.ranks.ranks import LostRankError, Ranks, joined_ranks, own_device
-    from nlbs.train.run_folder import RunFolder
+    from nlbs.train.run_folder import Progress, RunFolder
     from nlbs.train.stages.run import run_stages
+
+    run_folder = RunFolder(run_path)
+
+    def finish(progress: Progress) -> None:
+        started = with_precision(config, device, run_folder.precision())
+        if progress.has_no_epochs_left(started):
+            run_stages(started, source, run_folder, device)
+        card.write_run_card(started, source, run_folder, progress, _named(preset, source, device))
 
     if ready is not None:
         config, source = ready
-        device, run_folder = choose_device(device_name), RunFolder(run_path)
-        config = with_precision(config, device, run_folder.precision())
-        progress = start.train(config, source, run_folder, device, Ranks())
-        if progress.has_no_epochs_left(config):
-            run_stages(config, source, run_folder, device)
-        card.write_run_card(config, source, run_folder, progress, _named(preset, source, device))
+        device = choose_device(device_name)
+        finish(start.train(config, source, run_folder, device, Ranks()))
         return
     try:
         with joined_ranks(timeout_s) as ranks:
             device = ranks.each(lambda: own_device(choose_device(device_name)))
             shake_hands(ranks, {"kind of device": device.type})
             config, source = ranks.each(prepared)
-            kept = ranks.from_first(
-                lambda: with_precision(config, device, RunFolder(run_path).precision()).training.precision
-            )
-            config = with_precision(config, device, kept)
-            progress = start.train(config, source, RunFolder(run_path), device, ranks)
+            progress = start.train(config, source, run_folder, device, ranks)
             is_first = ranks.is_first
         # By the first process alone: what is fitted is small, and the others would wait for it.
-        if is_first and progress.has_no_epochs_left(config):
-            run_stages(config, source, RunFolder(run_path), device)
         if is_first:
-            name = _named(preset, source, device)
-            card.write_run_card(config, source, RunFolder(run_path), progress, name)
+            finish(progress)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()

@@ -85,7 +85,8 @@ def with_precision(config: TrainConfig, device: torch.device, kept: str | None =
         device: of the run.
         kept: the precision that the run was started with; None: it is not started.
     """
-    if config.training.precision != "auto":
+    # A folder that says "auto" is of a run that was started before training resolved it.
+    if config.training.precision != "auto" or kept == "auto":
         return config
     # What a file says is checked where the configuration that is made of it is read.
     precision = cast(Precision, kept) if kept in PRECISIONS else quick_precision(device)

@@ -147,7 +147,7 @@ class RunFolder:
             return None
         training = read_yaml(self.config).get("training")
         found = training.get("precision") if isinstance(training, dict) else None
-        return found if isinstance(found, str) and found != "auto" else None
+        return found if isinstance(found, str) else None
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""

@@ -27,7 +27,7 @@ from nlbs.train.loop import Trainer
 from nlbs.train.memory import memory_line
 from nlbs.train.messages import Streams, announce, sampling_lines, summarise
 from nlbs.train.needs import check_disk, check_needs, networks
-from nlbs.train.optimisation import Average, loss_scaler
+from nlbs.train.optimisation import Average, loss_scaler, with_precision
 from nlbs.train.ranks.ranks import Ranks
 from nlbs.train.run_folder import Progress, RunFolder, State
 from nlbs.train.state import restore_moments
@@ -61,6 +61,8 @@ def train(
     """
     ranks = ranks or Ranks()
     say = click.echo if ranks.is_first else _say_nothing
+    kept = ranks.from_first(lambda: with_precision(config, device, run_folder.precision()).training.precision)
+    config = with_precision(config, device, kept)
     streams = ranks.each(lambda: _checked_streams(config, shards, device, ranks))
     patches = [0 if stream is None else stream.num_patches for stream in streams[:2]]
     shake_hands(ranks, facts_of(ranks, config, shards.dataset_id, patches))

@@ -163,6 +163,19 @@ def test_a_run_goes_on_at_the_precision_that_it_was_started_with(tmp_path: Path)
     assert with_precision(auto, CPU, run_folder.precision()).training.precision == other
     asked = tiny_config(training={"precision": here})
     assert with_precision(asked, CPU, other) == asked
+    assert with_precision(auto, CPU, "auto") == auto
+
+
+def test_training_from_python_goes_on_at_its_precision_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto: dict[str, Any] = {"precision": "auto"}
+    monkeypatch.setattr("nlbs.train.optimisation.quick_precision", lambda device: "bfloat16")
+    train(tmp_path, training=auto | {"max_steps": 1})
+    assert RunFolder(tmp_path).precision() == "bfloat16"
+    monkeypatch.setattr("nlbs.train.optimisation.quick_precision", lambda device: "float32")
+    train(tmp_path, training=auto | {"max_steps": 2})
+    assert RunFolder(tmp_path).precision() == "bfloat16"
 
 
 def test_the_loss_scale_falls_where_gradients_overflow_and_is_kept(tmp_path: Path) -> None:
