@@ -11,13 +11,12 @@ differ. A run that is there is taken as it is, so an interrupted call goes on.
     python -m benchmarks.conclusions --shards root/whole-r64 --patches 50000 --seeds 5 --out conclusions/
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.variants import Bench, Variant, asked, distances, opened, options, over_seeds
+from benchmarks.variants import Bench, Variant, call, distances, over_seeds
 
 from nlbs.errors import ConfigError
 from nlbs.text import listed
@@ -62,8 +61,9 @@ EXPERIMENTS = {
 }  # fmt: skip
 
 
-def run(bench: Bench, experiments: Mapping[str, Experiment], seeds: int) -> dict[str, Any]:
+def run(bench: Bench, names: Sequence[str], seeds: int) -> dict[str, Any]:
     """Train and judge every variant with every seed; return the figures of each experiment and its verdict."""
+    experiments = chosen(names, bench)
     variants = [variant for experiment in experiments.values() for variant in experiment.variants.values()]
     found = distances(bench, variants, seeds)
     results: dict[str, Any] = found.references()
@@ -106,12 +106,7 @@ def chosen(names: Sequence[str], bench: Bench) -> dict[str, Experiment]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Test each conclusion, and print what came of it."""
-    parser = options(__doc__)
-    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
-    choice = asked(parser, arguments)
-    with opened(choice) as bench:
-        found = run(bench, chosen(choice.only, bench), choice.seeds)
-    print(json.dumps({"benchmark": "conclusions", **bench.words, **found}))
+    call("conclusions", __doc__, run, EXPERIMENTS, arguments)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ seeds: a fault whose interval has 0 in it is not shown to cost anything, here an
     python -m benchmarks.faults --shards root/whole-r64 --patches 50000 --seeds 3 --out faults/
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.variants import Bench, Variant, asked, distances, opened, options, over_seeds
+from benchmarks.variants import Bench, Variant, call, distances, over_seeds
 
 _AT_ONCE = {"kl_anneal_share": 0.0}
 #: Mended preset -> fault in words -> the preset with it (docs/zoo.md says where each comes from).
@@ -83,12 +82,7 @@ def cost(without: Sequence[float], having: Sequence[float]) -> Mapping[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Put each fault back, and print what that costs."""
-    parser = options(__doc__)
-    parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS), help="presets")
-    choice = asked(parser, arguments)
-    with opened(choice) as bench:
-        found = run(bench, choice.only, choice.seeds)
-    print(json.dumps({"benchmark": "faults", **bench.words, **found}))
+    call("faults", __doc__, run, FAULTS, arguments)
 
 
 if __name__ == "__main__":

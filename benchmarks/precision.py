@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.faults import FAULTS, cost
-from benchmarks.variants import Bench, Variant, asked, distances, opened, options
+from benchmarks.variants import Bench, Variant, call, distances
 
 from nlbs.train.run_folder import RunFolder
 
-PRESETS = tuple(FAULTS)
 _IN = {name: {"precision": name} for name in ("float32", "bfloat16")}
 
 
@@ -55,12 +54,7 @@ def _rates(folder: RunFolder) -> Iterator[float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train in both precisions, and print what differs."""
-    parser = options(__doc__)
-    parser.add_argument("--only", nargs="+", choices=PRESETS, default=list(PRESETS), help="presets")
-    choice = asked(parser, arguments)
-    with opened(choice) as bench:
-        found = run(bench, choice.only, choice.seeds)
-    print(json.dumps({"benchmark": "precision", **bench.words, **found}))
+    call("precision", __doc__, run, FAULTS, arguments)
 
 
 if __name__ == "__main__":

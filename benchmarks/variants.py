@@ -4,9 +4,10 @@ What conclusions.py and faults.py share. A run that is there is taken as it is, 
 """
 
 import argparse
+import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -166,7 +167,31 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(mean), "low": float(mean - half), "high": float(mean + half), "seeds": list(values)}
 
 
-def options(doc: str | None) -> argparse.ArgumentParser:
+def call(
+    name: str,
+    doc: str | None,
+    run: Callable[[Bench, Sequence[str], int], Mapping[str, Any]],
+    choices: Collection[str],
+    arguments: Sequence[str] | None,
+) -> None:
+    """Run such a benchmark as its command line asks, and print one JSON line.
+
+    Args:
+        name: of the benchmark.
+        doc: what it says of itself.
+        run: gives its figures, of some of the choices and with so many seeds.
+        choices: of ``--only``; all of them without.
+        arguments: of the command line; None: those of the program.
+    """
+    parser = _options(doc)
+    parser.add_argument("--only", nargs="+", choices=list(choices), default=list(choices), help="some alone")
+    choice = _asked(parser, arguments)
+    with _opened(choice) as bench:
+        found = run(bench, choice.only, choice.seeds)
+    print(json.dumps({"benchmark": name, **bench.words, **found}))
+
+
+def _options(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser of what every such benchmark asks."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", required=True, help="patches of 64 x 64 or more, with a test split")
@@ -185,7 +210,7 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def asked(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+def _asked(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return what was asked; end the program with a sentence where there are too few seeds for an interval."""
     found = parser.parse_args(arguments)
     if found.seeds < 2:
@@ -194,7 +219,7 @@ def asked(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
 
 
 @contextmanager
-def opened(choice: argparse.Namespace) -> Iterator[Bench]:
+def _opened(choice: argparse.Namespace) -> Iterator[Bench]:
     """Open the shard set and what else runs share."""
     device = choose_device(choice.device)
     with open_shards(choice.shards) as shards:

@@ -61,8 +61,7 @@ def train(
     """
     ranks = ranks or Ranks()
     say = click.echo if ranks.is_first else _say_nothing
-    kept = ranks.from_first(lambda: with_precision(config, device, run_folder.precision()).training.precision)
-    config = with_precision(config, device, kept)
+    config = _at_one_precision(config, run_folder, device, ranks)
     streams = ranks.each(lambda: _checked_streams(config, shards, device, ranks))
     patches = [0 if stream is None else stream.num_patches for stream in streams[:2]]
     shake_hands(ranks, facts_of(ranks, config, shards.dataset_id, patches))
@@ -106,6 +105,14 @@ def train(
         if ranks.is_first:
             summarise(run_folder, progress, streams[0].batch_size, replaced)
     return progress
+
+
+def _at_one_precision(
+    config: TrainConfig, run_folder: RunFolder, device: torch.device, ranks: Ranks
+) -> TrainConfig:
+    """Return a configuration that says its precision: what the first process takes, or the run has so far."""
+    kept = ranks.from_first(lambda: with_precision(config, device, run_folder.precision()).training.precision)
+    return with_precision(config, device, kept)
 
 
 def _lines_on(model: GenerativeModel, device: torch.device) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks import precision
 from benchmarks.variants import Bench, Variant
@@ -23,11 +24,16 @@ def test_a_preset_is_trained_in_both_precisions_and_compared(
     ]
     assert found["cost"]["seeds"] == pytest.approx(differences)
     assert differences != [0.0, 0.0]
-    assert found["times_as_fast"] > 0
-    runs = shards.parent / "runs"
+    rates = {}
     for name in ("float32", "bfloat16"):
-        config = (runs / f"{_PRESET}-precision={name}" / "1" / "config.yaml").read_text(encoding="utf-8")
-        assert f"precision: {name}" in config
+        folders = [shards.parent / "runs" / f"{_PRESET}-precision={name}" / seed for seed in ("0", "1")]
+        assert f"precision: {name}" in (folders[1] / "config.yaml").read_text(encoding="utf-8")
+        lines = [
+            line for folder in folders for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+        ]
+        rows = [row for row in map(json.loads, lines) if row["kind"] == "speed"]
+        rates[name] = float(np.median([row["patches_per_s"] for row in rows]))
+    assert found["times_as_fast"] == pytest.approx(rates["bfloat16"] / rates["float32"])
 
 
 def test_the_speed_is_the_median_over_all_epochs_of_all_seeds(tmp_path: Path) -> None:

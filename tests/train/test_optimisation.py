@@ -178,6 +178,18 @@ def test_training_from_python_goes_on_at_its_precision_too(
     assert RunFolder(tmp_path).precision() == "bfloat16"
 
 
+def test_a_run_that_says_auto_as_python_once_left_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto: dict[str, Any] = {"precision": "auto"}
+    with monkeypatch.context() as before:
+        before.setattr(start, "with_precision", lambda config, device, kept: config)
+        train(tmp_path, training=auto | {"max_steps": 1})
+    assert RunFolder(tmp_path).precision() == "auto"
+    train(tmp_path, training=auto | {"max_steps": 2})
+    assert [row["step"] for row in metrics(tmp_path, "train")][-1] == 2
+
+
 def test_the_loss_scale_falls_where_gradients_overflow_and_is_kept(tmp_path: Path) -> None:
     half = {"precision": "float16", "loss": {"reconstruction_weight": 10.0}}
     train(tmp_path, training=half | {"max_steps": 8})
