@@ -50,9 +50,8 @@ def test_the_keyboard_filters_patches_and_finds_images_and_runs(
     assert shown(page) == [f"patch/{row}.png" for row in every]
     page.get_by_label("Filter").focus()
     page.keyboard.type("view == 'CC' and cancer == 0")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**where=*")
-    page.wait_for_load_state()
+    with page.expect_navigation(url="**where=*"):  # begun before the key: the old page is loaded, too
+        page.keyboard.press("Enter")
     assert shown(page) == [f"patch/{row}.png" for row in cc] != [f"patch/{row}.png" for row in every]
 
     page.get_by_label("Filter").fill("canser == 0")
@@ -61,9 +60,8 @@ def test_the_keyboard_filters_patches_and_finds_images_and_runs(
     assert "did you mean 'cancer'?" in page.get_by_role("alert").inner_text()
 
     page.get_by_role("link", name="Images").press("Enter")
-    page.locator("figure a").first.press("Enter")
-    page.wait_for_url("**/image/*")
-    page.wait_for_load_state()
+    with page.expect_navigation(url="**/image/*"):
+        page.locator("figure a").first.press("Enter")
     assert len(shown(page)) > 1
 
 
