@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nlbs.cvae.config import MODEL_PRESETS, LossConfig, ModelConfig, check_sections
 from nlbs.manifests.schema import Schema
 from nlbs.models.family import Family, ImageSpec
+from nlbs.models.guidance import Guidance
 
 if TYPE_CHECKING:
     from nlbs.models.contract import GenerativeModel
@@ -93,4 +94,5 @@ FAMILY = Family(
     loss=LossConfig,
     check=check_sections,
     sampler="prior",
+    solver_guidance=Guidance(1, {"cancer": 3}),
 )

@@ -1,7 +1,7 @@
 """A family of models, as the commands know it before torch is imported: its options, its presets, how one is made."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from nlbs.config import STRICT
 from nlbs.errors import ConfigError
 from nlbs.manifests.schema import Schema
+from nlbs.models.guidance import Guidance
 from nlbs.text import shown
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Family:
     title: str = "generative model"
     #: Whether its models denoise, and are drawn from by SOLVERS; their options may say ``sampler`` and ``steps``.
     denoises: bool = False
+    #: Guidance by conditions, unless another is asked for, where SOLVERS draw: () one pass in each step.
+    solver_guidance: Guidance = field(default_factory=Guidance)
 
 
 def checked_resolution(value: object) -> int:

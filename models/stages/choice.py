@@ -79,14 +79,14 @@ class SamplerChoice:
                 "other noise at each step; take --sampler dpm or ode"
             )
         schema = schema_of(values)
-        usual = _usual_guidance(sampler, autoguidance).within(schema)
+        usual = _usual_guidance(family, sampler, autoguidance).within(schema)
         return replace(
             self,
             sampler=sampler,
             guidance=str(usual if self.guidance is None else parsed_guidance(self.guidance, usual, schema)),
             grain=any(stage.path(checkpoint).exists() for stage in around) and self.grain is not False,
             autoguidance=autoguidance,
-            sampler_steps=self._steps_of(sampler, values["model"]),
+            sampler_steps=self._steps_of(sampler, values["model"], family.denoises),
         )
 
     def files(self, checkpoint: Path) -> list[Path]:
@@ -170,7 +170,7 @@ class SamplerChoice:
         _check_there(stage, checkpoint)
         return self.sampler
 
-    def _steps_of(self, sampler: str, options: Mapping[str, Any]) -> int | None:
+    def _steps_of(self, sampler: str, options: Mapping[str, Any], denoises: bool) -> int | None:
         """Return the steps of one of SOLVERS.
 
         Raises:
@@ -183,7 +183,7 @@ class SamplerChoice:
             )
         if sampler not in SOLVERS:
             return None
-        if self.temperature != 1:
+        if self.temperature != 1 and denoises:
             raise ConfigError(
                 f"--temperature {self.temperature:g} is of a prior, and the sampler {sampler} has none; leave it out"
             )
@@ -237,7 +237,9 @@ def _weak_beside(stage: Stage | None) -> Stage | None:
     return None if stage is None else next((one for one in stages() if one.beside == stage.name), None)
 
 
-def _usual_guidance(sampler: str, autoguidance: float) -> Guidance:
+def _usual_guidance(family: Family, sampler: str, autoguidance: float) -> Guidance:
+    if sampler in SOLVERS:
+        return family.solver_guidance
     stage = _drawing(sampler)
     stage = stage if autoguidance == 1 else _weak_beside(stage)
     return Guidance() if stage is None else stage.guidance
@@ -262,7 +264,8 @@ _OPTIONS = (
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
-                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance; else 1",
+                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance and by dpm, ode, sde of nlbs "
+                 "presets; else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
                  "for all of them, and others for single ones, such as 1,cancer=4."),
     click.option("--autoguidance", type=Finite(min=1), default=None, metavar="NUMBER",

@@ -52,12 +52,17 @@ class FlowSampler(ModelSampler):
             autoguidance: how many times as far from the weak flow draws go as the flow itself; 1 leaves that one out.
 
         Raises:
-            ConfigError: fewer than one step, a temperature or a guidance below 0, an autoguidance below 1, or one
-                without a weak flow, or with one of another scale.
+            ConfigError: fewer than one step, a temperature or a guidance below 0, a temperature where the flow draws
+                all latents, an autoguidance below 1, or one without a weak flow, or with one of another scale.
         """
         super().__init__(model, temperature, guidance)
         if steps < 1:
             raise ConfigError(f"{steps} steps of the flow are asked for; expected 1 or more")
+        if temperature != 1 and len(flow.shapes) == len(model.latent_shapes):
+            raise ConfigError(
+                f"a temperature of {temperature:g} is of what the model's own prior draws, and this flow draws all "
+                "latents: leave it at 1"
+            )
         check_autoguidance(autoguidance)
         if autoguidance != 1 and weak is None:
             raise ConfigError("autoguidance needs a weak flow beside the flow")
@@ -150,6 +155,7 @@ class FlowSolver(FlowSampler):
         guidance: float | Guidance = 1.0,
         weak: LatentFlow | None = None,
         autoguidance: float = 1.0,
+        temperature: float = 1.0,
     ) -> None:
         """Take a trained model and the flow that was fitted to it; put them into eval mode.
 
@@ -158,13 +164,13 @@ class FlowSolver(FlowSampler):
             solver: of :data:`nlbs.models.samplers.SOLVE`.
             steps: of the solver; None: those of :data:`nlbs.models.family.SOLVERS`.
             guidance: of the velocity; a number is that of all conditions at once.
-            weak, autoguidance: as :class:`FlowSampler` takes them.
+            weak, autoguidance, temperature: as :class:`FlowSampler` takes them.
 
         Raises:
             ConfigError: as of :class:`FlowSampler`.
         """
         count = SOLVERS[solver] if steps is None else steps
-        super().__init__(model, flow, count, guidance, weak=weak, autoguidance=autoguidance)
+        super().__init__(model, flow, count, guidance, temperature, weak=weak, autoguidance=autoguidance)
         self.solver = solver
 
     @property

@@ -112,7 +112,9 @@ def _solver(
     from nlbs.models.stages.flow_sampler import FlowSolver
 
     strength = 1.0 if choice.autoguidance is None else choice.autoguidance
-    return FlowSolver(model, flow, choice.sampler, choice.sampler_steps, guidance, weak, strength)
+    return FlowSolver(
+        model, flow, choice.sampler, choice.sampler_steps, guidance, weak, strength, choice.temperature
+    )
 
 
 def _weak(sections: Mapping[str, Any]) -> FlowTraining | None:

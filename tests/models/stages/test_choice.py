@@ -96,20 +96,48 @@ def test_a_flow_is_drawn_from_by_solvers_of_diffusion_models_too(
         SamplerChoice("dpm").of(checkpoint)
     with_a_flow(checkpoint, model)
     choice = SamplerChoice("dpm", sampler_steps=7)
-    assert str(choice.of(checkpoint)) == "dpm of 7 steps, temperature 1"
+    assert str(choice.of(checkpoint)) == "dpm of 7 steps, temperature 1, guidance 1,cancer=3"
     assert choice.files(checkpoint) == [FLOW.path(checkpoint)]
     sampler = choice.open(model, checkpoint)
     assert isinstance(sampler, FlowSolver)
-    assert (sampler.solver, sampler.steps, sampler.guidance) == ("dpm", 7, Guidance())
-    assert str(SamplerChoice("sde").of(checkpoint)) == "sde of 500 steps, temperature 1"
+    assert (sampler.solver, sampler.steps, sampler.guidance) == ("dpm", 7, Guidance(1, {"cancer": 3}))
+    assert str(SamplerChoice("sde", guidance="1").of(checkpoint)) == "sde of 500 steps, temperature 1"
     weak = LatentFlow(FlowConfig(widths=(16, 8), blocks=1, attention=1), model)
     save_stage(checkpoint, WEAK_FLOW, weak, model)
-    assert str(choice.of(checkpoint)) == "dpm of 7 steps, temperature 1, autoguidance 1.5"
+    assert (
+        str(choice.of(checkpoint)) == "dpm of 7 steps, temperature 1, guidance 1,cancer=3, autoguidance 1.5"
+    )
     assert choice.files(checkpoint) == [FLOW.path(checkpoint), WEAK_FLOW.path(checkpoint)]
     guided = choice.open(model, checkpoint)
     assert isinstance(guided, FlowSolver) and guided.autoguidance == 1.5 and guided.weak is not None
     plain = replace(choice, autoguidance=1.0)
     assert plain.files(checkpoint) == [FLOW.path(checkpoint)]
+
+
+def test_a_model_may_say_by_which_solver_its_flow_is_drawn_from(
+    checkpoint: Path, model: ConditionalVAE
+) -> None:
+    model.config = replace(model.config, sampler="dpm", steps=5)
+    save_checkpoint(checkpoint, model)
+    assert str(SamplerChoice().of(checkpoint)) == "prior, temperature 1", "there is no flow yet"
+    with_a_flow(checkpoint, model)
+    assert str(SamplerChoice().of(checkpoint)) == "dpm of 5 steps, temperature 1, guidance 1,cancer=3"
+    assert isinstance(SamplerChoice().open(model, checkpoint), FlowSolver)
+    assert str(SamplerChoice("flow").of(checkpoint)).startswith("flow of 15 steps")
+    warmer = SamplerChoice(temperature=0.5).open(model, checkpoint)
+    assert isinstance(warmer, FlowSolver) and warmer.temperature == 0.5, "of the levels that the prior draws"
+
+
+def test_a_temperature_of_nothing_is_refused(tmp_path: Path) -> None:
+    autoencoding, path = autoencoder(), tmp_path / "best_model.safetensors"
+    save_checkpoint(path, autoencoding)
+    flow = LatentFlow(FlowConfig(widths=(8, 8), blocks=1, attention=1), autoencoding)
+    save_stage(path, FLOW, flow, autoencoding)
+    for sampler in ("auto", "flow", "dpm"):
+        with pytest.raises(
+            ConfigError, match=r"a temperature of 0.5 .* this flow draws all latents: leave it at 1"
+        ):
+            SamplerChoice(sampler, temperature=0.5).open(autoencoding, path)
 
 
 def test_draws_in_bfloat16_say_so_and_are_not_had_without_torch(
