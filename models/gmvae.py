@@ -38,6 +38,7 @@ from nlbs.models.conditioning import ConditionEncoder
 from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Shapes, full_precision
 from nlbs.models.family import AS_THEY_ARE, MENDED, Family, ImageSpec
 from nlbs.models.frozen_features import CHANNELS, SHRINK, FeatureNetwork, FrozenFeatures, loaded_network
+from nlbs.models.layers import Layers
 from nlbs.models.vae import LOGVAR_RANGE, ElboModel, VaeLoss, Width, halving_stages
 
 _LEAST_VARIANCE = 1e-8
@@ -299,13 +300,13 @@ def clusters(points: Tensor, count: int, tries: int = 10, rounds: int = 20) -> t
     return chosen, (own.T @ squares + _OWN_VARIANCE * overall) / (own.sum(dim=0).unsqueeze(1) + _OWN_VARIANCE)
 
 
-def _transition(config: GmvaeConfig, channels: int, edge: int) -> tuple[nn.Sequential, int]:
+def _transition(config: GmvaeConfig, channels: int, edge: int) -> tuple[Layers, int]:
     """Return what makes a vector of maps, and how many numbers that has."""
     if config.transition is None:
         # Maps of a trained network have any scale; published, they came as they were.
         scaled = config.features != "none" and config.likelihood != "sigmoid"
         norm = [nn.BatchNorm2d(channels)] if scaled else []
-        return nn.Sequential(*norm, nn.Flatten()), channels * edge * edge
+        return Layers(*norm, nn.Flatten()), channels * edge * edge
     width = config.transition
     layers = [
         nn.Conv2d(channels, width, 1),
@@ -314,10 +315,10 @@ def _transition(config: GmvaeConfig, channels: int, edge: int) -> tuple[nn.Seque
         nn.MaxPool2d(edge),
         nn.Flatten(),
     ]
-    return nn.Sequential(*layers), width
+    return Layers(*layers), width
 
 
-def _decoder(config: GmvaeConfig, labels: int, maps: int, edge: int) -> nn.Sequential:
+def _decoder(config: GmvaeConfig, labels: int, maps: int, edge: int) -> Layers:
     """Return the decoder: (B, latent_dim + labels) -> (B, maps, edge, edge)."""
     widths = config.decoder_widths or DECODERS[config.decoder]
     entry = config.latent_dim + labels
@@ -325,14 +326,12 @@ def _decoder(config: GmvaeConfig, labels: int, maps: int, edge: int) -> nn.Seque
     if config.decoder == "mlp":
         for before, width in pairwise((entry, *widths)):
             layers += [nn.Linear(before, width), nn.ELU()]
-        return nn.Sequential(
-            *layers, nn.Linear(widths[-1], maps * edge**2), nn.Unflatten(1, (maps, edge, edge))
-        )
+        return Layers(*layers, nn.Linear(widths[-1], maps * edge**2), nn.Unflatten(1, (maps, edge, edge)))
     start = edge >> len(widths)
     layers += [nn.Linear(entry, widths[0] * start**2), nn.ELU(), nn.Unflatten(1, (widths[0], start, start))]
     for before, width in pairwise((*widths, maps)):
         layers += [nn.ConvTranspose2d(before, width, 4, 2, 1), nn.BatchNorm2d(width), nn.ELU()]
-    return nn.Sequential(*(layers if config.likelihood == "sigmoid" else layers[:-2]))
+    return Layers(*(layers if config.likelihood == "sigmoid" else layers[:-2]))
 
 
 def check_sections(config: GmvaeConfig, loss: Any, resolution: int) -> None:

@@ -20,7 +20,7 @@ from nlbs.models.contract import Clock, Conditions, Doubts, Noise, Turn, full_pr
 from nlbs.models.family import ImageSpec
 from nlbs.models.gaussian_latent import GaussianLatentModel
 from nlbs.models.latent_diffusion import LatentDiffusionConfig, LatentDiffusionLoss
-from nlbs.models.layers import GROUPS, ResidualBlock
+from nlbs.models.layers import GROUPS, Layers, ResidualBlock
 from nlbs.models.spatial_cvae import spatial_term
 from nlbs.models.vae import LIKELIHOODS, LOGVAR_RANGE
 
@@ -65,12 +65,12 @@ def cosines(edge: int, count: int) -> Tensor:
     return torch.stack([torch.outer(waves[u], waves[v]) for u, v in pairs[:count]])
 
 
-def discriminator(channels: int, width: int) -> nn.Sequential:
+def discriminator(channels: int, width: int) -> Layers:
     """Return a network that scores windows of 38 pixels, 8 apart: (B, C, R, R) -> (B, 1, R / 8, R / 8)."""
     layers: list[nn.Module] = []
     for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(_LEAK)]
-    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(4 * width, 1, 3, padding=1)))
+    return Layers(*layers, spectral_norm(nn.Conv2d(4 * width, 1, 3, padding=1)))
 
 
 class KlAutoencoder(GaussianLatentModel):

@@ -109,6 +109,16 @@ class ResidualBlock(nn.Module):
         return out
 
 
+class Layers(nn.Sequential):
+    """Layers one after the other. torch.compile passes over a plain nn.Sequential, as its forward is torch's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the last one gives."""
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class SelfAttention(nn.Module):
     """x + self-attention over the places of a map (Vaswani et al., 1706.03762); begins as the identity."""
 

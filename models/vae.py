@@ -33,6 +33,7 @@ from nlbs.manifests.schema import Schema
 from nlbs.models.contract import Clock, Doubts
 from nlbs.models.family import AS_THEY_ARE, MENDED, PLAIN_ADAM, Family, ImageSpec
 from nlbs.models.gaussian_latent import OneTurnModel
+from nlbs.models.layers import Layers
 from nlbs.models.latent_use import latent_use
 
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
@@ -245,24 +246,24 @@ class Vae(ElboModel):
         return maps
 
 
-def halving_stages(channels: int, widths: Sequence[int], convolutions: int, leak: float) -> nn.Sequential:
+def halving_stages(channels: int, widths: Sequence[int], convolutions: int, leak: float) -> Layers:
     """Return stages of 3 x 3 convolutions, LeakyReLU and pooling, of as many features as widths say."""
     layers: list[nn.Module] = []
     for before, width in pairwise((channels, *widths)):
         for number in range(convolutions):
             layers += [nn.Conv2d(width if number else before, width, 3, padding=1), nn.LeakyReLU(leak)]
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
+    return Layers(*layers)
 
 
-def _decoder(config: VaeConfig, maps: int) -> nn.Sequential:
+def _decoder(config: VaeConfig, maps: int) -> Layers:
     backwards, extra = config.widths[::-1], 1 if config.kernel == 3 else 0  # twice the size exactly
     layers: list[nn.Module] = []
     for before, width in pairwise((*backwards, maps)):
         layers.append(nn.ConvTranspose2d(before, width, config.kernel, 2, 1, output_padding=extra))
         layers += [nn.BatchNorm2d(width)] if config.decoder_norm else []
         layers.append(nn.ReLU())
-    return nn.Sequential(*layers[: -2 if config.decoder_norm else -1])  # the last maps are as they are
+    return Layers(*layers[: -2 if config.decoder_norm else -1])  # the last maps are as they are
 
 
 def check_sections(config: VaeConfig, loss: Any, resolution: int) -> None:

@@ -28,5 +28,5 @@ def best_preset(resolution: int, has_gpu: bool) -> Choice:
     size = min(resolution, _MOST_OF_SMALL)
     words = f"the best generator here, at {size} x {size}, in minutes of a processor"
     if resolution >= _LEAST_OF_LARGE:
-        words += f"; --preset {LARGE} learns {_MOST} x {_MOST}, in about three hours of two cores"
+        words += f"; --preset {LARGE} learns {_MOST} x {_MOST}, in about two hours of two cores"
     return Choice(SMALL, size, words)

@@ -1,5 +1,7 @@
 """An estimate of the memory that training takes, without taking it."""
 
+from itertools import product
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -53,8 +55,8 @@ def estimate(config: TrainConfig) -> dict[str, int]:
     """Return the bytes that a training step holds, by what they are for.
 
     Activations are those of a pass of tensors without memory, in the run's precision ("auto" is taken for float32), of
-    the largest part of a batch, and of the turn that keeps most. The libraries themselves, some 450 MiB of a process,
-    and a GPU's driver come on top.
+    the largest part of a batch, and of the turn that keeps most, at the start or the end of a run. The libraries
+    themselves, some 450 MiB of a process, and a GPU's driver come on top.
     """
     training, resolution = config.training, config.data.resolution
     patches = -(-config.data.batch_size // training.accumulate)
@@ -65,11 +67,13 @@ def estimate(config: TrainConfig) -> dict[str, int]:
         pixels = torch.zeros(patches, model.image.channels, resolution, resolution)
         conditions = zeros_of(config.schema, patches)
         turns, kept = model.turns(), 0
-        for turn in turns:
+        for turn, share in product(
+            turns, (0.0, 1.0)
+        ):  # what takes part late, an adversary say, needs memory too
             noise = [torch.zeros(patches, *shape) for shape in turn.noise]
             passing = torch.autocast("cpu", kind, enabled=kind != torch.float32)
             with only(turn, model, turns), SavedBytes(model) as saved, passing:
-                model.terms(turn.name, pixels, conditions, noise, Clock(0, 1, 0, 0.0))
+                model.terms(turn.name, pixels, conditions, noise, Clock(0, 1, 0, share))
             kept = max(kept, saved.count)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     sizes = {

@@ -35,6 +35,19 @@ class TurnNetwork(nn.Module):
         return self.model.terms(self.turn, inputs, conditions, noise, clock)
 
 
+def compile_in_place(model: nn.Module) -> None:
+    """Compile what the passes of a model go through: itself where it has a forward, else its networks.
+
+    The names of the weights stay. What the terms of a loss do beside that is not compiled, as it depends on the clock.
+    """
+    if type(model).forward is not nn.Module.forward:
+        model.compile()
+        return
+    for part in model.children():
+        if next(part.children(), None) is not None:  # a single layer is one kernel already
+            part.compile()
+
+
 @contextmanager
 def only(turn: Turn, model: nn.Module, turns: Sequence[Turn]) -> Iterator[None]:
     """Freeze the weights of a model that are not of a turn; a model of a single turn is left as it is."""

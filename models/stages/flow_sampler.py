@@ -58,7 +58,8 @@ class FlowSampler(ModelSampler):
         super().__init__(model, temperature, guidance)
         if steps < 1:
             raise ConfigError(f"{steps} steps of the flow are asked for; expected 1 or more")
-        if temperature != 1 and len(flow.shapes) == len(model.latent_shapes):
+        encoder = capable(model, Encodes, "drawing from a flow")
+        if temperature != 1 and len(flow.shapes) == len(encoder.latent_shapes):
             raise ConfigError(
                 f"a temperature of {temperature:g} is of what the model's own prior draws, and this flow draws all "
                 "latents: leave it at 1"
@@ -71,7 +72,7 @@ class FlowSampler(ModelSampler):
                 "the weak flow was not fitted beside this flow: it sees latents at another scale; run nlbs-train on "
                 "the run again, which fits it anew, or leave autoguidance at 1"
             )
-        self._render = capable(model, Encodes, "drawing from a flow").render
+        self._render = encoder.render
         self.flow = _ready(flow)
         self.weak = _ready(weak) if weak is not None and autoguidance != 1 else None
         self.steps, self.interval, self.autoguidance = steps, interval, autoguidance

@@ -13,16 +13,25 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, fx, nn
 
 from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
 from nlbs.models.checkpoint import save_checkpoint
-from nlbs.models.contract import Bounds, Clock, Denoises, Encodes, GenerativeModel, HasPrior, Reconstructs
+from nlbs.models.contract import (
+    Bounds,
+    Clock,
+    Denoises,
+    Encodes,
+    GenerativeModel,
+    HasPrior,
+    Reconstructs,
+    Turn,
+)
 from nlbs.models.drawing import Bfloat16Sampler, OwnSampler, draw_patches
 from nlbs.train.cli import main as train
 from nlbs.train.config import preset, resolved_config
-from nlbs.train.turns import fresh_model, only
+from nlbs.train.turns import compile_in_place, fresh_model, only
 from tests.conftest import some
 from tests.shards.conftest import make_shard_set
 
@@ -104,6 +113,38 @@ def batch(model: GenerativeModel, count: int = 4) -> tuple[Tensor, dict[str, Ten
 def noise(shapes: object, count: int = 4) -> list[Tensor]:
     generator = torch.Generator().manual_seed(2)
     return [torch.randn(count, *shape, generator=generator) for shape in shapes]  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiling_reaches_the_networks_of_each_turn_and_changes_no_value(
+    model: GenerativeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, compiling = [0], nn.Module.compile
+
+    def counting(graph: fx.GraphModule, _: object) -> object:
+        def run(*inputs: object) -> object:
+            calls[0] += 1
+            return graph.forward(*inputs)
+
+        return run
+
+    def terms_of(turn: Turn) -> dict[str, Tensor]:
+        model.load_state_dict(first)  # a spectral norm takes a step of its iteration in each pass
+        torch.manual_seed(3)
+        return model.terms(turn.name, pixels, codes, noise(turn.noise), late)
+
+    pixels, codes = batch(model)
+    first = {name: value.clone() for name, value in model.state_dict().items()}
+    late = CLOCK._replace(share=0.9)  # an adversary may rest before
+    plain = {turn.name: terms_of(turn) for turn in model.turns()}
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiling(self, backend=counting))
+    torch._dynamo.reset()
+    compile_in_place(model)
+    for turn in some(model.turns()):
+        before = calls[0]
+        found = terms_of(turn)
+        assert calls[0] > before, turn.name
+        torch.testing.assert_close(found, plain[turn.name], rtol=1e-4, atol=1e-5)
 
 
 def test_every_family_is_tried_here() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nlbs.train.config import preset
+from nlbs.train.config import preset, resolved_config
 from nlbs.train.memory import SavedBytes, estimate, memory_line
 from tests.train.conftest import tiny_config
 
@@ -62,3 +62,12 @@ def test_the_way_back_needs_two_fifths_of_the_activations_beside_them() -> None:
     assert f"an estimate: {sum(sizes.values()) / 2**20:,.0f} MiB" in memory_line(
         tiny_config(data={"batch_size": 4})
     )
+
+
+def test_what_takes_part_late_in_a_run_is_counted() -> None:
+    def activations(**loss: float) -> int:
+        changed = {"training": {"loss": loss, "precision": "float32"}, "data": {"batch_size": 2}}
+        return estimate(resolved_config("latent-diffusion-small", None, changed))["activations of 2 patches"]
+
+    without = activations(adversary_weight=0.0)
+    assert activations(adversary_share=0.9) == activations(adversary_share=0.0) > without

@@ -20,7 +20,7 @@ from nlbs.command import EXIT_ERROR
 from nlbs.errors import ConfigError, NlbsError
 from nlbs.models.contract import Trainable, Turn
 from nlbs.train.ranks.synced_norm import sum_over_ranks, synced
-from nlbs.train.turns import TurnNetwork, only
+from nlbs.train.turns import TurnNetwork, compile_in_place, only
 
 T = TypeVar("T")
 
@@ -222,8 +222,7 @@ class Ranks:
         if self.joined:
             synced(model, group)
         if compiled:
-            # The model alone, as its terms depend on the clock, and in place: the names of the weights stay.
-            model.compile()
+            compile_in_place(model)
         turns = model.turns()
         networks: list[torch.nn.Module] = []
         for turn in turns:
