@@ -33,8 +33,8 @@ from nlbs.manifests.schema import Schema
 from nlbs.models.contract import Clock, Doubts
 from nlbs.models.family import AS_THEY_ARE, MENDED, PLAIN_ADAM, Family, ImageSpec
 from nlbs.models.gaussian_latent import OneTurnModel
-from nlbs.models.layers import Layers
 from nlbs.models.latent_use import latent_use
+from nlbs.models.layers import Layers
 
 _FIRST_LOG_SCALE, _SMALLEST_SCALE = -2.0, 0.004  # half a grey level of 256 is 0.004 on [-1, 1]
 _SCALE_SPEED = 10.0  #: the scale has to follow the error down faster than weights move

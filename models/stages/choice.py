@@ -264,8 +264,8 @@ _OPTIONS = (
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
                  help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
     click.option("--guidance", default=None, metavar="NUMBERS",
-                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance and by dpm, ode, sde of nlbs "
-                 "presets; else 1",
+                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance and by dpm, ode, sde of "
+                 "nlbs presets; else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
                  "for all of them, and others for single ones, such as 1,cancer=4."),
     click.option("--autoguidance", type=Finite(min=1), default=None, metavar="NUMBER",
