@@ -1,6 +1,6 @@
 """What the chest X-ray zoo concluded and never tested: trains each side on as many patches. Prints JSON with verdicts.
 
-Its five conclusions (docs/zoo.md), an experiment each: more Gaussians, a larger latent and transition layers do not
+Its five conclusions (docs/zoo.md), by one experiment or two: more Gaussians, larger latents, transition layers do not
 help; convolutional decoders do; a GAN draws better than a VAE. Each variant is trained as nlbs-train does, with several
 seeds, and its draws by the conditions of held-out patches are compared with these by the Fréchet distance, beside floor
 and point mass. Intervals of 95 % are over the seeds (Student's t): variants whose intervals overlap are not shown to

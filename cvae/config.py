@@ -64,7 +64,7 @@ class ModelConfig:
     learned_scale: bool = False  # the loss is a likelihood, whose scale is learned with the weights
     # How its flow is drawn from unless told otherwise: by one of SOLVERS in so many steps, or as the stage does.
     sampler: Literal["dpm", "ode", "sde", "flow"] = "flow"
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 8  # of one of SOLVERS
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 8  # of that one of SOLVERS
 
     def __post_init__(self) -> None:
         """Raise ConfigError where the parts do not fit together."""
@@ -191,7 +191,7 @@ MODEL_PRESETS: dict[str, tuple[ModelConfig, int]] = {
         64,
     ),
     "nlbs": (_generating((64, 128, 256, 512), (8, 4, 2, 1)), 256),
-    # As near to real patches as by the flow's own rule, and five times as quick (docs/decisions/0038).
+    # As near to real patches as by the flow's own rule, and nearly four times as quick (docs/decisions/0038).
     "nlbs-small": (replace(_generating((32, 64, 128, 256), (8, 4, 2, 1)), sampler="dpm"), 64),
 }
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_RESOLUTION = 16_384
 #: Samplers of whatever denoises (:mod:`nlbs.models.samplers`) -> their steps, unless others are asked for.
 SOLVERS = {"dpm": 20, "ode": 20, "sde": 500}
+#: Of the midpoint rule of a flow: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011).
+FLOW_STEPS = 15
 #: The section ``training.augment`` where images are taken as they are.
 AS_THEY_ARE = {"horizontal_flip": 0.0, "rotation_deg": 0.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
 FLIPPED = {**AS_THEY_ARE, "horizontal_flip": 0.5}
@@ -76,7 +78,7 @@ class Family:
     title: str = "generative model"
     #: Whether its models denoise, and are drawn from by SOLVERS; their options may say ``sampler`` and ``steps``.
     denoises: bool = False
-    #: Guidance by conditions, unless another is asked for, where SOLVERS draw: () one pass in each step.
+    #: Guidance by conditions, unless another is asked for, where SOLVERS draw; none: one pass in each step.
     solver_guidance: Guidance = field(default_factory=Guidance)
 
 

@@ -160,7 +160,9 @@ class Lsgan(GenerativeModel):
         shown = (pixels + 1) / 2 if self.config.mixed_ranges else pixels
         penalised = self.config.slope_penalty > 0 and self.training
         shown = shown.detach().requires_grad_(penalised)
-        real_scores = self.discriminator(shown, conditions)
+        # What torch.compile makes cannot be differentiated twice, as the penalty is.
+        judge = self.discriminator.forward if penalised else self.discriminator
+        real_scores = judge(shown, conditions)
         real, fake = squared_error(real_scores, 1), squared_error(self.discriminator(made, conditions), 0)
         penalty = self.config.slope_penalty * squared_slope(real_scores, shown) if penalised else 0 * real
         terms = ((real + fake + penalty) / 2, real, fake, penalty)

@@ -67,9 +67,8 @@ def estimate(config: TrainConfig) -> dict[str, int]:
         pixels = torch.zeros(patches, model.image.channels, resolution, resolution)
         conditions = zeros_of(config.schema, patches)
         turns, kept = model.turns(), 0
-        for turn, share in product(
-            turns, (0.0, 1.0)
-        ):  # what takes part late, an adversary say, needs memory too
+        # What takes part late, an adversary say, needs memory too.
+        for turn, share in product(turns, (0.0, 1.0)):
             noise = [torch.zeros(patches, *shape) for shape in turn.noise]
             passing = torch.autocast("cpu", kind, enabled=kind != torch.float32)
             with only(turn, model, turns), SavedBytes(model) as saved, passing:

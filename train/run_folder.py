@@ -45,8 +45,6 @@ _FREE = {
     "training.log_every_steps",
     "training.save_every_steps",
     "training.samples_every_steps",
-    "model.sampler",  # how it is drawn from
-    "model.steps",
     "data.mix",  # the id of a mixture holds the ratio of its shares
     "data.generation",  # it has an id of its own
     "data.verify",

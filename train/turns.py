@@ -36,16 +36,17 @@ class TurnNetwork(nn.Module):
 
 
 def compile_in_place(model: nn.Module) -> None:
-    """Compile what the passes of a model go through: itself where it has a forward, else its networks.
+    """Compile what the passes of a model go through: itself where it has a forward of its own, else its networks.
 
-    The names of the weights stay. What the terms of a loss do beside that is not compiled, as it depends on the clock.
+    The names of the weights stay. What the terms of a loss do beside that is not compiled, as it depends on the clock;
+    nor are single layers, each of which is one kernel already.
     """
-    if type(model).forward is not nn.Module.forward:
+    if type(model).forward not in (nn.Module.forward, nn.Sequential.forward):
         model.compile()
         return
-    for part in model.children():
-        if next(part.children(), None) is not None:  # a single layer is one kernel already
-            part.compile()
+    for part in model.children():  # torch.compile passes over lists of modules and a plain nn.Sequential
+        if next(part.children(), None) is not None:
+            compile_in_place(part)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from nlbs.command import Finite
 from nlbs.config import STRICT, Count, Weight, nearest
 from nlbs.errors import CheckpointError, ConfigError
 from nlbs.models import registry
-from nlbs.models.family import SOLVERS, Family
+from nlbs.models.family import FLOW_STEPS, SOLVERS, Family
 from nlbs.models.guidance import Guidance, check_autoguidance, parsed_guidance
 from nlbs.models.stages.stage import Stage, stages
 
@@ -39,12 +39,16 @@ class SamplerChoice:
     sampler_steps: Count | None = None  #: of one of SOLVERS; None: those of the model, or of SOLVERS
     correlation: Weight = 0.0  #: length in pixels over which noise that has maps is alike; 0: it is not
     precision: Literal["float32", "bfloat16"] = "float32"  #: of the passes of networks
-    flow_steps: Count = 15  #: 15 and 48 differ by half a grey level of 255 in the mean (docs/decisions/0011)
+    flow_steps: Count | None = None  #: of the flow's own rule; None: FLOW_STEPS, where that draws
 
     def __str__(self) -> str:
         """Return it in words: every output says it."""
         stage = _drawing(self.sampler)
-        name = f"{self.sampler} of {self.flow_steps} steps" if stage and stage.has_steps else self.sampler
+        name = (
+            f"{self.sampler} of {self.flow_steps or FLOW_STEPS} steps"
+            if stage and stage.has_steps
+            else self.sampler
+        )
         if self.sampler in SOLVERS:
             name = f"{name} of {self.sampler_steps} steps"
         guidance = f", guidance {self.guidance}" if self.guidance not in (None, "1") else ""
@@ -87,6 +91,7 @@ class SamplerChoice:
             grain=any(stage.path(checkpoint).exists() for stage in around) and self.grain is not False,
             autoguidance=autoguidance,
             sampler_steps=self._steps_of(sampler, values["model"], family.denoises),
+            flow_steps=self._flow_steps_of(sampler),
         )
 
     def files(self, checkpoint: Path) -> list[Path]:
@@ -190,6 +195,18 @@ class SamplerChoice:
         own = options.get("steps") if options.get("sampler") == sampler else None
         return self.sampler_steps or own or SOLVERS[sampler]
 
+    def _flow_steps_of(self, sampler: str) -> int | None:
+        """Return the steps of a stage's own rule. Raises ConfigError: they are asked for, and it does not draw."""
+        stage = _drawing(sampler)
+        if stage is not None and stage.has_steps:
+            return self.flow_steps or FLOW_STEPS
+        if self.flow_steps is not None:
+            instead = "take --sampler-steps, or --sampler flow" if sampler in SOLVERS else "leave it out"
+            raise ConfigError(
+                f"--flow-steps {self.flow_steps} is of the sampler flow, and these draws are by {sampler}; {instead}"
+            )
+        return None
+
     def _autoguidance_of(self, sampler: str, checkpoint: Path) -> float:
         weak = _weak_beside(_drawn_from(sampler, checkpoint))
         if self.autoguidance is None:
@@ -262,10 +279,11 @@ _OPTIONS = (
                  "or noise at each step; auto: the flow where there is one, in the way that the model says, else the "
                  "model's own."),
     click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True,
-                 help="Factor of the prior's standard deviations: below 1, likelier and less diverse patches."),
+                 help="Factor of the standard deviations of what the model's own prior draws, with a flow the finer "
+                 "levels alone: below 1, likelier and less diverse patches. Refused where it would change nothing."),
     click.option("--guidance", default=None, metavar="NUMBERS",
-                 show_default="with a flow 1.25,cancer=3, or 1,cancer=3 beside autoguidance and by dpm, ode, sde of "
-                 "nlbs presets; else 1",
+                 show_default="with --sampler flow 1.25,cancer=3, beside autoguidance 1,cancer=3; by dpm, ode, sde of "
+                 "nlbs presets 1,cancer=3; else 1",
                  help="Above 1, conditions count for more than in training: plainer, less diverse patches. A number "
                  "for all of them, and others for single ones, such as 1,cancer=4."),
     click.option("--autoguidance", type=Finite(min=1), default=None, metavar="NUMBER",
@@ -280,8 +298,8 @@ _OPTIONS = (
     click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
                  help="Of the networks that draw. bfloat16 is quicker on processors and cards that have it, slower on "
                  "others; patches are as good and not the same to the last grey level."),
-    click.option("--flow-steps", type=click.IntRange(min=1), default=15, show_default=True,
-                 help="Steps of the flow from noise to latents; each evaluates it twice."),
+    click.option("--flow-steps", type=click.IntRange(min=1), default=None, metavar="N", show_default=str(FLOW_STEPS),
+                 help="Steps of --sampler flow from noise to latents; each evaluates the flow twice."),
     click.option("--sampler-steps", type=click.IntRange(min=1), default=None, metavar="N",
                  show_default="those of the model; else dpm 20, ode 20, sde 500",
                  help="Steps of dpm, ode or sde from noise to images; ode evaluates the model twice in each."),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nlbs.errors import ConfigError
 from nlbs.models.contract import Conditions, Encodes, GenerativeModel, Noise, Shapes, capable
 from nlbs.models.drawing import ModelSampler
-from nlbs.models.family import SOLVERS
+from nlbs.models.family import FLOW_STEPS, SOLVERS
 from nlbs.models.guidance import Guidance, check_autoguidance
 from nlbs.models.passes import Network, Passes, Portable, no_passes, recorded
 from nlbs.models.samplers import KEY, SOLVE, numbered_noise
@@ -33,7 +33,7 @@ class FlowSampler(ModelSampler):
         self,
         model: GenerativeModel,
         flow: LatentFlow,
-        steps: int = 15,
+        steps: int = FLOW_STEPS,
         guidance: float | Guidance = 1.0,
         temperature: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nlbs.config import STRICT, Share
 from nlbs.errors import ConfigError
+from nlbs.models.family import FLOW_STEPS
 from nlbs.models.guidance import Guidance
 from nlbs.models.stages.stage import LatentTraining, Stage
 
@@ -98,7 +99,13 @@ def _sampler(
 
     strength = 1.0 if choice.autoguidance is None else choice.autoguidance
     return FlowSampler(
-        model, flow, choice.flow_steps, guidance, choice.temperature, weak=weak, autoguidance=strength
+        model,
+        flow,
+        choice.flow_steps or FLOW_STEPS,
+        guidance,
+        choice.temperature,
+        weak=weak,
+        autoguidance=strength,
     )
 
 

@@ -3,7 +3,7 @@
 Also covers: train/turns.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import Tensor, fx, nn
+from torch._dynamo import lookup_backend
 
 from nlbs.manifests.schema import NLBS
 from nlbs.models import registry
@@ -119,32 +120,39 @@ def noise(shapes: object, count: int = 4) -> list[Tensor]:
 def test_compiling_reaches_the_networks_of_each_turn_and_changes_no_value(
     model: GenerativeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, compiling = [0], nn.Module.compile
+    seen, compiling = set[int](), nn.Module.compile
 
-    def counting(graph: fx.GraphModule, _: object) -> object:
-        def run(*inputs: object) -> object:
-            calls[0] += 1
-            return graph.forward(*inputs)
+    def remembering(graph: fx.GraphModule, examples: list[Tensor]) -> Callable[..., Any]:
+        compiled: Any = lookup_backend("aot_eager")(graph, examples)
+
+        def run(*inputs: Tensor) -> Any:
+            seen.update(id(one) for one in inputs if isinstance(one, nn.Parameter))
+            return compiled(*inputs)
 
         return run
 
     def terms_of(turn: Turn) -> dict[str, Tensor]:
         model.load_state_dict(first)  # a spectral norm takes a step of its iteration in each pass
+        model.zero_grad(set_to_none=True)
         torch.manual_seed(3)
-        return model.terms(turn.name, pixels, codes, noise(turn.noise), late)
+        with only(turn, model, model.turns()):
+            terms = model.terms(turn.name, pixels, codes, noise(turn.noise), late)
+            terms["total"].backward()
+        return {name: value.detach() for name, value in terms.items()}
 
     pixels, codes = batch(model)
     first = {name: value.clone() for name, value in model.state_dict().items()}
     late = CLOCK._replace(share=0.9)  # an adversary may rest before
     plain = {turn.name: terms_of(turn) for turn in model.turns()}
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compiling(self, backend=counting))
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiling(self, backend=remembering))
     torch._dynamo.reset()
     compile_in_place(model)
     for turn in some(model.turns()):
-        before = calls[0]
-        found = terms_of(turn)
-        assert calls[0] > before, turn.name
-        torch.testing.assert_close(found, plain[turn.name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(terms_of(turn), plain[turn.name], rtol=1e-4, atol=1e-5)
+        kernels = [p for p in turn.parameters if p.grad is not None and p.ndim > 2]  # of convolutions
+        # Single layers beside the networks are left as they are, and the toys have no others.
+        assert model.family in TOYS or sum(id(p) in seen for p in kernels) >= 0.8 * len(kernels), turn.name
+    assert seen or model.family in TOYS
 
 
 def test_every_family_is_tried_here() -> None:

@@ -94,7 +94,7 @@ def test_losses_are_half_the_squared_errors_from_the_targets(name: str) -> None:
 @pytest.mark.parametrize(("name", "low"), [("lsgan-published", 0.0), ("lsgan-small", -1.0)])
 def test_real_and_made_images_are_shown_in_one_range_but_for_the_published_one(name: str, low: float) -> None:
     model, shown = small(name), []
-    model.discriminator.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    model.discriminator.layers.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
     pixels, codes, noise = batch()
     pixels[0] = -1
     model.terms("discriminator", pixels, codes, [noise], CLOCK)

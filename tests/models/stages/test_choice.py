@@ -126,6 +126,12 @@ def test_a_model_may_say_by_which_solver_its_flow_is_drawn_from(
     assert str(SamplerChoice("flow").of(checkpoint)).startswith("flow of 15 steps")
     warmer = SamplerChoice(temperature=0.5).open(model, checkpoint)
     assert isinstance(warmer, FlowSolver) and warmer.temperature == 0.5, "of the levels that the prior draws"
+    with pytest.raises(
+        ConfigError, match="--flow-steps 7 is of the sampler flow, and these draws are by dpm; take"
+    ):
+        SamplerChoice(flow_steps=7).of(checkpoint)
+    with pytest.raises(ConfigError, match=r"--flow-steps 7 .* by prior; leave it out"):
+        SamplerChoice("prior", flow_steps=7).of(checkpoint)
 
 
 def test_a_temperature_of_nothing_is_refused(tmp_path: Path) -> None:

@@ -91,13 +91,16 @@ def test_a_weak_flow_of_another_scale_is_refused(model: ConditionalVAE, flow: La
         FlowSampler(model, flow, weak=other, autoguidance=1.5)
 
 
-def test_the_finer_levels_come_from_the_models_prior(model: ConditionalVAE, flow: LatentFlow) -> None:
+@pytest.mark.parametrize("kind", [FlowSampler, FlowSolver])
+def test_the_finer_levels_come_from_the_models_prior(
+    model: ConditionalVAE, flow: LatentFlow, kind: type[FlowSampler]
+) -> None:
     noise = latent_noise(model, 5)
-    sampler = FlowSampler(model, flow, steps=2)
+    sampler = kind(model, flow, steps=2)
     torch.testing.assert_close(
         sampler.draw(noise, FIVE), model.render(sampler.latents(noise, FIVE), FIVE, noise)
     )
-    still = FlowSampler(model, flow, steps=2, temperature=0)
+    still = kind(model, flow, steps=2, temperature=0)
     torch.testing.assert_close(still.draw(noise, FIVE), model.render(sampler.latents(noise, FIVE), FIVE))
 
 
