@@ -7,8 +7,10 @@ process of its own; what fails there too is the culprit.
 
 import faulthandler
 import json
+import math
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -219,11 +221,14 @@ def decode_alone(source: Source, how: Decoding) -> Source:
     child = context.Process(target=_decode_in_child, args=(sender, source, how), daemon=True)
     child.start()
     sender.close()
+    begun = math.inf
     try:
+        receiver.recv()
+        begun = time.monotonic()
         decoded: Source = receiver.recv()
     except EOFError:
         child.join()
-        return _verdict(source, child.exitcode, how.timeout_s)
+        return verdict(source, child.exitcode, how.timeout_s, time.monotonic() - begun)
     finally:
         receiver.close()
     child.join()
@@ -232,13 +237,16 @@ def decode_alone(source: Source, how: Decoding) -> Source:
 
 def _decode_in_child(sender: Connection, source: Source, how: Decoding) -> None:
     end_with_parent()
+    sender.send("begun")
     with _limits(how.timeout_s):
         decoded = how(source)
     sender.send(decoded)
 
 
-def _verdict(source: Source, exitcode: int | None, timeout_s: float) -> Source:
-    if exitcode == 1:  # how faulthandler ends a process
+def verdict(source: Source, exitcode: int | None, timeout_s: float, elapsed_s: float) -> Source:
+    """Return what a file cost: its process ended without an answer, so many seconds after it began."""
+    # At the end of its time faulthandler ends a process by 1, or crashes as it looks at what the process is doing.
+    if exitcode == 1 or elapsed_s >= timeout_s:
         return source.failed("timeout", f"decoding did not end within {timeout_s:g} s")
     how = f"signal {-exitcode}" if exitcode is not None and exitcode < 0 else f"exit code {exitcode}"
     return source.failed("codec_crash", f"the decoder crashed its process ({how})")

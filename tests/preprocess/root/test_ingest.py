@@ -4,6 +4,7 @@ Also covers: preprocess/root/decoding.py.
 """
 
 import ctypes
+import math
 import os
 import signal
 import time
@@ -18,7 +19,7 @@ from nlbs.preprocess.formats.image_errors import DecodeError
 from nlbs.preprocess.images.decode import DecodedImage, DecodeOptions
 from nlbs.preprocess.images.grid import CutOptions
 from nlbs.preprocess.images.store import ImageStore
-from nlbs.preprocess.root.decoding import Decoding
+from nlbs.preprocess.root.decoding import Decoding, verdict
 from nlbs.preprocess.root.ingest import ingest
 from nlbs.preprocess.root.sources import Source
 from nlbs.preprocess.workers import Workers
@@ -83,3 +84,20 @@ def test_crashes_hangs_and_bombs_are_named_and_every_other_file_is_decoded(
     assert {outcomes[name].status for name in good} == {"ok"}
     assert outcomes["crash-1.dcm"].reason == "the decoder crashed its process (signal 11)"
     assert outcomes["hang-1.dcm"].reason == "decoding did not end within 3 s"
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "elapsed_s", "status"),
+    [
+        (1, 4.0, "timeout"),
+        (-signal.SIGSEGV, 4.01, "timeout"),  # as the traceback of a running process may do
+        (-signal.SIGSEGV, 3.9, "codec_crash"),
+        (-signal.SIGKILL, -math.inf, "codec_crash"),  # before it began
+    ],
+)
+def test_a_process_that_ends_at_the_end_of_its_time_took_too_long(
+    exitcode: int, elapsed_s: float, status: str, tmp_path: Path
+) -> None:
+    row = ImageRow(2, "a.dcm", Conditions(), "p")
+    found = verdict(Source(row, "0" * 16, "p0", "train", tmp_path), exitcode, 4.0, elapsed_s)
+    assert found.status == status
