@@ -21,7 +21,10 @@ from benchmarks.zoo import PAIRS, has_flow, nlbs, plan, rates_of, train
 from nlbs.shards import open_shards
 
 #: Of compare.json, and shown for each preset.
-FIGURES = ("frechet", "precision", "recall", "coverage", "seconds_per_1000", "psnr_db")
+FIGURES = (
+    *("frechet", "frechet_floor", "frechet_point_mass", "precision", "recall", "coverage"),
+    *("exponent", "exponent_real", "top_octave", "seconds_per_1000", "psnr_db"),
+)
 SECTIONS = "galleries,reconstruction,realism,control,memorisation"
 
 
@@ -65,7 +68,7 @@ def judged(
         else:
             runs.append(run)
     nlbs("evaluate", "compare", *runs, "--shards", shards, "--out", folder / "compare", "--num", options.num,
-         "--only", SECTIONS, "--device", options.device)  # fmt: skip
+         "--only", options.only, "--device", options.device)  # fmt: skip
     found = json.loads((folder / "compare" / "compare.json").read_text(encoding="utf-8"))["sections"]
     models = found["comparison"]["models"]
     return {name: models[name]["figures"] for name in models} | {
@@ -108,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cores", type=int, nargs=2, default=(0, 1), help="where rates are measured")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--num", type=int, default=1000, help="held-out patches, and as many drawn")
+    parser.add_argument("--only", default=SECTIONS, help="parts that are measured")
     parser.add_argument("--where", help="train on some patches alone")
     parser.add_argument(
         "--no-augment", action="store_true", help="for images that are all turned to one side"

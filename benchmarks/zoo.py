@@ -9,6 +9,11 @@ patches as many: the card only makes the wait shorter. What is done is kept in `
 cancer=cancer,density=density,birads=assessment --out cbis/ --mode whole --resolution 64 --split 70/15/15
     python -m benchmarks.zoo --shards cbis/whole-r64 --minutes 20 --no-augment --out zoo-cbis/
 
+Of 256 x 256, from a set that was built with ``--resolution 256``:
+
+    python -m benchmarks.zoo --shards cbis256/whole-r256 --presets latent-diffusion --minutes 50 --no-augment \
+        --only galleries,reconstruction,realism --out zoo-256/
+
 ``--anomaly`` trains each on healthy patches alone (--where "cancer == 0"), and gives AUROCs by image in place of the
 table.
 """
@@ -47,7 +52,9 @@ PAIRS = {
 PRESETS = [one for pair in PAIRS.items() for one in pair if one is not None]
 ANOMALY = ("vindr-vae-published", "vindr-vae-small", "nlbs-small")
 #: A page of samples at the end of each short epoch would take more time than the epoch.
-SIZE: dict[str, Any] = {"data": {"resolution": 64}, "training": {"samples_every_steps": 1000}}
+RARE_SAMPLES: dict[str, Any] = {"training": {"samples_every_steps": 1000}}
+SIZE: dict[str, Any] = RARE_SAMPLES | {"data": {"resolution": 64}}
+AS_IT_IS = ("latent-diffusion",)  #: of 256 x 256, and asked for by name
 #: Of presets that are made for larger images: what brings them to 64 x 64, and what stands in for the weights of VGG16.
 SMALLER: dict[str, Any] = {
     "lsgan-published": {"model": {"widths": [512, 256, 128, 64]}},
@@ -76,7 +83,7 @@ def nlbs(program: str, *arguments: object, cores: Sequence[int] | None = None) -
 
 def changes_of(preset: str) -> dict[str, Any]:
     """Return the sections that differ from those of a preset."""
-    return SIZE | SMALLER.get(preset, {})
+    return RARE_SAMPLES if preset in AS_IT_IS else SIZE | SMALLER.get(preset, {})
 
 
 def has_flow(preset: str) -> bool:
@@ -141,9 +148,20 @@ def row(sections: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "control" in sections:
         found["control"] = figures_of_control(sections["control"])
-    if "reconstruction" in sections:
-        found["psnr_db"] = value_of(sections["reconstruction"].get("reconstructed", {}).get("psnr_db"))
+    if rebuilt := sections.get("reconstruction"):
+        found["psnr_db"] = value_of(rebuilt.get("reconstructed", {}).get("psnr_db"))
+        if planted := rebuilt.get("dots", {}).get("planted"):
+            found["dots"] = {"kept": value_of(planted["recall"]), "by_chance": planted["chance"]}
     return found
+
+
+def seconds_of_draws(run: Path, shards: str, device: str) -> float:
+    """Return how long a run takes to draw 1,000 patches, by all cores or the card."""
+    out = run.parent / f"{run.name}-draws"
+    nlbs("evaluate", "compare", run, "--shards", shards, "--out", out, "--num", 200, "--overwrite",
+         "--only", "galleries", "--device", device)  # fmt: skip
+    found = json.loads((out / "compare.json").read_text(encoding="utf-8"))["sections"]["comparison"]["models"]
+    return float(value_of(found[run.name]["figures"]["seconds_per_1000"]))
 
 
 def judged(run: Path, shards: str, device: str, num: int, only: str) -> dict[str, Any]:
@@ -183,6 +201,7 @@ def one_preset(preset: str, rates: Mapping[str, float], options: argparse.Namesp
         found["anomaly"] = anomalies(run, options.shards, options.device)
     else:
         found |= judged(run, options.shards, options.device, options.num, options.only)
+        found["seconds_of_1000_draws"] = seconds_of_draws(run, options.shards, options.device)
     kept.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found
 

@@ -1,5 +1,6 @@
 """The benchmark of the zoo: its presets exist, its plan is that of the minutes, its figures are those of the report."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from nlbs.train.config import resolved_config
 @pytest.mark.parametrize("preset", [*PRESETS, *ANOMALY])
 def test_each_preset_is_one_of_the_products_and_goes_at_its_size(preset: str) -> None:
     assert resolved_config(preset, None, changes_of(preset)).data.resolution == 64
+
+
+def test_what_is_made_for_256_x_256_goes_at_that_size() -> None:
+    assert resolved_config("latent-diffusion", None, changes_of("latent-diffusion")).data.resolution == 256
 
 
 def test_a_preset_that_is_not_there_is_refused() -> None:
@@ -47,9 +52,9 @@ def test_a_flow_is_fitted_where_it_was_planned_and_else_not(
     assert told[at : at + 2] == expected
 
 
-def test_the_figures_are_those_of_the_report() -> None:
+def _realism() -> dict[str, Any]:
     sharp = {"exponent": {"value": 3.0}, "real_exponent": {"value": 3.2}, "top_octave_ratio": {"value": 0.9}}
-    realism: dict[str, Any] = {
+    return {
         "frechet": {"floor": 2.0, "generated": 12.0, "point_mass": 48.0},
         "frechet_over_point_mass": 0.25,
         "frechet_over_floor": 6.0,
@@ -59,7 +64,10 @@ def test_the_figures_are_those_of_the_report() -> None:
         },
         "sharpness": {"generated": sharp, "floor": sharp},
     }
-    found = row({"realism": realism})
+
+
+def test_the_figures_are_those_of_the_report() -> None:
+    found = row({"realism": _realism()})
     assert found["frechet"] == {"floor": 2.0, "generated": 12.0, "point_mass": 48.0}
     assert (found["over_point_mass"], found["over_floor"]) == (0.25, 6.0)
     assert [found[name] for name in ("precision", "recall", "coverage")] == [0.5, 0.4, 0.3]
@@ -67,3 +75,25 @@ def test_the_figures_are_those_of_the_report() -> None:
     assert found["exponent_minus_real"] == -0.2
     assert found["top_octave_of_reconstructions"] is None
     assert "control" not in found
+    assert "dots" not in found
+
+
+def test_what_of_planted_dots_is_kept_stands_beside_chance() -> None:
+    planted = {"recall": {"value": 0.98765, "low": 0.9, "high": 1.0}, "chance": 0.5}
+    sections = {"realism": _realism(), "reconstruction": {"dots": {"planted": planted}}}
+    assert row(sections)["dots"] == {"kept": 0.988, "by_chance": 0.5}
+
+
+def test_the_seconds_of_draws_are_those_of_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"run": {"figures": {"seconds_per_1000": {"value": 12.3456}}}}
+
+    def compared(*words: Any) -> None:
+        out = words[words.index("--out") + 1]
+        out.mkdir()
+        sections = {"sections": {"comparison": {"models": models}}}
+        (out / "compare.json").write_text(json.dumps(sections), encoding="utf-8")
+
+    monkeypatch.setattr(zoo, "nlbs", compared)
+    assert zoo.seconds_of_draws(tmp_path / "run", "shards", "cpu") == 12.346
