@@ -25,6 +25,8 @@ FIGURES = (
     *("frechet", "frechet_floor", "frechet_point_mass", "precision", "recall", "coverage"),
     *("exponent", "exponent_real", "top_octave", "seconds_per_1000", "psnr_db"),
 )
+MOST_TAKEN = 1.25  #: of a budget, before it is said
+Plan = Mapping[str, int]
 SECTIONS = "galleries,reconstruction,realism,control,memorisation"
 
 
@@ -35,8 +37,24 @@ def plan_of_patches(preset: str, patches: int, split: int) -> dict[str, int]:
     return {"epochs": epochs} | ({"latents": patches // 2} if shares == 2 else {})
 
 
-def plans(shards: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, dict[str, int]]]]:
-    """Yield each budget's name and what each preset does within it, on one shard set."""
+def share_of_minutes(
+    todo: Mapping[str, int], rates: Mapping[str, float], minutes: float, split: int
+) -> float:
+    """Return how much of its minutes a plan takes: epochs are whole, and one is the least."""
+    seconds = todo["epochs"] * split / rates["model"]
+    seconds += todo["latents"] / rates["flow"] if "latents" in todo else 0
+    return round(seconds / (60 * minutes), 2)
+
+
+def share_of_patches(todo: Mapping[str, int], patches: int, split: int) -> float:
+    """Return how many of its patches a plan sees, as a share."""
+    return round((todo["epochs"] * split + todo.get("latents", 0)) / patches, 2)
+
+
+def plans(
+    shards: str, options: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, Plan], dict[str, float]]]:
+    """Yield each budget's name, what each preset does within it on one shard set, and the share that this takes."""
     with open_shards(shards) as opened:
         split = len(opened.rows("train", options.where))
     kept: Path = options.out / "rates.json"
@@ -45,9 +63,15 @@ def plans(shards: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[
         if preset not in rates:
             rates[preset] = rates_of(preset, shards, options.out, options.cores)
             kept.write_text(json.dumps(rates) + "\n", encoding="utf-8")
-    presets = options.presets
-    yield f"{options.minutes:g} minutes", {one: plan(rates[one], options.minutes, split) for one in presets}
-    yield f"{options.patches} patches", {one: plan_of_patches(one, options.patches, split) for one in presets}
+    todo = {one: plan(rates[one], options.minutes, split) for one in options.presets}
+    taken = {one: share_of_minutes(todo[one], rates[one], options.minutes, split) for one in todo}
+    yield f"{options.minutes:g} minutes", todo, taken
+    todo = {one: plan_of_patches(one, options.patches, split) for one in options.presets}
+    yield (
+        f"{options.patches} patches",
+        todo,
+        {one: share_of_patches(todo[one], options.patches, split) for one in todo},
+    )
 
 
 def judged(
@@ -121,13 +145,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {"benchmark": "compare", "device": options.device, "sets": {}}
     for number, shards in enumerate(options.shards):
         budgets = result["sets"].setdefault(shards, {})
-        for budget, todo in plans(shards, options):
+        for budget, todo, taken in plans(shards, options):
+            if most := {one: share for one, share in taken.items() if share > MOST_TAKEN}:
+                print(
+                    f"{shards}: an epoch is more than {budget} allow: {most}; cut fewer patches",
+                    file=sys.stderr,
+                )
             folder = options.out / f"set-{number}" / budget.replace(" ", "-")
             seeds = [
                 judged(shards, folder / f"seed-{seed}", todo, seed, options) for seed in range(options.seeds)
             ]
             budgets[budget] = {
-                preset: {"plan": todo[preset]} | over_seeds([one[preset] for one in seeds if preset in one])
+                preset: {"plan": todo[preset], "share_of_budget": taken[preset]}
+                | over_seeds([one[preset] for one in seeds if preset in one])
                 for preset in todo
             }
             (options.out / "compare.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
