@@ -67,11 +67,8 @@ def plans(
     taken = {one: share_of_minutes(todo[one], rates[one], options.minutes, split) for one in todo}
     yield f"{options.minutes:g} minutes", todo, taken
     todo = {one: plan_of_patches(one, options.patches, split) for one in options.presets}
-    yield (
-        f"{options.patches} patches",
-        todo,
-        {one: share_of_patches(todo[one], options.patches, split) for one in todo},
-    )
+    taken = {one: share_of_patches(todo[one], options.patches, split) for one in todo}
+    yield f"{options.patches} patches", todo, taken
 
 
 def judged(
@@ -147,10 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         budgets = result["sets"].setdefault(shards, {})
         for budget, todo, taken in plans(shards, options):
             if most := {one: share for one, share in taken.items() if share > MOST_TAKEN}:
-                print(
-                    f"{shards}: an epoch is more than {budget} allow: {most}; cut fewer patches",
-                    file=sys.stderr,
-                )
+                said = f"whole epochs take more than {budget}, as shares of these: {most}; cut fewer patches"
+                print(f"{shards}: {said}", file=sys.stderr)
             folder = options.out / f"set-{number}" / budget.replace(" ", "-")
             seeds = [
                 judged(shards, folder / f"seed-{seed}", todo, seed, options) for seed in range(options.seeds)
